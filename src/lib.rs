@@ -1,0 +1,29 @@
+//! Portcullis, the streaming access gateway for Kubernetes.
+//!
+//! People, CI jobs and AI agents keep using stock `kubectl`, helm, k9s and client-go with an OIDC
+//! token; the gateway holds the cluster credential. It verifies the token, decides by rule, masks
+//! secrets while responses stream, relays shells under a tap and writes one audit event a request.
+//!
+//! The modules stand in the order in which a request meets them; [`gateway`] tells the story.
+
+// -- the path of a request --
+pub mod listener;
+pub mod gateway;
+pub mod identity;
+pub mod request;
+pub mod policy;
+pub mod upstream;
+pub mod transform;
+pub mod session;
+pub mod audit;
+
+// -- what the path stands on --
+pub mod wire;
+
+// -- running it --
+pub mod app;
+pub mod control;
+pub mod config;
+pub mod limits;
+pub mod metrics;
+pub mod cli;

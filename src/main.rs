@@ -1,0 +1,2 @@
+//! The `portcullis` program: everything lives in the library.
+fn main() {}

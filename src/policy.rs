@@ -1,0 +1,1 @@
+//! May they? `Allow(Permit)` or `Deny(Reason)`; `Hold` comes with approvals.

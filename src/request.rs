@@ -1,0 +1,1 @@
+//! What do they want? [`RequestInfo`], exactly as the API server computes it.
