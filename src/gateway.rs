@@ -1,1 +1,3 @@
-//! gateway
+//! The story of one request, top to bottom.
+
+pub mod body;

@@ -7,23 +7,23 @@
 //! The modules stand in the order in which a request meets them; [`gateway`] tells the story.
 
 // -- the path of a request --
-pub mod listener;
+pub mod audit;
 pub mod gateway;
 pub mod identity;
-pub mod request;
+pub mod listener;
 pub mod policy;
-pub mod upstream;
-pub mod transform;
+pub mod request;
 pub mod session;
-pub mod audit;
+pub mod transform;
+pub mod upstream;
 
 // -- what the path stands on --
 pub mod wire;
 
 // -- running it --
 pub mod app;
-pub mod control;
+pub mod cli;
 pub mod config;
+pub mod control;
 pub mod limits;
 pub mod metrics;
-pub mod cli;
