@@ -1,6 +1,6 @@
 //! Who is it? An OIDC token becomes an [`Identity`].
 //!
-//! Invariant: an `Identity` is made only by [`token`] verification (and by tests through
+//! Invariant: an `Identity` is made only by token verification (and by tests through
 //! [`Identity::for_tests`]); nothing a client sends besides its verified token ends up in it.
 
 use std::collections::BTreeMap;
@@ -27,4 +27,106 @@ pub struct Agent {
     pub name: String,
     /// Whom it acts through, outermost first (nested `act` claims), `name` itself not repeated.
     pub chain: Vec<String>,
+}
+
+impl Identity {
+    /// The user's name as policy, audit and the API server see it, prefix included.
+    pub fn username(&self) -> &str {
+        &self.username
+    }
+
+    /// The user's unique id, when the issuer's mapping names a claim for it.
+    pub fn uid(&self) -> Option<&str> {
+        self.uid.as_deref()
+    }
+
+    /// The user's groups in the token's order, prefix included, each once.
+    pub fn groups(&self) -> &[String] {
+        &self.groups
+    }
+
+    /// Extra attributes by their lower-case, domain-prefixed key.
+    pub fn extra(&self) -> &BTreeMap<String, Vec<String>> {
+        &self.extra
+    }
+
+    /// The agent that acts for the user, when the token was delegated.
+    pub fn agent(&self) -> Option<&Agent> {
+        self.agent.as_ref()
+    }
+
+    /// The issuer of the token, byte for byte as configured.
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// The token's `jti`, for the audit log.
+    pub fn token_id(&self) -> Option<&str> {
+        self.token_id.as_deref()
+    }
+
+    /// When the token ends; a stream ends then too, or `stream_grace` later.
+    pub fn expires_at(&self) -> Timestamp {
+        self.expires_at
+    }
+}
+
+/// Identities for the tests of other rooms; the product makes them from verified tokens only.
+#[doc(hidden)]
+impl Identity {
+    /// A user with groups, without agent, whose token never ends.
+    pub fn for_tests(username: &str, groups: &[&str]) -> Self {
+        Self {
+            username: username.to_owned(),
+            uid: None,
+            groups: groups.iter().map(|&group| group.to_owned()).collect(),
+            extra: BTreeMap::new(),
+            agent: None,
+            issuer: "https://issuer.test".to_owned(),
+            token_id: None,
+            expires_at: Timestamp::MAX,
+        }
+    }
+
+    /// The same user, with an agent acting for them.
+    #[must_use]
+    pub fn with_agent(mut self, name: &str, chain: &[&str]) -> Self {
+        let chain = chain.iter().map(|&actor| actor.to_owned()).collect();
+        self.agent = Some(Agent {
+            name: name.to_owned(),
+            chain,
+        });
+        self
+    }
+
+    /// The same user with a uid.
+    #[must_use]
+    pub fn with_uid(mut self, uid: &str) -> Self {
+        self.uid = Some(uid.to_owned());
+        self
+    }
+
+    /// The same user with one more extra attribute.
+    #[must_use]
+    pub fn with_extra(mut self, key: &str, values: &[&str]) -> Self {
+        self.extra.insert(
+            key.to_owned(),
+            values.iter().map(|&value| value.to_owned()).collect(),
+        );
+        self
+    }
+
+    /// The same user with a token id (`jti`).
+    #[must_use]
+    pub fn with_token_id(mut self, token_id: &str) -> Self {
+        self.token_id = Some(token_id.to_owned());
+        self
+    }
+
+    /// The same user with a token that ends at `expires_at`.
+    #[must_use]
+    pub fn expiring(mut self, expires_at: Timestamp) -> Self {
+        self.expires_at = expires_at;
+        self
+    }
 }

@@ -1,1 +1,3 @@
-//! x
+//! The simulated world around Portcullis, for its demo, its tests and its load tests.
+
+pub mod pki;
