@@ -1,3 +1,4 @@
 //! The simulated world around Portcullis, for its demo, its tests and its load tests.
 
+pub mod node;
 pub mod pki;
