@@ -2,3 +2,16 @@
 //!
 //! Invariant 6 of the design: memory per stream is bounded by a constant from this file, whatever
 //! size a body has and however slow a client is.
+
+// -- sessions: exec, attach, port-forward --
+
+/// Bytes of a SPDY control frame's payload. Real ones have fewer than 100. More ends the session.
+pub const SPDY_CONTROL_PAYLOAD_BYTES_MAX: usize = 64 * 1024;
+/// Headers of one SPDY header block. Kubernetes sends at most three. More ends the session.
+pub const SPDY_HEADERS_MAX: usize = 64;
+/// Bytes of one SPDY header name or value. More ends the session.
+pub const SPDY_HEADER_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of a decompressed SPDY header block. More ends the session.
+pub const SPDY_HEADER_BLOCK_BYTES_MAX: usize = 128 * 1024;
+/// Payload bytes of the SPDY DATA frames we build: what Kubernetes' own peers send at most.
+pub const SPDY_DATA_FRAME_BYTES: usize = 32 * 1024;

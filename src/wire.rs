@@ -1,1 +1,4 @@
-//! wire
+//! What the bytes mean: codecs without IO. Depends on nothing but `limits`.
+
+pub mod side;
+pub mod spdy;

@@ -1,0 +1,10 @@
+//! SPDY/3.1 as Kubernetes speaks it: the framing of exec, attach and port-forward.
+//!
+//! [`frame`] cuts a byte stream into frames and builds frames, [`headers`] (de)compresses header
+//! blocks.
+
+pub mod frame;
+pub mod headers;
+
+pub use frame::{Control, Decoder, Frame, FrameError};
+pub use headers::{Deflater, HeaderBlock, HeaderError, Inflater};
