@@ -1,0 +1,48 @@
+//! Whether a write is certainly a dry run.
+//!
+//! `?dryRun=All` deletes for real when a DELETE carries a body, and mints a working token on
+//! `serviceaccounts/token`. So the query text alone never relaxes anything.
+
+use serde::Deserialize;
+
+use super::RequestInfo;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct DeleteOptions {
+    #[serde(default)]
+    dry_run: Vec<String>,
+}
+
+impl RequestInfo {
+    /// Whether the API server will certainly not persist this write. `body` is the complete request
+    /// body, empty when there is none. Unsure is `false`.
+    pub fn is_dry_run(&self, body: &[u8]) -> bool {
+        self.has_dry_run_semantics()
+            && self.query.has_literal("dryRun=All")
+            && self.query.all("dryRun").eq(["All"])
+            && (!self.verb.starts_with("delete") || body.is_empty() || says_dry_run(body))
+    }
+
+    /// Object writes honour `dryRun`. Whatever acts by being asked (tokens, certificates, sessions,
+    /// evictions, reviews) never counts.
+    fn has_dry_run_semantics(&self) -> bool {
+        self.is_resource_request
+            && matches!(
+                self.verb.as_str(),
+                "create" | "update" | "patch" | "delete" | "deletecollection"
+            )
+            && matches!(self.subresource.as_str(), "" | "status" | "scale")
+            && self.parts.len() <= 3
+            && !matches!(
+                self.api_group.as_str(),
+                "certificates.k8s.io" | "authentication.k8s.io" | "authorization.k8s.io"
+            )
+    }
+}
+
+/// The options in a DELETE's body replace those of the query. Repeated keys, other encodings and
+/// anything but `["All"]` are not a dry run.
+fn says_dry_run(body: &[u8]) -> bool {
+    serde_json::from_slice::<DeleteOptions>(body).is_ok_and(|options| options.dry_run == ["All"])
+}

@@ -1,0 +1,179 @@
+//! A query as Go's `net/url` and Kubernetes' decoders read it; what they would drop or read twice is
+//! refused.
+//!
+//! Go drops a pair with a `;` or a bad escape, and everything beyond 10 000 pairs, silently: a reader
+//! that keeps them sees a dry run where the server deletes. Of repeated keys the first counts for
+//! Kubernetes and the last for others, so keys that decide something may appear once.
+
+use super::Malformed;
+use super::path::hex_digit;
+use crate::limits;
+
+/// The parameters of a request, in order, decoded once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Query {
+    raw: String,
+    pairs: Vec<(String, String)>,
+}
+
+impl Query {
+    /// Reads the text behind the `?`.
+    pub fn parse(raw: &str) -> Result<Self, Malformed> {
+        if raw.len() > limits::REQUEST_QUERY_BYTES_MAX {
+            return Err(Malformed::Query("is too long; 16 KiB is the limit"));
+        }
+        if raw.bytes().any(|byte| !byte.is_ascii_graphic()) {
+            return Err(Malformed::Query(
+                "holds a blank, a control or a non-ASCII byte; percent-encode it",
+            ));
+        }
+        if raw.contains('#') {
+            return Err(Malformed::Query(
+                "holds a '#'; a fragment is never sent to a server",
+            ));
+        }
+        if raw.contains(';') {
+            return Err(Malformed::Query(
+                "holds a ';', at which the API server drops the parameter; encode it as %3B",
+            ));
+        }
+        let mut pairs = Vec::new();
+        for pair in raw.split('&').filter(|pair| !pair.is_empty()) {
+            if pairs.len() >= limits::REQUEST_QUERY_PARAMETERS_MAX {
+                return Err(Malformed::Query("has more than 256 parameters"));
+            }
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            pairs.push((decode(key)?, decode(value)?));
+        }
+        Ok(Self {
+            raw: raw.to_owned(),
+            pairs,
+        })
+    }
+
+    /// The query as received, which is what goes upstream.
+    pub fn raw(&self) -> &str {
+        &self.raw
+    }
+
+    /// The value that counts: the first, as in Kubernetes' decoders. Keys are case-sensitive.
+    pub fn first(&self, key: &str) -> Option<&str> {
+        self.pairs()
+            .find(|(name, _)| *name == key)
+            .map(|(_, value)| value)
+    }
+
+    /// Every value of a key in order, as for `command`.
+    pub fn all<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> + 'a {
+        self.pairs()
+            .filter(move |(name, _)| *name == key)
+            .map(|(_, value)| value)
+    }
+
+    /// Every pair in order.
+    pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.pairs
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
+    /// Kubernetes' boolean: absent, `0` and `false` (any case) are false; anything else is true, an
+    /// empty value included.
+    pub fn bool(&self, key: &str) -> bool {
+        self.first(key)
+            .is_some_and(|value| value != "0" && !value.eq_ignore_ascii_case("false"))
+    }
+
+    /// Refuses a list option that Go's `strconv.ParseInt` would not take.
+    pub(super) fn check_integer(&self, key: &'static str) -> Result<(), Malformed> {
+        match self.first(key) {
+            Some(text) if text.parse::<i64>().is_err() => {
+                Err(Malformed::Parameter(key, "must be a whole number"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses a repeated key of [`SINGLE`]; for a proxied request only `path` is ours.
+    pub(super) fn refuse_repeated(&self, proxied: bool) -> Result<(), Malformed> {
+        for key in SINGLE {
+            if proxied && *key != "path" {
+                continue;
+            }
+            if self.all(key).nth(1).is_some() {
+                return Err(Malformed::Repeated((*key).to_owned()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the raw text holds exactly this pair, unencoded.
+    pub(super) fn has_literal(&self, pair: &str) -> bool {
+        self.raw.split('&').any(|candidate| candidate == pair)
+    }
+}
+
+/// The keys that change what a request means or what its answer holds. `command` and `ports` repeat
+/// by design; unknown keys are an aggregated API's own.
+const SINGLE: &[&str] = &[
+    "allowWatchBookmarks",
+    "container",
+    "continue",
+    "dryRun",
+    "fieldManager",
+    "fieldSelector",
+    "fieldValidation",
+    "follow",
+    "force",
+    "gracePeriodSeconds",
+    "ignoreStoreReadErrorWithClusterBreakingPotential",
+    "includeObject",
+    "insecureSkipTLSVerifyBackend",
+    "labelSelector",
+    "limit",
+    "limitBytes",
+    "orphanDependents",
+    "path",
+    "pretty",
+    "previous",
+    "propagationPolicy",
+    "resourceVersion",
+    "resourceVersionMatch",
+    "sendInitialEvents",
+    "shardSelector",
+    "sinceSeconds",
+    "sinceTime",
+    "stderr",
+    "stdin",
+    "stdout",
+    "stream",
+    "tailLines",
+    "timeout",
+    "timeoutSeconds",
+    "timestamps",
+    "tty",
+    "watch",
+];
+
+/// `url.QueryUnescape`: `+` is a blank, `%XX` a byte; anything else with `%` is refused, not dropped.
+fn decode(text: &str) -> Result<String, Malformed> {
+    let mut bytes = text.bytes();
+    let mut decoded = Vec::with_capacity(text.len());
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'+' => decoded.push(b' '),
+            b'%' => {
+                let high = bytes.next().and_then(hex_digit);
+                let low = bytes.next().and_then(hex_digit);
+                let (Some(high), Some(low)) = (high, low) else {
+                    return Err(Malformed::Query(
+                        "has a '%' that two hexadecimal digits do not follow; the API server would drop the parameter",
+                    ));
+                };
+                decoded.push(high << 4 | low);
+            }
+            _ => decoded.push(byte),
+        }
+    }
+    String::from_utf8(decoded).map_err(|_| Malformed::Query("is not UTF-8 when decoded"))
+}
