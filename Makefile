@@ -1,0 +1,30 @@
+# Everything a person types. `make help` lists it.
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench fuzz-smoke tools
+
+help: ## List what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# Only an argument of make counts: a variable of that name in the environment could point to a real cluster by accident.
+ifeq ($(origin CLUSTER_KUBECONFIG),command line)
+demo_arguments := --cluster-kubeconfig '$(CLUSTER_KUBECONFIG)'
+endif
+
+demo: ## Start API server, issuer and gateway on this machine (CLUSTER_KUBECONFIG=path: before a real cluster)
+	@cargo build --quiet --locked --bin portcullis
+	@exec cargo run --quiet --locked -p loadtest --bin demo -- $(demo_arguments)
+
+test: ## Run everything CI runs: format, lints, tests, stock clients, docs, benches once, fuzz smoke
+	@tests/tools/check.sh
+
+lint: ## Check format and lints only
+	@tests/tools/check.sh format lint
+
+bench: ## Measure (takes minutes)
+	@cargo bench --workspace --locked
+
+fuzz-smoke: ## Run every fuzz target for a few seconds from its corpus
+	@tests/tools/check.sh fuzz
+
+tools: ## Install the stock clients the tests drive, under target/tools
+	@tests/tools/install.sh

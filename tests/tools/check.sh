@@ -1,0 +1,130 @@
+#!/usr/bin/env bash
+# Runs the checks of this project, in order, and stops at the first that fails. `make test` runs them all.
+# Prints a heading with the time spent before each step, and ends with the plain line `N passed, N failed`.
+#
+# usage: tests/tools/check.sh [format|lint|tests|docs|benches|fuzz|profiles ...]    default: all, in that order
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+mkdir -p target
+results=$(mktemp "${TMPDIR:-/tmp}/portcullis-check.XXXXXX")
+trap 'rm -f "$results"' EXIT
+passed=0
+failed=0
+fuzz_seconds=${FUZZ_SECONDS:-4}
+
+heading() { printf '\n== %s (%s s so far)\n' "$*" "$SECONDS"; }
+
+finish() {
+  printf '\n%s passed, %s failed\n' "$passed" "$failed"
+  [ "$failed" -eq 0 ] || exit 1
+  exit 0
+}
+
+# step NAME COMMAND...: one check that counts as one.
+step() {
+  local name=$1
+  shift
+  heading "$name"
+  if "$@"; then
+    passed=$((passed + 1))
+  else
+    printf 'FAILED: %s\n' "$name"
+    failed=$((failed + 1))
+    finish
+  fi
+}
+
+# sum WORD: adds up the numbers before WORD in the runner's closing lines.
+sum() {
+  awk -v word="$1" '/^test result: / || /^[0-9]+ passed, [0-9]+ failed/ {
+    for (i = 2; i <= NF; i++) if ($i ~ "^" word "[;,.]?$") n += $(i - 1)
+  } END {print n + 0}' "$results"
+}
+
+# counted NAME COMMAND...: cargo test or `policy test`, whose own counts are added up.
+counted() {
+  local name=$1 status=0 good bad
+  shift
+  heading "$name"
+  "$@" 2>&1 | tee "$results" || status=1
+  good=$(sum passed)
+  bad=$(sum failed)
+  passed=$((passed + good))
+  failed=$((failed + bad))
+  if [ "$status" -ne 0 ]; then
+    printf 'FAILED: %s\n' "$name"
+    [ "$bad" -gt 0 ] || failed=$((failed + 1)) # it did not even build
+    finish
+  fi
+  if [ "$good" -eq 0 ]; then
+    printf 'FAILED: %s ran no test\n' "$name"
+    failed=$((failed + 1))
+    finish
+  fi
+}
+
+check_format() {
+  step 'format' cargo fmt --all --check
+}
+
+check_lint() {
+  step 'lints' cargo clippy --quiet --workspace --all-targets --all-features --locked -- -D warnings
+}
+
+check_tests() {
+  step 'tools of the tests' tests/tools/install.sh kubectl python node
+  step 'kube-rs client' cargo build --quiet --locked --manifest-path tests/clients/kube-rs/Cargo.toml \
+    --target-dir target/clients
+  counted 'tests' cargo test --quiet --workspace --locked --no-fail-fast
+}
+
+check_docs() {
+  RUSTDOCFLAGS='-D warnings' step 'docs' cargo doc --quiet --no-deps --document-private-items --workspace --locked
+}
+
+check_benches() {
+  # In the dev profile: this asks whether they run, and what they need is already built.
+  step 'benches, each once' cargo bench --quiet --profile dev --workspace --locked -- --test
+}
+
+check_fuzz() {
+  [ -f fuzz/Cargo.toml ] || { heading 'fuzz smoke: no fuzz target yet'; return; }
+  step 'cargo-fuzz' tests/tools/install.sh fuzz
+  local target
+  for target in $(sed -n '/^\[\[bin\]\]/,/^$/s/^name *= *"\(.*\)"/\1/p' fuzz/Cargo.toml); do
+    step "fuzz $target, $fuzz_seconds s" fuzz_one "$target"
+  done
+}
+
+fuzz_one() {
+  local target=$1 scratch status=0
+  scratch=$(mktemp -d)
+  mkdir -p "fuzz/corpus/$target"
+  # New inputs go to the first directory, a scratch one: the committed corpus only grows on purpose.
+  # No sanitizer: unsafe code is forbidden here, and this builds and runs faster.
+  PATH=$PWD/target/tools/cargo/bin:$PATH RUSTC_BOOTSTRAP=1 \
+    cargo fuzz run --sanitizer none "$target" "$scratch" "fuzz/corpus/$target" -- \
+    -max_total_time="$fuzz_seconds" -rss_limit_mb=2048 -timeout=10 -verbosity=0 -print_final_stats=0 >"$scratch.log" 2>&1 ||
+    status=$?
+  [ "$status" -eq 0 ] || tail -n 40 "$scratch.log"
+  rm -rf "$scratch" "$scratch.log"
+  return "$status"
+}
+
+check_profiles() {
+  local cases
+  for cases in profiles/*-cases.yaml profiles/cases/*.yaml profiles/*.cases.yaml profiles/*.test.yaml; do
+    [ -f "$cases" ] || continue
+    counted "profile cases $cases" cargo run --quiet --locked --bin portcullis -- policy test "$cases"
+  done
+}
+
+[ $# -gt 0 ] || set -- format lint tests docs benches fuzz profiles
+for part in "$@"; do
+  case $part in
+    format | lint | tests | docs | benches | fuzz | profiles) "check_$part" ;;
+    *) printf "check.sh: unknown part '%s'\n" "$part" >&2; exit 2 ;;
+  esac
+done
+finish

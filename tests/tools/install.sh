@@ -1,0 +1,161 @@
+#!/usr/bin/env bash
+# Installs what the tests drive and the machine may lack, all of it under target/tools/:
+#   kubectl-1.20/kubectl     an old stock kubectl (SPDY only), from Debian bookworm
+#   kubectl-current/kubectl  a current stock kubectl (WebSocket), from a newer Debian suite
+#   venv/                    Python with the `kubernetes` package
+#   node/                    Node.js, `@kubernetes/client-node` and the certified `oidc-provider`
+#   cargo/bin/               cargo-fuzz
+# Running it again costs a second: every part has a stamp that names what it was made from.
+# The machine itself is changed only where a base package (python3-venv, npm, curl) is missing.
+#
+# usage: tests/tools/install.sh [kubectl|python|node|fuzz ...]      default: all of them
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+tools=$root/target/tools
+log=$tools/install.log
+mkdir -p "$tools"
+
+node_version=22.23.3      # @kubernetes/client-node 2 needs Node 22; Debian bookworm has 18
+cargo_fuzz_version=0.13.2
+kubectl_old_suite=bookworm
+kubectl_new_suite=forky
+
+say() { printf '   %s\n' "$*"; }
+
+fail() {
+  printf 'install.sh: %s\n' "$*" >&2
+  printf 'install.sh: the last lines of %s:\n' "$log" >&2
+  tail -n 15 "$log" >&2
+  exit 1
+}
+
+# done_already PART WHAT: true when PART was installed from exactly WHAT.
+done_already() { [ -f "$tools/.$1.stamp" ] && [ "$(cat "$tools/.$1.stamp")" = "$2" ]; }
+mark_done() { printf '%s\n' "$2" >"$tools/.$1.stamp"; }
+
+# base_package COMMAND PACKAGE: installs a Debian package when the command is missing.
+base_package() {
+  command -v "$1" >/dev/null 2>&1 && return
+  say "installing Debian package $2"
+  apt_update_once
+  DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$2" >>"$log" 2>&1 ||
+    fail "cannot install $2: install it by hand, then run again"
+}
+
+apt_updated=
+apt_update_once() {
+  [ -n "$apt_updated" ] || apt-get update >>"$log" 2>&1 || true
+  apt_updated=yes
+}
+
+# The Debian mirror that this machine is set up with, and the key it trusts for it.
+debian_mirror() {
+  cat /etc/apt/sources.list.d/*.sources /etc/apt/sources.list /etc/apt/sources.list.d/*.list 2>/dev/null |
+    awk '/^URIs:/ {for (i = 2; i <= NF; i++) print $i}
+         /^deb /  {for (i = 2; i <= NF; i++) if ($i ~ /:\/\//) {print $i; break}}' |
+    grep -E '/debian/?$' | head -n 1 || true
+}
+
+# kubectl_from SUITE PACKAGE DIRECTORY: unpacks kubectl out of that suite's package. The package lists live in
+# a state directory of our own, so the machine's apt neither sees nor trusts the other suite.
+kubectl_from() {
+  local suite=$1 name=$2 directory=$3 state mirror package
+  state=$tools/apt-$suite
+  mirror=$(debian_mirror)
+  [ -n "$mirror" ] || fail "no Debian mirror is configured in /etc/apt: kubectl cannot be installed"
+  rm -rf "$state" "$directory"
+  mkdir -p "$state/lists/partial" "$state/cache/archives/partial" "$state/unpacked" "$directory"
+  printf 'Types: deb\nURIs: %s\nSuites: %s\nComponents: main\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n' \
+    "$mirror" "$suite" >"$state/suite.sources"
+  local options=(
+    -o "Dir::Etc::sourcelist=$state/suite.sources" -o Dir::Etc::sourceparts=/dev/null
+    -o "Dir::State::lists=$state/lists" -o Dir::State::status=/dev/null -o "Dir::Cache=$state/cache"
+    -o Debug::NoLocking=1 -o APT::Sandbox::User=root
+    -o Acquire::Languages=none -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false
+  )
+  apt-get "${options[@]}" update >>"$log" 2>&1 || fail "cannot read the package list of Debian $suite"
+  (cd "$state" && apt-get "${options[@]}" download "$name") >>"$log" 2>&1 ||
+    fail "cannot download $name of Debian $suite"
+  package=$(find "$state" -maxdepth 1 -name "${name}_*.deb" | head -n 1)
+  dpkg-deb -x "$package" "$state/unpacked" >>"$log" 2>&1 || fail "cannot unpack $name"
+  mv "$state/unpacked/usr/bin/kubectl" "$directory/kubectl"
+  rm -rf "$state"
+  "$directory/kubectl" version --client >>"$log" 2>&1 || fail "kubectl of Debian $suite does not run here"
+}
+
+install_kubectl() {
+  local what="$kubectl_old_suite $kubectl_new_suite"
+  done_already kubectl "$what" && return
+  say "kubectl 1.20 from Debian $kubectl_old_suite"
+  kubectl_from "$kubectl_old_suite" kubernetes-client "$tools/kubectl-1.20"
+  say "a current kubectl from Debian $kubectl_new_suite"
+  kubectl_from "$kubectl_new_suite" kubectl "$tools/kubectl-current"
+  mark_done kubectl "$what"
+}
+
+install_python() {
+  local requirements=$root/tests/clients/python/requirements.txt what
+  what=$(sha256sum <"$requirements")
+  done_already python "$what" && return
+  base_package python3 python3
+  say "Python venv with the kubernetes package"
+  rm -rf "$tools/venv"
+  if ! python3 -m venv "$tools/venv" >>"$log" 2>&1; then
+    apt_update_once
+    DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends python3-venv >>"$log" 2>&1 ||
+      fail "cannot install python3-venv"
+    rm -rf "$tools/venv"
+    python3 -m venv "$tools/venv" >>"$log" 2>&1 || fail "cannot make a Python venv"
+  fi
+  "$tools/venv/bin/pip" install --quiet --no-deps -r "$requirements" >>"$log" 2>&1 ||
+    fail "pip could not install $requirements"
+  mark_done python "$what"
+}
+
+install_node() {
+  local manifest=$root/tests/clients/node/package.json lock=$root/tests/clients/node/package-lock.json what arch
+  what="$node_version $(cat "$manifest" "$lock" | sha256sum)"
+  done_already node "$what" && return
+  base_package npm npm
+  case $(uname -m) in
+    x86_64) arch=x64 ;;
+    aarch64) arch=arm64 ;;
+    *) fail "no Node.js package is known for $(uname -m)" ;;
+  esac
+  say "Node.js $node_version, @kubernetes/client-node and oidc-provider"
+  rm -rf "$tools/node"
+  mkdir -p "$tools/node/runtime"
+  # The registry's own package of the node binary: the same version on every machine.
+  npm install --prefix "$tools/node/runtime" --no-save --no-audit --no-fund "node-linux-$arch@$node_version" \
+    >>"$log" 2>&1 || fail "npm could not install node-linux-$arch"
+  ln -s "runtime/node_modules/node-linux-$arch/bin/node" "$tools/node/node"
+  ln -s "$root/tests/clients" "$tools/node/clients" # with --preserve-symlinks the programs find node_modules here
+  cp "$manifest" "$lock" "$tools/node/"
+  npm ci --prefix "$tools/node" --ignore-scripts --no-audit --no-fund >>"$log" 2>&1 ||
+    fail "npm could not install $manifest"
+  "$tools/node/node" --version >>"$log" 2>&1 || fail "Node.js $node_version does not run here"
+  mark_done node "$what"
+}
+
+install_fuzz() {
+  done_already fuzz "$cargo_fuzz_version" && return
+  say "cargo-fuzz $cargo_fuzz_version"
+  CARGO_TARGET_DIR=$tools/build cargo install --quiet --locked --root "$tools/cargo" --version "$cargo_fuzz_version" \
+    cargo-fuzz >>"$log" 2>&1 || fail "cargo-fuzz does not build"
+  rm -rf "$tools/build"
+  mark_done fuzz "$cargo_fuzz_version"
+}
+
+# One at a time: two test runs may want the same tools.
+exec 9>"$tools/.lock"
+flock 9
+: >"$log"
+[ $# -gt 0 ] || set -- kubectl python node fuzz
+for part in "$@"; do
+  case $part in
+    kubectl | python | node | fuzz) "install_$part" ;;
+    *) fail "unknown part '$part': kubectl, python, node or fuzz" ;;
+  esac
+done
+base_package curl curl
