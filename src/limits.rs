@@ -27,3 +27,45 @@ pub const REQUEST_QUERY_BYTES_MAX: usize = 16 * 1024;
 /// Parameters of a query. The API server silently drops *all* of them beyond 10 000, which would hide
 /// `watch` and `dryRun` from one of the two readers.
 pub const REQUEST_QUERY_PARAMETERS_MAX: usize = 256;
+
+// -- JSON and masking --
+
+/// Nesting levels the JSON scanner follows. Kubernetes objects stay below 100; one bit a level is
+/// kept for each stream. A deeper body is refused.
+pub const JSON_DEPTH_MAX: usize = 512;
+
+/// Bytes of one unescaped object key kept for comparison. A longer key equals no key that a field
+/// path can name and is met by wildcards only.
+pub const JSON_KEY_BYTES_MAX: usize = 1024;
+
+/// Bytes (as escaped on the wire) of an embedded JSON document held until its end. Kubernetes allows
+/// 256 KiB for all annotations of an object. A larger value is masked as a whole.
+pub const EMBEDDED_JSON_BYTES_MAX: usize = 512 * 1024;
+
+/// Levels of JSON inside JSON that are followed. A deeper one is masked as a whole.
+pub const EMBEDDED_JSON_DEPTH_MAX: u8 = 3;
+
+/// Distinct masked paths a response reports to the audit event; more are only counted.
+pub const MASKED_PATHS_MAX: usize = 64;
+
+/// Bytes of one reported path; a longer one is cut and ends in `...`.
+pub const MASKED_PATH_BYTES_MAX: usize = 512;
+
+/// Segments of a field path in a mask rule. A longer one is a configuration error.
+pub const FIELD_PATH_SEGMENTS_MAX: usize = 32;
+
+/// Bytes of an upstream error that are read to keep its reason. A larger one is replaced by a
+/// `Status` made from the HTTP code alone.
+pub const ERROR_STATUS_BYTES_MAX: usize = 256 * 1024;
+
+/// Bytes inflated at a time from a compressed upstream body, so that a compressed bomb costs time
+/// but never memory.
+pub const INFLATE_BYTES_MAX: usize = 64 * 1024;
+
+/// Spans up to this size are copied together into one output chunk instead of leaving as slices:
+/// a frame for every few bytes costs more than the copy.
+pub const SMALL_SPAN_BYTES_MAX: usize = 1024;
+
+/// Levels of base64, escapes and percent-encoding that are undone when a write is searched for a
+/// placeholder.
+pub const PLACEHOLDER_DECODINGS_MAX: u8 = 4;

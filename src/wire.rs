@@ -2,3 +2,4 @@
 
 pub mod side;
 pub mod spdy;
+pub mod json;

@@ -1,0 +1,211 @@
+//! The text of JSON strings: undoing and redoing escapes.
+
+use super::JsonError;
+
+/// Undoes the escapes of one string that arrives in pieces.
+///
+/// Lone surrogates become U+FFFD, as in Go. Invalid UTF-8 passes as it is.
+#[derive(Clone, Debug, Default)]
+pub struct Unescaper {
+    /// The raw escape begun in an earlier piece: at most `\uXXXX\uXXXX`.
+    pending: [u8; 12],
+    pending_length: usize,
+}
+
+impl Unescaper {
+    /// Takes the next raw piece (without the quotes) and hands out its text.
+    pub fn push(&mut self, raw: &[u8], text: &mut impl FnMut(&[u8])) -> Result<(), JsonError> {
+        let mut rest = raw;
+        while self.pending_length > 0 {
+            let Some((byte, after)) = rest.split_first() else {
+                return Ok(());
+            };
+            if let Some(place) = self.pending.get_mut(self.pending_length) {
+                *place = *byte;
+                self.pending_length += 1;
+            }
+            rest = after;
+            self.resolve(false, text)?;
+        }
+        while let Some(backslash) = memchr::memchr(b'\\', rest) {
+            let (plain, escape) = rest.split_at(backslash);
+            if !plain.is_empty() {
+                text(plain);
+            }
+            match unit(escape, false)? {
+                Some(unit) => {
+                    unit.emit(text);
+                    rest = escape.get(unit.raw..).unwrap_or_default();
+                }
+                None => return self.keep(escape),
+            }
+        }
+        if !rest.is_empty() {
+            text(rest);
+        }
+        Ok(())
+    }
+
+    /// The string ended.
+    pub fn finish(&mut self, text: &mut impl FnMut(&[u8])) -> Result<(), JsonError> {
+        while self.pending_length > 0 {
+            self.resolve(true, text)?;
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, escape: &[u8]) -> Result<(), JsonError> {
+        let place = self.pending.get_mut(..escape.len());
+        place.ok_or(JsonError::Escape)?.copy_from_slice(escape);
+        self.pending_length = escape.len();
+        Ok(())
+    }
+
+    /// Hands out what is complete in `pending`, which always begins with a backslash.
+    fn resolve(&mut self, last: bool, text: &mut impl FnMut(&[u8])) -> Result<(), JsonError> {
+        let pending = self.pending.get(..self.pending_length).unwrap_or_default();
+        let Some(unit) = unit(pending, last)? else {
+            return Ok(());
+        };
+        unit.emit(text);
+        // A lone surrogate leaves the beginning of whatever followed it: plain text, or an escape.
+        let rest = self.pending;
+        let rest = rest.get(unit.raw..self.pending_length).unwrap_or_default();
+        self.pending_length = 0;
+        if rest.is_empty() {
+            return Ok(());
+        }
+        if rest.first() == Some(&b'\\') {
+            self.keep(rest)?;
+            return self.resolve(last, text);
+        }
+        text(rest);
+        Ok(())
+    }
+}
+
+/// Undoes the escapes of a whole raw string (without the quotes).
+pub fn unescape(raw: &[u8]) -> Result<Vec<u8>, JsonError> {
+    let mut text = Vec::with_capacity(raw.len());
+    let mut unescaper = Unescaper::default();
+    unescaper.push(raw, &mut |piece| text.extend_from_slice(piece))?;
+    unescaper.finish(&mut |piece| text.extend_from_slice(piece))?;
+    Ok(text)
+}
+
+/// How many bytes of `raw` make up its first `length` bytes of text.
+pub fn raw_length(raw: &[u8], length: usize) -> Result<usize, JsonError> {
+    let (mut at, mut left) = (0, length);
+    while left > 0 {
+        let rest = raw.get(at..).unwrap_or_default();
+        let plain = memchr::memchr(b'\\', rest).unwrap_or(rest.len()).min(left);
+        at += plain;
+        left -= plain;
+        if left == 0 {
+            break;
+        }
+        let escape = raw.get(at..).unwrap_or_default();
+        let unit = unit(escape, true)?.ok_or(JsonError::Escape)?;
+        at += unit.raw;
+        left = left.checked_sub(unit.length()).ok_or(JsonError::Escape)?;
+    }
+    Ok(at)
+}
+
+/// Appends `text` so that it can stand inside a JSON string.
+pub fn write_escaped(text: &[u8], output: &mut Vec<u8>) {
+    for byte in text {
+        match byte {
+            b'"' | b'\\' => output.extend_from_slice(&[b'\\', *byte]),
+            0..=0x1f => {
+                const HEX: &[u8; 16] = b"0123456789abcdef";
+                let digit = |nibble: u8| HEX.get(usize::from(nibble)).copied().unwrap_or(b'0');
+                output.extend_from_slice(b"\\u00");
+                output.extend_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+            }
+            _ => output.push(*byte),
+        }
+    }
+}
+
+/// One escape: the character it stands for and its raw length.
+struct Unit {
+    character: char,
+    raw: usize,
+}
+
+impl Unit {
+    fn emit(&self, text: &mut impl FnMut(&[u8])) {
+        text(self.character.encode_utf8(&mut [0; 4]).as_bytes());
+    }
+
+    fn length(&self) -> usize {
+        self.character.len_utf8()
+    }
+}
+
+/// The escape at the beginning of `raw`; `None` when it needs more bytes and `last` is not set.
+fn unit(raw: &[u8], last: bool) -> Result<Option<Unit>, JsonError> {
+    let incomplete = if last {
+        Err(JsonError::Escape)
+    } else {
+        Ok(None)
+    };
+    let character = match raw.get(1) {
+        None => return incomplete,
+        Some(b'u') => {
+            let Some(first) = hexadecimal(raw.get(2..).unwrap_or_default())? else {
+                return incomplete;
+            };
+            return surrogates(raw, first, last);
+        }
+        Some(byte @ (b'"' | b'\\' | b'/')) => char::from(*byte),
+        Some(b'b') => '\u{8}',
+        Some(b'f') => '\u{c}',
+        Some(b'n') => '\n',
+        Some(b'r') => '\r',
+        Some(b't') => '\t',
+        Some(_) => return Err(JsonError::Escape),
+    };
+    Ok(Some(Unit { character, raw: 2 }))
+}
+
+fn surrogates(raw: &[u8], first: u32, last: bool) -> Result<Option<Unit>, JsonError> {
+    let lone = Some(Unit {
+        character: char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER),
+        raw: 6,
+    });
+    if !(0xd800..0xdc00).contains(&first) {
+        return Ok(lone);
+    }
+    match (raw.get(6), raw.get(7)) {
+        (None, _) | (Some(b'\\'), None) => return Ok(if last { lone } else { None }),
+        (Some(b'\\'), Some(b'u')) => {}
+        _ => return Ok(lone),
+    }
+    let Some(second) = hexadecimal(raw.get(8..).unwrap_or_default())? else {
+        return if last {
+            Err(JsonError::Escape)
+        } else {
+            Ok(None)
+        };
+    };
+    if !(0xdc00..0xe000).contains(&second) {
+        return Ok(lone);
+    }
+    let code = 0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00);
+    Ok(char::from_u32(code).map(|character| Unit { character, raw: 12 }))
+}
+
+/// Four hexadecimal digits; `None` when there are fewer bytes.
+fn hexadecimal(raw: &[u8]) -> Result<Option<u32>, JsonError> {
+    let mut value = 0;
+    for place in 0..4 {
+        let Some(byte) = raw.get(place) else {
+            return Ok(None);
+        };
+        let digit = char::from(*byte).to_digit(16).ok_or(JsonError::Escape)?;
+        value = value * 16 + digit;
+    }
+    Ok(Some(value))
+}

@@ -1,0 +1,223 @@
+use proptest::prelude::*;
+
+use super::*;
+
+/// What a scan reports, independent of how the text was cut.
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum Seen {
+    Begin(Kind, usize),
+    Key(Option<Vec<u8>>, usize),
+    End(usize),
+}
+
+fn scan(chunks: &[&[u8]], documents: Documents) -> Result<Vec<Seen>, JsonError> {
+    let mut scanner = Scanner::new(documents);
+    let (mut seen, mut base) = (Vec::new(), 0);
+    for chunk in chunks {
+        let mut cursor = 0;
+        loop {
+            match scanner.step(chunk, &mut cursor)? {
+                Step::Begin(kind) => seen.push(Seen::Begin(kind, base + cursor)),
+                Step::Key => {
+                    let key = scanner.key(chunk).map(<[u8]>::to_vec);
+                    seen.push(Seen::Key(key, base + cursor));
+                }
+                Step::End => seen.push(Seen::End(base + cursor)),
+                Step::More => break,
+            }
+        }
+        assert!(scanner.held() <= JSON_KEY_BYTES_MAX);
+        base += chunk.len();
+    }
+    if scanner.finish()? {
+        seen.push(Seen::End(base));
+    }
+    Ok(seen)
+}
+
+fn scan_one(text: &[u8]) -> Result<Vec<Seen>, JsonError> {
+    scan(&[text], Documents::One)
+}
+
+fn keys(text: &str) -> Vec<String> {
+    let seen = scan_one(text.as_bytes()).unwrap();
+    seen.into_iter()
+        .filter_map(|seen| match seen {
+            Seen::Key(key, _) => Some(String::from_utf8(key.unwrap()).unwrap()),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn reports_every_value_with_its_place() {
+    assert_eq!(
+        scan_one(br#" {"a": [1, "x"]} "#).unwrap(),
+        [
+            Seen::Begin(Kind::Object, 2),
+            Seen::Key(Some(b"a".to_vec()), 5),
+            Seen::Begin(Kind::Array, 8),
+            Seen::Begin(Kind::Scalar(b'1'), 9),
+            Seen::End(9),
+            Seen::Begin(Kind::String, 12),
+            Seen::End(14),
+            Seen::End(15),
+            Seen::End(16),
+        ]
+    );
+}
+
+#[test]
+fn cutting_anywhere_changes_nothing() {
+    let text = r#"{"d\u0061ta":{"\ud83d\ude00k":"v\"\\","e":[]},"n":-1.5e+3,"t":[true,null,{}]}"#;
+    let whole = scan_one(text.as_bytes()).unwrap();
+    for at in 0..=text.len() {
+        let (head, tail) = text.as_bytes().split_at(at);
+        assert_eq!(
+            scan(&[head, tail], Documents::One).unwrap(),
+            whole,
+            "cut at {at}"
+        );
+    }
+    let bytes: Vec<&[u8]> = text.as_bytes().chunks(1).collect();
+    assert_eq!(scan(&bytes, Documents::One).unwrap(), whole);
+}
+
+#[test]
+fn keys_are_unescaped() {
+    assert_eq!(
+        keys(r#"{"d\u0061ta":1,"\u0064\u0061\u0074\u0061":2}"#),
+        ["data", "data"]
+    );
+    assert_eq!(
+        keys(r#"{"\ud83d\ude00":1,"\ud83dx":2,"\ud83d":3,"\ude00":4}"#),
+        ["\u{1f600}", "\u{fffd}x", "\u{fffd}", "\u{fffd}"]
+    );
+    assert_eq!(
+        keys(r#"{"\ud83d\n":1,"a\/\b":2}"#),
+        ["\u{fffd}\n", "a/\u{8}"]
+    );
+    assert_eq!(scan_one(br#"{"\d":1}"#), Err(JsonError::Escape));
+    assert_eq!(scan_one(br#"{"\u12g4":1}"#), Err(JsonError::Escape));
+}
+
+#[test]
+fn refuses_what_is_not_json() {
+    for (text, error) in [
+        ("{]", JsonError::Unexpected),
+        ("[}", JsonError::Unexpected),
+        ("{\"a\" 1}", JsonError::Unexpected),
+        ("{\"a\":1 \"b\":2}", JsonError::Unexpected),
+        ("{a:1}", JsonError::Unexpected),
+        ("[1,]", JsonError::Unexpected),
+        ("\u{feff}{}", JsonError::Unexpected),
+        ("{}{}", JsonError::Trailing),
+        ("{} x", JsonError::Trailing),
+        ("{\"a\":", JsonError::Unfinished),
+        ("\"abc", JsonError::Unfinished),
+        ("[1", JsonError::Unfinished),
+    ] {
+        assert_eq!(scan_one(text.as_bytes()), Err(error), "{text}");
+    }
+    assert_eq!(scan_one(b""), Ok(Vec::new()));
+    assert_eq!(scan_one(b" \n"), Ok(Vec::new()));
+}
+
+#[test]
+fn a_sequence_holds_any_number_of_documents() {
+    let seen = scan(&[b"{}\n{}\n", b"{}"], Documents::Sequence).unwrap();
+    assert_eq!(seen.len(), 6);
+}
+
+#[test]
+fn depth_is_bounded_when_walking_and_when_skipping() {
+    let nested = |depth: usize| ["[".repeat(depth), "]".repeat(depth)].concat();
+    assert!(scan_one(nested(JSON_DEPTH_MAX).as_bytes()).is_ok());
+    let deep = nested(10_000);
+    assert_eq!(scan_one(deep.as_bytes()), Err(JsonError::TooDeep));
+    let mut scanner = Scanner::new(Documents::One);
+    let mut cursor = 0;
+    assert_eq!(
+        scanner.step(deep.as_bytes(), &mut cursor),
+        Ok(Step::Begin(Kind::Array))
+    );
+    scanner.skip_value();
+    assert_eq!(
+        scanner.step(deep.as_bytes(), &mut cursor),
+        Err(JsonError::TooDeep)
+    );
+}
+
+#[test]
+fn an_overlong_key_is_no_key_a_path_can_name() {
+    for length in [JSON_KEY_BYTES_MAX, JSON_KEY_BYTES_MAX + 1] {
+        let text = format!("{{\"{}\":1}}", "k".repeat(length));
+        for size in [1, 7, text.len()] {
+            let chunks: Vec<&[u8]> = text.as_bytes().chunks(size).collect();
+            let seen = scan(&chunks, Documents::One).unwrap();
+            let known = matches!(seen.get(1), Some(Seen::Key(Some(_), _)));
+            assert_eq!(known, length == JSON_KEY_BYTES_MAX, "{length} in {size}");
+        }
+    }
+}
+
+#[test]
+fn skipping_finds_the_same_end_as_walking() {
+    let text = br#"{"a":{"}":"]\"}","b":[[{}],"\\"]},"z":1}"#;
+    for size in 1..=text.len() {
+        let mut scanner = Scanner::new(Documents::One);
+        let (mut base, mut ends) = (0, Vec::new());
+        for chunk in text.chunks(size) {
+            let mut cursor = 0;
+            loop {
+                match scanner.step(chunk, &mut cursor).unwrap() {
+                    Step::Begin(_) if scanner.depth() == 2 => scanner.skip_value(),
+                    Step::End => ends.push(base + cursor),
+                    Step::More => break,
+                    Step::Begin(_) | Step::Key => {}
+                }
+            }
+            base += chunk.len();
+        }
+        assert!(!scanner.finish().unwrap());
+        assert_eq!(ends, [33, 39, 40], "chunks of {size}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn unescaping_agrees_with_serde_json(text in any::<String>(), cut in 0_usize..64) {
+        let raw = serde_json::to_string(&text).unwrap();
+        let raw = &raw.as_bytes()[1..raw.len() - 1];
+        prop_assert_eq!(unescape(raw).unwrap(), text.as_bytes());
+        let (head, tail) = raw.split_at(cut.min(raw.len()));
+        let (mut unescaper, mut pieces) = (Unescaper::default(), Vec::new());
+        unescaper.push(head, &mut |piece| pieces.extend_from_slice(piece)).unwrap();
+        unescaper.push(tail, &mut |piece| pieces.extend_from_slice(piece)).unwrap();
+        unescaper.finish(&mut |piece| pieces.extend_from_slice(piece)).unwrap();
+        prop_assert_eq!(pieces, text.as_bytes());
+        prop_assert_eq!(raw_length(raw, text.len()).unwrap(), raw.len());
+        let mut escaped = Vec::new();
+        write_escaped(text.as_bytes(), &mut escaped);
+        prop_assert_eq!(unescape(&escaped).unwrap(), text.as_bytes());
+    }
+
+    #[test]
+    fn no_input_panics_and_no_cut_changes_the_outcome(
+        text in r#"[\[\]{}:,"\\u0123dtrue\-\.e \n]{0,40}"#, cut in 0_usize..40,
+    ) {
+        let text = text.as_bytes();
+        let (head, tail) = text.split_at(cut.min(text.len()));
+        prop_assert_eq!(
+            scan(&[head, tail], Documents::Sequence),
+            scan(&[text], Documents::Sequence)
+        );
+    }
+
+    #[test]
+    fn accepts_what_serde_json_accepts(text in r#"[\[\]{}:,"ab1 ]{0,16}"#) {
+        if serde_json::from_str::<serde_json::Value>(&text).is_ok() {
+            prop_assert!(scan_one(text.as_bytes()).is_ok());
+        }
+    }
+}
