@@ -69,3 +69,8 @@ pub const SMALL_SPAN_BYTES_MAX: usize = 1024;
 /// Levels of base64, escapes and percent-encoding that are undone when a write is searched for a
 /// placeholder.
 pub const PLACEHOLDER_DECODINGS_MAX: u8 = 4;
+// -- upstream --
+
+/// Size of a kubeconfig, token, key or certificate file, in bytes. Real ones are a few KiB; a larger
+/// file is a mistake and is reported as one.
+pub const CREDENTIAL_FILE_BYTES_MAX: u64 = 1 << 20;
