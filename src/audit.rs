@@ -1,1 +1,310 @@
-//! audit
+//! What is kept of a request? One event, in the shape of Kubernetes' `audit.k8s.io/v1` `Event`.
+//!
+//! Existing audit pipelines read it; what only the gateway knows stands in `annotations` under
+//! `portcullis.dev/`. No event ever holds a body, a token or a masked value (invariant 8).
+//! `docs/audit.md` lists every field.
+
+use std::collections::BTreeMap;
+
+use http::{HeaderMap, StatusCode};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::identity::Identity;
+use crate::limits;
+use crate::request::RequestInfo;
+
+pub mod log;
+
+pub use log::{AuditError, AuditLog};
+
+/// One event of the audit log. Built step by step while a request goes through the gateway.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Event {
+    kind: &'static str,
+    api_version: &'static str,
+    level: &'static str,
+    #[serde(rename = "auditID")]
+    audit_id: String,
+    stage: Stage,
+    #[serde(rename = "requestURI")]
+    request_uri: String,
+    verb: String,
+    user: User,
+    #[serde(rename = "sourceIPs")]
+    source_ips: Vec<String>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    user_agent: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    object_ref: Option<ObjectRef>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_status: Option<ResponseStatus>,
+    request_received_timestamp: Timestamp,
+    stage_timestamp: Timestamp,
+    annotations: BTreeMap<&'static str, String>,
+}
+
+/// Which moment of the request an event describes (the names of `audit.k8s.io`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Stage {
+    /// A long-running request (watch, log, session) was answered and goes on.
+    ResponseStarted,
+    /// The request is over.
+    ResponseComplete,
+}
+
+#[derive(Clone, Debug, Default, Serialize)]
+struct User {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    username: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uid: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    groups: Vec<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    extra: BTreeMap<String, Vec<String>>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ObjectRef {
+    resource: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    namespace: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    name: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    api_group: String,
+    api_version: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    subresource: String,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct ResponseStatus {
+    code: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
+}
+
+impl Event {
+    /// An event for a request that has just arrived; nothing about it is verified yet.
+    pub fn received(
+        audit_id: &str,
+        method: &str,
+        target: &str,
+        headers: &HeaderMap,
+        peer: std::net::IpAddr,
+        now: Timestamp,
+    ) -> Self {
+        let mut event = Self {
+            kind: "Event",
+            api_version: "audit.k8s.io/v1",
+            level: "Metadata",
+            audit_id: audit_id.to_owned(),
+            stage: Stage::ResponseComplete,
+            request_uri: scrubbed_target(target),
+            verb: method.to_ascii_lowercase(),
+            user: User::default(),
+            source_ips: vec![peer.to_string()],
+            user_agent: claimed(headers, "user-agent").unwrap_or_default(),
+            object_ref: None,
+            response_status: None,
+            request_received_timestamp: now,
+            stage_timestamp: now,
+            annotations: BTreeMap::new(),
+        };
+        // What kubectl says of itself is kept as claimed: a client may write anything here.
+        for (header, key) in [
+            ("kubectl-command", "portcullis.dev/claimed-command"),
+            ("kubectl-session", "portcullis.dev/claimed-session"),
+        ] {
+            if let Some(value) = claimed(headers, header) {
+                event.annotations.insert(key, value);
+            }
+        }
+        event
+    }
+
+    /// Who the verified caller is.
+    pub fn caller(&mut self, identity: &Identity) {
+        self.user = User {
+            username: identity.username().to_owned(),
+            uid: identity.uid().map(str::to_owned),
+            groups: identity.groups().to_vec(),
+            extra: identity.extra().clone(),
+        };
+        if let Some(agent) = identity.agent() {
+            self.annotate("portcullis.dev/agent", agent.name.clone());
+            if !agent.chain.is_empty() {
+                self.annotate("portcullis.dev/agent-chain", agent.chain.join(" < "));
+            }
+        }
+        self.annotate("portcullis.dev/issuer", identity.issuer().to_owned());
+        if let Some(token_id) = identity.token_id() {
+            self.annotate("portcullis.dev/token-id", token_id.to_owned());
+        }
+    }
+
+    /// What is asked for, as the API server will read it.
+    pub fn call(&mut self, info: &RequestInfo, cluster: &str) {
+        self.verb.clone_from(&info.verb);
+        self.annotate("portcullis.dev/cluster", cluster.to_owned());
+        if info.is_resource_request {
+            self.object_ref = Some(ObjectRef {
+                resource: info.resource.clone(),
+                namespace: info.namespace.clone(),
+                name: info.name.clone(),
+                api_group: info.api_group.clone(),
+                api_version: info.api_version.clone(),
+                subresource: info.subresource.clone(),
+            });
+        }
+    }
+
+    /// Adds what only the gateway knows. Keys are fixed; values are cut at a bound.
+    pub fn annotate(&mut self, key: &'static str, value: impl Into<String>) {
+        let mut value = value.into();
+        if value.len() > limits::AUDIT_ANNOTATION_BYTES_MAX {
+            value.truncate(value.floor_char_boundary(limits::AUDIT_ANNOTATION_BYTES_MAX));
+            value.push('…');
+        }
+        self.annotations.insert(key, value);
+    }
+
+    /// How it was answered.
+    pub fn answered(
+        &mut self,
+        code: StatusCode,
+        reason: Option<&'static str>,
+        message: Option<String>,
+    ) {
+        self.response_status = Some(ResponseStatus {
+            code: code.as_u16(),
+            reason,
+            message,
+        });
+    }
+
+    /// Marks the moment that the event describes.
+    pub fn at(&mut self, stage: Stage, now: Timestamp) {
+        self.stage = stage;
+        self.stage_timestamp = now;
+        let took = now.duration_since(self.request_received_timestamp);
+        self.annotate(
+            "portcullis.dev/duration-ms",
+            format!("{:.3}", took.as_secs_f64() * 1e3),
+        );
+    }
+
+    /// The event as one line, newline included.
+    pub fn line(&self) -> Vec<u8> {
+        let mut line = serde_json::to_vec(self).unwrap_or_default();
+        line.push(b'\n');
+        line
+    }
+}
+
+/// A header the client controls, if it is text, cut at a bound.
+fn claimed(headers: &HeaderMap, name: &str) -> Option<String> {
+    let value = headers.get(name)?.to_str().ok()?;
+    Some(value.chars().take(limits::AUDIT_CLAIM_CHARS_MAX).collect())
+}
+
+/// The request target without the values of parameters that carry credentials (threats A-23).
+fn scrubbed_target(target: &str) -> String {
+    let target = target
+        .get(..target.floor_char_boundary(limits::AUDIT_TARGET_BYTES_MAX))
+        .unwrap_or_default();
+    let Some((path, query)) = target.split_once('?') else {
+        return target.to_owned();
+    };
+    let pairs: Vec<String> = query
+        .split('&')
+        .map(|pair| match pair.split_once('=') {
+            Some((key, _)) if is_credential(key) => format!("{key}=scrubbed"),
+            _ => pair.to_owned(),
+        })
+        .collect();
+    format!("{path}?{}", pairs.join("&"))
+}
+
+fn is_credential(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    // A key spelled with escapes is scrubbed too: nobody writes an honest one that way.
+    key.contains('%')
+        || [
+            "token",
+            "password",
+            "secret",
+            "authorization",
+            "api_key",
+            "apikey",
+        ]
+        .iter()
+        .any(|word| key.contains(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn event(target: &str) -> Event {
+        let mut headers = HeaderMap::new();
+        headers.insert("user-agent", HeaderValue::from_static("kubectl/v1.36.2"));
+        headers.insert("kubectl-command", HeaderValue::from_static("kubectl get"));
+        headers.insert("authorization", HeaderValue::from_static("Bearer hunter2"));
+        Event::received(
+            "id-1",
+            "GET",
+            target,
+            &headers,
+            std::net::IpAddr::from([10, 0, 0, 1]),
+            Timestamp::UNIX_EPOCH,
+        )
+    }
+
+    #[test]
+    fn an_event_is_one_line_of_audit_k8s_io() {
+        let mut event = event("/api/v1/namespaces/default/secrets/db");
+        event.caller(&Identity::for_tests("alice", &["developers"]));
+        event.answered(StatusCode::OK, None, None);
+        let line = String::from_utf8(event.line()).unwrap();
+        assert_eq!(line.matches('\n').count(), 1);
+        let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(value["kind"], "Event");
+        assert_eq!(value["apiVersion"], "audit.k8s.io/v1");
+        assert_eq!(value["user"]["username"], "alice");
+        assert_eq!(value["responseStatus"]["code"], 200);
+        assert_eq!(
+            value["annotations"]["portcullis.dev/claimed-command"],
+            "kubectl get"
+        );
+        assert!(!line.contains("hunter2"));
+    }
+
+    #[test]
+    fn a_23_credentials_in_the_query_are_scrubbed() {
+        let line = String::from_utf8(
+            event("/api?watch=1&access_token=hunter2&Token=hunter2&to%6ben=hunter2").line(),
+        )
+        .unwrap();
+        assert!(!line.contains("hunter2"), "{line}");
+        assert!(line.contains("watch=1"));
+    }
+
+    #[test]
+    fn long_claims_are_cut() {
+        let mut event = event("/");
+        event.annotate(
+            "portcullis.dev/rule",
+            "é".repeat(limits::AUDIT_ANNOTATION_BYTES_MAX),
+        );
+        assert!(event.line().len() < limits::AUDIT_ANNOTATION_BYTES_MAX + 1024);
+    }
+}

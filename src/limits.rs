@@ -74,3 +74,25 @@ pub const PLACEHOLDER_DECODINGS_MAX: u8 = 4;
 /// Size of a kubeconfig, token, key or certificate file, in bytes. Real ones are a few KiB; a larger
 /// file is a mistake and is reported as one.
 pub const CREDENTIAL_FILE_BYTES_MAX: u64 = 1 << 20;
+// -- records and the control listener --
+
+/// Events waiting for the audit thread. Past it, requests wait: the disk slows them, memory does not grow.
+pub const AUDIT_QUEUE_LINES_MAX: usize = 1024;
+/// Bytes the audit thread writes at once; more stay in the queue for the next write.
+pub const AUDIT_BATCH_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of one annotation; the rest is cut and marked with `…`.
+pub const AUDIT_ANNOTATION_BYTES_MAX: usize = 4 * 1024;
+/// Characters kept of a header the client writes freely (User-Agent, Kubectl-Command); the rest is cut.
+pub const AUDIT_CLAIM_CHARS_MAX: usize = 512;
+/// Bytes kept of a request target; the rest is cut. Exec commands are longer than one would think.
+pub const AUDIT_TARGET_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of a request body that is read whole, to be checked before it is sent: the API server's own
+/// limit (`k8s.io/apiserver/pkg/server/config.go`). Past it: 413.
+pub const REQUEST_BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
+/// Time a request body may take to arrive: the API server's own request timeout. Past it: 408.
+pub const REQUEST_BODY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// Connections to the control listener at one time; more are closed at once.
+pub const CONTROL_CONNECTIONS_MAX: usize = 64;
+/// Time a request head on the control listener may take.
+pub const CONTROL_HEADER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
