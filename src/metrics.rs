@@ -1,1 +1,301 @@
-//! metrics
+//! Every metric: its name, help text and unit, and the handles the code counts with.
+//!
+//! Handles are made once; nothing looks a metric up per request. Labels come from closed sets, never
+//! from users, objects or paths. `docs/metrics.md` lists them; the tidy test keeps it complete.
+
+use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Recorder, Unit};
+use metrics_exporter_prometheus::{
+    Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
+};
+
+use crate::request::RequestInfo;
+
+/// What a metric is called, measured in, and says. Listed in `docs/metrics.md`.
+pub const ALL: &[(&str, Option<Unit>, &str)] = &[
+    (
+        REQUESTS,
+        None,
+        "Requests answered, by decision and verb class.",
+    ),
+    (
+        IN_FLIGHT,
+        None,
+        "Requests being answered, long-running ones included.",
+    ),
+    (
+        DURATION,
+        Some(Unit::Seconds),
+        "Time from arrival to the last byte of the answer, by verb class; long-running requests are left out.",
+    ),
+    (STREAMS, None, "Open watches, logs and sessions, by kind."),
+    (MASKED, None, "Values replaced by placeholders."),
+    (
+        PLACEHOLDER_WRITES,
+        None,
+        "Writes refused because they carried a placeholder.",
+    ),
+    (
+        STREAMS_ENDED,
+        None,
+        "Streams the gateway ended before their time, by reason.",
+    ),
+    (RELOADS, None, "Policy reloads, by result."),
+    (AUDIT_EVENTS, None, "Audit events written."),
+    (AUDIT_QUEUE, None, "Audit events waiting to be written."),
+];
+
+const REQUESTS: &str = "portcullis_requests_total";
+const IN_FLIGHT: &str = "portcullis_requests_in_flight";
+const DURATION: &str = "portcullis_request_duration_seconds";
+const STREAMS: &str = "portcullis_streams_open";
+const MASKED: &str = "portcullis_masked_values_total";
+const PLACEHOLDER_WRITES: &str = "portcullis_placeholder_writes_total";
+const STREAMS_ENDED: &str = "portcullis_streams_ended_total";
+const RELOADS: &str = "portcullis_policy_reloads_total";
+const AUDIT_EVENTS: &str = "portcullis_audit_events_total";
+const AUDIT_QUEUE: &str = "portcullis_audit_queue_events";
+
+/// Upper bounds of the duration histogram's buckets, in seconds: from a cached small read to a long list.
+const DURATION_BUCKETS: &[f64] = &[
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
+];
+
+/// How a request came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Policy allowed it and the API server answered.
+    Allowed,
+    /// Policy denied it.
+    Denied,
+    /// It was malformed or carried no valid identity.
+    Refused,
+    /// The API server or the gateway could not do its part.
+    Failed,
+}
+
+/// What kind of work a request is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VerbClass {
+    /// get and list
+    Read,
+    /// create, update, patch, delete, deletecollection
+    Write,
+    /// watch and followed logs
+    Stream,
+    /// exec, attach and port-forward
+    Session,
+    /// Not an API object: discovery, version, or not readable at all.
+    Other,
+}
+
+/// What ends a stream before its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamEnd {
+    /// The caller's token ran out.
+    Expired,
+    /// The policy in force no longer allows it, or masks more.
+    Policy,
+    /// The gateway is going down.
+    Drain,
+}
+
+/// The handles. Cheap to clone, made once by [`Metrics::new`].
+#[derive(Clone)]
+pub struct Metrics {
+    requests: [[Counter; 5]; 4],
+    durations: [Histogram; 5],
+    streams: [Gauge; 2],
+    streams_ended: [Counter; 3],
+    reloads: [Counter; 2],
+    in_flight: Gauge,
+    masked: Counter,
+    placeholder_writes: Counter,
+    audit_events: Counter,
+    audit_queue: Gauge,
+}
+
+const OUTCOMES: [&str; 4] = ["allowed", "denied", "refused", "failed"];
+const VERB_CLASSES: [&str; 5] = ["read", "write", "stream", "session", "other"];
+
+impl Metrics {
+    /// Registers every metric and returns the handles together with what renders them.
+    pub fn new() -> (Self, PrometheusHandle) {
+        // Buckets can only be refused when the list is empty; the default summary is no harm then.
+        let builder = PrometheusBuilder::new();
+        let recorder = match builder
+            .set_buckets_for_metric(Matcher::Full(DURATION.to_owned()), DURATION_BUCKETS)
+        {
+            Ok(builder) => builder.build_recorder(),
+            Err(_) => PrometheusBuilder::new().build_recorder(),
+        };
+        for (name, unit, help) in ALL {
+            if name.ends_with("_total") {
+                recorder.describe_counter(KeyName::from_const_str(name), *unit, (*help).into());
+            } else if name.ends_with("_seconds") {
+                recorder.describe_histogram(KeyName::from_const_str(name), *unit, (*help).into());
+            } else {
+                recorder.describe_gauge(KeyName::from_const_str(name), *unit, (*help).into());
+            }
+        }
+        let handle = recorder.handle();
+        (Self::register(&recorder), handle)
+    }
+
+    fn register(recorder: &PrometheusRecorder) -> Self {
+        let counter = |name, labels: &[(&'static str, &'static str)]| {
+            recorder.register_counter(&key(name, labels), &METADATA)
+        };
+        let gauge = |name, labels: &[(&'static str, &'static str)]| {
+            recorder.register_gauge(&key(name, labels), &METADATA)
+        };
+        Self {
+            requests: OUTCOMES.map(|decision| {
+                VERB_CLASSES.map(|class| {
+                    counter(REQUESTS, &[("decision", decision), ("verb_class", class)])
+                })
+            }),
+            durations: VERB_CLASSES.map(|class| {
+                recorder.register_histogram(&key(DURATION, &[("verb_class", class)]), &METADATA)
+            }),
+            streams: ["stream", "session"].map(|kind| gauge(STREAMS, &[("kind", kind)])),
+            streams_ended: ["expired", "policy", "drain"]
+                .map(|reason| counter(STREAMS_ENDED, &[("reason", reason)])),
+            reloads: ["applied", "refused"].map(|result| counter(RELOADS, &[("result", result)])),
+            in_flight: gauge(IN_FLIGHT, &[]),
+            masked: counter(MASKED, &[]),
+            placeholder_writes: counter(PLACEHOLDER_WRITES, &[]),
+            audit_events: counter(AUDIT_EVENTS, &[]),
+            audit_queue: gauge(AUDIT_QUEUE, &[]),
+        }
+    }
+
+    /// A request arrived; it counts as in flight until the guard is dropped.
+    pub fn arrived(&self) -> InFlight {
+        self.in_flight.increment(1.0);
+        InFlight(self.in_flight.clone())
+    }
+
+    /// A stream or session opened; it counts as open until the guard is dropped.
+    pub fn opened(&self, class: VerbClass) -> InFlight {
+        let [stream, session] = &self.streams;
+        let gauge = if class == VerbClass::Session {
+            session
+        } else {
+            stream
+        };
+        gauge.increment(1.0);
+        InFlight(gauge.clone())
+    }
+
+    /// A request is over.
+    pub fn answered(&self, outcome: Outcome, class: VerbClass, seconds: f64) {
+        if let Some(counter) = self
+            .requests
+            .get(outcome as usize)
+            .and_then(|row| row.get(class as usize))
+        {
+            counter.increment(1);
+        }
+        if !matches!(class, VerbClass::Stream | VerbClass::Session)
+            && let Some(histogram) = self.durations.get(class as usize)
+        {
+            histogram.record(seconds);
+        }
+    }
+
+    /// The gateway ended a stream.
+    pub fn stream_ended(&self, why: StreamEnd) {
+        if let Some(counter) = self.streams_ended.get(why as usize) {
+            counter.increment(1);
+        }
+    }
+
+    /// Values were masked in one response.
+    pub fn masked(&self, values: u64) {
+        self.masked.increment(values);
+    }
+
+    /// A write carried a placeholder and was refused.
+    pub fn placeholder_write(&self) {
+        self.placeholder_writes.increment(1);
+    }
+
+    /// The policy files changed and were applied, or refused.
+    pub fn reloaded(&self, applied: bool) {
+        let [good, bad] = &self.reloads;
+        if applied { good } else { bad }.increment(1);
+    }
+
+    /// An audit event was written; `queued` wait behind it.
+    pub fn audited(&self, queued: usize) {
+        self.audit_events.increment(1);
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a queue length is far below 2^52"
+        )]
+        self.audit_queue.set(queued as f64);
+    }
+}
+
+/// Something that counts as long as it lives.
+pub struct InFlight(Gauge);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
+}
+
+impl VerbClass {
+    /// The class of a request.
+    pub fn of(info: &RequestInfo) -> Self {
+        match info.verb.as_str() {
+            _ if info.session().is_some() => Self::Session,
+            _ if !info.is_resource_request => Self::Other,
+            "watch" => Self::Stream,
+            "get" if info.subresource == "log" => Self::Stream,
+            "get" | "list" => Self::Read,
+            _ => Self::Write,
+        }
+    }
+}
+
+static METADATA: Metadata<'static> = Metadata::new("portcullis", Level::INFO, None);
+
+fn key(name: &'static str, labels: &[(&'static str, &'static str)]) -> Key {
+    let labels = labels
+        .iter()
+        .map(|(key, value)| Label::from_static_parts(key, value))
+        .collect::<Vec<_>>();
+    Key::from_parts(name, labels)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_is_rendered_with_its_help() {
+        let (metrics, handle) = Metrics::new();
+        metrics.answered(Outcome::Denied, VerbClass::Write, 0.01);
+        metrics.answered(Outcome::Allowed, VerbClass::Session, 900.0);
+        let open = metrics.opened(VerbClass::Session);
+        let text = handle.render();
+        for (name, _, _) in ALL {
+            assert!(
+                text.contains(&format!("# HELP {name}")),
+                "{name} is missing in\n{text}"
+            );
+        }
+        assert!(
+            text.contains("portcullis_requests_total{decision=\"denied\",verb_class=\"write\"} 1")
+        );
+        assert!(text.contains("portcullis_streams_open{kind=\"session\"} 1"));
+        drop(open);
+        assert!(
+            handle
+                .render()
+                .contains("portcullis_streams_open{kind=\"session\"} 0")
+        );
+    }
+}
