@@ -1,3 +1,5 @@
 //! The story of one request, top to bottom.
 
 pub mod body;
+pub mod refuse;
+pub mod route;

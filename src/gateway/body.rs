@@ -1,7 +1,6 @@
 //! The one body type of the path, and the only way to read a whole one: with a bound.
 
 use bytes::{Bytes, BytesMut};
-use http_body::Body as _;
 use http_body_util::{BodyExt, Empty, Full, combinators::UnsyncBoxBody};
 use thiserror::Error;
 
