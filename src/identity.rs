@@ -3,9 +3,24 @@
 //! Invariant: an `Identity` is made only by token verification (and by tests through
 //! [`Identity::for_tests`]); nothing a client sends besides its verified token ends up in it.
 
+pub mod credential;
+
+mod error;
+mod json;
+mod names;
+mod settings;
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+
+pub use credential::{BearerToken, CredentialError};
+pub use error::{CallerError, Fault, IdentityError, TokenError};
+pub use names::NameError;
+pub use settings::{
+    AgentMapping, ClaimMappings, ClaimRule, ExtraMapping, IssuerSettings, KeyTiming, PrefixedClaim,
+    Settings, SigningAlgorithm,
+};
 
 /// Who is making a request: a human, a workload, or an agent acting for a human.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -96,3 +96,49 @@ pub const REQUEST_BODY_TIMEOUT: std::time::Duration = std::time::Duration::from_
 pub const CONTROL_CONNECTIONS_MAX: usize = 64;
 /// Time a request head on the control listener may take.
 pub const CONTROL_HEADER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
+use std::time::Duration;
+
+// -- identity: what a token and its issuer may cost --
+
+/// The longest bearer token, in bytes, before anything is decoded; a longer one is answered 401.
+pub const TOKEN_BYTES_MAX: usize = 16 * 1024;
+/// The longest `kid`, in bytes; it is only ever compared, and a longer one is answered 401.
+pub const KEY_ID_BYTES_MAX: usize = 256;
+/// How deeply the JSON of a token or a key set may nest; deeper is refused.
+pub const TOKEN_JSON_DEPTH_MAX: usize = 16;
+/// The longest user or agent name, in bytes with its prefix; a longer one is refused, not cut.
+pub const USERNAME_BYTES_MAX: usize = 256;
+/// The longest group name, in bytes with its prefix: room for an LDAP distinguished name.
+pub const GROUP_BYTES_MAX: usize = 1024;
+/// The most groups of one user; more are refused, because a cut list could lose a denied group.
+pub const GROUPS_MAX: usize = 512;
+/// All group names of one user together, in bytes: they become headers of every upstream request.
+pub const GROUPS_BYTES_MAX: usize = 16 * 1024;
+/// The longest uid or extra value, in bytes.
+pub const EXTRA_BYTES_MAX: usize = 1024;
+/// The most values of one extra attribute.
+pub const EXTRA_VALUES_MAX: usize = 64;
+/// The longest delegation chain (`act` in `act`); a longer one is answered 401.
+pub const ACTORS_MAX: usize = 8;
+/// The default of an issuer's `maxTokenLifetime`.
+pub const TOKEN_LIFETIME_DEFAULT: Duration = Duration::from_hours(24);
+/// The default of an issuer's `clockSkew`.
+pub const CLOCK_SKEW_DEFAULT: Duration = Duration::from_secs(30);
+/// The largest `clockSkew`; a larger one would keep ended tokens alive and is a configuration error.
+pub const CLOCK_SKEW_MAX: Duration = Duration::from_mins(1);
+/// Verified tokens that are remembered; the oldest half is forgotten when it is passed.
+pub const TOKEN_CACHE_ENTRIES_MAX: usize = 32 * 1024;
+/// The largest discovery document or key set, in bytes; a larger one counts as a failed fetch.
+pub const ISSUER_DOCUMENT_BYTES_MAX: usize = 1024 * 1024;
+/// How long one fetch from an issuer may take, connection and body together.
+pub const ISSUER_FETCH_TIMEOUT: Duration = Duration::from_secs(5);
+/// The most keys in a key set; a larger set counts as a failed fetch.
+pub const ISSUER_KEYS_MAX: usize = 128;
+/// How often keys are read again: a key that its issuer removed stops working within this time.
+pub const ISSUER_KEYS_REFRESH: Duration = Duration::from_mins(5);
+/// The pause between fetches that unknown `kid`s cause, so that forged tokens cannot flood an issuer.
+pub const ISSUER_KEYS_REFETCH_PAUSE: Duration = Duration::from_secs(30);
+/// How long the last good keys are used while an issuer does not answer; then its tokens are refused.
+pub const ISSUER_KEYS_STALE_MAX: Duration = Duration::from_hours(6);
+/// Unknown `kid`s that are remembered per issuer, so that repeating one causes no further fetch.
+pub const UNKNOWN_KEY_IDS_MAX: usize = 256;
