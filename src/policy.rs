@@ -1,1 +1,3 @@
 //! May they? `Allow(Permit)` or `Deny(Reason)`; `Hold` comes with approvals.
+
+pub mod mask;

@@ -1,0 +1,104 @@
+//! Which fields of which resources a mask hides.
+//!
+//! A [`MaskRule`] names fields by path. All rules that apply to one resource are compiled into one
+//! [`MaskPlan`], an automaton over keys and array elements that a scanner drives; the plan knows
+//! nothing of bytes. The document's own `kind` is never consulted: the plan is rooted at every place
+//! where the API server puts an object (see [`plan`]).
+
+mod path;
+mod plan;
+
+pub use self::path::{FieldPath, FieldPathError, Segment};
+pub use self::plan::{Action, Leaf, MaskPlan, Root, Shape, StateId};
+
+/// The annotation in which `kubectl apply` keeps the applied manifest, as JSON text. Every mask is
+/// applied to the document inside it too.
+pub const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// Subresources whose bodies are not the object, and which a mask for the resource does not cover.
+const STREAMS: [&str; 5] = ["attach", "exec", "log", "portforward", "proxy"];
+
+/// Fields of some resources that may only be read masked.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct MaskRule {
+    /// The name that policy rules refer to and warnings show.
+    pub name: String,
+    /// API groups as in RBAC; `*` is any.
+    pub api_groups: Vec<String>,
+    /// Resources as in RBAC: `secrets`, `pods/status`, `*`, `*/status`. A resource without a
+    /// subresource covers those that answer with the object.
+    pub resources: Vec<String>,
+    /// What is hidden.
+    pub fields: Vec<FieldPath>,
+}
+
+impl MaskRule {
+    /// Does the rule apply to `resource` (`secrets` or `pods/status`) of `api_group`?
+    pub fn applies_to(&self, api_group: &str, resource: &str) -> bool {
+        let group = self
+            .api_groups
+            .iter()
+            .any(|group| group == "*" || group == api_group);
+        group
+            && self
+                .resources
+                .iter()
+                .any(|wanted| resource_matches(wanted, resource))
+    }
+}
+
+fn resource_matches(wanted: &str, resource: &str) -> bool {
+    let (parent, subresource) = resource.split_once('/').unwrap_or((resource, ""));
+    match wanted.split_once('/') {
+        Some((wanted_parent, wanted_subresource)) => {
+            (wanted_parent == "*" || wanted_parent == parent)
+                && !subresource.is_empty()
+                && (wanted_subresource == "*" || wanted_subresource == subresource)
+        }
+        None => (wanted == "*" || wanted == parent) && !STREAMS.contains(&subresource),
+    }
+}
+
+/// The mask that is known under `name` without being written in a policy.
+pub fn builtin(name: &str) -> Option<MaskRule> {
+    if name != "secrets" {
+        return None;
+    }
+    Some(MaskRule {
+        name: name.to_owned(),
+        api_groups: vec![String::new()],
+        resources: vec!["secrets".to_owned()],
+        fields: ["data", "stringData"].map(FieldPath::members_of).to_vec(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_covers_the_object_and_its_subresources_but_no_streams() {
+        let rule = |resources: &[&str]| MaskRule {
+            name: "m".to_owned(),
+            api_groups: vec![String::new(), "apps".to_owned()],
+            resources: resources.iter().map(ToString::to_string).collect(),
+            fields: Vec::new(),
+        };
+        let pods = rule(&["pods"]);
+        assert!(pods.applies_to("", "pods"));
+        assert!(pods.applies_to("apps", "pods/status"));
+        assert!(!pods.applies_to("batch", "pods"));
+        assert!(!pods.applies_to("", "pods/log"));
+        assert!(!pods.applies_to("", "pod"));
+        assert!(rule(&["pods/log"]).applies_to("", "pods/log"));
+        assert!(!rule(&["pods/log"]).applies_to("", "pods"));
+        assert!(rule(&["*"]).applies_to("", "secrets/status"));
+        assert!(!rule(&["*"]).applies_to("", "pods/exec"));
+        assert!(rule(&["*/status"]).applies_to("", "pods/status"));
+        assert!(!rule(&["*/status"]).applies_to("", "pods"));
+        let secrets = builtin("secrets").unwrap();
+        assert!(secrets.applies_to("", "secrets"));
+        assert!(!secrets.applies_to("", "configmaps"));
+        assert_eq!(builtin("tokens"), None);
+    }
+}
