@@ -142,3 +142,9 @@ pub const ISSUER_KEYS_REFETCH_PAUSE: Duration = Duration::from_secs(30);
 pub const ISSUER_KEYS_STALE_MAX: Duration = Duration::from_hours(6);
 /// Unknown `kid`s that are remembered per issuer, so that repeating one causes no further fetch.
 pub const UNKNOWN_KEY_IDS_MAX: usize = 256;
+// -- policy --
+
+/// Masks of one policy, the built-in one included: a set of them is one word. More is a configuration error.
+pub const POLICY_MASKS_MAX: usize = 64;
+/// Mask plans kept per policy, one per set of masks that occurs. Beyond it a plan is compiled per request.
+pub const POLICY_MASK_PLANS_MAX: usize = 1024;

@@ -1,3 +1,191 @@
 //! May they? `Allow(Permit)` or `Deny(Reason)`; `Hold` comes with approvals.
+//!
+//! Rules are read in order and the first one with a decision that matches decides; no match is a no.
+//! A rule's masks count whenever the rule matches, wherever it stands: also behind the rule that
+//! decided, and also on a rule that decides nothing.
+//!
+//! A request may touch more than one object (a list names no object, a list without `-n` spans every
+//! namespace). An `allow` must contain all of it; a `deny` or a `mask` matches as soon as the request
+//! may touch what it names. So adding a deny rule never widens access, and neither does a wider list.
 
+pub mod cases;
+pub mod explain;
 pub mod mask;
+pub mod matcher;
+pub mod permit;
+pub mod rule;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+pub use permit::Permit;
+
+use crate::identity::Identity;
+use crate::limits;
+use crate::request::RequestInfo;
+use mask::{MaskPlan, MaskRule};
+use permit::Mask;
+use rule::{Asked, Effect, Rule, RuleProblem, RuleSource};
+
+/// The policy as written: every file's masks and rules, in order.
+#[derive(Debug, Default)]
+pub struct PolicySource {
+    /// A digest of the files, in hexadecimal.
+    pub version: String,
+    /// The masks that the files define; `secrets` is built in.
+    pub masks: Vec<MaskRule>,
+    /// The rules.
+    pub rules: Vec<RuleSource>,
+}
+
+/// A compiled policy; immutable, shared by every request that is decided under it.
+#[derive(Debug)]
+pub struct Policy {
+    version: Arc<str>,
+    masks: Vec<MaskRule>,
+    rules: Vec<Rule>,
+    /// One plan per set of masks that was needed so far; reads take no lock.
+    plans: ArcSwap<HashMap<u64, Mask>>,
+}
+
+/// What the policy says to one request.
+#[derive(Clone, Debug)]
+pub enum Decision {
+    /// It may go on, as the permit says.
+    Allow(Permit),
+    /// It is refused.
+    Deny(Reason),
+}
+
+/// Why a request is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reason {
+    /// The rule that refused it, as `POLICY/RULE`; `None` when no rule allowed it.
+    pub rule: Option<String>,
+    /// For the caller: what refused it, and what to do next. Fits behind Kubernetes' `is forbidden: `.
+    pub message: String,
+}
+
+/// The masks that every policy knows.
+const BUILTIN_MASKS: &[&str] = &["secrets"];
+
+impl Policy {
+    /// Checks and compiles rules; every problem with the index of its rule.
+    pub fn compile(source: PolicySource) -> Result<Self, Vec<(usize, RuleProblem)>> {
+        let masks: Vec<MaskRule> = BUILTIN_MASKS
+            .iter()
+            .filter_map(|name| mask::builtin(name))
+            .chain(source.masks)
+            .take(limits::POLICY_MASKS_MAX)
+            .collect();
+        let names: Vec<String> = masks.iter().map(|mask| mask.name.clone()).collect();
+        let mut rules = Vec::with_capacity(source.rules.len());
+        let mut problems = Vec::new();
+        for (index, rule) in source.rules.into_iter().enumerate() {
+            match Rule::compile(rule, &names) {
+                Ok(rule) => rules.push(rule),
+                Err(found) => problems.extend(found.into_iter().map(|problem| (index, problem))),
+            }
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        Ok(Self {
+            version: Arc::from(source.version),
+            masks,
+            rules,
+            plans: ArcSwap::default(),
+        })
+    }
+
+    /// The digest of the files this policy was read from.
+    pub fn version(&self) -> &Arc<str> {
+        &self.version
+    }
+
+    /// How many rules there are.
+    pub fn rules(&self) -> usize {
+        self.rules.len()
+    }
+
+    /// Decides one request for one cluster.
+    pub fn decide(&self, identity: &Arc<Identity>, info: &RequestInfo, cluster: &str) -> Decision {
+        let asked = Asked::new(identity, info, cluster);
+        match self.first(&asked) {
+            Some((rule, Effect::Allow)) => Decision::Allow(Permit::new(
+                Arc::clone(identity),
+                Arc::clone(&rule.id),
+                Arc::from(cluster),
+                Arc::clone(&self.version),
+                self.mask(&asked),
+            )),
+            Some((rule, Effect::Deny)) => Decision::Deny(Reason {
+                rule: Some(rule.source.id.clone()),
+                message: explain::denied_by(rule, &asked),
+            }),
+            None => Decision::Deny(Reason {
+                rule: None,
+                message: explain::denied_by_default(&asked),
+            }),
+        }
+    }
+
+    fn first(&self, asked: &Asked<'_>) -> Option<(&Rule, Effect)> {
+        self.rules
+            .iter()
+            .find_map(|rule| Some((rule, rule.decides(asked)?)))
+    }
+
+    /// The masks for the resource of a request.
+    fn mask(&self, asked: &Asked<'_>) -> Option<Mask> {
+        let info = asked.info;
+        if !info.is_resource_request {
+            return None;
+        }
+        let resource = info.qualified_resource();
+        let demanded = self
+            .rules
+            .iter()
+            .fold(0, |bits, rule| bits | rule.demands(asked));
+        let applying = self
+            .masks
+            .iter()
+            .enumerate()
+            .filter(|(bit, mask)| {
+                demanded & (1 << bit) != 0 && mask.applies_to(&info.api_group, &resource)
+            })
+            .fold(0, |bits, (bit, _)| bits | 1 << bit);
+        (applying != 0).then(|| self.plan(applying))
+    }
+
+    fn plan(&self, masks: u64) -> Mask {
+        if let Some(mask) = self.plans.load().get(&masks) {
+            return mask.clone();
+        }
+        let rules: Vec<&MaskRule> = self
+            .masks
+            .iter()
+            .enumerate()
+            .filter(|(bit, _)| masks & (1 << bit) != 0)
+            .map(|(_, rule)| rule)
+            .collect();
+        let mask = Mask {
+            plan: Arc::new(MaskPlan::compile(&rules)),
+            names: rules.iter().map(|rule| rule.name.clone()).collect(),
+        };
+        // The sets that occur are few: rules make them, callers only choose among them.
+        if self.plans.load().len() < limits::POLICY_MASK_PLANS_MAX {
+            self.plans.rcu(|plans| {
+                let mut plans = HashMap::clone(plans);
+                plans.insert(masks, mask.clone());
+                plans
+            });
+        }
+        mask
+    }
+}
+
+#[cfg(test)]
+mod tests;

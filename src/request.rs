@@ -9,6 +9,8 @@ pub mod path;
 pub mod query;
 pub mod selector;
 
+use std::borrow::Cow;
+
 use http::Method;
 
 pub use query::Query;
@@ -177,6 +179,15 @@ impl RequestInfo {
                 self.subresource.as_str(),
                 "attach" | "exec" | "proxy" | "log" | "portforward"
             )
+    }
+
+    /// `pods`, or `pods/log`: the resource as RBAC spells it.
+    pub fn qualified_resource(&self) -> Cow<'_, str> {
+        if self.subresource.is_empty() {
+            Cow::Borrowed(&self.resource)
+        } else {
+            Cow::Owned(format!("{}/{}", self.resource, self.subresource))
+        }
     }
 
     /// The object's own name: `svc` where the path of a proxy request says `https:svc:443`.

@@ -1,0 +1,337 @@
+//! Why a decision came out as it did: as data, and in the words that refusals, the command line and
+//! the audit log share.
+
+use std::fmt;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::matcher::Reach;
+use super::rule::{Asked, Criterion, Effect, Rule};
+use super::{Decision, Policy};
+use crate::identity::Identity;
+use crate::request::RequestInfo;
+
+/// A decision with its reasons.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Explanation {
+    /// Who asks, in words.
+    pub caller: String,
+    /// What they ask for, in words.
+    pub request: String,
+    /// What was decided.
+    pub decision: Effect,
+    /// The rule that decided; absent when none did, which denies.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    /// What a denied caller reads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// The masks on the answer.
+    pub masks: Vec<String>,
+    /// Every rule up to the deciding one, and later ones that add a mask.
+    pub steps: Vec<Step>,
+    /// The digest of the policy.
+    pub policy_version: String,
+}
+
+/// One rule's part in a decision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Step {
+    /// `POLICY/RULE`.
+    pub rule: String,
+    /// `FILE:LINE`.
+    pub location: String,
+    /// What it decides when it matches; absent for a rule that only masks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub effect: Option<Effect>,
+    /// The masks it adds when it matches.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub masks: Vec<String>,
+    /// The first criterion that failed; absent when the rule matched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mismatch: Option<Mismatch>,
+}
+
+/// A criterion that failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Mismatch {
+    /// The key in the rule.
+    pub field: &'static str,
+    /// What the rule asks for.
+    pub rule: String,
+    /// What the request has.
+    pub request: String,
+}
+
+impl Policy {
+    /// Decides a request and says how the decision came about.
+    pub fn explain(
+        &self,
+        identity: &Arc<Identity>,
+        info: &RequestInfo,
+        cluster: &str,
+    ) -> Explanation {
+        let asked = Asked::new(identity, info, cluster);
+        let (decision, rule, message, masks) = match self.decide(identity, info, cluster) {
+            Decision::Allow(permit) => (
+                Effect::Allow,
+                Some(permit.rule().to_owned()),
+                None,
+                permit.mask_names().to_vec(),
+            ),
+            Decision::Deny(reason) => (Effect::Deny, reason.rule, Some(reason.message), Vec::new()),
+        };
+        let mut steps = Vec::new();
+        let mut decided = false;
+        for candidate in &self.rules {
+            let reach = candidate
+                .source
+                .decision
+                .map_or(Reach::Touches, Effect::reach);
+            let mismatch = candidate.mismatch(&asked, reach);
+            let masks_here = candidate.demands(&asked) != 0;
+            if !decided || masks_here {
+                steps.push(Step {
+                    rule: candidate.source.id.clone(),
+                    location: candidate.source.location.clone(),
+                    effect: candidate.source.decision,
+                    masks: candidate.source.mask.clone(),
+                    mismatch: mismatch.map(|criterion| describe(criterion, candidate, &asked)),
+                });
+            }
+            decided |= candidate.source.decision.is_some() && mismatch.is_none();
+        }
+        Explanation {
+            caller: caller(identity),
+            request: format!("{} on cluster {cluster}", action(&asked)),
+            decision,
+            rule,
+            message,
+            masks,
+            steps,
+            policy_version: self.version().to_string(),
+        }
+    }
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verdict = match self.decision {
+            Effect::Allow => "ALLOWED",
+            Effect::Deny => "DENIED",
+        };
+        match &self.rule {
+            Some(rule) => writeln!(out, "{verdict} by rule {rule}")?,
+            None => writeln!(out, "{verdict}: no rule allows it")?,
+        }
+        writeln!(out, "  caller:  {}", self.caller)?;
+        writeln!(out, "  request: {}", self.request)?;
+        if !self.masks.is_empty() {
+            writeln!(out, "  masked:  {}", self.masks.join(", "))?;
+        }
+        if let Some(message) = &self.message {
+            writeln!(out, "  message: {message}")?;
+        }
+        writeln!(out, "\nRules in order:")?;
+        for step in &self.steps {
+            let effect = match step.effect {
+                Some(Effect::Allow) => "allow",
+                Some(Effect::Deny) => "deny",
+                None => "mask",
+            };
+            match &step.mismatch {
+                None => writeln!(
+                    out,
+                    "  = {} ({effect}, {}) matches",
+                    step.rule, step.location
+                )?,
+                Some(mismatch) => writeln!(
+                    out,
+                    "  - {} ({effect}, {}): {} is {}, the request has {}",
+                    step.rule, step.location, mismatch.field, mismatch.rule, mismatch.request
+                )?,
+            }
+        }
+        write!(out, "\nPolicy version {}", self.policy_version)
+    }
+}
+
+/// What the caller of a denied request reads: who said no, why, and what to do next.
+pub(super) fn denied_by(rule: &Rule, asked: &Asked<'_>) -> String {
+    let mut text = match &rule.source.message {
+        Some(message) => format!("denied by policy rule {}: {message}", rule.source.id),
+        None => format!(
+            "policy rule {} denies to {}; ask whoever runs this gateway if you need it",
+            rule.source.id,
+            action(asked)
+        ),
+    };
+    let narrower = |field: Criterion| rule.mismatch(asked, Reach::Contains) == Some(field);
+    if narrower(Criterion::Namespaces) {
+        text.push_str(
+            " (the request spans all namespaces, one of them is denied; name one with -n)",
+        );
+    } else if narrower(Criterion::ResourceNames) {
+        text.push_str(" (the request covers every name, one of them is denied; name one object)");
+    }
+    text
+}
+
+/// The same when no rule decided.
+pub(super) fn denied_by_default(asked: &Asked<'_>) -> String {
+    format!(
+        "no policy rule allows {} to {}; ask whoever runs this gateway for a rule that does",
+        caller(asked.identity),
+        action(asked)
+    )
+}
+
+fn caller(identity: &Identity) -> String {
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let _infallible = match identity.agent() {
+        Some(agent) => write!(
+            text,
+            "agent {:?} acting for {:?}",
+            short(&agent.name),
+            short(identity.username())
+        ),
+        None => write!(text, "{:?}", short(identity.username())),
+    };
+    text
+}
+
+/// `create pods/exec "web-0" in namespace "shop"`.
+fn action(asked: &Asked<'_>) -> String {
+    let info = asked.info;
+    if !info.is_resource_request {
+        return format!("{} {}", asked.verb, short(&info.path));
+    }
+    let mut text = format!("{} {}", asked.verb, short(&info.resource));
+    if !info.subresource.is_empty() {
+        text.push('/');
+        text.push_str(&short(&info.subresource));
+    }
+    if !info.api_group.is_empty() {
+        text.push('.');
+        text.push_str(&short(&info.api_group));
+    }
+    if !info.name.is_empty() {
+        // Writing to a String cannot fail.
+        let _infallible = write!(text, " {:?}", short(&info.name));
+    }
+    if !info.namespace.is_empty() && info.resource != "namespaces" {
+        // Writing to a String cannot fail.
+        let _infallible = write!(text, " in namespace {:?}", short(&info.namespace));
+    }
+    text
+}
+
+/// Refusals must fit into the 1024 bytes that clients keep of a refused upgrade.
+fn short(text: &str) -> String {
+    const CHARACTERS_MAX: usize = 100;
+    if text.chars().nth(CHARACTERS_MAX).is_none() {
+        return text.to_owned();
+    }
+    let mut cut: String = text.chars().take(CHARACTERS_MAX).collect();
+    cut.push('…');
+    cut
+}
+
+fn describe(criterion: Criterion, rule: &Rule, asked: &Asked<'_>) -> Mismatch {
+    let source = &rule.source;
+    let info = asked.info;
+    let (field, wanted, got) = match criterion {
+        Criterion::Clusters => ("clusters", list(&source.clusters), quote(asked.cluster)),
+        Criterion::Subjects => ("subjects", subjects(rule), who(asked.identity)),
+        Criterion::Kind if info.is_resource_request => (
+            "nonResourceURLs",
+            list(&source.non_resource_urls),
+            "a resource".to_owned(),
+        ),
+        Criterion::Kind => (
+            "resources",
+            list(&source.resources),
+            format!("the path {}", info.path),
+        ),
+        Criterion::NonResourceUrls => (
+            "nonResourceURLs",
+            list(&source.non_resource_urls),
+            quote(&info.path),
+        ),
+        Criterion::ApiGroups => (
+            "apiGroups",
+            list(&source.api_groups),
+            quote(&info.api_group),
+        ),
+        Criterion::Resources => (
+            "resources",
+            list(&source.resources),
+            quote(&info.qualified_resource()),
+        ),
+        Criterion::Verbs => ("verbs", list(&source.verbs), quote(asked.verb)),
+        Criterion::Namespaces => (
+            "namespaces",
+            list(&source.namespaces),
+            if info.namespace.is_empty() {
+                "none (cluster scope or all namespaces)".to_owned()
+            } else {
+                quote(&info.namespace)
+            },
+        ),
+        Criterion::ResourceNames => (
+            "resourceNames",
+            list(&source.resource_names),
+            if info.name.is_empty() {
+                "none (every name)".to_owned()
+            } else {
+                quote(info.object_name())
+            },
+        ),
+    };
+    Mismatch {
+        field,
+        rule: wanted,
+        request: got,
+    }
+}
+
+fn subjects(rule: &Rule) -> String {
+    let mut parts = Vec::new();
+    if let Some(subjects) = &rule.source.subjects {
+        for (key, names) in [
+            ("users", &subjects.users),
+            ("groups", &subjects.groups),
+            ("agents", &subjects.agents),
+        ] {
+            if !names.is_empty() {
+                parts.push(format!("{key} {}", list(names)));
+            }
+        }
+    }
+    parts.join(" or ")
+}
+
+fn who(identity: &Identity) -> String {
+    let agent = identity
+        .agent()
+        .map_or_else(String::new, |agent| format!(", agent {:?}", agent.name));
+    format!(
+        "user {:?}, groups {}{agent}",
+        identity.username(),
+        list(identity.groups())
+    )
+}
+
+fn quote(text: &str) -> String {
+    format!("{text:?}")
+}
+
+fn list(items: &[String]) -> String {
+    let quoted: Vec<String> = items.iter().map(|item| quote(item)).collect();
+    format!("[{}]", quoted.join(", "))
+}

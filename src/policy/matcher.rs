@@ -1,0 +1,282 @@
+//! What one criterion of a rule matches: names by glob, resources and URLs as Kubernetes RBAC does.
+
+use globset::{GlobBuilder, GlobMatcher};
+
+/// How far a rule has to reach to match a request that may touch more than one object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Everything the request may touch lies within the rule: what an `allow` needs.
+    Contains,
+    /// The request may touch something within the rule: what a `deny` or a `mask` needs.
+    Touches,
+}
+
+/// A list of globs over names; matches when one of them does.
+#[derive(Clone, Debug, Default)]
+pub struct Globs(Vec<Pattern>);
+
+#[derive(Clone, Debug)]
+enum Pattern {
+    Any,
+    Exact(String),
+    Glob(GlobMatcher),
+}
+
+impl Globs {
+    /// Compiles globs of `*`, `?`, `[a-z]` and `{a,b}`; a backslash takes the next character as it is.
+    /// On failure, the index of the bad one and why.
+    pub fn compile(patterns: &[String]) -> Result<Self, (usize, String)> {
+        let mut compiled = Vec::with_capacity(patterns.len());
+        for (index, pattern) in patterns.iter().enumerate() {
+            compiled.push(Pattern::compile(pattern).map_err(|why| (index, why))?);
+        }
+        Ok(Self(compiled))
+    }
+
+    /// Whether one of the globs matches the whole name.
+    pub fn matches(&self, name: &str) -> bool {
+        self.0.iter().any(|pattern| pattern.matches(name))
+    }
+
+    /// Whether one of the globs is a plain `*`.
+    pub fn matches_everything(&self) -> bool {
+        self.0.iter().any(|pattern| matches!(pattern, Pattern::Any))
+    }
+}
+
+impl Pattern {
+    fn compile(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Err("is empty and would match nothing; write \"*\" for any".to_owned());
+        }
+        if text.len() > GLOB_BYTES_MAX {
+            return Err(format!("is longer than {GLOB_BYTES_MAX} bytes"));
+        }
+        if text == "*" {
+            return Ok(Self::Any);
+        }
+        if !text.contains(['*', '?', '[', ']', '{', '}', '\\']) {
+            return Ok(Self::Exact(text.to_owned()));
+        }
+        // A lone matcher is a regular expression over the whole name; a GlobSet would take short cuts
+        // meant for file names.
+        GlobBuilder::new(text)
+            .backslash_escape(true)
+            .literal_separator(false)
+            .build()
+            .map(|glob| Self::Glob(glob.compile_matcher()))
+            .map_err(|error| format!("is not a glob: {}", error.kind()))
+    }
+
+    fn matches(&self, name: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Exact(text) => text == name,
+            Self::Glob(glob) => glob.is_match(name),
+        }
+    }
+}
+
+/// Names in Kubernetes end at 253 bytes; user names at 256.
+const GLOB_BYTES_MAX: usize = 512;
+
+/// Whether an entry of `resources` matches, as RBAC's `ResourceMatches`, plus `pods/*` for every
+/// subresource of one resource.
+pub fn resource_matches(entry: &str, resource: &str, subresource: &str) -> bool {
+    if entry == "*" {
+        return true;
+    }
+    match entry.split_once('/') {
+        None => entry == resource && subresource.is_empty(),
+        Some((_, _)) if subresource.is_empty() => false,
+        Some(("*", sub)) => sub == subresource,
+        Some((res, "*")) => res == resource,
+        Some((res, sub)) => res == resource && sub == subresource,
+    }
+}
+
+/// Whether an entry of `resources` is one of the forms that [`resource_matches`] knows.
+pub fn check_resource(entry: &str) -> Result<(), &'static str> {
+    let good = |part: &str| part == "*" || is_resource_name(part);
+    match entry.split_once('/') {
+        _ if entry == "*" => Ok(()),
+        None if is_resource_name(entry) => Ok(()),
+        Some(("*", "*")) => Err("is the same as \"*\"; write that"),
+        Some((resource, sub)) if good(resource) && good(sub) => Ok(()),
+        _ => Err(
+            "is not a resource: write the lower-case plural as in `kubectl api-resources`, \
+             RESOURCE/SUBRESOURCE, RESOURCE/*, */SUBRESOURCE or *",
+        ),
+    }
+}
+
+fn is_resource_name(text: &str) -> bool {
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte))
+}
+
+/// Whether an entry of `nonResourceURLs` matches, as RBAC's `NonResourceURLMatches`.
+pub fn url_matches(entry: &str, path: &str) -> bool {
+    match entry.strip_suffix('*') {
+        Some(prefix) => path.starts_with(prefix),
+        None => entry == path,
+    }
+}
+
+/// Whether an entry of `nonResourceURLs` is a path or a path that ends with one `*`.
+pub fn check_url(entry: &str) -> Result<(), &'static str> {
+    let path = entry.strip_suffix('*').unwrap_or(entry);
+    if path.contains('*') {
+        return Err("may have a '*' only at its end");
+    }
+    if entry == "*" || entry == "/" || path.starts_with('/') && !entry.ends_with('/') {
+        return Ok(());
+    }
+    Err(
+        "must start with '/' and not end with it (a request's trailing slash is dropped), or be \"*\"",
+    )
+}
+
+/// Whether a built-in resource is known to have no namespace. A list without a namespace of anything
+/// else may cover every namespace.
+pub fn is_cluster_scoped(api_group: &str, resource: &str) -> bool {
+    match api_group {
+        "" => matches!(
+            resource,
+            "componentstatuses" | "namespaces" | "nodes" | "persistentvolumes"
+        ),
+        "rbac.authorization.k8s.io" => resource.starts_with("clusterrole"),
+        "networking.k8s.io" => {
+            matches!(resource, "ingressclasses" | "ipaddresses" | "servicecidrs")
+        }
+        "storage.k8s.io" => resource != "csistoragecapacities",
+        "authorization.k8s.io" => resource != "localsubjectaccessreviews",
+        "certificates.k8s.io" => resource != "podcertificaterequests",
+        "resource.k8s.io" => matches!(resource, "deviceclasses" | "resourceslices"),
+        "metrics.k8s.io" => resource == "nodes",
+        "admissionregistration.k8s.io"
+        | "apiextensions.k8s.io"
+        | "apiregistration.k8s.io"
+        | "authentication.k8s.io"
+        | "flowcontrol.apiserver.k8s.io"
+        | "internal.apiserver.k8s.io"
+        | "node.k8s.io"
+        | "scheduling.k8s.io"
+        | "storagemigration.k8s.io" => true,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn globs(patterns: &[&str]) -> Globs {
+        let patterns: Vec<String> = patterns.iter().map(|&text| text.to_owned()).collect();
+        Globs::compile(&patterns).unwrap()
+    }
+
+    #[test]
+    fn globs_match_whole_names() {
+        for (pattern, name, expected) in [
+            ("*", "", true),
+            ("*", "anything/at:all", true),
+            ("dev", "dev", true),
+            ("dev", "dev2", false),
+            ("dev", "Dev", false),
+            ("dev-*", "dev-a", true),
+            ("dev-*", "xdev-a", false),
+            ("*-dev", "a-dev", true),
+            ("*.dev", "a.dev", true),
+            ("*.dev", ".dev", true),
+            ("*.dev", "a.dev.", false),
+            ("https://issuer/*", "https://issuer/a/b", true),
+            ("team-?", "team-a", true),
+            ("team-?", "team-ab", false),
+            ("team-[ab]", "team-c", false),
+            ("{a,b}-x", "b-x", true),
+            (r"lit\*", "lit*", true),
+            (r"lit\*", "litx", false),
+            ("*dev*", "a\nb dev", true),
+        ] {
+            assert_eq!(
+                globs(&[pattern]).matches(name),
+                expected,
+                "{pattern} {name}"
+            );
+        }
+    }
+
+    #[test]
+    fn bad_globs_say_which() {
+        let bad = |patterns: &[&str]| {
+            let patterns: Vec<String> = patterns.iter().map(|&text| text.to_owned()).collect();
+            Globs::compile(&patterns).unwrap_err()
+        };
+        assert_eq!(bad(&["a", ""]).0, 1);
+        assert!(bad(&["[a"]).1.contains("not a glob"));
+        assert!(bad(&[&"a".repeat(513)]).1.contains("longer"));
+    }
+
+    #[test]
+    fn h10_resources_match_as_in_rbac() {
+        for (entry, resource, subresource, expected) in [
+            ("*", "pods", "exec", true),
+            ("pods", "pods", "", true),
+            ("pods", "pods", "log", false),
+            ("pods/log", "pods", "log", true),
+            ("pods/log", "pods", "", false),
+            ("pods/*", "pods", "exec", true),
+            ("pods/*", "pods", "", false),
+            ("pods/*", "podsx", "exec", false),
+            ("*/scale", "deployments", "scale", true),
+            ("*/scale", "scale", "", false),
+            ("pod", "pods", "", false),
+        ] {
+            assert_eq!(
+                resource_matches(entry, resource, subresource),
+                expected,
+                "{entry} {resource}/{subresource}"
+            );
+        }
+        for bad in [
+            "",
+            "Pods",
+            "pods/",
+            "/log",
+            "pods/log/x",
+            "*/*",
+            "po*",
+            "p s",
+        ] {
+            assert!(check_resource(bad).is_err(), "{bad}");
+        }
+        for good in ["*", "pods", "pods/log", "pods/*", "*/scale", "a.b-1"] {
+            assert!(check_resource(good).is_ok(), "{good}");
+        }
+    }
+
+    #[test]
+    fn urls_match_as_in_rbac() {
+        for (entry, path, expected) in [
+            ("/api", "/api", true),
+            ("/api", "/api/v1", false),
+            ("/api/*", "/api/v1", true),
+            ("/api/*", "/api", false),
+            ("/health*", "/healthz/etcd", true),
+            ("*", "/", true),
+            ("/", "/", true),
+            ("/", "/metrics", false),
+        ] {
+            assert_eq!(url_matches(entry, path), expected, "{entry} {path}");
+        }
+        for bad in ["", "api", "/api/", "/a/*/b", "/a/**"] {
+            assert!(check_url(bad).is_err(), "{bad}");
+        }
+        for good in ["*", "/", "/api", "/api/*", "/*"] {
+            assert!(check_url(good).is_ok(), "{good}");
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! A decision as a value that only the decider can make.
+
+use std::sync::Arc;
+
+use super::mask::MaskPlan;
+use crate::identity::Identity;
+
+/// The permission for one request, with its obligations. Whoever sends something upstream takes one
+/// as an argument, so nothing is sent without a decision.
+#[derive(Clone, Debug)]
+pub struct Permit {
+    identity: Arc<Identity>,
+    rule: Arc<str>,
+    cluster: Arc<str>,
+    policy_version: Arc<str>,
+    mask: Option<Mask>,
+}
+
+/// The masks that apply to the resource of one request.
+#[derive(Clone, Debug)]
+pub(super) struct Mask {
+    pub(super) plan: Arc<MaskPlan>,
+    pub(super) names: Arc<[String]>,
+}
+
+impl Permit {
+    pub(super) fn new(
+        identity: Arc<Identity>,
+        rule: Arc<str>,
+        cluster: Arc<str>,
+        policy_version: Arc<str>,
+        mask: Option<Mask>,
+    ) -> Self {
+        Self {
+            identity,
+            rule,
+            cluster,
+            policy_version,
+            mask,
+        }
+    }
+
+    /// A permit for the tests of other rooms, with the masks that apply to the resource at hand.
+    #[cfg(test)]
+    pub(crate) fn for_tests(
+        identity: Identity,
+        cluster: &str,
+        masks: &[&super::mask::MaskRule],
+    ) -> Self {
+        let mask = (!masks.is_empty()).then(|| Mask {
+            plan: Arc::new(MaskPlan::compile(masks)),
+            names: masks.iter().map(|mask| mask.name.clone()).collect(),
+        });
+        Self::new(
+            Arc::new(identity),
+            Arc::from("test/rule"),
+            Arc::from(cluster),
+            Arc::from("test"),
+            mask,
+        )
+    }
+
+    /// As whom the request goes upstream.
+    pub fn identity(&self) -> &Arc<Identity> {
+        &self.identity
+    }
+
+    /// The rule that allowed it, as `POLICY/RULE`.
+    pub fn rule(&self) -> &str {
+        &self.rule
+    }
+
+    /// The cluster it was decided for; it may go nowhere else.
+    pub fn cluster(&self) -> &str {
+        &self.cluster
+    }
+
+    /// The digest of the policy that decided, for audit and for streams that outlive a reload.
+    pub fn policy_version(&self) -> &str {
+        &self.policy_version
+    }
+
+    /// What must be masked in every answer to this request; `None` when no mask names its resource.
+    pub fn mask(&self) -> Option<&Arc<MaskPlan>> {
+        self.mask.as_ref().map(|mask| &mask.plan)
+    }
+
+    /// The names of the masks in [`Self::mask`], in the order of their definition.
+    pub fn mask_names(&self) -> &[String] {
+        self.mask.as_ref().map_or(&[], |mask| &mask.names)
+    }
+}

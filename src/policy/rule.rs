@@ -1,0 +1,473 @@
+//! A rule: as written ([`RuleSource`]), and compiled ([`Rule`]).
+
+use std::sync::Arc;
+
+use super::matcher::{Globs, Reach, check_resource, check_url};
+use super::matcher::{is_cluster_scoped, resource_matches, url_matches};
+use crate::identity::Identity;
+use crate::request::RequestInfo;
+
+/// A rule as written in a policy file, before it is checked. An absent list is empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RuleSource {
+    /// `POLICY/RULE`: what audit, refusals and explanations call it.
+    pub id: String,
+    /// `FILE:LINE` of the rule, for explanations.
+    pub location: String,
+    /// Whom it is about; `None` is everyone.
+    pub subjects: Option<SubjectsSource>,
+    /// Kubernetes verbs, or `*`.
+    pub verbs: Vec<String>,
+    /// API groups, `""` for the core group, or `*`.
+    pub api_groups: Vec<String>,
+    /// Plurals, with subresources as in RBAC.
+    pub resources: Vec<String>,
+    /// Globs over namespaces.
+    pub namespaces: Vec<String>,
+    /// Globs over object names.
+    pub resource_names: Vec<String>,
+    /// Paths that are not resources.
+    pub non_resource_urls: Vec<String>,
+    /// Globs over cluster names.
+    pub clusters: Vec<String>,
+    /// Names of masks.
+    pub mask: Vec<String>,
+    /// `allow`, `deny`, or nothing: then the rule only adds its masks.
+    pub decision: Option<Effect>,
+    /// What a denied caller reads.
+    pub message: Option<String>,
+}
+
+/// The subjects of a rule as written; it matches when any of them does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SubjectsSource {
+    /// Globs over user names; an agent acting for a user matches the user's name too.
+    pub users: Vec<String>,
+    /// Globs over groups.
+    pub groups: Vec<String>,
+    /// Globs over the name of the agent that holds the token.
+    pub agents: Vec<String>,
+}
+
+/// What a matching rule decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Effect {
+    /// The request goes on.
+    Allow,
+    /// The request is refused.
+    Deny,
+}
+
+/// What is wrong with a rule, and where in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleProblem {
+    /// The key, `resources` or `subjects.groups`; empty for the rule as a whole.
+    pub field: &'static str,
+    /// Which item of the list.
+    pub index: Option<usize>,
+    /// The problem, as the rest of a sentence that starts with the field.
+    pub message: String,
+}
+
+/// A compiled rule.
+#[derive(Debug)]
+pub(super) struct Rule {
+    pub(super) id: Arc<str>,
+    pub(super) source: RuleSource,
+    /// Indices into the policy's masks, as bits.
+    pub(super) masks: u64,
+    subjects: Option<Subjects>,
+    namespaces: Option<Globs>,
+    resource_names: Option<Globs>,
+    clusters: Option<Globs>,
+}
+
+#[derive(Debug)]
+struct Subjects {
+    users: Globs,
+    groups: Globs,
+    agents: Globs,
+}
+
+/// The parts of a rule, in the order in which they are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Criterion {
+    /// `clusters`
+    Clusters,
+    /// `subjects`
+    Subjects,
+    /// The rule is about resources and the request is not, or the other way round.
+    Kind,
+    /// `nonResourceURLs`
+    NonResourceUrls,
+    /// `apiGroups`
+    ApiGroups,
+    /// `resources`
+    Resources,
+    /// `verbs`
+    Verbs,
+    /// `namespaces`
+    Namespaces,
+    /// `resourceNames`
+    ResourceNames,
+}
+
+/// A request as rules look at it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked<'a> {
+    pub(super) identity: &'a Identity,
+    pub(super) info: &'a RequestInfo,
+    pub(super) cluster: &'a str,
+    pub(super) verb: &'a str,
+}
+
+impl<'a> Asked<'a> {
+    pub(super) fn new(identity: &'a Identity, info: &'a RequestInfo, cluster: &'a str) -> Self {
+        let verb = if info.session().is_some() {
+            // WebSocket says GET, SPDY says POST, and both open the same shell.
+            "create"
+        } else if !info.is_resource_request && info.verb == "head" {
+            "get"
+        } else {
+            info.verb.as_str()
+        };
+        Self {
+            identity,
+            info,
+            cluster,
+            verb,
+        }
+    }
+}
+
+impl Rule {
+    pub(super) fn compile(source: RuleSource, masks: &[String]) -> Result<Self, Vec<RuleProblem>> {
+        let mut problems = Vec::new();
+        check_lists(&source, &mut problems);
+        check_shape(&source, &mut problems);
+        let mut bits = 0_u64;
+        for (index, name) in source.mask.iter().enumerate() {
+            match masks.iter().position(|mask| mask == name) {
+                Some(bit) => bits |= 1 << bit,
+                None => problems.push(item(
+                    "mask",
+                    index,
+                    format!("{name:?} is neither built in (`secrets`) nor defined under `masks`"),
+                )),
+            }
+        }
+        let subjects = source.subjects.as_ref().map(|subjects| Subjects {
+            users: globs("subjects.users", &subjects.users, &mut problems),
+            groups: globs("subjects.groups", &subjects.groups, &mut problems),
+            agents: globs("subjects.agents", &subjects.agents, &mut problems),
+        });
+        let mut optional = |field, patterns: &[String]| {
+            (!patterns.is_empty()).then(|| globs(field, patterns, &mut problems))
+        };
+        let namespaces = optional("namespaces", &source.namespaces);
+        let resource_names = optional("resourceNames", &source.resource_names);
+        let clusters = optional("clusters", &source.clusters);
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        Ok(Self {
+            id: Arc::from(source.id.as_str()),
+            masks: bits,
+            subjects,
+            namespaces,
+            resource_names,
+            clusters,
+            source,
+        })
+    }
+
+    /// Whether the rule's decision applies.
+    pub(super) fn decides(&self, asked: &Asked<'_>) -> Option<Effect> {
+        let effect = self.source.decision?;
+        self.mismatch(asked, effect.reach())
+            .is_none()
+            .then_some(effect)
+    }
+
+    /// The masks that the rule demands for the request, wherever the rule stands.
+    pub(super) fn demands(&self, asked: &Asked<'_>) -> u64 {
+        if self.masks != 0 && self.mismatch(asked, Reach::Touches).is_none() {
+            self.masks
+        } else {
+            0
+        }
+    }
+
+    /// The first criterion that fails.
+    pub(super) fn mismatch(&self, asked: &Asked<'_>, reach: Reach) -> Option<Criterion> {
+        let source = &self.source;
+        let info = asked.info;
+        let failed = |holds: bool, criterion| (!holds).then_some(criterion);
+        failed(
+            self.clusters
+                .as_ref()
+                .is_none_or(|globs| globs.matches(asked.cluster)),
+            Criterion::Clusters,
+        )
+        .or_else(|| failed(self.is_about(asked.identity), Criterion::Subjects))
+        .or_else(|| failed(self.is_same_kind(info), Criterion::Kind))
+        .or_else(|| {
+            failed(
+                matches_any(&source.non_resource_urls, |url| {
+                    url_matches(url, &info.path)
+                }),
+                Criterion::NonResourceUrls,
+            )
+        })
+        .or_else(|| {
+            failed(
+                matches_any(&source.api_groups, |group| {
+                    group == "*" || *group == info.api_group
+                }),
+                Criterion::ApiGroups,
+            )
+        })
+        .or_else(|| {
+            failed(
+                matches_any(&source.resources, |entry| {
+                    resource_matches(entry, &info.resource, &info.subresource)
+                }),
+                Criterion::Resources,
+            )
+        })
+        .or_else(|| {
+            failed(
+                matches_any(&source.verbs, |verb| verb == "*" || verb == asked.verb),
+                Criterion::Verbs,
+            )
+        })
+        .or_else(|| failed(self.covers_namespace(asked, reach), Criterion::Namespaces))
+        .or_else(|| failed(self.covers_name(info, reach), Criterion::ResourceNames))
+    }
+
+    fn is_about(&self, identity: &Identity) -> bool {
+        let Some(subjects) = &self.subjects else {
+            return true;
+        };
+        subjects.users.matches(identity.username())
+            || identity
+                .groups()
+                .iter()
+                .any(|group| subjects.groups.matches(group))
+            || identity
+                .agent()
+                .is_some_and(|agent| subjects.agents.matches(&agent.name))
+    }
+
+    /// A rule with neither resources nor URLs is about both.
+    fn is_same_kind(&self, info: &RequestInfo) -> bool {
+        if info.is_resource_request {
+            self.source.non_resource_urls.is_empty()
+        } else {
+            !self.source.names_resources()
+        }
+    }
+
+    fn covers_namespace(&self, asked: &Asked<'_>, reach: Reach) -> bool {
+        let Some(namespaces) = &self.namespaces else {
+            return true;
+        };
+        let info = asked.info;
+        if !info.namespace.is_empty() {
+            return namespaces.matches(&info.namespace);
+        }
+        // Without a namespace: a cluster-scoped object, or all namespaces at once.
+        let spans = matches!(asked.verb, "list" | "watch" | "deletecollection")
+            && !is_cluster_scoped(&info.api_group, &info.resource);
+        spans && (reach == Reach::Touches || namespaces.matches_everything())
+    }
+
+    fn covers_name(&self, info: &RequestInfo, reach: Reach) -> bool {
+        let Some(names) = &self.resource_names else {
+            return true;
+        };
+        match info.object_name() {
+            // A list, or a create whose name is in the body: any name at all.
+            "" => reach == Reach::Touches,
+            name => names.matches(name),
+        }
+    }
+}
+
+impl Effect {
+    /// An `allow` must contain the whole request; a `deny` needs only to be touched by it.
+    pub(super) fn reach(self) -> Reach {
+        match self {
+            Self::Allow => Reach::Contains,
+            Self::Deny => Reach::Touches,
+        }
+    }
+}
+
+impl RuleSource {
+    fn names_resources(&self) -> bool {
+        !(self.api_groups.is_empty()
+            && self.resources.is_empty()
+            && self.namespaces.is_empty()
+            && self.resource_names.is_empty())
+    }
+}
+
+fn matches_any(entries: &[String], matches: impl Fn(&String) -> bool) -> bool {
+    entries.is_empty() || entries.iter().any(matches)
+}
+
+fn globs(field: &'static str, patterns: &[String], problems: &mut Vec<RuleProblem>) -> Globs {
+    match Globs::compile(patterns) {
+        Ok(globs) => globs,
+        Err((index, why)) => {
+            problems.push(item(field, index, why));
+            Globs::default()
+        }
+    }
+}
+
+const RESOURCE_VERBS: &[&str] = &[
+    "get",
+    "list",
+    "watch",
+    "create",
+    "update",
+    "patch",
+    "delete",
+    "deletecollection",
+];
+const URL_VERBS: &[&str] = &["get", "post", "put", "patch", "delete"];
+
+fn check_lists(source: &RuleSource, problems: &mut Vec<RuleProblem>) {
+    let about_urls = !source.non_resource_urls.is_empty();
+    let about_resources = source.names_resources();
+    for (index, verb) in source.verbs.iter().enumerate() {
+        let known = verb == "*"
+            || (!about_urls || about_resources) && RESOURCE_VERBS.contains(&verb.as_str())
+            || (!about_resources || about_urls) && URL_VERBS.contains(&verb.as_str());
+        if !known {
+            let all = if about_urls {
+                URL_VERBS
+            } else {
+                RESOURCE_VERBS
+            };
+            problems.push(item("verbs", index, verb_hint(verb, all)));
+        }
+    }
+    for (index, entry) in source.resources.iter().enumerate() {
+        if let Err(why) = check_resource(entry) {
+            problems.push(item("resources", index, format!("{entry:?} {why}")));
+        }
+    }
+    for (index, entry) in source.non_resource_urls.iter().enumerate() {
+        if let Err(why) = check_url(entry) {
+            problems.push(item("nonResourceURLs", index, format!("{entry:?} {why}")));
+        }
+    }
+    for (index, group) in source.api_groups.iter().enumerate() {
+        let good = group == "*"
+            || group.bytes().all(|byte| {
+                byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte)
+            });
+        if !good {
+            let why = "is not an API group: write \"\" (core), apps, rbac.authorization.k8s.io, ... \
+                       without a version, or \"*\"";
+            problems.push(item("apiGroups", index, format!("{group:?} {why}")));
+        }
+    }
+}
+
+fn verb_hint(verb: &str, known: &[&str]) -> String {
+    let hint = match verb {
+        "exec" | "attach" | "connect" | "portforward" => {
+            "; a session is the verb create on pods/exec, pods/attach or pods/portforward"
+        }
+        "impersonate" | "bind" | "escalate" | "approve" | "sign" | "use" => {
+            "; the API server asks its own RBAC for that verb, no request has it"
+        }
+        _ => "",
+    };
+    format!(
+        "{verb:?} is not a verb of a request; use {} or *{hint}",
+        known.join(", ")
+    )
+}
+
+/// What a rule must and must not have, taken as a whole.
+fn check_shape(source: &RuleSource, problems: &mut Vec<RuleProblem>) {
+    let mut whole = |field, message: &str| {
+        problems.push(RuleProblem {
+            field,
+            index: None,
+            message: message.to_owned(),
+        });
+    };
+    if source.decision.is_none() && source.mask.is_empty() {
+        whole(
+            "decision",
+            "is missing: say allow or deny, or give the rule a `mask`",
+        );
+    }
+    if source.message.is_some() && source.decision != Some(Effect::Deny) {
+        whole("message", "belongs to a rule with `decision: deny`");
+    }
+    if source
+        .message
+        .as_ref()
+        .is_some_and(|text| text.len() > MESSAGE_BYTES_MAX)
+    {
+        // kubectl shows the first KiB of a refused upgrade.
+        whole("message", "is longer than 512 bytes");
+    }
+    if let Some(subjects) = &source.subjects
+        && subjects.users.is_empty()
+        && subjects.groups.is_empty()
+        && subjects.agents.is_empty()
+    {
+        whole("subjects", "names nobody; leave it out to mean everyone");
+    }
+    if !source.non_resource_urls.is_empty() && source.names_resources() {
+        whole(
+            "nonResourceURLs",
+            "cannot stand beside apiGroups, resources, namespaces or resourceNames; make two rules",
+        );
+    }
+    if !source.non_resource_urls.is_empty() && !source.mask.is_empty() {
+        whole("mask", "has no meaning for nonResourceURLs");
+    }
+    if source.decision == Some(Effect::Allow) {
+        if source.verbs.is_empty() {
+            whole(
+                "verbs",
+                "is missing: an allow rule says what it allows; write [\"*\"] for every verb",
+            );
+        }
+        if source.non_resource_urls.is_empty() {
+            if source.resources.is_empty() {
+                whole(
+                    "resources",
+                    "is missing: an allow rule says what it allows; write [\"*\"] for every resource, or give nonResourceURLs",
+                );
+            }
+            if source.api_groups.is_empty() {
+                whole(
+                    "apiGroups",
+                    "is missing: an allow rule says what it allows; write [\"\"] for the core group, [\"*\"] for every group",
+                );
+            }
+        }
+    }
+}
+
+/// Refusals stay well under the 1024 bytes that clients keep of a refused upgrade.
+const MESSAGE_BYTES_MAX: usize = 512;
+
+fn item(field: &'static str, index: usize, message: String) -> RuleProblem {
+    RuleProblem {
+        field,
+        index: Some(index),
+        message,
+    }
+}
