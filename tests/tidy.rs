@@ -106,7 +106,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "audit", "control", "gateway", "identity", "limits", "listener", "policy", "upstream",
         ],
     ),
-    ("metrics", &["limits"]),
+    ("metrics", &["limits", "request"]), // the labels of a request
     ("limits", &[]),
 ];
 
