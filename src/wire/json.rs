@@ -114,6 +114,8 @@ pub struct Scanner {
     in_string: bool,
     escaped: bool,
     started: bool,
+    /// What is left of the `true`, `false` or `null` that is being read.
+    literal: Option<&'static [u8]>,
     key: Key,
 }
 
@@ -139,6 +141,7 @@ impl Scanner {
             in_string: false,
             escaped: false,
             started: false,
+            literal: None,
             key: Key::default(),
         }
     }
@@ -152,7 +155,7 @@ impl Scanner {
             match self.state {
                 State::Skip => return self.run_skip(chunk, cursor),
                 State::Text => return Ok(self.run_text(chunk, cursor)),
-                State::Scalar => return Ok(self.run_scalar(chunk, cursor)),
+                State::Scalar => return self.run_scalar(chunk, cursor),
                 State::KeyText => return self.run_key(chunk, cursor),
                 _ => {}
             }
@@ -199,7 +202,7 @@ impl Scanner {
     pub fn finish(&mut self) -> Result<bool, JsonError> {
         match self.state {
             State::Boundary => Ok(false),
-            State::Scalar if self.depth == 0 => {
+            State::Scalar if self.depth == 0 && self.literal.is_none_or(<[u8]>::is_empty) => {
                 self.state = State::Boundary;
                 Ok(true)
             }
@@ -253,6 +256,12 @@ impl Scanner {
         if matches!(kind, Kind::Object | Kind::Array) {
             self.open(kind == Kind::Object)?;
         }
+        self.literal = match byte {
+            b't' => Some(b"rue"),
+            b'f' => Some(b"alse"),
+            b'n' => Some(b"ull"),
+            _ => None,
+        };
         self.escaped = false;
         self.state = state;
         Ok(Step::Begin(kind))
@@ -301,17 +310,23 @@ impl Scanner {
         Step::More
     }
 
-    fn run_scalar(&mut self, chunk: &[u8], cursor: &mut usize) -> Step {
-        let rest = chunk.get(*cursor..).unwrap_or_default();
-        let length = rest.iter().position(
-            |byte| !matches!(byte, b'0'..=b'9' | b'a'..=b'z' | b'E' | b'+' | b'-' | b'.'),
-        );
-        if let Some(length) = length {
-            *cursor += length;
-            return self.end();
+    fn run_scalar(&mut self, chunk: &[u8], cursor: &mut usize) -> Result<Step, JsonError> {
+        while let Some(byte) = chunk.get(*cursor) {
+            let in_scalar =
+                matches!(byte, b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'+' | b'-' | b'.');
+            match self.literal.map(<[u8]>::split_first) {
+                Some(Some((expected, rest))) if expected == byte => self.literal = Some(rest),
+                Some(None) if !in_scalar => return Ok(self.end()),
+                Some(_) => return Err(JsonError::Unexpected),
+                None if !in_scalar => return Ok(self.end()),
+                None if byte.is_ascii_alphabetic() && !matches!(byte, b'e' | b'E') => {
+                    return Err(JsonError::Unexpected);
+                }
+                None => {}
+            }
+            *cursor += 1;
         }
-        *cursor = chunk.len();
-        Step::More
+        Ok(Step::More)
     }
 
     fn run_key(&mut self, chunk: &[u8], cursor: &mut usize) -> Result<Step, JsonError> {

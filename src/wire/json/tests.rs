@@ -116,6 +116,11 @@ fn refuses_what_is_not_json() {
         ("{\"a\":", JsonError::Unfinished),
         ("\"abc", JsonError::Unfinished),
         ("[1", JsonError::Unfinished),
+        ("[nSECRET]", JsonError::Unexpected),
+        ("[nullx]", JsonError::Unexpected),
+        ("[nul]", JsonError::Unexpected),
+        ("[1x]", JsonError::Unexpected),
+        ("tru", JsonError::Unfinished),
     ] {
         assert_eq!(scan_one(text.as_bytes()), Err(error), "{text}");
     }

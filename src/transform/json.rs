@@ -1,0 +1,313 @@
+//! Masks JSON while it streams.
+//!
+//! The scanner says where values begin and end, the plan says what to do with them. Everything that
+//! is not masked passes as spans of the chunk it came in; of a masked value nothing leaves before its
+//! end, then its placeholder does. What is held between chunks: the place in the document, the digest
+//! of the masked value that is open, and, for JSON inside JSON alone, the raw text up to
+//! [`EMBEDDED_JSON_BYTES_MAX`].
+//!
+//! Watches need nothing more: each event is a document of its own, and the plan is rooted at
+//! `object` too. Nor do Tables: their objects are at `rows[*].object`.
+
+mod embedded;
+
+use std::sync::Arc;
+
+use super::output::Sink;
+use super::placeholder::{Content, Digest, Placeholders};
+use super::report::{Tally, ValuePath};
+use crate::limits::EMBEDDED_JSON_BYTES_MAX;
+use crate::policy::mask::{Action, Leaf, MaskPlan, Root, Shape, StateId};
+use crate::wire::json::{Documents, JsonError, Kind, Scanner, Step, Unescaper};
+
+/// What a body is masked by.
+#[derive(Clone, Debug)]
+pub(super) struct Mask {
+    pub(super) plan: Arc<MaskPlan>,
+    pub(super) placeholders: Arc<Placeholders>,
+    pub(super) root: Root,
+    /// Do values below `data` hold base64? True for Secrets.
+    pub(super) data_is_base64: bool,
+}
+
+/// The masker of one stream.
+pub(super) struct JsonMasker {
+    mask: Mask,
+    scanner: Scanner,
+    /// The containers that are being walked; never more than a field path is long.
+    frames: Vec<Frame>,
+    /// The state of the member whose key was just read.
+    member: StateId,
+    current: Current,
+    path: ValuePath,
+    tally: Tally,
+    /// How many documents this one is embedded in.
+    level: u8,
+}
+
+#[derive(Clone, Copy)]
+struct Frame {
+    state: StateId,
+    array: bool,
+    path_length: usize,
+}
+
+/// The value the scanner is in.
+enum Current {
+    /// A container whose members are looked at.
+    Walked,
+    /// A value that passes.
+    Passed,
+    Masked(Masking),
+    /// The raw text of a string that holds a document.
+    Held(Vec<u8>),
+}
+
+struct Masking {
+    digest: Digest,
+    /// Set for strings.
+    unescaper: Option<Unescaper>,
+    base64: bool,
+}
+
+impl JsonMasker {
+    pub(super) fn new(mask: Mask, documents: Documents) -> Self {
+        Self {
+            mask,
+            scanner: Scanner::new(documents),
+            frames: Vec::new(),
+            member: StateId::DEAD,
+            current: Current::Walked,
+            path: ValuePath::default(),
+            tally: Tally::default(),
+            level: 0,
+        }
+    }
+
+    /// Takes the next chunk and hands all that may be released to `sink`.
+    pub(super) fn push(&mut self, chunk: &[u8], sink: &mut impl Sink) -> Result<(), JsonError> {
+        let (mut cursor, mut released) = (0, 0);
+        loop {
+            let from = cursor;
+            match self.scanner.step(chunk, &mut cursor)? {
+                Step::Begin(kind) => {
+                    let first = cursor - 1;
+                    if self.begin(kind) {
+                        sink.copy(released..first);
+                        self.hold(chunk.get(first..cursor).unwrap_or_default(), kind)?;
+                    }
+                }
+                Step::Key => self.key(chunk),
+                Step::End => {
+                    if self.holds() {
+                        let text = chunk.get(from..cursor).unwrap_or_default();
+                        self.take(text, true)?;
+                        self.replace(sink)?;
+                        released = cursor;
+                    }
+                    self.end();
+                }
+                Step::More => {
+                    if self.holds() {
+                        self.take(chunk.get(from..).unwrap_or_default(), false)?;
+                    } else {
+                        sink.copy(released..chunk.len());
+                    }
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// The stream ended; an unfinished document is an error and stays unfinished.
+    pub(super) fn finish(&mut self, sink: &mut impl Sink) -> Result<(), JsonError> {
+        if self.scanner.finish()? && self.holds() {
+            self.replace(sink)?;
+        }
+        Ok(())
+    }
+
+    /// What was masked since the last call.
+    pub(super) fn tally(&mut self) -> &mut Tally {
+        &mut self.tally
+    }
+
+    /// Bytes held between chunks.
+    pub(super) fn held(&self) -> usize {
+        let text = match &self.current {
+            Current::Held(raw) => raw.len(),
+            Current::Walked | Current::Passed | Current::Masked(_) => 0,
+        };
+        text + self.scanner.held() + self.path.len() + self.frames.len() * size_of::<Frame>()
+    }
+
+    /// A value begins; true if it is not to pass.
+    fn begin(&mut self, kind: Kind) -> bool {
+        let state = self.state_of_value();
+        let shape = match kind {
+            Kind::Object => Shape::Object,
+            Kind::Array => Shape::Array,
+            Kind::String => Shape::String,
+            Kind::Scalar(b'n') => Shape::Null,
+            Kind::Scalar(_) => Shape::Scalar,
+        };
+        match self.mask.plan.action(state, shape) {
+            Action::Walk => {
+                self.frames.push(Frame {
+                    state,
+                    array: kind == Kind::Array,
+                    path_length: self.path.len(),
+                });
+                return false;
+            }
+            Action::Pass => self.current = Current::Passed,
+            Action::Mask(leaf) => self.current = Current::Masked(self.masking(leaf, kind)),
+            Action::Embedded => self.current = Current::Held(Vec::new()),
+        }
+        self.scanner.skip_value();
+        self.holds()
+    }
+
+    fn state_of_value(&mut self) -> StateId {
+        let Some(frame) = self.frames.last().copied() else {
+            return self.mask.plan.root(self.mask.root);
+        };
+        if !frame.array {
+            return self.member;
+        }
+        let state = self.mask.plan.element(frame.state);
+        if !state.is_dead() {
+            self.path.truncate(frame.path_length);
+            self.path.element();
+        }
+        state
+    }
+
+    fn key(&mut self, chunk: &[u8]) {
+        let Some(frame) = self.frames.last().copied() else {
+            return;
+        };
+        let key = self.scanner.key(chunk);
+        self.member = self.mask.plan.member(frame.state, key);
+        if !self.member.is_dead() {
+            self.path.truncate(frame.path_length);
+            self.path.key(key);
+        }
+    }
+
+    fn end(&mut self) {
+        if matches!(self.current, Current::Walked)
+            && let Some(frame) = self.frames.pop()
+        {
+            self.path.truncate(frame.path_length);
+        }
+        self.current = Current::Walked;
+    }
+
+    fn masking(&self, leaf: Leaf, kind: Kind) -> Masking {
+        let base64 = match leaf {
+            Leaf::Text => false,
+            Leaf::Data => self.mask.data_is_base64,
+            Leaf::Binary => true,
+        };
+        let content = match kind {
+            Kind::String if base64 => Content::Base64,
+            Kind::String => Content::Text,
+            Kind::Object | Kind::Array | Kind::Scalar(_) => Content::Json,
+        };
+        Masking {
+            digest: self.mask.placeholders.start(content),
+            unescaper: (kind == Kind::String).then(Unescaper::default),
+            base64,
+        }
+    }
+
+    fn holds(&self) -> bool {
+        matches!(self.current, Current::Masked(_) | Current::Held(_))
+    }
+
+    /// The first byte of a held value; a quote is not part of the text.
+    fn hold(&mut self, first: &[u8], kind: Kind) -> Result<(), JsonError> {
+        if kind == Kind::String {
+            return Ok(());
+        }
+        self.take(first, false)
+    }
+
+    fn take(&mut self, text: &[u8], last: bool) -> Result<(), JsonError> {
+        match &mut self.current {
+            Current::Masked(masking) => masking.take(text, last),
+            Current::Held(raw) => {
+                let text = if last { without_quote(text) } else { text };
+                if raw.len() + text.len() <= EMBEDDED_JSON_BYTES_MAX {
+                    raw.extend_from_slice(text);
+                    return Ok(());
+                }
+                let raw = std::mem::take(raw);
+                let mut masking = self.masking(Leaf::Text, Kind::String);
+                masking.take(&raw, false)?;
+                masking.take(text, false)?;
+                if last {
+                    masking.take(b"\"", true)?;
+                }
+                self.current = Current::Masked(masking);
+                Ok(())
+            }
+            Current::Walked | Current::Passed => Ok(()),
+        }
+    }
+
+    /// Puts what belongs in the place of the value that just ended.
+    fn replace(&mut self, sink: &mut impl Sink) -> Result<(), JsonError> {
+        let masking = match std::mem::replace(&mut self.current, Current::Passed) {
+            Current::Masked(masking) => masking,
+            Current::Held(raw) => {
+                if let Some(masked) = self.mask_embedded(&raw) {
+                    sink.write(b"\"");
+                    sink.write(&masked);
+                    sink.write(b"\"");
+                    return Ok(());
+                }
+                let mut masking = self.masking(Leaf::Text, Kind::String);
+                masking.take(&raw, false)?;
+                masking.take(b"\"", true)?;
+                masking
+            }
+            Current::Walked | Current::Passed => return Ok(()),
+        };
+        let placeholder = self.mask.placeholders.finish(masking.digest);
+        sink.write(b"\"");
+        if masking.base64 {
+            sink.write(placeholder.base64().as_bytes());
+        } else {
+            sink.write(placeholder.text().as_bytes());
+        }
+        sink.write(b"\"");
+        self.tally.count(self.path.text());
+        Ok(())
+    }
+}
+
+impl Masking {
+    fn take(&mut self, text: &[u8], last: bool) -> Result<(), JsonError> {
+        let digest = &mut self.digest;
+        let Some(unescaper) = &mut self.unescaper else {
+            digest.update(text);
+            return Ok(());
+        };
+        let text = if last { without_quote(text) } else { text };
+        unescaper.push(text, &mut |piece| digest.update(piece))?;
+        if last {
+            unescaper.finish(&mut |piece| digest.update(piece))?;
+        }
+        Ok(())
+    }
+}
+
+/// The end of a string without its closing quote.
+fn without_quote(text: &[u8]) -> &[u8] {
+    text.strip_suffix(b"\"").unwrap_or(text)
+}
+
+#[cfg(test)]
+mod tests;

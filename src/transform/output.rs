@@ -1,0 +1,101 @@
+//! Where released bytes go: slices of what came in, and replacements between them.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::limits::SMALL_SPAN_BYTES_MAX;
+
+/// Takes the result of a transform, in order.
+pub(super) trait Sink {
+    /// A span of the chunk that is being pushed passes unchanged.
+    fn copy(&mut self, span: Range<usize>);
+    /// Something new stands here.
+    fn write(&mut self, text: &[u8]);
+}
+
+/// Bytes ready to leave.
+#[derive(Debug, Default)]
+pub(super) struct Output {
+    ready: VecDeque<Bytes>,
+    /// Small spans and replacements since the last large span.
+    tail: BytesMut,
+}
+
+impl Output {
+    /// A sink for the transform of `chunk`.
+    pub(super) fn of<'a>(&'a mut self, chunk: &'a Bytes) -> ChunkSink<'a> {
+        ChunkSink {
+            chunk,
+            output: self,
+        }
+    }
+
+    /// Adds bytes that need no copy.
+    pub(super) fn push(&mut self, bytes: Bytes) {
+        if bytes.len() <= SMALL_SPAN_BYTES_MAX {
+            self.tail.extend_from_slice(&bytes);
+            return;
+        }
+        self.flush();
+        self.ready.push_back(bytes);
+    }
+
+    /// The next bytes to send.
+    pub(super) fn pop(&mut self) -> Option<Bytes> {
+        if self.ready.is_empty() {
+            self.flush();
+        }
+        self.ready.pop_front()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.ready.is_empty() && self.tail.is_empty()
+    }
+
+    fn flush(&mut self) {
+        if !self.tail.is_empty() {
+            self.ready.push_back(self.tail.split().freeze());
+        }
+    }
+}
+
+/// Cuts spans from one chunk.
+pub(super) struct ChunkSink<'a> {
+    chunk: &'a Bytes,
+    output: &'a mut Output,
+}
+
+impl Sink for ChunkSink<'_> {
+    fn copy(&mut self, span: Range<usize>) {
+        if span.start < span.end && span.end <= self.chunk.len() {
+            self.output.push(self.chunk.slice(span));
+        }
+    }
+
+    fn write(&mut self, text: &[u8]) {
+        self.output.tail.extend_from_slice(text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_spans_are_slices_and_small_ones_are_joined() {
+        let chunk = Bytes::from(vec![b'x'; 3 * SMALL_SPAN_BYTES_MAX]);
+        let mut output = Output::default();
+        let mut sink = output.of(&chunk);
+        sink.copy(0..2);
+        sink.write(b"new");
+        sink.copy(2..2 * SMALL_SPAN_BYTES_MAX);
+        sink.copy(2 * SMALL_SPAN_BYTES_MAX..2 * SMALL_SPAN_BYTES_MAX + 1);
+        assert_eq!(output.pop().unwrap(), "xxnew");
+        let span = output.pop().unwrap();
+        assert_eq!(span.as_ptr(), chunk[2..].as_ptr());
+        assert_eq!(output.pop().unwrap(), "x");
+        assert!(output.pop().is_none() && output.is_empty());
+    }
+}
