@@ -5,12 +5,13 @@
 //! its ports are answered by functions ([`portforward`]). What a client can do to it is bounded by
 //! [`Settings::memory`].
 
-mod pod;
+pub(crate) mod pod;
 mod query;
 mod reply;
 mod websocket;
 
 pub mod logs;
+pub(crate) mod shell;
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;

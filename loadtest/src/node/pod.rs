@@ -36,7 +36,7 @@ impl fmt::Debug for PodRef {
 
 /// One container of a pod.
 #[derive(Debug, Clone)]
-pub(super) struct Container {
+pub(crate) struct Container {
     pub(super) name: String,
     /// `command` followed by `args`; empty when the image decides.
     pub(super) argv: Vec<String>,
