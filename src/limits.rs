@@ -148,3 +148,11 @@ pub const UNKNOWN_KEY_IDS_MAX: usize = 256;
 pub const POLICY_MASKS_MAX: usize = 64;
 /// Mask plans kept per policy, one per set of masks that occurs. Beyond it a plan is compiled per request.
 pub const POLICY_MASK_PLANS_MAX: usize = 1024;
+/// Open SPDY streams of an exec or attach; five exist. More ends the session.
+pub const SPDY_REMOTE_COMMAND_STREAMS_MAX: usize = 8;
+/// Open SPDY streams of a port-forward, two for each connection. More ends the session.
+pub const SPDY_PORT_FORWARD_STREAMS_MAX: usize = 512;
+/// Pings and other frames without content that one side may send at once. More ends the session.
+pub const SESSION_EMPTY_FRAMES_BURST: u32 = 1024;
+/// The same in the long run; clients ping every 5 to 60 seconds. More ends the session.
+pub const SESSION_EMPTY_FRAMES_PER_SECOND: u32 = 64;

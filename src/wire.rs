@@ -1,5 +1,6 @@
 //! What the bytes mean: codecs without IO. Depends on nothing but `limits`.
 
+pub mod budget;
 pub mod side;
 pub mod spdy;
 pub mod json;
