@@ -156,3 +156,13 @@ pub const SPDY_PORT_FORWARD_STREAMS_MAX: usize = 512;
 pub const SESSION_EMPTY_FRAMES_BURST: u32 = 1024;
 /// The same in the long run; clients ping every 5 to 60 seconds. More ends the session.
 pub const SESSION_EMPTY_FRAMES_PER_SECOND: u32 = 64;
+/// Bytes of a WebSocket message: what the API server takes. Passed on in slices. More ends the session.
+pub const WEBSOCKET_MESSAGE_BYTES_MAX: u64 = 32 * 1024 * 1024;
+/// Frames of one WebSocket message. More ends the session.
+pub const WEBSOCKET_FRAGMENTS_MAX: u32 = 1024;
+/// Bytes of a fragmented message from a client, which must be joined. More ends the session.
+pub const WEBSOCKET_JOINED_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of a resize message or of the final status that are kept to be read. The rest still passes.
+pub const SESSION_STATUS_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of one terminal size in JSON; real ones have 25. More is passed on but not read.
+pub const SESSION_RESIZE_BYTES_MAX: usize = 1024;

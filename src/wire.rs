@@ -4,3 +4,4 @@ pub mod budget;
 pub mod side;
 pub mod spdy;
 pub mod json;
+pub mod websocket;
