@@ -1,6 +1,7 @@
 //! What the bytes mean: codecs without IO. Depends on nothing but `limits`.
 
 pub mod budget;
+pub mod channel;
 pub mod side;
 pub mod spdy;
 pub mod json;
