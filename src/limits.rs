@@ -166,3 +166,11 @@ pub const WEBSOCKET_JOINED_BYTES_MAX: usize = 256 * 1024;
 pub const SESSION_STATUS_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of one terminal size in JSON; real ones have 25. More is passed on but not read.
 pub const SESSION_RESIZE_BYTES_MAX: usize = 1024;
+/// Bytes read at once from either end of a session.
+pub const SESSION_READ_BYTES: usize = 16 * 1024;
+/// How long a session may pass no byte at all: Kubernetes' own limit. Longer ends the session.
+pub const SESSION_IDLE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(4 * 60 * 60);
+/// How long the other direction may still deliver its last bytes when one end has gone.
+pub const SESSION_DRAIN_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+/// How long we try to tell both ends that the gateway ends the session.
+pub const SESSION_ENDING_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(2);

@@ -1,1 +1,177 @@
-//! session
+//! exec, attach and port-forward: bytes pass unchanged, in order and with back-pressure, while a tap
+//! reads them.
+//!
+//! [`relay()`] drives the two sockets. The taps below are pure: [`spdy`] and [`websocket`] say what
+//! the bytes mean and what may pass, [`tap`] turns that into [`SessionEvent`]s for whoever records.
+
+pub mod relay;
+mod spdy;
+pub mod tap;
+mod websocket;
+
+use std::time::Duration;
+
+use serde_json::json;
+
+pub use self::relay::relay;
+pub use self::tap::{NoTap, SessionEvent, SessionStream, Tap, TapError};
+use crate::limits;
+use crate::wire::channel;
+pub use crate::wire::channel::{ExitStatus, TerminalSize};
+pub use crate::wire::side::Side;
+pub use crate::wire::spdy::StreamType;
+
+/// What was agreed on when the session was opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// Which streams the request asked for.
+    pub streams: Streams,
+    /// How they travel.
+    pub protocol: Protocol,
+    /// How long no byte may pass in either direction; pings count.
+    pub idle_timeout: Duration,
+}
+
+impl Session {
+    /// A session with the idle timeout that Kubernetes itself has.
+    #[must_use]
+    pub fn new(streams: Streams, protocol: Protocol) -> Self {
+        Self { streams, protocol, idle_timeout: limits::SESSION_IDLE_TIMEOUT }
+    }
+}
+
+/// The streams that the request asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Streams {
+    /// exec and attach, by their query.
+    RemoteCommand {
+        /// `stdin` was asked for.
+        stdin: bool,
+        /// `stdout` was asked for.
+        stdout: bool,
+        /// `stderr` was asked for.
+        stderr: bool,
+        /// `tty` was asked for.
+        tty: bool,
+    },
+    /// port-forward.
+    PortForward {
+        /// The `ports` of the query, in order. Only the old WebSocket form has any.
+        ports: Vec<u16>,
+    },
+}
+
+/// How the streams travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// SPDY/3.1 right after the upgrade.
+    Spdy(channel::Version),
+    /// WebSocket messages that begin with a channel.
+    Channels(channel::Protocol),
+    /// WebSocket messages that carry SPDY/3.1; port-forward only.
+    Tunnel,
+}
+
+/// Why a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndReason {
+    /// The command ended, or the server closed the session in order.
+    Completed,
+    /// The client went away first.
+    ClientGone,
+    /// The API server went away without an end.
+    UpstreamGone,
+    /// The caller's credential has expired.
+    Expired,
+    /// The right to this session was taken away.
+    Revoked,
+    /// The gateway is shutting down.
+    Shutdown,
+    /// No byte passed for too long.
+    Idle,
+    /// The client sent what no client may send.
+    ClientProtocol,
+    /// The API server sent what no server sends.
+    UpstreamProtocol,
+    /// The session could not be recorded any longer.
+    RecorderFailed,
+}
+
+impl EndReason {
+    /// Kubernetes' reason and code for the `Status` that tells the client.
+    fn status(self) -> (&'static str, u16) {
+        match self {
+            Self::Expired => ("Unauthorized", 401),
+            Self::Revoked => ("Forbidden", 403),
+            Self::Shutdown => ("ServiceUnavailable", 503),
+            Self::Idle => ("Timeout", 504),
+            Self::ClientProtocol => ("BadRequest", 400),
+            Self::Completed
+            | Self::ClientGone
+            | Self::UpstreamGone
+            | Self::UpstreamProtocol
+            | Self::RecorderFailed => ("InternalError", 500),
+        }
+    }
+}
+
+/// An end that the gateway brings about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ending {
+    /// Why.
+    pub reason: EndReason,
+    /// What the person at the terminal reads.
+    pub message: String,
+}
+
+impl Ending {
+    /// The content of the error channel: a `Status`, or plain text before v4.
+    fn error_content(&self, version: channel::Version) -> Vec<u8> {
+        if !version.has_json_status() {
+            return self.message.clone().into_bytes();
+        }
+        let (reason, code) = self.reason.status();
+        let status = json!({
+            "metadata": {}, "status": "Failure", "message": self.message, "reason": reason, "code": code,
+        });
+        status.to_string().into_bytes()
+    }
+
+    /// The line for the terminal.
+    fn terminal_line(&self, tty: bool) -> Vec<u8> {
+        let line_break = if tty { "\r\n" } else { "\n" };
+        format!("{line_break}{}{line_break}", self.message).into_bytes()
+    }
+}
+
+/// What is kept of a session when it is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionReport {
+    /// Why it ended.
+    pub reason: EndReason,
+    /// What was wrong, when something was; for the audit log.
+    pub detail: Option<String>,
+    /// How the command ended, if that was seen.
+    pub exit: Option<ExitStatus>,
+    /// Payload that passed.
+    pub bytes: ByteCounts,
+    /// Forwarded connections; port-forward only.
+    pub connections: u64,
+    /// How long it lasted.
+    pub duration: Duration,
+}
+
+/// Payload bytes that passed, by stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ByteCounts {
+    /// To the command.
+    pub stdin: u64,
+    /// From the command; with a terminal, everything.
+    pub stdout: u64,
+    /// From the command.
+    pub stderr: u64,
+    /// To forwarded ports.
+    pub data_sent: u64,
+    /// From forwarded ports.
+    pub data_received: u64,
+}

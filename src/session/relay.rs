@@ -1,0 +1,367 @@
+//! The driver of a session: two pumps in one task, and the way it ends.
+//!
+//! ```text
+//! running -> one end is gone ------> the other direction delivers its last bytes -> over
+//!         -> deadline, revocation -> both stop between frames -> both ends are told -> over
+//! ```
+
+use std::future::Future;
+use std::pin::pin;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, split};
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::tap::{Ledger, ProtocolError, Tap, Wire};
+use super::{EndReason, Ending, Session, SessionEvent, SessionReport, Side};
+use crate::limits;
+
+/// Relays a session until it is over.
+///
+/// `until` is whatever ends the right to it: expiry, revocation, shutdown. Both sides must be past
+/// the upgrade, with nothing of it left to read.
+pub async fn relay<C, U, E>(client: C, upstream: U, session: Session, until: E, tap: &mut dyn Tap) -> SessionReport
+where
+    C: AsyncRead + AsyncWrite + Send,
+    U: AsyncRead + AsyncWrite + Send,
+    E: Future<Output = Ending> + Send,
+{
+    let shared = Shared::new(&session, tap);
+    let (mut client_reader, mut client_writer) = split(client);
+    let (mut upstream_reader, mut upstream_writer) = split(upstream);
+    let outcome = {
+        let stop = CancellationToken::new();
+        let to_upstream = pump(Side::Client, &mut client_reader, &mut upstream_writer, &shared, &stop);
+        let to_client = pump(Side::Server, &mut upstream_reader, &mut client_writer, &shared, &stop);
+        run(to_upstream, to_client, until, &shared, &stop, session.idle_timeout).await
+    };
+    if let Some(ending) = &outcome.ending {
+        shared.note_ending(ending);
+        let farewell = async {
+            tokio::join!(
+                tell(Side::Client, ending, &mut client_writer, &shared, outcome.client_in_step),
+                tell(Side::Server, ending, &mut upstream_writer, &shared, outcome.upstream_in_step),
+            );
+            // Unread bytes would turn the close into a reset, which could overtake the message.
+            discard(&mut client_reader).await;
+        };
+        if timeout(limits::SESSION_ENDING_TIMEOUT, farewell).await.is_err() {
+            tracing::debug!("a session's end could not be told in time");
+        }
+    }
+    shared.report(outcome)
+}
+
+/// How the pumps came to rest.
+struct Outcome {
+    reason: EndReason,
+    detail: Option<String>,
+    /// Set when the gateway brings the end about and must tell it.
+    ending: Option<Ending>,
+    /// The client has got whole frames only, so ours may follow.
+    client_in_step: bool,
+    /// The same for the API server.
+    upstream_in_step: bool,
+}
+
+/// Why a pump stopped.
+#[derive(Debug)]
+enum PumpEnd {
+    /// The sender ended; everything it sent has been delivered.
+    Eof,
+    /// The sender was lost.
+    ReadFailed,
+    /// The receiver was lost.
+    WriteFailed,
+    /// It was asked to, between two frames.
+    Stopped,
+    /// The sender broke the protocol.
+    Broken(ProtocolError),
+    /// The tap could not take note; the last bytes were not forwarded.
+    Unrecorded(String),
+}
+
+/// Lets both pumps run until the session is over one way or the other.
+async fn run<E: Future<Output = Ending>>(
+    to_upstream: impl Future<Output = PumpEnd>,
+    to_client: impl Future<Output = PumpEnd>,
+    until: E,
+    shared: &Shared<'_>,
+    stop: &CancellationToken,
+    idle_timeout: Duration,
+) -> Outcome {
+    let (mut to_upstream, mut to_client, mut until) = (pin!(to_upstream), pin!(to_client), pin!(until));
+    let (mut upstream_end, mut client_end): (Option<PumpEnd>, Option<PumpEnd>) = (None, None);
+    // Once one end is gone, the other direction has this long.
+    let mut drain: Option<Instant> = None;
+    let mut first_gone: Option<EndReason> = None;
+    let ending = loop {
+        let wake = drain.unwrap_or_else(|| shared.active().checked_add(idle_timeout).unwrap_or_else(Instant::now));
+        tokio::select! {
+            biased;
+            ending = &mut until, if drain.is_none() => break Some(ending),
+            end = &mut to_client, if client_end.is_none() => {
+                first_gone.get_or_insert(EndReason::UpstreamGone);
+                let gone = !matches!(end, PumpEnd::Eof | PumpEnd::ReadFailed);
+                let ending = gateway_ending(&end, Side::Server);
+                client_end = Some(end);
+                if gone || upstream_end.is_some() {
+                    break ending;
+                }
+                drain.get_or_insert_with(drain_deadline);
+            }
+            end = &mut to_upstream, if upstream_end.is_none() => {
+                first_gone.get_or_insert(EndReason::ClientGone);
+                let ending = gateway_ending(&end, Side::Client);
+                upstream_end = Some(end);
+                if ending.is_some() || client_end.is_some() {
+                    break ending;
+                }
+                drain.get_or_insert_with(drain_deadline);
+            }
+            () = sleep_until(wake) => {
+                if drain.is_some() {
+                    break None;
+                }
+                if shared.active().elapsed() >= idle_timeout {
+                    let message = "the session was idle for too long".to_owned();
+                    break Some(Ending { reason: EndReason::Idle, message });
+                }
+            }
+        }
+    };
+    if ending.is_some() {
+        stop.cancel();
+        let deadline = Instant::now().checked_add(limits::SESSION_ENDING_TIMEOUT).unwrap_or_else(Instant::now);
+        while upstream_end.is_none() || client_end.is_none() {
+            tokio::select! {
+                biased;
+                end = &mut to_client, if client_end.is_none() => client_end = Some(end),
+                end = &mut to_upstream, if upstream_end.is_none() => upstream_end = Some(end),
+                () = sleep_until(deadline) => break,
+            }
+        }
+    }
+    outcome(ending, first_gone, client_end, upstream_end)
+}
+
+fn drain_deadline() -> Instant {
+    let now = Instant::now();
+    now.checked_add(limits::SESSION_DRAIN_TIMEOUT).unwrap_or(now)
+}
+
+/// The end that a pump's end makes the gateway bring about.
+fn gateway_ending(end: &PumpEnd, from: Side) -> Option<Ending> {
+    match (end, from) {
+        (PumpEnd::Broken(error), Side::Client) => {
+            Some(Ending { reason: EndReason::ClientProtocol, message: format!("session ended: {error}") })
+        }
+        (PumpEnd::Broken(_), Side::Server) => Some(Ending {
+            reason: EndReason::UpstreamProtocol,
+            message: "session ended: the API server broke the protocol".to_owned(),
+        }),
+        (PumpEnd::Unrecorded(_), _) => Some(Ending {
+            reason: EndReason::RecorderFailed,
+            message: "session ended: it can no longer be recorded".to_owned(),
+        }),
+        (PumpEnd::Eof | PumpEnd::ReadFailed | PumpEnd::WriteFailed | PumpEnd::Stopped, _) => None,
+    }
+}
+
+fn outcome(
+    ending: Option<Ending>,
+    first_gone: Option<EndReason>,
+    client_end: Option<PumpEnd>,
+    upstream_end: Option<PumpEnd>,
+) -> Outcome {
+    // A pump that did not come to rest may have left half a frame behind.
+    let in_step = |end: &Option<PumpEnd>| matches!(end, Some(PumpEnd::Stopped | PumpEnd::Broken(_) | PumpEnd::Unrecorded(_)));
+    let detail = [&client_end, &upstream_end].into_iter().flatten().find_map(|end| match end {
+        PumpEnd::Broken(error) => Some(error.to_string()),
+        PumpEnd::Unrecorded(error) => Some(error.clone()),
+        PumpEnd::Eof | PumpEnd::ReadFailed | PumpEnd::WriteFailed | PumpEnd::Stopped => None,
+    });
+    let reason = match (&ending, &client_end) {
+        (Some(ending), _) => ending.reason,
+        (None, Some(PumpEnd::WriteFailed)) => EndReason::ClientGone,
+        (None, _) => first_gone.unwrap_or(EndReason::UpstreamGone),
+    };
+    Outcome {
+        reason,
+        detail,
+        client_in_step: in_step(&client_end),
+        upstream_in_step: in_step(&upstream_end),
+        ending,
+    }
+}
+
+/// Moves the bytes of one direction. What is read is parsed, and what was understood is written
+/// before more is read: that is the back-pressure.
+async fn pump<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
+    side: Side,
+    reader: &mut R,
+    writer: &mut W,
+    shared: &Shared<'_>,
+    stop: &CancellationToken,
+) -> PumpEnd {
+    let mut input = vec![0; limits::SESSION_READ_BYTES];
+    let mut output = Vec::with_capacity(limits::SESSION_READ_BYTES);
+    let mut stopping = false;
+    loop {
+        let read = tokio::select! {
+            biased;
+            () = stop.cancelled(), if !stopping => {
+                stopping = true;
+                if shared.stop(side) {
+                    return PumpEnd::Stopped;
+                }
+                continue;
+            }
+            read = reader.read(&mut input) => read,
+        };
+        let bytes = match read {
+            Ok(0) => {
+                // A half-close passes on; that it fails when the receiver is gone too is no news.
+                writer.shutdown().await.ok();
+                return PumpEnd::Eof;
+            }
+            Ok(count) => input.get(..count).unwrap_or_default(),
+            Err(_) => return PumpEnd::ReadFailed,
+        };
+        output.clear();
+        let received = shared.receive(side, bytes, &mut output);
+        if let Err(end @ PumpEnd::Unrecorded(_)) = received {
+            return end;
+        }
+        if deliver(writer, &output).await.is_err() {
+            if side == Side::Server {
+                return PumpEnd::WriteFailed;
+            }
+            // The API server hears nothing more but may still have the exit status to tell, and the
+            // client must be able to get rid of its bytes to read it.
+            discard(reader).await;
+            return PumpEnd::Eof;
+        }
+        if let Err(end) = received {
+            return end;
+        }
+        if stopping && shared.at_boundary(side) {
+            return PumpEnd::Stopped;
+        }
+        output.shrink_to(limits::SESSION_READ_BYTES);
+    }
+}
+
+async fn deliver<W: AsyncWrite + Unpin>(writer: &mut W, bytes: &[u8]) -> std::io::Result<()> {
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    writer.write_all(bytes).await?;
+    writer.flush().await
+}
+
+/// Reads and forgets until the sender ends.
+async fn discard<R: AsyncRead + Unpin>(reader: &mut R) {
+    let mut bytes = [0; 1024];
+    while reader.read(&mut bytes).await.is_ok_and(|count| count > 0) {}
+}
+
+/// Tells one end that the session is over, and closes the direction to it.
+async fn tell<W: AsyncWrite + Unpin>(to: Side, ending: &Ending, writer: &mut W, shared: &Shared<'_>, in_step: bool) {
+    if in_step {
+        let bytes = shared.ending(to, ending);
+        if let Err(error) = deliver(writer, &bytes).await {
+            tracing::debug!(%error, "a session's end could not be told");
+        }
+    }
+    writer.shutdown().await.ok();
+}
+
+/// What both pumps use. Locked for a parse at a time, never while waiting.
+struct Shared<'t> {
+    started: Instant,
+    state: Mutex<State<'t>>,
+}
+
+struct State<'t> {
+    wire: Wire,
+    ledger: Ledger<'t>,
+    active: Instant,
+    /// The forwarded bytes of a side end within a frame although its parser does not: the bytes that
+    /// completed the frame could not be recorded.
+    out_of_step: Option<Side>,
+}
+
+impl<'t> Shared<'t> {
+    fn new(session: &Session, tap: &'t mut dyn Tap) -> Self {
+        let started = Instant::now();
+        let wire = Wire::new(session);
+        let mut ledger = Ledger::new(tap);
+        wire.start(&mut |event| ledger.event(&event, Duration::ZERO));
+        Self { started, state: Mutex::new(State { wire, ledger, active: started, out_of_step: None }) }
+    }
+
+    fn receive(&self, side: Side, bytes: &[u8], output: &mut Vec<u8>) -> Result<(), PumpEnd> {
+        let mut state = self.state.lock();
+        let State { wire, ledger, active, out_of_step } = &mut *state;
+        *active = Instant::now();
+        let now = active.duration_since(self.started);
+        let was_at_boundary = wire.at_boundary(side);
+        let result = wire.receive(side, bytes, now, output, &mut |event| ledger.event(&event, now));
+        if let Some(failure) = &ledger.failure {
+            *out_of_step = (!was_at_boundary).then_some(side);
+            return Err(PumpEnd::Unrecorded(failure.to_string()));
+        }
+        result.map_err(PumpEnd::Broken)
+    }
+
+    /// Asks the direction to stop; true when it may at once.
+    fn stop(&self, side: Side) -> bool {
+        let wire = &mut self.state.lock().wire;
+        wire.stop(side);
+        wire.at_boundary(side)
+    }
+
+    fn at_boundary(&self, side: Side) -> bool {
+        self.state.lock().wire.at_boundary(side)
+    }
+
+    fn ending(&self, to: Side, ending: &Ending) -> Vec<u8> {
+        let mut state = self.state.lock();
+        let from = to.other();
+        if state.out_of_step == Some(from) || !state.wire.at_boundary(from) {
+            return Vec::new();
+        }
+        state.wire.ending(to, ending)
+    }
+
+    fn note_ending(&self, ending: &Ending) {
+        let now = self.started.elapsed();
+        self.state.lock().ledger.event(&SessionEvent::Ending(ending), now);
+    }
+
+    fn active(&self) -> Instant {
+        self.state.lock().active
+    }
+
+    fn report(self, outcome: Outcome) -> SessionReport {
+        let duration = self.started.elapsed();
+        let State { mut wire, ledger, .. } = self.state.into_inner();
+        // The order in which two ends close says little once everything has been said.
+        let complete = ledger.exit.is_some() || wire.closed(Side::Server);
+        let gone = matches!(outcome.reason, EndReason::ClientGone | EndReason::UpstreamGone);
+        SessionReport {
+            reason: if complete && gone { EndReason::Completed } else { outcome.reason },
+            detail: outcome.detail,
+            exit: ledger.exit,
+            bytes: ledger.bytes,
+            connections: ledger.connections,
+            duration,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
