@@ -3,3 +3,4 @@
 pub mod body;
 pub mod refuse;
 pub mod route;
+pub mod upgrade;

@@ -169,8 +169,8 @@ pub const SESSION_RESIZE_BYTES_MAX: usize = 1024;
 /// Bytes read at once from either end of a session.
 pub const SESSION_READ_BYTES: usize = 16 * 1024;
 /// How long a session may pass no byte at all: Kubernetes' own limit. Longer ends the session.
-pub const SESSION_IDLE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(4 * 60 * 60);
+pub const SESSION_IDLE_TIMEOUT: Duration = Duration::from_secs(4 * 60 * 60);
 /// How long the other direction may still deliver its last bytes when one end has gone.
-pub const SESSION_DRAIN_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+pub const SESSION_DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long we try to tell both ends that the gateway ends the session.
-pub const SESSION_ENDING_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(2);
+pub const SESSION_ENDING_TIMEOUT: Duration = Duration::from_secs(2);

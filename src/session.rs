@@ -36,7 +36,11 @@ impl Session {
     /// A session with the idle timeout that Kubernetes itself has.
     #[must_use]
     pub fn new(streams: Streams, protocol: Protocol) -> Self {
-        Self { streams, protocol, idle_timeout: limits::SESSION_IDLE_TIMEOUT }
+        Self {
+            streams,
+            protocol,
+            idle_timeout: limits::SESSION_IDLE_TIMEOUT,
+        }
     }
 }
 

@@ -22,7 +22,13 @@ use crate::limits;
 ///
 /// `until` is whatever ends the right to it: expiry, revocation, shutdown. Both sides must be past
 /// the upgrade, with nothing of it left to read.
-pub async fn relay<C, U, E>(client: C, upstream: U, session: Session, until: E, tap: &mut dyn Tap) -> SessionReport
+pub async fn relay<C, U, E>(
+    client: C,
+    upstream: U,
+    session: Session,
+    until: E,
+    tap: &mut dyn Tap,
+) -> SessionReport
 where
     C: AsyncRead + AsyncWrite + Send,
     U: AsyncRead + AsyncWrite + Send,
@@ -33,21 +39,56 @@ where
     let (mut upstream_reader, mut upstream_writer) = split(upstream);
     let outcome = {
         let stop = CancellationToken::new();
-        let to_upstream = pump(Side::Client, &mut client_reader, &mut upstream_writer, &shared, &stop);
-        let to_client = pump(Side::Server, &mut upstream_reader, &mut client_writer, &shared, &stop);
-        run(to_upstream, to_client, until, &shared, &stop, session.idle_timeout).await
+        let to_upstream = pump(
+            Side::Client,
+            &mut client_reader,
+            &mut upstream_writer,
+            &shared,
+            &stop,
+        );
+        let to_client = pump(
+            Side::Server,
+            &mut upstream_reader,
+            &mut client_writer,
+            &shared,
+            &stop,
+        );
+        run(
+            to_upstream,
+            to_client,
+            until,
+            &shared,
+            &stop,
+            session.idle_timeout,
+        )
+        .await
     };
     if let Some(ending) = &outcome.ending {
         shared.note_ending(ending);
         let farewell = async {
             tokio::join!(
-                tell(Side::Client, ending, &mut client_writer, &shared, outcome.client_in_step),
-                tell(Side::Server, ending, &mut upstream_writer, &shared, outcome.upstream_in_step),
+                tell(
+                    Side::Client,
+                    ending,
+                    &mut client_writer,
+                    &shared,
+                    outcome.client_in_step
+                ),
+                tell(
+                    Side::Server,
+                    ending,
+                    &mut upstream_writer,
+                    &shared,
+                    outcome.upstream_in_step
+                ),
             );
             // Unread bytes would turn the close into a reset, which could overtake the message.
             discard(&mut client_reader).await;
         };
-        if timeout(limits::SESSION_ENDING_TIMEOUT, farewell).await.is_err() {
+        if timeout(limits::SESSION_ENDING_TIMEOUT, farewell)
+            .await
+            .is_err()
+        {
             tracing::debug!("a session's end could not be told in time");
         }
     }
@@ -92,13 +133,19 @@ async fn run<E: Future<Output = Ending>>(
     stop: &CancellationToken,
     idle_timeout: Duration,
 ) -> Outcome {
-    let (mut to_upstream, mut to_client, mut until) = (pin!(to_upstream), pin!(to_client), pin!(until));
+    let (mut to_upstream, mut to_client, mut until) =
+        (pin!(to_upstream), pin!(to_client), pin!(until));
     let (mut upstream_end, mut client_end): (Option<PumpEnd>, Option<PumpEnd>) = (None, None);
     // Once one end is gone, the other direction has this long.
     let mut drain: Option<Instant> = None;
     let mut first_gone: Option<EndReason> = None;
     let ending = loop {
-        let wake = drain.unwrap_or_else(|| shared.active().checked_add(idle_timeout).unwrap_or_else(Instant::now));
+        let wake = drain.unwrap_or_else(|| {
+            shared
+                .active()
+                .checked_add(idle_timeout)
+                .unwrap_or_else(Instant::now)
+        });
         tokio::select! {
             biased;
             ending = &mut until, if drain.is_none() => break Some(ending),
@@ -134,7 +181,9 @@ async fn run<E: Future<Output = Ending>>(
     };
     if ending.is_some() {
         stop.cancel();
-        let deadline = Instant::now().checked_add(limits::SESSION_ENDING_TIMEOUT).unwrap_or_else(Instant::now);
+        let deadline = Instant::now()
+            .checked_add(limits::SESSION_ENDING_TIMEOUT)
+            .unwrap_or_else(Instant::now);
         while upstream_end.is_none() || client_end.is_none() {
             tokio::select! {
                 biased;
@@ -149,15 +198,17 @@ async fn run<E: Future<Output = Ending>>(
 
 fn drain_deadline() -> Instant {
     let now = Instant::now();
-    now.checked_add(limits::SESSION_DRAIN_TIMEOUT).unwrap_or(now)
+    now.checked_add(limits::SESSION_DRAIN_TIMEOUT)
+        .unwrap_or(now)
 }
 
 /// The end that a pump's end makes the gateway bring about.
 fn gateway_ending(end: &PumpEnd, from: Side) -> Option<Ending> {
     match (end, from) {
-        (PumpEnd::Broken(error), Side::Client) => {
-            Some(Ending { reason: EndReason::ClientProtocol, message: format!("session ended: {error}") })
-        }
+        (PumpEnd::Broken(error), Side::Client) => Some(Ending {
+            reason: EndReason::ClientProtocol,
+            message: format!("session ended: {error}"),
+        }),
         (PumpEnd::Broken(_), Side::Server) => Some(Ending {
             reason: EndReason::UpstreamProtocol,
             message: "session ended: the API server broke the protocol".to_owned(),
@@ -177,12 +228,20 @@ fn outcome(
     upstream_end: Option<PumpEnd>,
 ) -> Outcome {
     // A pump that did not come to rest may have left half a frame behind.
-    let in_step = |end: &Option<PumpEnd>| matches!(end, Some(PumpEnd::Stopped | PumpEnd::Broken(_) | PumpEnd::Unrecorded(_)));
-    let detail = [&client_end, &upstream_end].into_iter().flatten().find_map(|end| match end {
-        PumpEnd::Broken(error) => Some(error.to_string()),
-        PumpEnd::Unrecorded(error) => Some(error.clone()),
-        PumpEnd::Eof | PumpEnd::ReadFailed | PumpEnd::WriteFailed | PumpEnd::Stopped => None,
-    });
+    let in_step = |end: &Option<PumpEnd>| {
+        matches!(
+            end,
+            Some(PumpEnd::Stopped | PumpEnd::Broken(_) | PumpEnd::Unrecorded(_))
+        )
+    };
+    let detail = [&client_end, &upstream_end]
+        .into_iter()
+        .flatten()
+        .find_map(|end| match end {
+            PumpEnd::Broken(error) => Some(error.to_string()),
+            PumpEnd::Unrecorded(error) => Some(error.clone()),
+            PumpEnd::Eof | PumpEnd::ReadFailed | PumpEnd::WriteFailed | PumpEnd::Stopped => None,
+        });
     let reason = match (&ending, &client_end) {
         (Some(ending), _) => ending.reason,
         (None, Some(PumpEnd::WriteFailed)) => EndReason::ClientGone,
@@ -269,7 +328,13 @@ async fn discard<R: AsyncRead + Unpin>(reader: &mut R) {
 }
 
 /// Tells one end that the session is over, and closes the direction to it.
-async fn tell<W: AsyncWrite + Unpin>(to: Side, ending: &Ending, writer: &mut W, shared: &Shared<'_>, in_step: bool) {
+async fn tell<W: AsyncWrite + Unpin>(
+    to: Side,
+    ending: &Ending,
+    writer: &mut W,
+    shared: &Shared<'_>,
+    in_step: bool,
+) {
     if in_step {
         let bytes = shared.ending(to, ending);
         if let Err(error) = deliver(writer, &bytes).await {
@@ -300,16 +365,31 @@ impl<'t> Shared<'t> {
         let wire = Wire::new(session);
         let mut ledger = Ledger::new(tap);
         wire.start(&mut |event| ledger.event(&event, Duration::ZERO));
-        Self { started, state: Mutex::new(State { wire, ledger, active: started, out_of_step: None }) }
+        Self {
+            started,
+            state: Mutex::new(State {
+                wire,
+                ledger,
+                active: started,
+                out_of_step: None,
+            }),
+        }
     }
 
     fn receive(&self, side: Side, bytes: &[u8], output: &mut Vec<u8>) -> Result<(), PumpEnd> {
         let mut state = self.state.lock();
-        let State { wire, ledger, active, out_of_step } = &mut *state;
+        let State {
+            wire,
+            ledger,
+            active,
+            out_of_step,
+        } = &mut *state;
         *active = Instant::now();
         let now = active.duration_since(self.started);
         let was_at_boundary = wire.at_boundary(side);
-        let result = wire.receive(side, bytes, now, output, &mut |event| ledger.event(&event, now));
+        let result = wire.receive(side, bytes, now, output, &mut |event| {
+            ledger.event(&event, now)
+        });
         if let Some(failure) = &ledger.failure {
             *out_of_step = (!was_at_boundary).then_some(side);
             return Err(PumpEnd::Unrecorded(failure.to_string()));
@@ -339,7 +419,10 @@ impl<'t> Shared<'t> {
 
     fn note_ending(&self, ending: &Ending) {
         let now = self.started.elapsed();
-        self.state.lock().ledger.event(&SessionEvent::Ending(ending), now);
+        self.state
+            .lock()
+            .ledger
+            .event(&SessionEvent::Ending(ending), now);
     }
 
     fn active(&self) -> Instant {
@@ -348,12 +431,21 @@ impl<'t> Shared<'t> {
 
     fn report(self, outcome: Outcome) -> SessionReport {
         let duration = self.started.elapsed();
-        let State { mut wire, ledger, .. } = self.state.into_inner();
+        let State {
+            mut wire, ledger, ..
+        } = self.state.into_inner();
         // The order in which two ends close says little once everything has been said.
         let complete = ledger.exit.is_some() || wire.closed(Side::Server);
-        let gone = matches!(outcome.reason, EndReason::ClientGone | EndReason::UpstreamGone);
+        let gone = matches!(
+            outcome.reason,
+            EndReason::ClientGone | EndReason::UpstreamGone
+        );
         SessionReport {
-            reason: if complete && gone { EndReason::Completed } else { outcome.reason },
+            reason: if complete && gone {
+                EndReason::Completed
+            } else {
+                outcome.reason
+            },
             detail: outcome.detail,
             exit: ledger.exit,
             bytes: ledger.bytes,

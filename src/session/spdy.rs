@@ -19,9 +19,20 @@ pub(super) struct SpdyTap {
 impl SpdyTap {
     pub(super) fn new(streams: &Streams, version: Version) -> Self {
         let (expected, tty) = match *streams {
-            Streams::RemoteCommand { stdin, stdout, stderr, tty } => {
-                (Expected::RemoteCommand { stdin, stdout, stderr, tty }, tty)
-            }
+            Streams::RemoteCommand {
+                stdin,
+                stdout,
+                stderr,
+                tty,
+            } => (
+                Expected::RemoteCommand {
+                    stdin,
+                    stdout,
+                    stderr,
+                    tty,
+                },
+                tty,
+            ),
             Streams::PortForward { .. } => (Expected::PortForward, false),
         };
         Self {
@@ -39,15 +50,26 @@ impl SpdyTap {
         output: &mut Vec<u8>,
         events: &mut Events<'_>,
     ) -> Result<(), ProtocolError> {
-        let Self { connection, contents, .. } = self;
+        let Self {
+            connection,
+            contents,
+            ..
+        } = self;
         connection.receive(side, input, now, output, &mut |event| match event {
             Event::Opened(stream) => events(SessionEvent::Opened(describe(stream))),
-            Event::Data { stream, from, bytes } => contents.data(describe(stream), from, bytes, events),
+            Event::Data {
+                stream,
+                from,
+                bytes,
+            } => contents.data(describe(stream), from, bytes, events),
             Event::Finished { stream, from } | Event::Reset { stream, from } => {
                 if stream.kind == StreamType::Error && from == Side::Server {
                     contents.error_ended(events);
                 }
-                events(SessionEvent::Finished { stream: describe(stream), from });
+                events(SessionEvent::Finished {
+                    stream: describe(stream),
+                    from,
+                });
             }
             Event::GoAway { from } => {
                 if from == Side::Server {
@@ -71,7 +93,9 @@ impl SpdyTap {
     }
 
     pub(super) fn held(&mut self) -> usize {
-        self.connection.held(Side::Client).saturating_add(self.connection.held(Side::Server))
+        self.connection
+            .held(Side::Client)
+            .saturating_add(self.connection.held(Side::Server))
     }
 
     pub(super) fn ending(&mut self, to: Side, ending: &Ending) -> Vec<u8> {
@@ -91,7 +115,15 @@ impl SpdyTap {
             EndReason::UpstreamProtocol => to == Side::Server,
             _ => false,
         };
-        frame::put_goaway(&mut bytes, last_stream, if at_fault { GOAWAY_PROTOCOL_ERROR } else { GOAWAY_OK });
+        frame::put_goaway(
+            &mut bytes,
+            last_stream,
+            if at_fault {
+                GOAWAY_PROTOCOL_ERROR
+            } else {
+                GOAWAY_OK
+            },
+        );
         bytes
     }
 
@@ -122,5 +154,9 @@ impl SpdyTap {
 }
 
 fn describe(stream: StreamInfo) -> SessionStream {
-    SessionStream { kind: stream.kind, port: stream.port, connection: stream.request }
+    SessionStream {
+        kind: stream.kind,
+        port: stream.port,
+        connection: stream.request,
+    }
 }

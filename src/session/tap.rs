@@ -41,7 +41,11 @@ pub struct SessionStream {
 
 impl SessionStream {
     pub(super) const fn of(kind: StreamType) -> Self {
-        Self { kind, port: None, connection: None }
+        Self {
+            kind,
+            port: None,
+            connection: None,
+        }
     }
 }
 
@@ -112,10 +116,13 @@ impl Wire {
     #[must_use]
     pub fn new(session: &Session) -> Self {
         Self(match session.protocol {
-            Protocol::Spdy(version) => Format::Spdy(Box::new(spdy::SpdyTap::new(&session.streams, version))),
-            Protocol::Channels(protocol) => {
-                Format::Channels(Box::new(websocket::ChannelTap::new(&session.streams, protocol)))
+            Protocol::Spdy(version) => {
+                Format::Spdy(Box::new(spdy::SpdyTap::new(&session.streams, version)))
             }
+            Protocol::Channels(protocol) => Format::Channels(Box::new(websocket::ChannelTap::new(
+                &session.streams,
+                protocol,
+            ))),
             Protocol::Tunnel => Format::Tunnel(Box::new(websocket::TunnelTap::new())),
         })
     }
@@ -212,7 +219,13 @@ impl Contents {
         }
     }
 
-    pub(super) fn data(&mut self, stream: SessionStream, from: Side, bytes: &[u8], events: &mut Events<'_>) {
+    pub(super) fn data(
+        &mut self,
+        stream: SessionStream,
+        from: Side,
+        bytes: &[u8],
+        events: &mut Events<'_>,
+    ) {
         if bytes.is_empty() {
             return;
         }
@@ -224,16 +237,24 @@ impl Contents {
         }
         if self.remote_command && stream.kind == StreamType::Error {
             let room = limits::SESSION_STATUS_BYTES_MAX.saturating_sub(self.error.len());
-            self.error.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
+            self.error
+                .extend_from_slice(bytes.get(..room).unwrap_or(bytes));
         }
-        events(SessionEvent::Data { stream, from, bytes });
+        events(SessionEvent::Data {
+            stream,
+            from,
+            bytes,
+        });
     }
 
     /// The error stream is complete. Clients take the first content as final, and so do we.
     pub(super) fn error_ended(&mut self, events: &mut Events<'_>) {
         if self.remote_command && !self.exit_seen && !self.error.is_empty() {
             self.exit_seen = true;
-            events(SessionEvent::Exit(&ExitStatus::parse(&self.error, self.version)));
+            events(SessionEvent::Exit(&ExitStatus::parse(
+                &self.error,
+                self.version,
+            )));
         }
     }
 
@@ -267,7 +288,13 @@ pub(super) struct Ledger<'t> {
 
 impl<'t> Ledger<'t> {
     pub(super) fn new(tap: &'t mut dyn Tap) -> Self {
-        Self { tap, bytes: ByteCounts::default(), connections: 0, exit: None, failure: None }
+        Self {
+            tap,
+            bytes: ByteCounts::default(),
+            connections: 0,
+            exit: None,
+            failure: None,
+        }
     }
 
     pub(super) fn event(&mut self, event: &SessionEvent<'_>, now: Duration) {
@@ -275,7 +302,11 @@ impl<'t> Ledger<'t> {
             return;
         }
         match *event {
-            SessionEvent::Data { stream, from, bytes } => {
+            SessionEvent::Data {
+                stream,
+                from,
+                bytes,
+            } => {
                 let count = match (stream.kind, from) {
                     (StreamType::Stdin, _) => &mut self.bytes.stdin,
                     (StreamType::Stdout, _) => &mut self.bytes.stdout,

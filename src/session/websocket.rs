@@ -17,7 +17,10 @@ const FIRST_MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
 /// Pings, pongs and messages without content that one side may send.
 fn empty_frames() -> Budget {
-    Budget::new(limits::SESSION_EMPTY_FRAMES_BURST, limits::SESSION_EMPTY_FRAMES_PER_SECOND)
+    Budget::new(
+        limits::SESSION_EMPTY_FRAMES_BURST,
+        limits::SESSION_EMPTY_FRAMES_PER_SECOND,
+    )
 }
 
 /// kubectl takes every code but 1000 as an error that hides the status, so only who broke the

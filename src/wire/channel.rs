@@ -83,10 +83,19 @@ impl Protocol {
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         match name {
-            "base64.channel.k8s.io" => Some(Self { version: Version::V1, base64: true }),
-            "v4.base64.channel.k8s.io" => Some(Self { version: Version::V4, base64: true }),
+            "base64.channel.k8s.io" => Some(Self {
+                version: Version::V1,
+                base64: true,
+            }),
+            "v4.base64.channel.k8s.io" => Some(Self {
+                version: Version::V4,
+                base64: true,
+            }),
             "v2.channel.k8s.io" | "v3.channel.k8s.io" => None,
-            _ => Version::parse(name).map(|version| Self { version, base64: false }),
+            _ => Version::parse(name).map(|version| Self {
+                version,
+                base64: false,
+            }),
         }
     }
 
@@ -138,7 +147,13 @@ impl Decoder {
     /// A decoder between messages.
     #[must_use]
     pub fn new(protocol: Protocol) -> Self {
-        Self { base64: protocol.base64, channel: None, digits: Vec::new(), decoded: Vec::new(), padded: false }
+        Self {
+            base64: protocol.base64,
+            channel: None,
+            digits: Vec::new(),
+            decoded: Vec::new(),
+            padded: false,
+        }
     }
 
     /// A new message begins.
@@ -150,13 +165,23 @@ impl Decoder {
 
     /// Takes payload; gives the channel and the decoded bytes, which may be empty. `None`: the
     /// channel is not known yet.
-    pub fn push<'a>(&'a mut self, payload: &'a [u8]) -> Result<Option<(u8, &'a [u8])>, ChannelError> {
+    pub fn push<'a>(
+        &'a mut self,
+        payload: &'a [u8],
+    ) -> Result<Option<(u8, &'a [u8])>, ChannelError> {
         let (channel, bytes) = match (self.channel, payload.split_first()) {
             (Some(channel), _) => (channel, payload),
             (None, None) => return Ok(None),
             (None, Some((first, bytes))) => {
                 // As the API server: no check that it is a digit; the caller refuses odd channels.
-                (if self.base64 { first.wrapping_sub(b'0') } else { *first }, bytes)
+                (
+                    if self.base64 {
+                        first.wrapping_sub(b'0')
+                    } else {
+                        *first
+                    },
+                    bytes,
+                )
             }
         };
         self.channel = Some(channel);
@@ -230,7 +255,8 @@ impl ResizeReader {
     }
 
     fn read(&mut self, sizes: &mut Vec<TerminalSize>) {
-        let mut objects = serde_json::Deserializer::from_slice(&self.held).into_iter::<Map<String, Value>>();
+        let mut objects =
+            serde_json::Deserializer::from_slice(&self.held).into_iter::<Map<String, Value>>();
         for object in objects.by_ref() {
             match object {
                 Ok(object) => match (dimension(&object, "width"), dimension(&object, "height")) {
@@ -251,7 +277,10 @@ impl ResizeReader {
 
 /// Go matches field names whatever their case, the last one wins, and an absent one is zero.
 fn dimension(object: &Map<String, Value>, name: &str) -> Option<u16> {
-    match object.iter().rfind(|(key, _)| key.eq_ignore_ascii_case(name)) {
+    match object
+        .iter()
+        .rfind(|(key, _)| key.eq_ignore_ascii_case(name))
+    {
         None | Some((_, Value::Null)) => Some(0),
         Some((_, value)) => value.as_u64().and_then(|value| u16::try_from(value).ok()),
     }
@@ -270,14 +299,22 @@ impl ExitStatus {
     /// Reads the whole content of the error channel.
     #[must_use]
     pub fn parse(content: &[u8], version: Version) -> Self {
-        let text = || Self { code: None, message: String::from_utf8_lossy(content).into_owned() };
+        let text = || Self {
+            code: None,
+            message: String::from_utf8_lossy(content).into_owned(),
+        };
         if content.is_empty() {
-            return Self { code: Some(0), message: String::new() };
+            return Self {
+                code: Some(0),
+                message: String::new(),
+            };
         }
         if !version.has_json_status() {
             return text();
         }
-        let Ok(status) = serde_json::from_slice::<Status>(content) else { return text() };
+        let Ok(status) = serde_json::from_slice::<Status>(content) else {
+            return text();
+        };
         let code = match (status.status.as_str(), status.reason.as_str()) {
             ("Success", _) => Some(0),
             ("Failure", "NonZeroExitCode") => status
@@ -288,7 +325,10 @@ impl ExitStatus {
                 .and_then(|cause| cause.message.parse().ok()),
             _ => None,
         };
-        Self { code, message: status.message }
+        Self {
+            code,
+            message: status.message,
+        }
     }
 }
 
@@ -318,7 +358,11 @@ struct Cause {
 mod tests {
     use super::*;
 
-    fn decode(protocol: &str, message: &[u8], cut: usize) -> Result<(Option<u8>, Vec<u8>), ChannelError> {
+    fn decode(
+        protocol: &str,
+        message: &[u8],
+        cut: usize,
+    ) -> Result<(Option<u8>, Vec<u8>), ChannelError> {
         let mut decoder = Decoder::new(Protocol::parse(protocol).unwrap());
         let mut content = Vec::new();
         decoder.begin();
@@ -332,18 +376,33 @@ mod tests {
 
     #[test]
     fn c10_every_protocol_of_the_allow_list_is_decoded() {
-        for name in
-            ["", "channel.k8s.io", "base64.channel.k8s.io", "v4.channel.k8s.io", "v4.base64.channel.k8s.io", "v5.channel.k8s.io"]
-        {
+        for name in [
+            "",
+            "channel.k8s.io",
+            "base64.channel.k8s.io",
+            "v4.channel.k8s.io",
+            "v4.base64.channel.k8s.io",
+            "v5.channel.k8s.io",
+        ] {
             let protocol = Protocol::parse(name).unwrap();
             for text in [&b""[..], b"a", b"ab", b"abc", b"secret\n\xff"] {
                 let message = protocol.message(STDOUT, text);
                 for cut in 1..=message.len() {
-                    assert_eq!(decode(name, &message, cut).unwrap(), (Some(STDOUT), text.to_vec()), "{name}");
+                    assert_eq!(
+                        decode(name, &message, cut).unwrap(),
+                        (Some(STDOUT), text.to_vec()),
+                        "{name}"
+                    );
                 }
             }
         }
-        for name in ["v2.channel.k8s.io", "v9.channel.k8s.io", "binary.k8s.io", "V4.channel.k8s.io", "v4.channel.k8s.io "] {
+        for name in [
+            "v2.channel.k8s.io",
+            "v9.channel.k8s.io",
+            "binary.k8s.io",
+            "V4.channel.k8s.io",
+            "v4.channel.k8s.io ",
+        ] {
             assert_eq!(Protocol::parse(name), None, "{name}");
         }
     }
@@ -364,7 +423,10 @@ mod tests {
         let text = b"{\"Width\":80,\"Height\":24}\n{\"width\":120,\"HEIGHT\":40}{}";
         for cut in 1..=text.len() {
             let mut reader = ResizeReader::default();
-            let sizes: Vec<_> = text.chunks(cut).flat_map(|piece| reader.push(piece)).collect();
+            let sizes: Vec<_> = text
+                .chunks(cut)
+                .flat_map(|piece| reader.push(piece))
+                .collect();
             let sizes: Vec<_> = sizes.iter().map(|size| (size.width, size.height)).collect();
             assert_eq!(sizes, [(80, 24), (120, 40), (0, 0)], "cut at {cut}");
         }
@@ -386,12 +448,33 @@ mod tests {
     fn exit_codes_are_found() {
         let failure = br#"{"metadata":{},"status":"Failure","message":"m","reason":"NonZeroExitCode","details":{"causes":[{"reason":"ExitCode","message":"7"}]}}"#;
         let parse = |content: &[u8], version| ExitStatus::parse(content, version);
-        assert_eq!(parse(failure, Version::V4), ExitStatus { code: Some(7), message: "m".to_owned() });
+        assert_eq!(
+            parse(failure, Version::V4),
+            ExitStatus {
+                code: Some(7),
+                message: "m".to_owned()
+            }
+        );
         assert_eq!(parse(br#"{"status":"Success"}"#, Version::V5).code, Some(0));
         assert_eq!(parse(b"", Version::V1).code, Some(0));
-        let internal = parse(br#"{"status":"Failure","message":"no","reason":"InternalError","code":500}"#, Version::V4);
-        assert_eq!(internal, ExitStatus { code: None, message: "no".to_owned() });
-        assert_eq!(parse(b"exit 5", Version::V1), ExitStatus { code: None, message: "exit 5".to_owned() });
+        let internal = parse(
+            br#"{"status":"Failure","message":"no","reason":"InternalError","code":500}"#,
+            Version::V4,
+        );
+        assert_eq!(
+            internal,
+            ExitStatus {
+                code: None,
+                message: "no".to_owned()
+            }
+        );
+        assert_eq!(
+            parse(b"exit 5", Version::V1),
+            ExitStatus {
+                code: None,
+                message: "exit 5".to_owned()
+            }
+        );
         assert_eq!(parse(b"\xff", Version::V4).code, None);
     }
 }

@@ -146,7 +146,10 @@ impl Decoder {
     }
 
     /// Takes the next frame, or slice of one, off the front of `input`. `None`: `input` is used up.
-    pub fn next<'a, 'input: 'a>(&'a mut self, input: &mut &'input [u8]) -> Result<Option<Frame<'a>>, WebSocketError> {
+    pub fn next<'a, 'input: 'a>(
+        &'a mut self,
+        input: &mut &'input [u8],
+    ) -> Result<Option<Frame<'a>>, WebSocketError> {
         if self.handed_out {
             self.held.clear();
             self.handed_out = false;
@@ -172,7 +175,8 @@ impl Decoder {
             }
             self.handed_out = true;
             self.clear.clear();
-            self.clear.extend_from_slice(self.held.get(head_bytes..).unwrap_or_default());
+            self.clear
+                .extend_from_slice(self.held.get(head_bytes..).unwrap_or_default());
             apply_mask(&mut self.clear, mask, 0);
             let kind = control_type(first, &self.clear)?;
             return Ok(Some(Frame::Control(kind, &self.clear, &self.held)));
@@ -210,7 +214,9 @@ impl Decoder {
             return None;
         }
         *input = after;
-        self.rest = self.rest.saturating_sub(u64::try_from(raw.len()).unwrap_or(u64::MAX));
+        self.rest = self
+            .rest
+            .saturating_sub(u64::try_from(raw.len()).unwrap_or(u64::MAX));
         let bytes = if self.mask.is_some() {
             self.clear.clear();
             self.clear.extend_from_slice(raw);
@@ -220,7 +226,11 @@ impl Decoder {
         } else {
             raw
         };
-        Some(Frame::Payload { bytes, raw, rest: self.rest })
+        Some(Frame::Payload {
+            bytes,
+            raw,
+            rest: self.rest,
+        })
     }
 
     /// What the first two bytes alone tell; nothing is stored for a frame that fails here.
@@ -244,22 +254,37 @@ impl Decoder {
         Ok(())
     }
 
-    fn data_head(&mut self, first: u8, length: u64, mask: Option<[u8; 4]>) -> Result<DataHead, WebSocketError> {
+    fn data_head(
+        &mut self,
+        first: u8,
+        length: u64,
+        mask: Option<[u8; 4]>,
+    ) -> Result<DataHead, WebSocketError> {
         let last = first & FIN_BIT != 0;
         let (message, so_far, fragments, is_first) = match (first & 0x0f, self.message) {
-            (CONTINUATION, Some((message, so_far, fragments))) => (message, so_far, fragments, false),
+            (CONTINUATION, Some((message, so_far, fragments))) => {
+                (message, so_far, fragments, false)
+            }
             (TEXT, None) => (MessageType::Text, 0, 0, true),
             (BINARY, None) => (MessageType::Binary, 0, 0, true),
             _ => return Err(WebSocketError::Fragmentation),
         };
-        let total = so_far.checked_add(length).filter(|total| *total <= limits::WEBSOCKET_MESSAGE_BYTES_MAX);
+        let total = so_far
+            .checked_add(length)
+            .filter(|total| *total <= limits::WEBSOCKET_MESSAGE_BYTES_MAX);
         let total = total.ok_or(WebSocketError::TooLarge)?;
         let fragments = fragments.saturating_add(1);
         if fragments > limits::WEBSOCKET_FRAGMENTS_MAX {
             return Err(WebSocketError::TooManyFragments);
         }
         self.message = (!last).then_some((message, total, fragments));
-        Ok(DataHead { message, first: is_first, last, length, mask })
+        Ok(DataHead {
+            message,
+            first: is_first,
+            last,
+            length,
+            mask,
+        })
     }
 }
 
@@ -286,7 +311,9 @@ fn parse_head(head: &[u8], second: u8) -> Result<(u64, Option<[u8; 4]>), WebSock
     let rest = head.get(2..).ok_or(WebSocketError::Length)?;
     let (length, rest) = match second & 0x7f {
         126 => {
-            let (bytes, rest) = rest.split_first_chunk::<2>().ok_or(WebSocketError::Length)?;
+            let (bytes, rest) = rest
+                .split_first_chunk::<2>()
+                .ok_or(WebSocketError::Length)?;
             let length = u64::from(u16::from_be_bytes(*bytes));
             if length < 126 {
                 return Err(WebSocketError::Length);
@@ -294,7 +321,9 @@ fn parse_head(head: &[u8], second: u8) -> Result<(u64, Option<[u8; 4]>), WebSock
             (length, rest)
         }
         127 => {
-            let (bytes, rest) = rest.split_first_chunk::<8>().ok_or(WebSocketError::Length)?;
+            let (bytes, rest) = rest
+                .split_first_chunk::<8>()
+                .ok_or(WebSocketError::Length)?;
             let length = u64::from_be_bytes(*bytes);
             if length <= u64::from(u16::MAX) || length > u64::MAX >> 1 {
                 return Err(WebSocketError::Length);
@@ -321,7 +350,9 @@ fn control_type(first: u8, payload: &[u8]) -> Result<ControlType, WebSocketError
 /// The code in the payload of a close frame.
 #[must_use]
 pub fn close_code(payload: &[u8]) -> Option<u16> {
-    payload.first_chunk::<2>().map(|code| u16::from_be_bytes(*code))
+    payload
+        .first_chunk::<2>()
+        .map(|code| u16::from_be_bytes(*code))
 }
 
 /// XORs with the masking key, `at` bytes into it. Masking and unmasking are the same.
@@ -341,7 +372,12 @@ pub fn apply_mask(bytes: &mut [u8], mask: Option<[u8; 4]>, at: usize) {
 }
 
 /// Appends a whole data message in one frame. A client's frame needs a masking key.
-pub fn put_message(output: &mut Vec<u8>, message: MessageType, payload: &[u8], mask: Option<[u8; 4]>) {
+pub fn put_message(
+    output: &mut Vec<u8>,
+    message: MessageType,
+    payload: &[u8],
+    mask: Option<[u8; 4]>,
+) {
     let opcode = match message {
         MessageType::Text => TEXT,
         MessageType::Binary => BINARY,
@@ -361,7 +397,12 @@ pub fn put_close(output: &mut Vec<u8>, code: u16, reason: &str, mask: Option<[u8
 
 /// Appends a pong with the payload of the ping it answers, at most 125 bytes.
 pub fn put_pong(output: &mut Vec<u8>, payload: &[u8], mask: Option<[u8; 4]>) {
-    put_frame(output, FIN_BIT | PONG, payload.get(..125).unwrap_or(payload), mask);
+    put_frame(
+        output,
+        FIN_BIT | PONG,
+        payload.get(..125).unwrap_or(payload),
+        mask,
+    );
 }
 
 fn put_frame(output: &mut Vec<u8>, first: u8, payload: &[u8], mask: Option<[u8; 4]>) {
@@ -375,7 +416,11 @@ fn put_frame(output: &mut Vec<u8>, first: u8, payload: &[u8], mask: Option<[u8; 
         }
         _ => {
             output.push(mask_bit | 127);
-            output.extend_from_slice(&u64::try_from(payload.len()).unwrap_or(u64::MAX).to_be_bytes());
+            output.extend_from_slice(
+                &u64::try_from(payload.len())
+                    .unwrap_or(u64::MAX)
+                    .to_be_bytes(),
+            );
         }
     }
     output.extend_from_slice(mask.as_ref().map(<[u8; 4]>::as_slice).unwrap_or_default());
@@ -388,7 +433,11 @@ fn put_frame(output: &mut Vec<u8>, first: u8, payload: &[u8], mask: Option<[u8; 
 mod tests {
     use super::*;
 
-    fn decode(side: Side, bytes: &[u8], cut: usize) -> Result<(Vec<String>, Vec<u8>), WebSocketError> {
+    fn decode(
+        side: Side,
+        bytes: &[u8],
+        cut: usize,
+    ) -> Result<(Vec<String>, Vec<u8>), WebSocketError> {
         let mut decoder = Decoder::new(side);
         let (mut seen, mut payload, mut raw) = (Vec::new(), Vec::new(), Vec::new());
         for mut input in bytes.chunks(cut) {
@@ -402,7 +451,11 @@ mod tests {
                         seen.push(format!("{head:?}"));
                         raw.extend_from_slice(bytes);
                     }
-                    Frame::Payload { bytes, raw: as_it_came, .. } => {
+                    Frame::Payload {
+                        bytes,
+                        raw: as_it_came,
+                        ..
+                    } => {
                         payload.extend_from_slice(bytes);
                         raw.extend_from_slice(as_it_came);
                     }
@@ -417,7 +470,9 @@ mod tests {
     fn what_is_built_is_read_back_wherever_it_is_cut() {
         let mask = Some([1, 2, 3, 250]);
         for length in [0_usize, 1, 125, 126, 127, 65_535, 65_536] {
-            let text: Vec<u8> = (0..length).map(|at| u8::try_from(at % 251).unwrap()).collect();
+            let text: Vec<u8> = (0..length)
+                .map(|at| u8::try_from(at % 251).unwrap())
+                .collect();
             let mut bytes = Vec::new();
             put_message(&mut bytes, MessageType::Binary, &text, mask);
             put_pong(&mut bytes, b"p", mask);
@@ -443,27 +498,49 @@ mod tests {
         let cases: [(&[u8], WebSocketError); 9] = [
             (&[0xc2, 0x80, 0, 0, 0, 0], WebSocketError::ReservedBits),
             (&[0x83, 0x80, 0, 0, 0, 0], WebSocketError::ReservedOpcode(3)),
-            (&[0x8b, 0x80, 0, 0, 0, 0], WebSocketError::ReservedOpcode(11)),
+            (
+                &[0x8b, 0x80, 0, 0, 0, 0],
+                WebSocketError::ReservedOpcode(11),
+            ),
             (&[0x82, 0x00], WebSocketError::Unmasked),
             (&[0x09, 0x80, 0, 0, 0, 0], WebSocketError::ControlFrame),
             (&[0x89, 0xfe, 0, 126], WebSocketError::ControlFrame),
             (&[0x80, 0x80, 0, 0, 0, 0], WebSocketError::Fragmentation),
-            (&[0x02, 0x80, 0, 0, 0, 0, 0x82, 0x80, 0, 0, 0, 0], WebSocketError::Fragmentation),
+            (
+                &[0x02, 0x80, 0, 0, 0, 0, 0x82, 0x80, 0, 0, 0, 0],
+                WebSocketError::Fragmentation,
+            ),
             (&[0x88, 0x81, 0, 0, 0, 0, 1], WebSocketError::CloseFrame),
         ];
         for (bytes, error) in cases {
-            assert_eq!(decode(Side::Client, bytes, 1).unwrap_err(), error, "{bytes:x?}");
+            assert_eq!(
+                decode(Side::Client, bytes, 1).unwrap_err(),
+                error,
+                "{bytes:x?}"
+            );
         }
-        assert_eq!(decode(Side::Server, &[0x82, 0x80, 0, 0, 0, 0], 1).unwrap_err(), WebSocketError::Masked);
+        assert_eq!(
+            decode(Side::Server, &[0x82, 0x80, 0, 0, 0, 0], 1).unwrap_err(),
+            WebSocketError::Masked
+        );
     }
 
     #[test]
     fn d12_lengths_are_checked_before_anything_is_stored() {
         let huge = [0x82, 127, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
-        assert_eq!(decode(Side::Server, &huge, 10).unwrap_err(), WebSocketError::Length);
+        assert_eq!(
+            decode(Side::Server, &huge, 10).unwrap_err(),
+            WebSocketError::Length
+        );
         let large = [0x82, 127, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff];
-        assert_eq!(decode(Side::Server, &large, 10).unwrap_err(), WebSocketError::TooLarge);
-        assert_eq!(decode(Side::Server, &[0x82, 126, 0, 1, 9], 5).unwrap_err(), WebSocketError::Length);
+        assert_eq!(
+            decode(Side::Server, &large, 10).unwrap_err(),
+            WebSocketError::TooLarge
+        );
+        assert_eq!(
+            decode(Side::Server, &[0x82, 126, 0, 1, 9], 5).unwrap_err(),
+            WebSocketError::Length
+        );
         let mut empty_fragments = vec![0x02, 0];
         for _ in 0..limits::WEBSOCKET_FRAGMENTS_MAX {
             empty_fragments.extend_from_slice(&[0x00, 0]);

@@ -12,9 +12,13 @@ use super::super::{EndReason, Ending, SessionEvent, SessionStream, Side, StreamT
 use super::{FIRST_MASK, close_code, empty_frames};
 use crate::limits;
 use crate::wire::budget::Budget;
-use crate::wire::channel::{self, CLOSE, ChannelError, ERROR, Protocol, RESIZE, STDERR, STDIN, STDOUT, Version};
+use crate::wire::channel::{
+    self, CLOSE, ChannelError, ERROR, Protocol, RESIZE, STDERR, STDIN, STDOUT, Version,
+};
 use crate::wire::side::Both;
-use crate::wire::websocket::{ControlType, DataHead, Decoder, Frame, MessageType, put_close, put_message};
+use crate::wire::websocket::{
+    ControlType, DataHead, Decoder, Frame, MessageType, put_close, put_message,
+};
 
 /// A message up to this long is looked at whole before it is forwarded; longer ones pass in slices.
 const WHOLE_MESSAGE_BYTES: u64 = 125;
@@ -103,7 +107,10 @@ impl ChannelTap {
                 announced: vec![false; channels],
             },
             contents: Contents::new(streams, protocol.version),
-            frames: Both { client: Decoder::new(Side::Client), server: Decoder::new(Side::Server) },
+            frames: Both {
+                client: Decoder::new(Side::Client),
+                server: Decoder::new(Side::Server),
+            },
             directions: Both {
                 client: Direction::new(Side::Client, protocol),
                 server: Direction::new(Side::Server, protocol),
@@ -127,14 +134,28 @@ impl ChannelTap {
         output: &mut Vec<u8>,
         events: &mut Events<'_>,
     ) -> Result<(), ProtocolError> {
-        let Self { layout, contents, frames, directions } = self;
-        let mut message = Message { layout, contents, direction: directions.of(side), side, output, events };
+        let Self {
+            layout,
+            contents,
+            frames,
+            directions,
+        } = self;
+        let mut message = Message {
+            layout,
+            contents,
+            direction: directions.of(side),
+            side,
+            output,
+            events,
+        };
         let mut rest = input;
         loop {
             if message.direction.closed || (message.direction.stopping && !message.direction.open) {
                 return Ok(());
             }
-            let Some(frame) = frames.of(side).next(&mut rest)? else { return Ok(()) };
+            let Some(frame) = frames.of(side).next(&mut rest)? else {
+                return Ok(());
+            };
             message.frame(frame, now)?;
         }
     }
@@ -154,9 +175,16 @@ impl ChannelTap {
     pub(in crate::session) fn held(&mut self) -> usize {
         let directions = [&self.directions.client, &self.directions.server].into_iter();
         let messages: usize = directions
-            .map(|direction| direction.head.len().saturating_add(direction.whole.as_ref().map_or(0, Vec::len)))
+            .map(|direction| {
+                direction
+                    .head
+                    .len()
+                    .saturating_add(direction.whole.as_ref().map_or(0, Vec::len))
+            })
             .sum();
-        messages.saturating_add(self.frames.client.held()).saturating_add(self.frames.server.held())
+        messages
+            .saturating_add(self.frames.client.held())
+            .saturating_add(self.frames.server.held())
     }
 
     /// The order matters: clients read everything up to the first status, and nothing after Close.
@@ -167,22 +195,44 @@ impl ChannelTap {
             return bytes;
         }
         let protocol = self.layout.protocol;
-        if let (Side::Client, Streams::RemoteCommand { stdout, stderr, tty, .. }) = (to, &self.layout.streams) {
-            let kind = if protocol.base64 { MessageType::Text } else { MessageType::Binary };
+        if let (
+            Side::Client,
+            Streams::RemoteCommand {
+                stdout,
+                stderr,
+                tty,
+                ..
+            },
+        ) = (to, &self.layout.streams)
+        {
+            let kind = if protocol.base64 {
+                MessageType::Text
+            } else {
+                MessageType::Binary
+            };
             let terminal = match (*stderr && !*tty, *stdout) {
                 (true, _) => Some(STDERR),
                 (false, true) => Some(STDOUT),
                 (false, false) => None,
             };
             if let Some(channel) = terminal.filter(|_| !self.contents.has_status()) {
-                put_message(&mut bytes, kind, &protocol.message(channel, &ending.terminal_line(*tty)), mask);
+                put_message(
+                    &mut bytes,
+                    kind,
+                    &protocol.message(channel, &ending.terminal_line(*tty)),
+                    mask,
+                );
             }
             if !self.contents.has_status() {
                 let content = ending.error_content(protocol.version);
                 put_message(&mut bytes, kind, &protocol.message(ERROR, &content), mask);
             }
         }
-        let reason = if ending.reason == EndReason::ClientProtocol { ending.message.as_str() } else { "" };
+        let reason = if ending.reason == EndReason::ClientProtocol {
+            ending.message.as_str()
+        } else {
+            ""
+        };
         put_close(&mut bytes, close_code(to, ending), reason, mask);
         bytes
     }
@@ -215,14 +265,19 @@ impl Message<'_, '_> {
             Frame::Data(head, raw) => self.head(head, raw, now),
             Frame::Payload { bytes, raw, rest } => {
                 if let Some(whole) = &mut self.direction.whole {
-                    if whole.len().saturating_add(bytes.len()) > limits::WEBSOCKET_JOINED_BYTES_MAX {
+                    if whole.len().saturating_add(bytes.len()) > limits::WEBSOCKET_JOINED_BYTES_MAX
+                    {
                         return Err(ChannelError::Fragmented.into());
                     }
                     whole.extend_from_slice(bytes);
                 } else {
                     self.slice(bytes, raw)?;
                 }
-                if rest == 0 { self.frame_ended(now) } else { Ok(()) }
+                if rest == 0 {
+                    self.frame_ended(now)
+                } else {
+                    Ok(())
+                }
             }
         }
     }
@@ -233,7 +288,8 @@ impl Message<'_, '_> {
             direction.messages.begin();
             direction.verdict = None;
             direction.message = head.message;
-            let joined = self.side == Side::Client && (!head.last || head.length <= WHOLE_MESSAGE_BYTES);
+            let joined =
+                self.side == Side::Client && (!head.last || head.length <= WHOLE_MESSAGE_BYTES);
             direction.whole = joined.then(Vec::new);
         }
         direction.last = head.last;
@@ -258,7 +314,9 @@ impl Message<'_, '_> {
 
     /// A slice of a message that passes in slices.
     fn slice(&mut self, bytes: &[u8], raw: &[u8]) -> Result<(), ProtocolError> {
-        let Some((channel, content)) = self.direction.messages.push(bytes)? else { return Ok(()) };
+        let Some((channel, content)) = self.direction.messages.push(bytes)? else {
+            return Ok(());
+        };
         let verdict = match self.direction.verdict {
             Some(verdict) => verdict,
             None => self.layout.verdict(self.side, channel, true)?,
@@ -300,7 +358,10 @@ impl Message<'_, '_> {
     /// A message that is looked at whole. Only clients' messages are.
     fn whole(&mut self, whole: &[u8], now: Duration) -> Result<(), ProtocolError> {
         if let Some((channel, content)) = self.direction.messages.push(whole)? {
-            match self.layout.verdict(self.side, channel, !content.is_empty())? {
+            match self
+                .layout
+                .verdict(self.side, channel, !content.is_empty())?
+            {
                 Verdict::Drop => return Ok(()),
                 Verdict::Pass => {}
                 Verdict::Stream(stream) => {
@@ -311,13 +372,20 @@ impl Message<'_, '_> {
                     }
                 }
                 Verdict::Close => {
-                    let &[closed] = content else { return Err(ChannelError::Close.into()) };
+                    let &[closed] = content else {
+                        return Err(ChannelError::Close.into());
+                    };
                     self.close(closed)?;
                 }
             }
             self.direction.messages.end()?;
         }
-        put_message(self.output, self.direction.message, whole, self.direction.mask);
+        put_message(
+            self.output,
+            self.direction.message,
+            whole,
+            self.direction.mask,
+        );
         Ok(())
     }
 
@@ -325,13 +393,20 @@ impl Message<'_, '_> {
         let stream = self.layout.stream(channel).ok_or(ChannelError::Close)?;
         if stream.kind == StreamType::Stdin && !self.layout.stdin_closed {
             self.layout.stdin_closed = true;
-            (self.events)(SessionEvent::Finished { stream, from: self.side });
+            (self.events)(SessionEvent::Finished {
+                stream,
+                from: self.side,
+            });
         }
         Ok(())
     }
 
     fn spend(&mut self, now: Duration) -> Result<(), ProtocolError> {
-        if self.direction.empty_frames.take(now) { Ok(()) } else { Err(ChannelError::TooManyEmpty.into()) }
+        if self.direction.empty_frames.take(now) {
+            Ok(())
+        } else {
+            Err(ChannelError::TooManyEmpty.into())
+        }
     }
 }
 
@@ -339,7 +414,12 @@ impl Layout {
     /// The stream behind a channel of this session.
     fn stream(&self, channel: u8) -> Option<SessionStream> {
         match &self.streams {
-            Streams::RemoteCommand { stdin, stdout, stderr, tty } => {
+            Streams::RemoteCommand {
+                stdin,
+                stdout,
+                stderr,
+                tty,
+            } => {
                 let kind = match channel {
                     STDIN if *stdin => StreamType::Stdin,
                     STDOUT if *stdout => StreamType::Stdout,
@@ -352,8 +432,16 @@ impl Layout {
             }
             Streams::PortForward { ports } => {
                 let port = *ports.get(usize::from(channel / 2))?;
-                let kind = if channel.is_multiple_of(2) { StreamType::Data } else { StreamType::Error };
-                Some(SessionStream { kind, port: Some(port), connection: Some(u64::from(channel / 2)) })
+                let kind = if channel.is_multiple_of(2) {
+                    StreamType::Data
+                } else {
+                    StreamType::Error
+                };
+                Some(SessionStream {
+                    kind,
+                    port: Some(port),
+                    connection: Some(u64::from(channel / 2)),
+                })
             }
         }
     }
@@ -365,7 +453,11 @@ impl Layout {
         }
         let stream = self.stream(channel).ok_or(ChannelError::Channel(channel))?;
         if !stream.kind.carries_from(side) {
-            return if has_content { Err(ChannelError::Channel(channel)) } else { Ok(Verdict::Pass) };
+            return if has_content {
+                Err(ChannelError::Channel(channel))
+            } else {
+                Ok(Verdict::Pass)
+            };
         }
         if side == Side::Client && stream.kind == StreamType::Stdin && self.stdin_closed {
             return Ok(Verdict::Drop);
@@ -377,7 +469,9 @@ impl Layout {
     }
 
     fn message_ended(&mut self, side: Side, channel: u8) {
-        if let (Side::Server, Some(announced)) = (side, self.announced.get_mut(usize::from(channel))) {
+        if let (Side::Server, Some(announced)) =
+            (side, self.announced.get_mut(usize::from(channel)))
+        {
             *announced = true;
         }
     }

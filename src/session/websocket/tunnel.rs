@@ -48,7 +48,10 @@ impl TunnelTap {
         Self {
             // The version is that of exec and attach; a port-forward has none.
             spdy: SpdyTap::new(&Streams::PortForward { ports: Vec::new() }, Version::V4),
-            directions: Both { client: Direction::new(Side::Client), server: Direction::new(Side::Server) },
+            directions: Both {
+                client: Direction::new(Side::Client),
+                server: Direction::new(Side::Server),
+            },
             inner: Vec::new(),
         }
     }
@@ -80,9 +83,14 @@ impl TunnelTap {
             if direction.closed || (direction.stopping && self.spdy.at_boundary(side)) {
                 return Ok(());
             }
-            let Some(frame) = direction.frames.next(&mut rest)? else { return Ok(()) };
+            let Some(frame) = direction.frames.next(&mut rest)? else {
+                return Ok(());
+            };
             match frame {
-                Frame::Payload { bytes, .. } => self.spdy.receive(side, bytes, now, &mut self.inner, events)?,
+                Frame::Payload { bytes, .. } => {
+                    self.spdy
+                        .receive(side, bytes, now, &mut self.inner, events)?
+                }
                 Frame::Data(head, _) => {
                     if head.message == MessageType::Text {
                         return Err(ProtocolError::TextInTunnel);
@@ -122,7 +130,12 @@ impl TunnelTap {
     }
 
     pub(in crate::session) fn held(&mut self) -> usize {
-        let frames = self.directions.client.frames.held().saturating_add(self.directions.server.frames.held());
+        let frames = self
+            .directions
+            .client
+            .frames
+            .held()
+            .saturating_add(self.directions.server.frames.held());
         self.spdy.held().saturating_add(frames)
     }
 
@@ -141,7 +154,12 @@ impl TunnelTap {
 
     fn wrap(&mut self, side: Side, output: &mut Vec<u8>) {
         if !self.inner.is_empty() {
-            put_message(output, MessageType::Binary, &self.inner, self.directions.of(side).mask);
+            put_message(
+                output,
+                MessageType::Binary,
+                &self.inner,
+                self.directions.of(side).mask,
+            );
             self.inner.clear();
         }
     }
