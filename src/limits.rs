@@ -3,6 +3,8 @@
 //! Invariant 6 of the design: memory per stream is bounded by a constant from this file, whatever
 //! size a body has and however slow a client is.
 
+use std::time::Duration;
+
 // -- sessions: exec, attach, port-forward --
 
 /// Bytes of a SPDY control frame's payload. Real ones have fewer than 100. More ends the session.
@@ -174,3 +176,80 @@ pub const SESSION_IDLE_TIMEOUT: Duration = Duration::from_secs(4 * 60 * 60);
 pub const SESSION_DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long we try to tell both ends that the gateway ends the session.
 pub const SESSION_ENDING_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Open streams on one upstream HTTP/2 connection. The API server allows 100; staying below leaves it
+/// room for streams that we have ended and it has not. When passed, a further connection is opened.
+pub const UPSTREAM_STREAMS_MAX: usize = 80;
+
+/// HTTP/2 connections of one kind to one cluster: 40,960 open watches. When passed, requests are
+/// refused with 503.
+pub const UPSTREAM_CONNECTIONS_MAX: usize = 512;
+
+/// HTTP/1.1 connections kept between exchanges; further ones are closed after their exchange.
+pub const UPSTREAM_HTTP1_IDLE_MAX: usize = 32;
+
+/// Bytes of one long-running answer that may wait in memory for a slow client: a burst of watch
+/// events. When full, the API server stops sending that stream and, if it lasts, ends it.
+pub const UPSTREAM_LONG_STREAM_WINDOW: u32 = 256 * 1024;
+
+/// The same for answers that end by themselves. Larger, because lists are: it is what a list may have
+/// under way for each round trip.
+pub const UPSTREAM_SHORT_STREAM_WINDOW: u32 = 1024 * 1024;
+
+/// Bytes of one request body that wait for the API server to take them.
+pub const UPSTREAM_SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
+
+/// Decoded size of an answer's header list; a larger one breaks the exchange. Warnings are its bulk.
+pub const UPSTREAM_HEADER_BYTES_MAX: u32 = 128 * 1024;
+
+/// Read buffer of an upstream HTTP/1.1 connection, and so the largest head of an answer.
+pub const UPSTREAM_HTTP1_BUFFER_BYTES_MAX: usize = 128 * 1024;
+
+/// Header lines of a message; more are refused.
+pub const HEADERS_MAX: usize = 128;
+
+/// How long an unused upstream connection is kept: below the API server's 90 s, so that we never send
+/// into its closing.
+pub const UPSTREAM_IDLE: Duration = Duration::from_secs(60);
+
+/// How often idle connections are looked for.
+pub const UPSTREAM_IDLE_POLL: Duration = Duration::from_secs(5);
+
+/// How long name look-up, TCP and TLS may take together; then 503.
+pub const UPSTREAM_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long one of several addresses may take, so that a dead one leaves time for the next.
+pub const UPSTREAM_ADDRESS_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long the head of a short request's answer may take: a little more than the API server gives
+/// itself (60 s). Then 504. Long-running requests have no such bound.
+pub const UPSTREAM_HEAD_TIMEOUT: Duration = Duration::from_secs(65);
+
+/// How long an HTTP/1.1 connection may take to be ready again after a clean exchange.
+pub const UPSTREAM_REUSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How often a connection is asked, at the least, how many streams its server allows.
+pub const UPSTREAM_SETTINGS_POLL: Duration = Duration::from_secs(5);
+
+/// How often one request may be put on a connection: once, and again where the API server provably did
+/// not process it.
+pub const UPSTREAM_ATTEMPTS_MAX: usize = 3;
+
+/// How often credential files are read for changes. Kubernetes swaps symbolic links, which file events
+/// see badly.
+pub const CREDENTIAL_POLL: Duration = Duration::from_secs(10);
+
+/// HTTP/2 PING after this much silence, on both sides of the gateway.
+pub const PING_INTERVAL: Duration = Duration::from_secs(30);
+
+/// A PING unanswered for this long ends the connection: a dead peer is noticed within 45 s.
+pub const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// TCP keep-alive: the first probe after this much silence.
+pub const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// TCP keep-alive: the following probes.
+pub const TCP_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Least time between two readings of a cluster's credential: many 401 answers at once cause one.
+pub const CREDENTIAL_REREAD_PAUSE: Duration = Duration::from_secs(1);

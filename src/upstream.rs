@@ -1,13 +1,159 @@
 //! As whom, and to where? The way to the API servers.
 //!
 //! Invariant: nothing is sent without a decision (a `Permit`), and nothing bears an identity that was
-//! not rebuilt here.
+//! not rebuilt here. Redirects are never followed, credentials never shown, and a caller's own
+//! credential never goes upstream.
 
+mod cluster;
+mod connect;
 mod credential;
+mod error;
+mod exchange;
 mod headers;
 mod identity;
 mod insecure;
+mod pool;
+mod upgrade;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 pub use credential::{InCluster, Problem, Source, check};
+pub use error::{StartError, UpstreamError};
 pub use headers::{HeadersRefused, refuse_client_identity};
 pub use identity::IdentityRefused;
+
+use self::cluster::Cluster;
+use self::identity::UpstreamIdentity;
+use crate::gateway::body::Body;
+use crate::identity::Identity;
+
+/// The clusters behind the gateway.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Each with a name of its own. Which one is the default is the gateway's concern.
+    pub clusters: Vec<ClusterSettings>,
+}
+
+/// One cluster.
+#[derive(Clone, Debug)]
+pub struct ClusterSettings {
+    /// The name in policies, paths and audit events.
+    pub name: String,
+    /// Where its address and the gateway's credential come from.
+    pub source: Source,
+}
+
+/// What the gateway knows about a request besides the request.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// The gateway's audit id; it goes upstream as `Audit-ID`.
+    pub audit_id: String,
+    /// The client's address; it goes upstream as `X-Forwarded-For`.
+    pub peer: IpAddr,
+    /// `RequestInfo::is_long_running`: no deadline, and connections shared with its like only.
+    pub long_running: bool,
+}
+
+/// A request extension: the body's bytes, where the gateway holds them anyway. Only a request without
+/// body or with this extension is sent again when the API server did not process it.
+#[derive(Clone, Debug)]
+pub struct ReplayableBody(pub Bytes);
+
+/// Every cluster, with its credential and connections.
+#[derive(Debug)]
+pub struct Upstream {
+    clusters: BTreeMap<String, Arc<Cluster>>,
+}
+
+/// An answer to an upgrade request.
+#[derive(Debug)]
+pub enum UpgradeAnswer<B> {
+    /// 101. Whether it is the right one (protocol, accept key) is still to be checked.
+    Switched {
+        /// The head of the answer, as the API server sent it.
+        response: Response<()>,
+        /// The connection behind it, with whatever came in the same segment as the head.
+        io: TokioIo<Upgraded>,
+    },
+    /// Any other answer: an ordinary response, after which the connection closes.
+    Refused(B),
+}
+
+impl Upstream {
+    /// Reads every credential and begins to follow its changes. No connection is opened yet.
+    pub fn start(
+        settings: Settings,
+        tasks: &TaskTracker,
+        shutdown: &CancellationToken,
+    ) -> Result<Arc<Self>, StartError> {
+        let mut clusters = BTreeMap::new();
+        for ClusterSettings { name, source } in settings.clusters {
+            let cluster = Arc::new(Cluster::open(&name, source, tasks)?);
+            if clusters.insert(name.clone(), cluster).is_some() {
+                return Err(StartError::Duplicate(name));
+            }
+        }
+        for cluster in clusters.values() {
+            tasks.spawn(Arc::clone(cluster).maintain(shutdown.clone()));
+        }
+        Ok(Arc::new(Self { clusters }))
+    }
+
+    /// Whether the API servers accept the gateway, as far as is known; for `/readyz`.
+    pub fn ready(&self) -> Result<(), String> {
+        let rejected: Vec<_> = self
+            .clusters
+            .values()
+            .filter(|cluster| cluster.is_rejected())
+            .map(|cluster| cluster.name.as_str())
+            .collect();
+        if rejected.is_empty() {
+            return Ok(());
+        }
+        Err(format!(
+            "the gateway's credential is not accepted by: {}",
+            rejected.join(", ")
+        ))
+    }
+
+    async fn dispatch(
+        &self,
+        request: Request<Body>,
+        cluster: &str,
+        identity: &Identity,
+        call: &Call,
+    ) -> Result<Response<Body>, UpstreamError> {
+        let identity = UpstreamIdentity::new(identity, &call.audit_id)?;
+        self.cluster(cluster)?.send(request, &identity, call).await
+    }
+
+    async fn dispatch_upgrade(
+        &self,
+        request: &Request<()>,
+        cluster: &str,
+        identity: &Identity,
+        call: &Call,
+    ) -> Result<UpgradeAnswer<Response<Body>>, UpstreamError> {
+        let identity = UpstreamIdentity::new(identity, &call.audit_id)?;
+        upgrade::upgrade(self.cluster(cluster)?, request, &identity, call).await
+    }
+
+    fn cluster(&self, name: &str) -> Result<&Cluster, UpstreamError> {
+        self.clusters
+            .get(name)
+            .map(Arc::as_ref)
+            .ok_or_else(|| UpstreamError::UnknownCluster(name.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests;
