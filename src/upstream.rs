@@ -11,7 +11,6 @@ mod error;
 mod exchange;
 mod headers;
 mod identity;
-mod insecure;
 mod pool;
 mod upgrade;
 
@@ -34,7 +33,7 @@ pub use identity::IdentityRefused;
 use self::cluster::Cluster;
 use self::identity::UpstreamIdentity;
 use crate::gateway::body::Body;
-use crate::identity::Identity;
+use crate::policy::Permit;
 
 /// The clusters behind the gateway.
 #[derive(Clone, Debug, Default)]
@@ -74,9 +73,19 @@ pub struct Upstream {
     clusters: BTreeMap<String, Arc<Cluster>>,
 }
 
+/// An answer's body that nobody may forward yet.
+#[derive(Debug)]
+pub struct Unreleased(Body);
+
+impl Unreleased {
+    fn new(body: Body) -> Self {
+        Self(body)
+    }
+}
+
 /// An answer to an upgrade request.
 #[derive(Debug)]
-pub enum UpgradeAnswer<B> {
+pub enum UpgradeAnswer {
     /// 101. Whether it is the right one (protocol, accept key) is still to be checked.
     Switched {
         /// The head of the answer, as the API server sent it.
@@ -85,7 +94,7 @@ pub enum UpgradeAnswer<B> {
         io: TokioIo<Upgraded>,
     },
     /// Any other answer: an ordinary response, after which the connection closes.
-    Refused(B),
+    Refused(Response<Unreleased>),
 }
 
 impl Upstream {
@@ -125,29 +134,36 @@ impl Upstream {
         ))
     }
 
-    async fn dispatch(
+    /// Sends a permitted request to the permit's cluster, as the permit's identity, and returns the
+    /// head of the answer with its body still under way.
+    ///
+    /// Of the request only method, path, query, body and the headers of the allow list are used.
+    /// Dropping the answer's body ends the exchange upstream.
+    pub async fn send(
         &self,
         request: Request<Body>,
-        cluster: &str,
-        identity: &Identity,
+        permit: &Permit,
         call: &Call,
-    ) -> Result<Response<Body>, UpstreamError> {
-        let identity = UpstreamIdentity::new(identity, &call.audit_id)?;
-        self.cluster(cluster)?.send(request, &identity, call).await
+    ) -> Result<Response<Unreleased>, UpstreamError> {
+        let identity = UpstreamIdentity::of(permit, &call.audit_id)?;
+        let cluster = self.cluster(permit)?;
+        let response = cluster.send(request, &identity, call).await?;
+        Ok(response.map(Unreleased::new))
     }
 
-    async fn dispatch_upgrade(
+    /// Sends a permitted upgrade request over a connection of its own.
+    pub async fn upgrade(
         &self,
-        request: &Request<()>,
-        cluster: &str,
-        identity: &Identity,
+        request: Request<()>,
+        permit: &Permit,
         call: &Call,
-    ) -> Result<UpgradeAnswer<Response<Body>>, UpstreamError> {
-        let identity = UpstreamIdentity::new(identity, &call.audit_id)?;
-        upgrade::upgrade(self.cluster(cluster)?, request, &identity, call).await
+    ) -> Result<UpgradeAnswer, UpstreamError> {
+        let identity = UpstreamIdentity::of(permit, &call.audit_id)?;
+        upgrade::upgrade(self.cluster(permit)?, &request, &identity, call).await
     }
 
-    fn cluster(&self, name: &str) -> Result<&Cluster, UpstreamError> {
+    fn cluster(&self, permit: &Permit) -> Result<&Cluster, UpstreamError> {
+        let name = permit.cluster();
         self.clusters
             .get(name)
             .map(Arc::as_ref)

@@ -3,3 +3,4 @@
 pub mod node;
 pub mod issuer;
 pub mod pki;
+pub mod recorder;

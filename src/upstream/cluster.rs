@@ -155,7 +155,7 @@ impl Cluster {
             };
             let lease = self.pool.lend(kind, &access).await;
             let mut lease = lease.map_err(|refused| self.no_connection(&refused))?;
-            let request = self.request(&parts, sending, &access, &lease, identity, call)?;
+            let request = Self::request(&parts, sending, (&access, &lease), identity, call)?;
             match self.head(&mut lease, request, kind).await? {
                 Ok(response) if response.status() == StatusCode::UNAUTHORIZED => {
                     drop((response, lease));
@@ -248,11 +248,9 @@ impl Cluster {
     }
 
     fn request(
-        &self,
         parts: &Parts,
         body: Body,
-        access: &Access,
-        lease: &Lease,
+        (access, lease): (&Access, &Lease),
         identity: &UpstreamIdentity,
         call: &Call,
     ) -> Result<Request<Outgoing>, UpstreamError> {
@@ -265,28 +263,10 @@ impl Cluster {
         } else {
             Some(host(access)?)
         };
-        *request.headers_mut() = self.with_ours(identity, call, access, |ours| {
+        *request.headers_mut() = with_ours(identity, call, access, |ours| {
             headers::request(&parts.headers, ours, host.as_ref())
         })??;
         Ok(request)
-    }
-
-    /// Lends the headers that are ours to `build`.
-    pub(super) fn with_ours<T>(
-        &self,
-        identity: &UpstreamIdentity,
-        call: &Call,
-        access: &Access,
-        build: impl FnOnce(&Ours<'_>) -> T,
-    ) -> Result<T, UpstreamError> {
-        let audit_id =
-            HeaderValue::from_str(&call.audit_id).map_err(|_| UpstreamError::Unbuildable)?;
-        Ok(build(&Ours {
-            identity,
-            authorization: access.authorization.as_ref(),
-            peer: call.peer,
-            audit_id: &audit_id,
-        }))
     }
 
     /// Turns an answer into one that may go on to be masked, or refuses it.
@@ -384,6 +364,22 @@ fn fate(error: &hyper::Error) -> Fate {
     Fate::Unknown
 }
 
+/// Lends the headers that are ours to `build`.
+pub(super) fn with_ours<T>(
+    identity: &UpstreamIdentity,
+    call: &Call,
+    access: &Access,
+    build: impl FnOnce(&Ours<'_>) -> T,
+) -> Result<T, UpstreamError> {
+    let audit_id = HeaderValue::from_str(&call.audit_id).map_err(|_| UpstreamError::Unbuildable)?;
+    Ok(build(&Ours {
+        identity,
+        authorization: access.authorization.as_ref(),
+        peer: call.peer,
+        audit_id: &audit_id,
+    }))
+}
+
 /// Path and query exactly as checked, behind the cluster's own prefix.
 pub(super) fn target(uri: &Uri, access: &Access, absolute: bool) -> Result<Uri, UpstreamError> {
     let unbuildable = || UpstreamError::Unbuildable;
@@ -430,4 +426,15 @@ fn local_location(location: &HeaderValue, access: &Access) -> Option<HeaderValue
         return None;
     }
     HeaderValue::from_str(stripped).ok()
+}
+
+#[cfg(test)]
+impl Cluster {
+    pub(super) fn pool_allows(&self) -> usize {
+        self.pool.allows()
+    }
+
+    pub(super) fn idle_http1(&self) -> usize {
+        self.pool.idle_http1()
+    }
 }

@@ -4,6 +4,7 @@
 //! Invariant: a bearer token is preferred. With a client certificate alone, any byte that slipped
 //! into an upstream connection would run as the gateway (threats B-45).
 
+mod insecure;
 mod kubeconfig;
 
 use std::fmt;
@@ -18,7 +19,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use secrecy::{ExposeSecret as _, SecretString};
 use thiserror::Error;
 
-use super::insecure::NoVerification;
+use self::insecure::NoVerification;
 use crate::limits;
 
 /// Where the credential of a cluster comes from.

@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use thiserror::Error;
 
 use crate::identity::Identity;
+use crate::policy::Permit;
 
 /// Extra keys under this domain are the gateway's own; a token's claims may not fill them.
 const GATEWAY_DOMAIN: &str = "portcullis.dev";
@@ -33,8 +34,13 @@ pub struct IdentityRefused {
 }
 
 impl UpstreamIdentity {
-    /// The identity behind a decision; `request_id` lets the cluster's audit log be joined with ours.
-    pub(super) fn new(identity: &Identity, request_id: &str) -> Result<Self, IdentityRefused> {
+    /// The identity behind a decision, the only one a request can be sent with.
+    pub(super) fn of(permit: &Permit, request_id: &str) -> Result<Self, IdentityRefused> {
+        Self::new(permit.identity(), request_id)
+    }
+
+    /// `request_id` lets the cluster's audit log be joined with ours.
+    fn new(identity: &Identity, request_id: &str) -> Result<Self, IdentityRefused> {
         let mut lines = vec![(
             IMPERSONATE_USER,
             principal("username", identity.username())?,
@@ -299,7 +305,7 @@ mod tests {
 
     /// What Go does with the name: lower-case, then percent-decode.
     fn decode(name: &str) -> Vec<u8> {
-        let mut bytes = name[IMPERSONATE_EXTRA_PREFIX.len()..].bytes();
+        let mut bytes = name.strip_prefix(IMPERSONATE_EXTRA_PREFIX).unwrap().bytes();
         let mut out = Vec::new();
         while let Some(byte) = bytes.next() {
             if byte == b'%' {
@@ -324,7 +330,8 @@ mod tests {
         fn b04_arbitrary_identity_bytes_never_add_a_line(user in any::<String>(), group in any::<String>()) {
             if let Ok(lines) = lines(&Identity::for_tests(&user, &[&group])) {
                 // On the wire of HTTP/1.1, as a lenient reader sees it: split at bare LF, trimmed.
-                let wire: String = lines.iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
+                let lines_of = lines.iter().map(|(name, value)| [name.as_str(), ": ", value, "\n"].concat());
+                let wire: String = lines_of.collect();
                 let read: Vec<_> = wire
                     .split_terminator('\n')
                     .map(|line| line.split_once(':').unwrap())

@@ -207,13 +207,10 @@ impl Pool {
         stream: Stream,
         digest: [u8; 32],
     ) -> Result<Lease, String> {
-        // The connection's window is the sum of its streams' windows: a stream nobody reads stops
-        // itself, never its neighbours, and still costs no more than its own window.
-        let streams = u32::try_from(limits::UPSTREAM_STREAMS_MAX).unwrap_or(u32::from(u16::MAX));
         let handshake = http2::Builder::new(Spawner(self.tasks.clone()))
             .timer(TokioTimer::new())
             .initial_stream_window_size(lane.stream_window)
-            .initial_connection_window_size(lane.stream_window.saturating_mul(streams))
+            .initial_connection_window_size(limits::UPSTREAM_CONNECTION_WINDOW)
             .max_header_list_size(limits::UPSTREAM_HEADER_BYTES_MAX)
             .max_send_buf_size(limits::UPSTREAM_SEND_BUFFER_BYTES_MAX)
             .keep_alive_interval(limits::PING_INTERVAL)
@@ -356,5 +353,21 @@ where
 {
     fn execute(&self, future: F) {
         self.0.spawn(future);
+    }
+}
+
+#[cfg(test)]
+impl Pool {
+    /// How many streams the first long-running connection allows.
+    pub(super) fn allows(&self) -> usize {
+        let state = self.long_running.state.lock();
+        state
+            .http2
+            .first()
+            .map_or(0, |shared| shared.allowed.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn idle_http1(&self) -> usize {
+        self.short.state.lock().http1.len()
     }
 }

@@ -284,13 +284,13 @@ impl Reader<'_> {
             ("user.client-key", user.client_key.as_deref()),
         );
         match (certificate, key) {
-            (Some(certificate), Some(key)) => match String::from_utf8(key) {
-                Ok(key) => Some((certificate, key.into())),
-                Err(_) => {
-                    self.problem("user.client-key", "is not PEM");
-                    None
+            (Some(certificate), Some(key)) => {
+                if let Ok(key) = String::from_utf8(key) {
+                    return Some((certificate, key.into()));
                 }
-            },
+                self.problem("user.client-key", "is not PEM");
+                None
+            }
             (None, None) => None,
             (Some(_), None) => {
                 self.problem(
@@ -313,13 +313,11 @@ impl Reader<'_> {
     fn pem(&mut self, data: (&str, Option<&str>), path: (&str, Option<&str>)) -> Option<Vec<u8>> {
         if let Some(text) = data.1.filter(|text| !text.is_empty()) {
             let compact: String = text.split_whitespace().collect();
-            return match STANDARD.decode(compact) {
-                Ok(bytes) => Some(bytes),
-                Err(_) => {
-                    self.problem(data.0, "is not base64");
-                    None
-                }
-            };
+            let decoded = STANDARD.decode(compact).ok();
+            if decoded.is_none() {
+                self.problem(data.0, "is not base64");
+            }
+            return decoded;
         }
         let file = self.resolve(path.1.filter(|path| !path.is_empty())?);
         match self.files.read(&file) {

@@ -1,5 +1,6 @@
 use super::*;
 use crate::identity::Identity;
+use crate::policy::Permit;
 
 const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7));
 
@@ -15,8 +16,8 @@ fn client(lines: &[(&str, &str)]) -> HeaderMap {
 }
 
 fn with_ours<T>(build: impl FnOnce(&Ours<'_>) -> T) -> T {
-    let identity =
-        UpstreamIdentity::new(&Identity::for_tests("alice", &["devs", "ops"]), "audit-1").unwrap();
+    let permit = Permit::for_tests(Identity::for_tests("alice", &["devs", "ops"]), "demo", &[]);
+    let identity = UpstreamIdentity::of(&permit, "audit-1").unwrap();
     build(&Ours {
         identity: &identity,
         authorization: Some(&HeaderValue::from_static("Bearer gateway")),

@@ -21,7 +21,7 @@ pub(in crate::upstream) enum Lease {
     /// A whole connection.
     Http1(Box<Exclusive>),
     /// The connection of a refused upgrade: closed with its answer, never used again.
-    Once(DropGuard),
+    Once(#[expect(dead_code, reason = "held for its drop")] DropGuard),
 }
 
 /// A request that was not answered.
