@@ -5,10 +5,13 @@
 
 pub mod credential;
 
+mod claims;
 mod error;
 mod json;
+mod key_set;
 mod names;
 mod settings;
+mod token;
 
 use std::collections::BTreeMap;
 
