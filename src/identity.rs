@@ -5,10 +5,14 @@
 
 pub mod credential;
 
+mod authenticator;
+mod cache;
 mod claims;
 mod error;
+mod fetch;
 mod json;
 mod key_set;
+mod keys;
 mod names;
 mod settings;
 mod token;
@@ -17,6 +21,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+pub use authenticator::{Authenticator, StartError, Stats};
 pub use credential::{BearerToken, CredentialError};
 pub use error::{CallerError, Fault, IdentityError, TokenError};
 pub use names::NameError;

@@ -92,12 +92,14 @@ pub const AUDIT_TARGET_BYTES_MAX: usize = 16 * 1024;
 /// limit (`k8s.io/apiserver/pkg/server/config.go`). Past it: 413.
 pub const REQUEST_BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
 /// Time a request body may take to arrive: the API server's own request timeout. Past it: 408.
-pub const REQUEST_BODY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
+pub const REQUEST_BODY_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Connections to the control listener at one time; more are closed at once.
 pub const CONTROL_CONNECTIONS_MAX: usize = 64;
 /// Time a request head on the control listener may take.
 pub const CONTROL_HEADER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
+pub const CONTROL_HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
 // -- identity: what a token and its issuer may cost --
 
 /// The longest bearer token, in bytes, before anything is decoded; a longer one is answered 401.

@@ -157,8 +157,8 @@ fn groups(claims: &Claims, mapping: &PrefixedClaim) -> Result<Vec<String>, Ident
     Ok(groups)
 }
 
-/// Some issuers leave a long group list out and leave a note instead (distributed claims, OpenID
-/// Connect Core §5.6.2). Such a caller is not without groups, its groups are unknown: a rule that
+/// Some issuers leave a long group list out and leave a note instead (distributed claims, OIDC
+/// Core §5.6.2). Such a caller is not without groups, its groups are unknown: a rule that
 /// denies one of them could not match.
 fn check_overage(claims: &Claims, claim: &str) -> Result<(), CallerError> {
     if claims

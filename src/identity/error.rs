@@ -121,6 +121,16 @@ pub enum TokenError {
 }
 
 impl TokenError {
+    /// `issuer` is the client's text, so only its beginning is kept.
+    pub(super) fn unknown_issuer(issuer: &str) -> Self {
+        Self::UnknownIssuer(issuer.chars().take(256).collect())
+    }
+
+    /// `kind` is the client's text, so only its beginning is kept.
+    pub(super) fn kind(kind: &str) -> Self {
+        Self::Type(kind.chars().take(64).collect())
+    }
+
     pub(super) fn claim(claim: &str, problem: &'static str) -> Self {
         Self::Claim {
             claim: claim.to_owned(),

@@ -51,7 +51,7 @@ impl KeySet {
                 Err(reason) => left_out.push(format!("key {index}: {reason}")),
             }
         }
-        let keys = without_ambiguous(keys, &mut left_out);
+        let keys = without_ambiguous(&keys, &mut left_out);
         if keys.is_empty() {
             return Err(format!(
                 "the key set has no usable key ({})",
@@ -62,7 +62,7 @@ impl KeySet {
     }
 
     /// The key that a token with this `kid` names. Without `kid` it is the only key of the token's
-    /// algorithm; if there are several, there is no guessing (OpenID Connect Core §10.1).
+    /// algorithm; if there are several, there is no guessing (OIDC Core §10.1).
     pub(super) fn find(
         &self,
         key_id: Option<&str>,
@@ -244,9 +244,9 @@ fn check_rsa(modulus: &[u8], exponent: &[u8]) -> Result<(), String> {
 }
 
 /// Drops every key whose `kid` another, different key has too: either could be meant.
-fn without_ambiguous(keys: Vec<VerifyingKey>, left_out: &mut Vec<String>) -> Vec<VerifyingKey> {
+fn without_ambiguous(keys: &[VerifyingKey], left_out: &mut Vec<String>) -> Vec<VerifyingKey> {
     let mut kept: Vec<VerifyingKey> = Vec::with_capacity(keys.len());
-    for key in &keys {
+    for key in keys {
         let twin = |other: &VerifyingKey| {
             key.key_id.is_some() && other.key_id == key.key_id && other != key
         };

@@ -509,36 +509,36 @@ mod tests {
         let cases: [(&str, Change); 16] = [
             ("https://", |issuer| issuer.url = "http://issuer".to_owned()),
             ("https://", |issuer| {
-                issuer.url = "HTTPS://issuer".to_owned()
+                issuer.url = "HTTPS://issuer".to_owned();
             }),
             ("not a URL", |issuer| issuer.url = "https://a b".to_owned()),
             ("no user", |issuer| {
-                issuer.url = "https://u:p@issuer".to_owned()
+                issuer.url = "https://u:p@issuer".to_owned();
             }),
             ("no user", |issuer| {
-                issuer.url = "https://issuer/?a=b".to_owned()
+                issuer.url = "https://issuer/?a=b".to_owned();
             }),
             ("https://", |issuer| {
-                issuer.discovery_url = Some("file:///etc/passwd".to_owned())
+                issuer.discovery_url = Some("file:///etc/passwd".to_owned());
             }),
             ("audiences", |issuer| issuer.audiences.clear()),
             ("clockSkew", |issuer| {
-                issuer.clock_skew = Duration::from_secs(61)
+                issuer.clock_skew = Duration::from_secs(61);
             }),
             ("maxTokenLifetime", |issuer| {
-                issuer.token_lifetime_max = Duration::ZERO
+                issuer.token_lifetime_max = Duration::ZERO;
             }),
             ("signingAlgorithms", |issuer| {
-                issuer.signing_algorithms.clear()
+                issuer.signing_algorithms.clear();
             }),
             ("empty claim", |issuer| {
-                issuer.claim_mappings.username.claim.clear()
+                issuer.claim_mappings.username.claim.clear();
             }),
             ("system:", |issuer| {
-                issuer.claim_mappings.username.prefix = "system:node:".to_owned()
+                issuer.claim_mappings.username.prefix = "system:node:".to_owned();
             }),
             ("reserved", |issuer| {
-                extra(issuer, "authentication.kubernetes.io/x")
+                extra(issuer, "authentication.kubernetes.io/x");
             }),
             ("reserved", |issuer| extra(issuer, "portcullis.dev/agent")),
             ("lower-case", |issuer| extra(issuer, "example.com/Team")),

@@ -2,7 +2,7 @@
 //!
 //! A token is a signed JWT in compact form (RFC 7515, RFC 7519) and nothing else: no encryption,
 //! no nesting, no `crit` extension, no key from the token itself. The checks follow RFC 8725 (JWT
-//! best current practices) and `OpenID` Connect Core §3.1.3.7, and are closed where those leave a
+//! best current practices) and OIDC Core §3.1.3.7, and are closed where those leave a
 //! choice: a claim of the wrong type is an error, never an absent claim.
 
 use base64::Engine as _;
@@ -101,7 +101,7 @@ impl<'a> Unverified<'a> {
         }
         let claims = &self.claims;
         if self.issuer()? != issuer.url {
-            return Err(TokenError::UnknownIssuer(self.issuer()?.to_owned()).into());
+            return Err(TokenError::unknown_issuer(self.issuer()?).into());
         }
         check_kind(self.kind.as_deref(), claims, issuer)?;
         let ends_at = check_times(claims, issuer, now)?;
@@ -180,7 +180,7 @@ fn check_kind(
         _ => kind,
     };
     if !accepts(kind) {
-        return Err(TokenError::Type(kind.to_owned()));
+        return Err(TokenError::kind(kind));
     }
     if claims.contains_key("events") {
         return Err(TokenError::Type(
@@ -192,7 +192,7 @@ fn check_kind(
         None => Ok(()),
         Some(Value::String(typ)) if typ == "ID" || typ == "JWT" => Ok(()),
         Some(Value::String(typ)) if typ == "Bearer" && accepts("at+jwt") => Ok(()),
-        Some(typ) => Err(TokenError::Type(typ.to_string())),
+        Some(typ) => Err(TokenError::kind(&typ.to_string())),
     }
 }
 
@@ -250,7 +250,7 @@ fn timestamp(claim: &str, seconds: i64) -> Result<Timestamp, TokenError> {
 }
 
 /// One of our audiences must be a member of `aud`; a token for several parties must name in `azp`
-/// the client it was issued to, and a named client must be one of ours (OpenID Connect Core §3.1.3.7).
+/// the client it was issued to, and a named client must be one of ours (OIDC Core §3.1.3.7).
 fn check_audience(claims: &Claims, issuer: &IssuerSettings) -> Result<(), TokenError> {
     let wrong = || TokenError::claim("aud", "is neither a string nor a list of strings");
     let audiences: Vec<&str> = match claims.get("aud") {

@@ -1,0 +1,282 @@
+//! From a bearer token to an identity: the right issuer, its keys, and a memory of what was verified.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use jiff::Timestamp;
+use thiserror::Error;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::cache::{Digest, Entry, TokenCache};
+use super::credential::BearerToken;
+use super::error::{IdentityError, TokenError};
+use super::fetch::Fetcher;
+use super::keys::{IssuerKeys, Missing};
+use super::settings::{IssuerSettings, Settings};
+use super::token::Unverified;
+use super::{Fault, Identity};
+use crate::limits::TOKEN_CACHE_ENTRIES_MAX;
+
+/// Knows the issuers and verifies their tokens.
+pub struct Authenticator {
+    issuers: Vec<Issuer>,
+    cache: TokenCache,
+    counters: Counters,
+}
+
+/// Why an authenticator could not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The settings cannot be used.
+    #[error("authentication cannot be used as configured: {}", .0.join("; "))]
+    Settings(Vec<String>),
+    /// An issuer's connection cannot be prepared.
+    #[error("issuer {issuer:?}: {problem}")]
+    Issuer {
+        /// The issuer's URL.
+        issuer: String,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+/// What happened so far, for metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Tokens that became an identity, remembered ones included.
+    pub accepted: u64,
+    /// Accepted tokens that were remembered.
+    pub remembered: u64,
+    /// Tokens that were refused (401).
+    pub refused_tokens: u64,
+    /// Genuine tokens whose caller was refused (403).
+    pub refused_callers: u64,
+    /// Those among them that claimed a `system:` name: worth an alert.
+    pub refused_system_names: u64,
+    /// Tokens that nothing could be said about (503).
+    pub unavailable: u64,
+    /// Complete fetches of key sets.
+    pub key_fetches: u64,
+    /// Those among them that failed.
+    pub key_fetches_failed: u64,
+}
+
+struct Issuer {
+    settings: IssuerSettings,
+    keys: Arc<IssuerKeys>,
+}
+
+#[derive(Default)]
+struct Counters {
+    accepted: AtomicU64,
+    remembered: AtomicU64,
+    refused_tokens: AtomicU64,
+    refused_callers: AtomicU64,
+    refused_system_names: AtomicU64,
+    unavailable: AtomicU64,
+}
+
+impl Authenticator {
+    /// Checks the settings and starts to fetch every issuer's keys. It does not wait for them:
+    /// until they are there, [`Authenticator::ready`] says so and tokens are refused.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "every room's start takes its own token"
+    )]
+    pub fn start(
+        settings: Settings,
+        tasks: &TaskTracker,
+        shutdown: CancellationToken,
+    ) -> Result<Arc<Self>, StartError> {
+        let problems = settings.problems();
+        if !problems.is_empty() {
+            return Err(StartError::Settings(problems));
+        }
+        for warning in settings.warnings() {
+            tracing::warn!("{warning}");
+        }
+        let mut issuers = Vec::with_capacity(settings.issuers.len());
+        for settings in settings.issuers {
+            let fetcher = Fetcher::new(&settings).map_err(|problem| StartError::Issuer {
+                issuer: settings.url.clone(),
+                problem,
+            })?;
+            let keys = Arc::new(IssuerKeys::fetched_by(fetcher, settings.key_timing));
+            issuers.push(Issuer { settings, keys });
+        }
+        Ok(Self::run(issuers, tasks, &shutdown))
+    }
+
+    /// Whose token this is, at the time `now`. The error's [`IdentityError::client_message`] is for
+    /// the client; its reason is logged here and belongs nowhere else.
+    pub async fn identify(
+        &self,
+        token: &BearerToken,
+        now: Timestamp,
+    ) -> Result<Arc<Identity>, IdentityError> {
+        let digest = digest(token.expose());
+        if let Some(identity) = self.remembered(&digest, now) {
+            self.counters.accepted.fetch_add(1, Ordering::Relaxed);
+            self.counters.remembered.fetch_add(1, Ordering::Relaxed);
+            return Ok(identity);
+        }
+        let result = self.verify(token.expose(), digest, now).await;
+        self.count(&result);
+        result
+    }
+
+    /// Whether the keys of at least one issuer are there; what is wrong with each otherwise. An
+    /// issuer that is down takes only its own callers with it.
+    pub fn ready(&self) -> Result<(), String> {
+        let mut problems = Vec::new();
+        for Issuer { settings, keys } in &self.issuers {
+            match keys.current() {
+                Ok(_) => return Ok(()),
+                Err(problem) => problems.push(format!(
+                    "the keys of issuer {:?} are not available: {problem}",
+                    settings.url
+                )),
+            }
+        }
+        Err(problems.join("; "))
+    }
+
+    /// The counters.
+    pub fn stats(&self) -> Stats {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let fetches = self.issuers.iter().map(|issuer| issuer.keys.fetches());
+        let (key_fetches, key_fetches_failed) = fetches.fold((0, 0), |sum, (complete, failed)| {
+            (sum.0 + complete, sum.1 + failed)
+        });
+        Stats {
+            accepted: read(&self.counters.accepted),
+            remembered: read(&self.counters.remembered),
+            refused_tokens: read(&self.counters.refused_tokens),
+            refused_callers: read(&self.counters.refused_callers),
+            refused_system_names: read(&self.counters.refused_system_names),
+            unavailable: read(&self.counters.unavailable),
+            key_fetches,
+            key_fetches_failed,
+        }
+    }
+
+    fn run(issuers: Vec<Issuer>, tasks: &TaskTracker, shutdown: &CancellationToken) -> Arc<Self> {
+        for Issuer { settings, keys } in &issuers {
+            let (keys, url, shutdown) = (Arc::clone(keys), settings.url.clone(), shutdown.clone());
+            tasks.spawn(async move { keys.run(&url, shutdown).await });
+        }
+        Arc::new(Self {
+            issuers,
+            cache: TokenCache::new(TOKEN_CACHE_ENTRIES_MAX),
+            counters: Counters::default(),
+        })
+    }
+
+    /// A remembered identity counts until the token's `exp`, while its issuer's keys are fresh and
+    /// still those that verified it.
+    fn remembered(&self, digest: &Digest, now: Timestamp) -> Option<Arc<Identity>> {
+        let entry = self.cache.get(digest)?;
+        let issuer = self.issuers.get(entry.issuer)?;
+        let same_keys = issuer
+            .keys
+            .current()
+            .is_ok_and(|loaded| loaded.version == entry.version);
+        if now < entry.ends_at && same_keys {
+            return Some(entry.identity);
+        }
+        self.cache.remove(digest);
+        None
+    }
+
+    async fn verify(
+        &self,
+        token: &str,
+        digest: Digest,
+        now: Timestamp,
+    ) -> Result<Arc<Identity>, IdentityError> {
+        let token = Unverified::parse(token)?;
+        let url = token.issuer()?;
+        let found = self
+            .issuers
+            .iter()
+            .enumerate()
+            .find(|(_, issuer)| issuer.settings.url == url);
+        let (index, Issuer { settings, keys }) =
+            found.ok_or_else(|| TokenError::unknown_issuer(url))?;
+        let (key_id, algorithm) = (token.key_id(), token.algorithm());
+        let unknown_key = || TokenError::UnknownKey(key_id.map(str::to_owned));
+        let loaded = keys
+            .with(key_id, algorithm)
+            .await
+            .map_err(|missing| match missing {
+                Missing::Unknown => unknown_key().into(),
+                Missing::Unavailable(reason) => IdentityError::Unavailable {
+                    issuer: settings.url.clone(),
+                    reason,
+                },
+            })?;
+        let key = loaded
+            .keys
+            .find(key_id, algorithm)
+            .ok_or_else(unknown_key)?;
+        let verified = token.verify(key, settings, now)?;
+        let identity = Arc::new(verified.identity);
+        let entry = Entry {
+            identity: Arc::clone(&identity),
+            ends_at: verified.ends_at,
+            issuer: index,
+            version: loaded.version,
+        };
+        self.cache.insert(digest, entry);
+        Ok(identity)
+    }
+
+    fn count(&self, result: &Result<Arc<Identity>, IdentityError>) {
+        let Err(error) = result else {
+            self.counters.accepted.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
+        let counter = match error.fault() {
+            Fault::Credential => &self.counters.refused_tokens,
+            Fault::Caller => &self.counters.refused_callers,
+            Fault::Gateway => &self.counters.unavailable,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        match error {
+            IdentityError::Caller(caller) if caller.is_alarming() => {
+                self.counters
+                    .refused_system_names
+                    .fetch_add(1, Ordering::Relaxed);
+                tracing::error!(%error, "a genuine token claims a name of Kubernetes itself; look at its issuer");
+            }
+            _ => tracing::info!(%error, "a caller was not let in"),
+        }
+    }
+}
+
+impl std::fmt::Debug for Authenticator {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let issuers: Vec<&str> = self
+            .issuers
+            .iter()
+            .map(|issuer| issuer.settings.url.as_str())
+            .collect();
+        formatter
+            .debug_struct("Authenticator")
+            .field("issuers", &issuers)
+            .finish_non_exhaustive()
+    }
+}
+
+fn digest(token: &str) -> Digest {
+    let mut digest = [0; 32];
+    let computed = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, token.as_bytes());
+    for (to, from) in digest.iter_mut().zip(computed.as_ref()) {
+        *to = *from;
+    }
+    digest
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,311 @@
+use std::time::Duration;
+
+use loadtest::issuer::{Algorithm, Answer, Document, Issuer as LocalIssuer, Running};
+use loadtest::pki::Ca;
+use serde_json::{Value, json};
+
+use super::*;
+
+#[tokio::test]
+async fn a_token_of_a_real_issuer_becomes_an_identity() {
+    let world = World::start(1).await;
+    for algorithm in [Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA] {
+        let claims =
+            json!({"sub": "alice", "groups": ["devs"], "act": {"sub": "coder"}, "jti": "t1"});
+        let token = world.issuers[0].issue_with(algorithm, claims).unwrap();
+        let identity = world.identify(&token).await.unwrap();
+        assert_eq!(
+            (identity.username(), identity.groups()),
+            ("i0:alice", &["i0:devs".to_owned()][..])
+        );
+        assert_eq!(identity.agent().unwrap().name, "coder");
+    }
+    assert_eq!(world.authenticator.ready(), Ok(()));
+    assert_eq!(world.issuers[0].fetches(Document::Keys), 1);
+}
+
+#[tokio::test]
+async fn a04_a05_nothing_in_a_token_makes_the_gateway_fetch_from_elsewhere() {
+    let world = World::start(1).await;
+    let other = &World::start(1).await.issuers;
+    world.identify(&world.token(0)).await.unwrap();
+    let hint = format!("{}/keys", other[0].url());
+    let header = json!({"alg": "RS256", "kid": hint, "jku": hint, "x5u": hint}).to_string();
+    let before = other[0].fetches(Document::Keys);
+    let token = other[0]
+        .keys()
+        .get(Algorithm::RS256)
+        .unwrap()
+        .sign(&header, &world.claims(0).to_string())
+        .unwrap();
+    let error = world.identify(&token).await.unwrap_err();
+    assert_eq!(error, TokenError::UnknownKey(Some(hint)).into());
+    assert_eq!(other[0].fetches(Document::Keys), before);
+}
+
+#[tokio::test]
+async fn a09_keys_are_looked_up_at_the_tokens_own_issuer_only() {
+    let world = World::start(2).await;
+    for index in 0..2 {
+        let name = format!("i{index}:alice");
+        assert_eq!(
+            world
+                .identify(&world.token(index))
+                .await
+                .unwrap()
+                .username(),
+            name
+        );
+    }
+    // Both issuers use the same key ids.
+    let key = world.issuers[1].keys();
+    let forged = key
+        .get(Algorithm::RS256)
+        .unwrap()
+        .token(&world.claims(0))
+        .unwrap();
+    assert_eq!(
+        world.identify(&forged).await.unwrap_err(),
+        TokenError::Signature.into()
+    );
+}
+
+#[tokio::test]
+async fn a12_a_service_account_of_the_cluster_is_a_stranger() {
+    let world = World::start(1).await;
+    let claims = json!({
+        "iss": "https://kubernetes.default.svc.cluster.local", "sub": "system:serviceaccount:default:default",
+        "aud": ["https://kubernetes.default.svc.cluster.local"],
+    });
+    let token = world.issuers[0].issue(claims).unwrap();
+    let error = world.identify(&token).await.unwrap_err();
+    assert!(
+        matches!(error, IdentityError::Token(TokenError::UnknownIssuer(_))),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a28_an_issuer_that_is_down_takes_only_its_own_callers_with_it() {
+    let world = World::start_with(2, |index, issuer| {
+        if index == 1 {
+            issuer.script(Document::Discovery, Answer::Status(500));
+        }
+    })
+    .await;
+    let error = world.identify(&world.token(1)).await.unwrap_err();
+    assert_eq!(error.fault(), Fault::Gateway);
+    assert!(error.to_string().contains("500"), "{error}");
+    assert!(world.identify(&world.token(0)).await.is_ok());
+    assert_eq!(world.authenticator.ready(), Ok(()));
+}
+
+#[tokio::test]
+async fn a28_without_any_keys_the_gateway_is_not_ready() {
+    let world = World::start_with(1, |_, issuer| issuer.script(Document::Keys, Answer::Html)).await;
+    assert_eq!(
+        world.identify(&world.token(0)).await.unwrap_err().fault(),
+        Fault::Gateway
+    );
+    let problem = world.authenticator.ready().unwrap_err();
+    assert!(problem.contains("not JSON"), "{problem}");
+}
+
+#[tokio::test]
+async fn a30_a_rotated_key_is_picked_up_by_the_first_token_it_signed() {
+    let world = World::start(1).await;
+    let old = world.token(0);
+    world.identify(&old).await.unwrap();
+    world.issuers[0].rotate().unwrap();
+    assert!(world.identify(&world.token(0)).await.is_ok());
+    let error = world.identify(&old).await.unwrap_err();
+    assert!(
+        matches!(error, IdentityError::Token(TokenError::UnknownKey(_))),
+        "remembered or not: {error}"
+    );
+}
+
+#[tokio::test]
+async fn a32_a_remembered_token_ends_at_its_exp_plus_skew_and_not_later() {
+    let world = World::start(1).await;
+    let now = Timestamp::now();
+    let token = BearerToken::new(&world.token(0)).unwrap();
+    for (later, accepted) in [
+        (0, true),
+        (3598, true),
+        (3628, true),
+        (3640, false),
+        (0, true),
+    ] {
+        let at = now + Duration::from_secs(later);
+        assert_eq!(
+            world.authenticator.identify(&token, at).await.is_ok(),
+            accepted,
+            "{later} s later"
+        );
+    }
+    assert_eq!(world.authenticator.stats().remembered, 1, "only before exp");
+}
+
+#[tokio::test]
+async fn a32_refusals_are_not_remembered_and_identities_are() {
+    let world = World::start(1).await;
+    let token = world.token(0);
+    let first = world.identify(&token).await.unwrap();
+    assert!(Arc::ptr_eq(&first, &world.identify(&token).await.unwrap()));
+    let refused = format!("{token}x");
+    for _ in 0..2 {
+        world.identify(&refused).await.unwrap_err();
+    }
+    let stats = world.authenticator.stats();
+    assert_eq!(
+        (stats.accepted, stats.remembered, stats.refused_tokens),
+        (2, 1, 2)
+    );
+}
+
+#[tokio::test]
+async fn a33_every_refused_token_gets_the_same_answer() {
+    let world = World::start(1).await;
+    let issue = |claims: Value| world.issuers[0].issue(claims).unwrap();
+    let good = world.token(0);
+    let forged = world.issuers[0].keys();
+    world.issuers[0].replace_under_same_key_ids().unwrap();
+    let tokens = [
+        good.rsplit_once('.').unwrap().0.to_owned(),
+        format!("{}.AAAA", good.rsplit_once('.').unwrap().0),
+        issue(json!({"sub": "alice", "aud": "other"})),
+        issue(json!({"sub": "alice", "exp": 1})),
+        issue(json!({"sub": "alice", "iss": "https://elsewhere.test"})),
+        issue(json!({"sub": 7})),
+        forged
+            .get(Algorithm::ES256)
+            .unwrap()
+            .sign(r#"{"alg":"ES256","kid":"x"}"#, "{}")
+            .unwrap(),
+    ];
+    let mut reasons = std::collections::BTreeSet::new();
+    for token in tokens {
+        let error = world.identify(&token).await.unwrap_err();
+        assert_eq!(error.fault(), Fault::Credential);
+        assert_eq!(
+            error.client_message(),
+            IdentityError::from(TokenError::Signature).client_message()
+        );
+        let reason = error.to_string();
+        assert!(
+            !reason.contains(&token),
+            "the reason must not hold the token"
+        );
+        reasons.insert(reason);
+    }
+    assert!(reasons.len() >= 6, "the log tells them apart: {reasons:#?}");
+}
+
+#[tokio::test]
+async fn a16_a_system_group_is_counted_for_an_alert() {
+    let world = World::start_prefixed(1, false, |_, _| {}).await;
+    let token = world.issuers[0]
+        .issue(json!({"sub": "alice", "groups": ["system:masters"]}))
+        .unwrap();
+    let error = world.identify(&token).await.unwrap_err();
+    assert_eq!(error.fault(), Fault::Caller);
+    assert_eq!(world.authenticator.stats().refused_system_names, 1);
+}
+
+#[tokio::test]
+async fn unusable_settings_do_not_start() {
+    let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
+    let none = Settings {
+        issuers: Vec::new(),
+        stream_grace: Duration::ZERO,
+    };
+    let error = Authenticator::start(none, &tasks, shutdown.clone()).unwrap_err();
+    assert!(matches!(error, StartError::Settings(_)));
+    let mut issuer = IssuerSettings::new("https://issuer.test", vec!["portcullis".to_owned()]);
+    issuer.certificate_authority = Some("nonsense".to_owned());
+    let broken = Settings {
+        issuers: vec![issuer],
+        stream_grace: Duration::ZERO,
+    };
+    assert!(matches!(
+        Authenticator::start(broken, &tasks, shutdown),
+        Err(StartError::Issuer { .. })
+    ));
+}
+
+/// Issuers and an authenticator that accepts their tokens.
+struct World {
+    issuers: Vec<Running>,
+    authenticator: Arc<Authenticator>,
+    shutdown: CancellationToken,
+}
+
+impl World {
+    async fn start(count: usize) -> Self {
+        Self::start_with(count, |_, _| {}).await
+    }
+
+    async fn start_with(count: usize, prepare: impl Fn(usize, &Running)) -> Self {
+        Self::start_prefixed(count, true, prepare).await
+    }
+
+    async fn start_prefixed(
+        count: usize,
+        prefixed: bool,
+        prepare: impl Fn(usize, &Running),
+    ) -> Self {
+        let ca = Ca::new().unwrap();
+        let (mut issuers, mut settings) = (Vec::new(), Vec::new());
+        for index in 0..count {
+            let tls = ca.server_config(&["localhost"], &["http/1.1"]).unwrap();
+            let issuer = LocalIssuer::start("127.0.0.1:0".parse().unwrap(), tls)
+                .await
+                .unwrap();
+            prepare(index, &issuer);
+            let mut one = IssuerSettings::new(issuer.url(), vec!["portcullis".to_owned()]);
+            one.certificate_authority = Some(ca.pem());
+            if prefixed {
+                one.claim_mappings.username.prefix = format!("i{index}:");
+                one.claim_mappings.groups.as_mut().unwrap().prefix = format!("i{index}:");
+            }
+            settings.push(one);
+            issuers.push(issuer);
+        }
+        let settings = Settings {
+            issuers: settings,
+            stream_grace: Duration::ZERO,
+        };
+        let shutdown = CancellationToken::new();
+        let authenticator =
+            Authenticator::start(settings, &TaskTracker::new(), shutdown.clone()).unwrap();
+        Self {
+            issuers,
+            authenticator,
+            shutdown,
+        }
+    }
+
+    async fn identify(&self, token: &str) -> Result<Arc<Identity>, IdentityError> {
+        self.authenticator
+            .identify(&BearerToken::new(token).unwrap(), Timestamp::now())
+            .await
+    }
+
+    fn token(&self, issuer: usize) -> String {
+        self.issuers[issuer].issue(json!({"sub": "alice"})).unwrap()
+    }
+
+    fn claims(&self, issuer: usize) -> Value {
+        let now = Timestamp::now().as_second();
+        json!({
+            "iss": self.issuers[issuer].url(), "sub": "alice", "aud": "portcullis", "iat": now, "exp": now + 600,
+        })
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+    }
+}
