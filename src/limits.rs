@@ -97,7 +97,6 @@ pub const REQUEST_BODY_TIMEOUT: Duration = Duration::from_mins(1);
 /// Connections to the control listener at one time; more are closed at once.
 pub const CONTROL_CONNECTIONS_MAX: usize = 64;
 /// Time a request head on the control listener may take.
-pub const CONTROL_HEADER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
 pub const CONTROL_HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
 // -- identity: what a token and its issuer may cost --
