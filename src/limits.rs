@@ -259,3 +259,32 @@ pub const TCP_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Least time between two readings of a cluster's credential: many 401 answers at once cause one.
 pub const CREDENTIAL_REREAD_PAUSE: Duration = Duration::from_secs(1);
+
+// -- configuration and policy files; beyond any of these the file is refused --
+
+/// Bytes of one configuration or policy file.
+pub const CONFIG_FILE_BYTES_MAX: usize = 1024 * 1024;
+/// YAML events that aliases may replay in one file: a bomb ends here.
+pub const CONFIG_ALIAS_EVENTS_MAX: usize = 10_000;
+/// Rules of one policy, all files together. Rules are compared one by one for every request.
+pub const POLICY_RULES_MAX: usize = 2_000;
+
+// -- defaults of the section `listener`; docs/config.md has the bounds --
+
+/// Connections at one time.
+pub const LISTENER_CONNECTIONS_DEFAULT: usize = 20_000;
+/// Connections of one client address at one time.
+pub const LISTENER_CONNECTIONS_PER_ADDRESS_DEFAULT: usize = 2_000;
+/// HTTP/2 streams of one connection at one time: what the API server itself allows.
+pub const LISTENER_STREAMS_DEFAULT: usize = 250;
+/// Bytes of a request's headers.
+pub const LISTENER_HEADER_BYTES_DEFAULT: usize = 64 * 1024;
+/// Time for a TLS handshake.
+pub const LISTENER_HANDSHAKE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+/// Time for a request's headers.
+pub const LISTENER_HEADER_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+/// Time that open requests get after SIGTERM.
+pub const LISTENER_DRAIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
+
+/// How often the content of policy files is compared; a change comes into force within this time.
+pub const CONFIG_POLL: Duration = Duration::from_secs(10);

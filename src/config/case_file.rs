@@ -1,0 +1,142 @@
+//! Reads the cases of a policy (`kind: PolicyTest`).
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::document::Problem;
+use super::policy_file;
+use super::section::{Document, Section};
+use crate::identity::Identity;
+use crate::policy::Policy;
+use crate::policy::cases::{Case, parse_request};
+use crate::policy::rule::Effect;
+
+/// A file of cases and the policy they are about.
+#[derive(Debug)]
+pub struct CaseFile {
+    /// The file.
+    pub file: PathBuf,
+    /// The policy, compiled from the files that this one names.
+    pub policy: Policy,
+    /// The cases, each with its line.
+    pub cases: Vec<(u64, Case)>,
+}
+
+/// Reads a file of cases and the policy files it names, or says everything that is wrong.
+pub fn load(file: &Path) -> Result<CaseFile, Vec<Problem>> {
+    let text = policy_file::read(file).map_err(|problem| vec![problem])?;
+    let document = Document::new(file, &text);
+    let (files, cases) = read(&document);
+    let mut problems = document.into_problems();
+    if files.is_empty() {
+        return Err(problems);
+    }
+    match policy_file::load(&files) {
+        Ok(policy) if problems.is_empty() => Ok(CaseFile {
+            file: file.to_owned(),
+            policy,
+            cases,
+        }),
+        Ok(_) => Err(problems),
+        Err(found) => {
+            problems.extend(found);
+            Err(problems)
+        }
+    }
+}
+
+/// Every key there is, given a document that has every section.
+#[cfg(test)]
+pub(super) fn keys(document: &Document) -> std::collections::BTreeSet<String> {
+    let _cases = read(document);
+    document.keys()
+}
+
+fn read(document: &Document) -> (Vec<PathBuf>, Vec<(u64, Case)>) {
+    let Some(top) = document.open("PolicyTest") else {
+        return (Vec::new(), Vec::new());
+    };
+    let folder = document.file().parent().unwrap_or_else(|| Path::new(""));
+    let files: Vec<PathBuf> = top
+        .texts("policies")
+        .iter()
+        .map(|found| folder.join(&found.value))
+        .collect();
+    if files.is_empty() {
+        top.report_key(
+            "policies",
+            "is missing or empty; name the policy files to test",
+        );
+    }
+    let defaults = top.section("as").map(|section| read_caller(&section));
+    let sections = top.sections("cases");
+    if sections.is_empty() {
+        top.report_key("cases", "is missing or empty");
+    }
+    let cases = sections
+        .iter()
+        .filter_map(|section| Some((section.at().line, read_case(section, defaults.as_ref())?)))
+        .collect();
+    top.finish();
+    (files, cases)
+}
+
+fn read_case(section: &Section<'_>, default: Option<&Arc<Identity>>) -> Option<Case> {
+    let name = section.required("name");
+    let identity = section
+        .section("as")
+        .map(|section| read_caller(&section))
+        .or_else(|| default.cloned());
+    if identity.is_none() {
+        section.report_key("as", "is missing, here and at the top of the file");
+    }
+    let request = section.required("request");
+    if let Some(request) = &request
+        && let Err(problem) = parse_request(&request.value)
+    {
+        request.report(section.document(), problem);
+    }
+    let effects = [("allow", Effect::Allow), ("deny", Effect::Deny)];
+    let expect = section.word("expect", &effects);
+    if !section.has("expect") {
+        section.report_key("expect", "is missing: say allow or deny");
+    }
+    let mask = section.has("mask").then(|| {
+        let found = section.texts("mask");
+        found.into_iter().map(|found| found.value).collect()
+    });
+    let rule = section.text("rule").map(|rule| rule.value);
+    let cluster = section.text("cluster");
+    section.finish();
+    Some(Case {
+        name: name?.value,
+        identity: identity?,
+        request: request?.value,
+        cluster: cluster.map_or_else(|| "test".to_owned(), |cluster| cluster.value),
+        expect: expect?,
+        rule,
+        mask,
+    })
+}
+
+fn read_caller(section: &Section<'_>) -> Arc<Identity> {
+    let user = section.required("user").map(|user| user.value);
+    let groups = section.texts("groups");
+    let groups: Vec<&str> = groups.iter().map(|group| group.value.as_str()).collect();
+    let agent = section.text("agent");
+    section.finish();
+    caller(
+        user.as_deref().unwrap_or_default(),
+        &groups,
+        agent.as_ref().map(|agent| agent.value.as_str()),
+    )
+}
+
+/// A caller that exists only to be decided about.
+pub fn caller(user: &str, groups: &[&str], agent: Option<&str>) -> Arc<Identity> {
+    let identity = Identity::for_tests(user, groups);
+    Arc::new(match agent {
+        Some(agent) => identity.with_agent(agent, &[]),
+        None => identity,
+    })
+}

@@ -1,0 +1,286 @@
+//! Reads policy files (`kind: Policy`) into one compiled [`Policy`].
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::digest;
+
+use super::document::{Position, Problem};
+use super::section::{Document, Found, Section};
+use crate::limits;
+use crate::policy::mask::{FieldPath, MaskRule, builtin};
+use crate::policy::matcher::check_resource;
+use crate::policy::rule::{Effect, RuleSource, SubjectsSource};
+use crate::policy::{Policy, PolicySource};
+
+/// Reads and compiles policy files, in order.
+pub fn load(files: &[PathBuf]) -> Result<Policy, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let mut texts = Vec::with_capacity(files.len());
+    for file in files {
+        match read(file) {
+            Ok(text) => texts.push((file.clone(), text)),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    match compile(&texts) {
+        Ok(policy) if problems.is_empty() => Ok(policy),
+        Ok(_) => Err(problems),
+        Err(found) => {
+            problems.extend(found);
+            Err(problems)
+        }
+    }
+}
+
+/// Reads one file, bounded, as text.
+pub(super) fn read(file: &Path) -> Result<String, Problem> {
+    let problem = |message: String| Problem {
+        file: file.to_owned(),
+        at: Position::default(),
+        field: String::new(),
+        message,
+    };
+    let size = fs::metadata(file)
+        .map_err(|error| problem(format!("cannot be read: {error}")))?
+        .len();
+    if size > limits::CONFIG_FILE_BYTES_MAX as u64 {
+        let most = limits::CONFIG_FILE_BYTES_MAX;
+        return Err(problem(format!("is larger than {most} bytes")));
+    }
+    fs::read_to_string(file).map_err(|error| problem(format!("cannot be read: {error}")))
+}
+
+/// Compiles the texts of policy files, each with the name it is called by in problems.
+pub fn compile(files: &[(PathBuf, String)]) -> Result<Policy, Vec<Problem>> {
+    let documents: Vec<Document> = files
+        .iter()
+        .map(|(file, text)| Document::new(file, text))
+        .collect();
+    let mut reading = Reading::default();
+    for document in &documents {
+        reading.read(document);
+    }
+    let Reading {
+        masks,
+        rules,
+        sections,
+        ..
+    } = reading;
+    if let Some(section) = sections.get(limits::POLICY_RULES_MAX) {
+        section.report(format!(
+            "is rule {} of the policy; {} is the limit",
+            limits::POLICY_RULES_MAX + 1,
+            limits::POLICY_RULES_MAX
+        ));
+    }
+    let compiled = Policy::compile(PolicySource {
+        version: version(files),
+        masks,
+        rules,
+    });
+    let policy = match compiled {
+        Ok(policy) => Some(policy),
+        Err(found) => {
+            for (index, problem) in found {
+                if let Some(section) = sections.get(index) {
+                    section.report_item(problem.field, problem.index, problem.message);
+                }
+            }
+            None
+        }
+    };
+    drop(sections);
+    let problems: Vec<Problem> = documents
+        .into_iter()
+        .flat_map(Document::into_problems)
+        .collect();
+    match policy {
+        Some(policy) if problems.is_empty() => Ok(policy),
+        _ => Err(problems),
+    }
+}
+
+/// A digest over every file's content, in order, as hexadecimal.
+pub(super) fn version(files: &[(PathBuf, String)]) -> String {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for (_, text) in files {
+        context.update(&(text.len() as u64).to_be_bytes());
+        context.update(text.as_bytes());
+    }
+    let digest = context.finish();
+    let mut text = String::new();
+    for byte in digest.as_ref().iter().take(16) {
+        // Writing to a String cannot fail.
+        let _infallible = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+/// Every key there is, given a document that has every section.
+#[cfg(test)]
+pub(super) fn keys(document: &Document) -> BTreeSet<String> {
+    Reading::default().read(document);
+    document.keys()
+}
+
+/// What was read so far.
+#[derive(Default)]
+struct Reading<'d> {
+    policies: BTreeSet<String>,
+    masks: Vec<MaskRule>,
+    rules: Vec<RuleSource>,
+    /// The rule at the same index, as written.
+    sections: Vec<Section<'d>>,
+}
+
+impl<'d> Reading<'d> {
+    fn read(&mut self, document: &'d Document) {
+        let Some(top) = document.open("Policy") else {
+            return;
+        };
+        let mut policy = String::new();
+        if let Some(metadata) = top.required_section("metadata") {
+            if let Some(name) = metadata.required("name") {
+                check_name(document, &name);
+                if !self.policies.insert(name.value.clone()) {
+                    name.report(document, "is the name of an earlier policy file too");
+                }
+                policy = name.value;
+            }
+            metadata.finish();
+        }
+        for section in top.sections("masks") {
+            self.masks.extend(read_mask(&section, &self.masks));
+        }
+        let sections = top.sections("rules");
+        if sections.is_empty() {
+            top.report_key(
+                "rules",
+                "is missing or empty; a policy without rules would deny everything, so say that \
+                 with a rule if you mean it",
+            );
+        }
+        let mut names = BTreeSet::new();
+        for section in sections {
+            self.rules.push(read_rule(&section, &policy, &mut names));
+            self.sections.push(section);
+        }
+        top.finish();
+    }
+}
+
+fn check_name(document: &Document, name: &Found<String>) {
+    let good = name.value.len() <= 63
+        && name
+            .value
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    if !good {
+        name.report(
+            document,
+            "must have at most 63 lower-case letters, digits and '-'",
+        );
+    }
+}
+
+fn read_mask(section: &Section<'_>, earlier: &[MaskRule]) -> Option<MaskRule> {
+    let document = section.document();
+    let name = section.required("name");
+    if let Some(name) = &name {
+        check_name(document, name);
+        if builtin(&name.value).is_some() {
+            name.report(document, "is the name of a built-in mask");
+        } else if earlier.iter().any(|mask| mask.name == name.value) {
+            name.report(document, "is the name of an earlier mask too");
+        }
+        // One bit of a word for each mask, one of them for the built-in.
+        if earlier.len() + 1 >= limits::POLICY_MASKS_MAX {
+            name.report(document, "is one mask too many; 63 is the limit");
+        }
+    }
+    let needed = |key: &'static str| {
+        let found = section.texts(key);
+        if found.is_empty() {
+            section.report_key(key, "is missing or empty");
+        }
+        found
+    };
+    let api_groups = values(needed("apiGroups"));
+    let mut resources = Vec::new();
+    for resource in needed("resources") {
+        if let Err(why) = check_resource(&resource.value) {
+            resource.report(document, why);
+        }
+        resources.push(resource.value);
+    }
+    let mut fields = Vec::new();
+    for field in needed("fields") {
+        match FieldPath::parse(&field.value) {
+            Ok(path) => fields.push(path),
+            Err(error) => field.report(document, error.to_string()),
+        }
+    }
+    section.finish();
+    Some(MaskRule {
+        name: name?.value,
+        api_groups,
+        resources,
+        fields,
+    })
+}
+
+fn read_rule(section: &Section<'_>, policy: &str, names: &mut BTreeSet<String>) -> RuleSource {
+    let document = section.document();
+    let name = section.required("name").map_or_else(String::new, |name| {
+        check_name(document, &name);
+        if !names.insert(name.value.clone()) {
+            name.report(document, "is the name of an earlier rule too");
+        }
+        name.value
+    });
+    let texts = |key: &'static str| {
+        let found = section.texts(key);
+        if found.is_empty() && section.has(key) && key != "clusters" && key != "resourceNames" {
+            section.report_key(key, "is empty; leave it out to mean any");
+        }
+        values(found)
+    };
+    let rule = RuleSource {
+        id: format!("{policy}/{name}"),
+        location: format!("{}:{}", document.file().display(), section.at().line),
+        subjects: section.section("subjects").map(|subjects| {
+            let read = SubjectsSource {
+                users: values(subjects.texts("users")),
+                groups: values(subjects.texts("groups")),
+                agents: values(subjects.texts("agents")),
+            };
+            subjects.finish();
+            read
+        }),
+        verbs: texts("verbs"),
+        api_groups: texts("apiGroups"),
+        resources: texts("resources"),
+        namespaces: texts("namespaces"),
+        resource_names: texts("resourceNames"),
+        non_resource_urls: texts("nonResourceURLs"),
+        clusters: texts("clusters"),
+        mask: texts("mask"),
+        decision: section.word(
+            "decision",
+            &[("allow", Effect::Allow), ("deny", Effect::Deny)],
+        ),
+        message: section.text("message").map(|message| message.value),
+    };
+    section.finish();
+    rule
+}
+
+fn values(found: Vec<Found<String>>) -> Vec<String> {
+    found.into_iter().map(|found| found.value).collect()
+}
+
+#[cfg(test)]
+mod tests;

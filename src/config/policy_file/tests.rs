@@ -1,0 +1,101 @@
+use super::*;
+
+fn problems(text: &str) -> Vec<String> {
+    match compile(&[(PathBuf::from("p.yaml"), text.to_owned())]) {
+        Ok(_) => Vec::new(),
+        Err(problems) => problems.iter().map(ToString::to_string).collect(),
+    }
+}
+
+#[test]
+fn every_problem_is_listed_with_line_and_field() {
+    let text = r#"apiVersion: portcullis.dev/v1
+kind: Policy
+metadata: {name: My Policy, labels: {}}
+masks:
+- name: secrets
+  apiGroups: [""]
+  resources: [secrets]
+  fields: ["data.["]
+- {name: tokens, apiGroups: [x.io], resources: [widgets], fields: [spec.token]}
+rules:
+- name: read
+  subject: {groups: [devs]}
+  subjects: {group: [devs]}
+  verbs: [get, read]
+  apiGroups: ["", apps]
+  resources: [Pods, deployments]
+  namespaces: [1, no, "[x"]
+  resourceNames: pods
+  mask: [token]
+  decision: allow
+- name: read
+  decision: maybe
+- name: third
+  decision: allow
+"#;
+    insta::assert_snapshot!(problems(text).join("\n"));
+}
+
+#[test]
+fn syntax_errors_have_a_line() {
+    for (text, line) in [
+        ("a: [\n", 2),
+        ("apiVersion: x\n\tkind: y\n", 2),
+        ("a: 1\na: 2\n", 2),
+        ("a: 1\n---\nb: 2\n", 2),
+        ("a: !!python/object x\n", 1),
+        ("x: &x {a: 1}\ny: {<<: *x}\n", 2),
+    ] {
+        let found = problems(text);
+        let [only] = found.as_slice() else {
+            panic!("{found:?}")
+        };
+        assert!(only.starts_with("p.yaml:"), "{only}");
+        let found: u64 = only.split(':').nth(1).unwrap().trim().parse().unwrap();
+        assert!(found.abs_diff(line) <= 1, "{only}");
+    }
+}
+
+#[test]
+fn h11_types_are_strict() {
+    let text = |user: &str| {
+        format!(
+            "apiVersion: portcullis.dev/v1alpha1\nkind: Policy\nmetadata: {{name: p}}\nrules:\n\
+             - name: r\n  subjects: {{users: [{user}]}}\n  decision: deny\n"
+        )
+    };
+    for bad in [
+        "no", "On", "y", "NO", "1e3", "12", "true", "0x1F", "1.5", "~", "[a]", "{a: b}",
+    ] {
+        let found = problems(&text(bad));
+        assert!(
+            found
+                .iter()
+                .any(|problem| problem.contains("rules[0].subjects.users[0] must be a string")),
+            "{bad}: {found:?}"
+        );
+    }
+    for good in ["\"no\"", "'1e3'", "alice", "\"12\"", "no-one", "1e3x"] {
+        assert_eq!(problems(&text(good)), [""; 0], "{good}");
+    }
+}
+
+#[test]
+fn policies_of_several_files_are_one() {
+    let file = |name: &str, url: &str| {
+        (
+            PathBuf::from(format!("{name}.yaml")),
+            format!(
+                "apiVersion: portcullis.dev/v1alpha1\nkind: Policy\nmetadata: {{name: {name}}}\nrules:\n\
+                 - {{name: r, nonResourceURLs: [{url}], verbs: [get], decision: allow}}\n"
+            ),
+        )
+    };
+    let policy = compile(&[file("a", "/a"), file("b", "/b")]).unwrap();
+    assert_eq!(policy.rules(), 2);
+    let other = compile(&[file("b", "/b"), file("a", "/a")]).unwrap();
+    assert_ne!(policy.version(), other.version());
+    let twice = compile(&[file("a", "/a"), file("a", "/b")]).unwrap_err();
+    assert!(twice[0].message.contains("earlier policy file"));
+}

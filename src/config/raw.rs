@@ -1,0 +1,251 @@
+//! `kind: GatewayConfiguration`, key by key, with defaults and bounds. `docs/config.md` says the same.
+
+mod authentication;
+mod listener;
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::document::{Position, Problem};
+use super::section::{Document, Found, Section};
+use super::{Config, policy_file};
+use crate::policy::Policy;
+use crate::upstream::{ClusterSettings, InCluster, Source};
+use crate::{control, upstream};
+
+const KIND: &str = "GatewayConfiguration";
+
+/// Reads a whole configuration and the policy files it names.
+pub(super) fn read(document: Document) -> (Option<Config>, Vec<Problem>) {
+    let mut others = Vec::new();
+    let config = document
+        .open(KIND)
+        .and_then(|top| read_top(&top, &mut others));
+    let mut problems = document.into_problems();
+    problems.append(&mut others);
+    (config, problems)
+}
+
+/// Reads the section `policy` alone.
+pub(super) fn read_policy_files(document: Document) -> Result<Vec<PathBuf>, Vec<Problem>> {
+    let files = document.open(KIND).map(|top| policy_files(&top));
+    match files {
+        Some(files) if !files.is_empty() => Ok(files),
+        _ => Err(document.into_problems()),
+    }
+}
+
+/// Every key there is, given a document that has every section.
+#[cfg(test)]
+pub(super) fn keys(document: Document) -> BTreeSet<String> {
+    let _config = document
+        .open(KIND)
+        .and_then(|top| read_top(&top, &mut Vec::new()));
+    let keys = document.keys();
+    let problems = document.into_problems();
+    assert!(problems.is_empty(), "{problems:?}");
+    keys
+}
+
+fn read_top(top: &Section<'_>, others: &mut Vec<Problem>) -> Option<Config> {
+    let mut warnings = Vec::new();
+    let data_directory = top
+        .text("dataDirectory")
+        .map_or_else(|| beside(top.document(), "data"), |found| path(top, &found));
+    let listener = top
+        .required_section("listener")
+        .and_then(|section| listener::read(&section));
+    let control = top
+        .required_section("control")
+        .and_then(|section| read_control(&section));
+    let authentication = top
+        .required_section("authentication")
+        .and_then(|section| authentication::read(&section, &mut warnings));
+    let (clusters, default_cluster) = read_clusters(top, others);
+    let policy_files = policy_files(top);
+    let policy = load_policy(&policy_files, others);
+    let audit_file = match top.section("audit") {
+        Some(section) => {
+            let file = section.required("file").map(|found| path(&section, &found));
+            section.finish();
+            file
+        }
+        None => Some(data_directory.join("audit.jsonl")),
+    };
+    top.finish();
+    Some(Config {
+        data_directory,
+        listener: listener?,
+        control: control?,
+        authentication: authentication?,
+        upstream: upstream::Settings { clusters },
+        default_cluster,
+        policy_files,
+        policy: policy?,
+        audit_file: audit_file?,
+        warnings,
+    })
+}
+
+fn read_control(section: &Section<'_>) -> Option<control::Settings> {
+    let address = address(section);
+    section.finish();
+    Some(control::Settings { address: address? })
+}
+
+/// An address to listen on.
+fn address(section: &Section<'_>) -> Option<SocketAddr> {
+    let found = section.required("address")?;
+    let parsed = found.value.parse::<SocketAddr>();
+    if parsed.is_err() {
+        found.report(
+            section.document(),
+            "must be an IP address and a port, such as 0.0.0.0:8443 or [::1]:8443",
+        );
+    }
+    parsed.ok()
+}
+
+fn read_clusters(
+    top: &Section<'_>,
+    others: &mut Vec<Problem>,
+) -> (Vec<ClusterSettings>, Option<String>) {
+    let sections = top.sections("clusters");
+    if sections.is_empty() {
+        top.report_key(
+            "clusters",
+            "is missing or empty; name the API server to serve",
+        );
+    }
+    let mut names = BTreeSet::new();
+    let mut default: Option<String> = None;
+    let mut clusters = Vec::new();
+    for section in sections {
+        let name = section.required("name");
+        if let Some(name) = &name {
+            check_cluster_name(&section, name);
+            if !names.insert(name.value.clone()) {
+                name.report(section.document(), "is the name of an earlier cluster too");
+            }
+        }
+        if section.flag("default").unwrap_or(false) {
+            if let Some(earlier) = &default {
+                section.report_key(
+                    "default",
+                    format!("cannot be true here too: cluster {earlier:?} is the default already"),
+                );
+            }
+            default = name.as_ref().map(|name| name.value.clone());
+        }
+        let source = read_source(&section);
+        if let Some(source) = &source {
+            others.extend(upstream::check(source).into_iter().map(Problem::from));
+        }
+        section.finish();
+        if let (Some(name), Some(source)) = (name, source) {
+            clusters.push(ClusterSettings {
+                name: name.value,
+                source,
+            });
+        }
+    }
+    (clusters, default)
+}
+
+impl From<upstream::Problem> for Problem {
+    fn from(problem: upstream::Problem) -> Self {
+        Self {
+            file: problem.file,
+            at: Position::default(),
+            field: problem.field,
+            message: problem.message,
+        }
+    }
+}
+
+/// The name is a path segment (`/clusters/NAME`) and a label in metrics: one spelling only.
+fn check_cluster_name(section: &Section<'_>, name: &Found<String>) {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if name.value.len() > 63 || !name.value.bytes().all(inner) {
+        name.report(
+            section.document(),
+            "must have at most 63 lower-case letters, digits and '-'",
+        );
+    }
+}
+
+fn read_source(section: &Section<'_>) -> Option<Source> {
+    let in_cluster = section.section("inCluster");
+    if let Some(empty) = &in_cluster {
+        empty.finish();
+    }
+    let kubeconfig = section.section("kubeconfig");
+    match (kubeconfig, in_cluster) {
+        (Some(kubeconfig), None) => {
+            let file = kubeconfig.required("file");
+            let context = kubeconfig.text("context");
+            kubeconfig.finish();
+            Some(Source::Kubeconfig {
+                file: path(section, &file?),
+                context: context
+                    .map(|found| found.value)
+                    .filter(|context| !context.is_empty()),
+            })
+        }
+        (None, Some(_)) => match InCluster::from_environment() {
+            Ok(pod) => Some(Source::InCluster(pod)),
+            Err(problem) => {
+                let message = format!("{} {}", problem.field, problem.message);
+                section.report_key("inCluster", message);
+                None
+            }
+        },
+        _ => {
+            section.report("needs either kubeconfig or inCluster: {}, and not both");
+            None
+        }
+    }
+}
+
+fn policy_files(top: &Section<'_>) -> Vec<PathBuf> {
+    let Some(section) = top.required_section("policy") else {
+        return Vec::new();
+    };
+    let files = section.texts("files");
+    if files.is_empty() {
+        section.report_key(
+            "files",
+            "is missing or empty; without a policy nothing is allowed",
+        );
+    }
+    section.finish();
+    files.iter().map(|found| path(&section, found)).collect()
+}
+
+fn load_policy(files: &[PathBuf], others: &mut Vec<Problem>) -> Option<Arc<Policy>> {
+    if files.is_empty() {
+        return None;
+    }
+    match policy_file::load(files) {
+        Ok(policy) => Some(Arc::new(policy)),
+        Err(problems) => {
+            others.extend(problems);
+            None
+        }
+    }
+}
+
+/// A path in the file, relative to the file.
+fn path(section: &Section<'_>, found: &Found<String>) -> PathBuf {
+    if found.value.is_empty() {
+        found.report(section.document(), "is empty");
+    }
+    beside(section.document(), &found.value)
+}
+
+fn beside(document: &Document, path: &str) -> PathBuf {
+    let folder = document.file().parent().unwrap_or_else(|| Path::new(""));
+    folder.join(path)
+}

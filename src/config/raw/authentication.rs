@@ -1,0 +1,178 @@
+//! The section `authentication`, in the words of Kubernetes' `AuthenticationConfiguration`.
+
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use super::path;
+use crate::config::policy_file;
+use crate::config::section::{Found, Section};
+use crate::identity::{
+    AgentMapping, ClaimMappings, ClaimRule, ExtraMapping, IssuerSettings, PrefixedClaim, Settings,
+    SigningAlgorithm,
+};
+use crate::limits;
+
+pub(super) fn read(section: &Section<'_>, warnings: &mut Vec<String>) -> Option<Settings> {
+    let grace = section.duration(
+        "streamGracePeriod",
+        Duration::ZERO..=Duration::from_hours(24),
+    );
+    let sections = section.sections("jwt");
+    let mut issuers = Vec::new();
+    let mut told = Vec::new();
+    for issuer in &sections {
+        let Some(settings) = read_issuer(issuer) else {
+            continue;
+        };
+        let alone = Settings {
+            issuers: vec![settings.clone()],
+            stream_grace: Duration::ZERO,
+        };
+        for problem in alone.problems() {
+            issuer.report(format!("is not usable: {problem}"));
+            told.push(problem);
+        }
+        issuers.push(settings);
+    }
+    section.finish();
+    let complete = issuers.len() == sections.len();
+    let settings = Settings {
+        issuers,
+        stream_grace: grace.unwrap_or_default(),
+    };
+    for problem in settings.problems() {
+        if complete && !told.contains(&problem) {
+            section.report_key("jwt", format!("is not usable: {problem}"));
+        }
+    }
+    warnings.extend(settings.warnings());
+    complete.then_some(settings)
+}
+
+fn read_issuer(section: &Section<'_>) -> Option<IssuerSettings> {
+    let issuer = section.required_section("issuer");
+    let url = issuer.as_ref().and_then(|issuer| issuer.required("url"));
+    let mut settings = IssuerSettings::new(
+        url.as_ref()
+            .map(|url| url.value.clone())
+            .unwrap_or_default(),
+        Vec::new(),
+    );
+    if let Some(issuer) = &issuer {
+        read_issuer_section(issuer, &mut settings);
+    }
+    settings.claim_validation_rules = section
+        .sections("claimValidationRules")
+        .iter()
+        .filter_map(read_rule)
+        .collect();
+    if let Some(mappings) = section.section("claimMappings") {
+        read_mappings(&mappings, &mut settings.claim_mappings);
+    }
+    let algorithms = section.texts("signingAlgorithms");
+    if section.has("signingAlgorithms") {
+        settings.signing_algorithms = algorithms
+            .iter()
+            .filter_map(|name| {
+                SigningAlgorithm::from_str(&name.value)
+                    .map_err(|problem| name.report(section.document(), problem))
+                    .ok()
+            })
+            .collect();
+    }
+    if section.has("tokenTypes") {
+        settings.token_types = values(section.texts("tokenTypes"));
+    }
+    let second = Duration::from_secs(1);
+    if let Some(most) = section.duration("maxTokenLifetime", second..=Duration::from_hours(24 * 30))
+    {
+        settings.token_lifetime_max = most;
+    }
+    if let Some(skew) = section.duration("clockSkew", Duration::ZERO..=limits::CLOCK_SKEW_MAX) {
+        settings.clock_skew = skew;
+    }
+    section.finish();
+    url.map(|_| settings)
+}
+
+fn read_issuer_section(issuer: &Section<'_>, settings: &mut IssuerSettings) {
+    settings.discovery_url = issuer.text("discoveryURL").map(|url| url.value);
+    settings.audiences = values(issuer.texts("audiences"));
+    settings.authorized_parties = values(issuer.texts("authorizedParties"));
+    // One audience of the list must be in the token: the only policy Kubernetes has.
+    issuer.word("audienceMatchPolicy", &[("MatchAny", ())]);
+    let inline = issuer.text("certificateAuthority");
+    let file = issuer.text("certificateAuthorityFile");
+    if inline.is_some() && file.is_some() {
+        issuer.report_key(
+            "certificateAuthorityFile",
+            "cannot stand beside certificateAuthority; keep one of them",
+        );
+    }
+    settings.certificate_authority = inline.map(|found| found.value).or_else(|| {
+        let found = file?;
+        match policy_file::read(&path(issuer, &found)) {
+            Ok(text) => Some(text),
+            Err(problem) => {
+                found.report(issuer.document(), problem.message);
+                None
+            }
+        }
+    });
+    issuer.finish();
+}
+
+fn read_rule(section: &Section<'_>) -> Option<ClaimRule> {
+    let claim = section.required("claim");
+    let value = section.required("requiredValue");
+    section.finish();
+    Some(ClaimRule {
+        claim: claim?.value,
+        required_value: value?.value,
+    })
+}
+
+fn read_mappings(section: &Section<'_>, mappings: &mut ClaimMappings) {
+    if let Some(username) = prefixed(section, "username") {
+        mappings.username = username;
+    }
+    if let Some(groups) = prefixed(section, "groups") {
+        mappings.groups = Some(groups);
+    }
+    if let Some(uid) = section.section("uid") {
+        mappings.uid = uid.required("claim").map(|claim| claim.value);
+        uid.finish();
+    }
+    mappings.extra = section
+        .sections("extra")
+        .iter()
+        .filter_map(|extra| {
+            let key = extra.required("key");
+            let claim = extra.required("claim");
+            extra.finish();
+            Some(ExtraMapping {
+                key: key?.value,
+                claim: claim?.value,
+            })
+        })
+        .collect();
+    if let Some(agent) = prefixed(section, "agent") {
+        mappings.agent = AgentMapping::new(&agent.claim, &agent.prefix);
+    }
+    section.finish();
+}
+
+fn prefixed(section: &Section<'_>, key: &'static str) -> Option<PrefixedClaim> {
+    let mapping = section.section(key)?;
+    let claim = mapping.required("claim");
+    let prefix = mapping.text("prefix");
+    mapping.finish();
+    Some(PrefixedClaim {
+        claim: claim?.value,
+        prefix: prefix.map(|prefix| prefix.value).unwrap_or_default(),
+    })
+}
+
+fn values(found: Vec<Found<String>>) -> Vec<String> {
+    found.into_iter().map(|found| found.value).collect()
+}

@@ -1,0 +1,123 @@
+//! The section `listener`.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use super::{address, path};
+use crate::config::ListenerConfig;
+use crate::config::section::{Found, Section};
+use crate::limits;
+
+pub(super) fn read(section: &Section<'_>) -> Option<ListenerConfig> {
+    let address = address(section);
+    let (certificate, key) = read_tls(section);
+    let hosts = section.texts("hosts");
+    for host in &hosts {
+        check_host(section, host);
+    }
+    let number = |key, bounds, default| section.number(key, bounds).unwrap_or(default);
+    let duration = |key, high, default| {
+        section
+            .duration(key, Duration::from_millis(100)..=high)
+            .unwrap_or(default)
+    };
+    let narrow = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    let listener = ListenerConfig {
+        address: address.unwrap_or_else(|| ([127, 0, 0, 1], 0).into()),
+        certificate_file: certificate.clone().unwrap_or_default(),
+        private_key_file: key.clone().unwrap_or_default(),
+        hosts: hosts.into_iter().map(|host| host.value).collect(),
+        connections_max: number(
+            "maxConnections",
+            1..=1_000_000,
+            limits::LISTENER_CONNECTIONS_DEFAULT,
+        ),
+        connections_per_address_max: number(
+            "maxConnectionsPerAddress",
+            1..=1_000_000,
+            limits::LISTENER_CONNECTIONS_PER_ADDRESS_DEFAULT,
+        ),
+        concurrent_streams_max: narrow(number(
+            "maxConcurrentStreams",
+            1..=10_000,
+            limits::LISTENER_STREAMS_DEFAULT,
+        )),
+        header_bytes_max: narrow(number(
+            "maxHeaderBytes",
+            8 * 1024..=1024 * 1024,
+            limits::LISTENER_HEADER_BYTES_DEFAULT,
+        )),
+        handshake_timeout: duration(
+            "handshakeTimeout",
+            Duration::from_mins(2),
+            limits::LISTENER_HANDSHAKE_TIMEOUT_DEFAULT,
+        ),
+        header_timeout: duration(
+            "headerTimeout",
+            Duration::from_mins(2),
+            limits::LISTENER_HEADER_TIMEOUT_DEFAULT,
+        ),
+        drain_timeout: duration(
+            "drainTimeout",
+            Duration::from_hours(1),
+            limits::LISTENER_DRAIN_TIMEOUT_DEFAULT,
+        ),
+    };
+    section.finish();
+    (address.is_some() && certificate.is_some() && key.is_some()).then_some(listener)
+}
+
+fn read_tls(section: &Section<'_>) -> (Option<PathBuf>, Option<PathBuf>) {
+    let Some(tls) = section.required_section("tls") else {
+        return (None, None);
+    };
+    let certificate = tls.required("certificateFile").map(|found| {
+        let file = path(&tls, &found);
+        check_certificates(&tls, &found, &file);
+        file
+    });
+    let key = tls.required("privateKeyFile").map(|found| {
+        let file = path(&tls, &found);
+        check_key(&tls, &found, &file);
+        file
+    });
+    tls.finish();
+    (certificate, key)
+}
+
+fn check_certificates(section: &Section<'_>, found: &Found<String>, file: &Path) {
+    let problem = match CertificateDer::pem_file_iter(file) {
+        Err(error) => format!("cannot be read: {error}"),
+        Ok(mut certificates) => match certificates.next() {
+            None => "holds no PEM certificate".to_owned(),
+            Some(Err(error)) => format!("holds no PEM certificate: {error}"),
+            Some(Ok(_)) => return,
+        },
+    };
+    found.report(section.document(), problem);
+}
+
+fn check_key(section: &Section<'_>, found: &Found<String>, file: &Path) {
+    if let Err(error) = PrivateKeyDer::from_pem_file(file) {
+        found.report(
+            section.document(),
+            format!("holds no readable PEM private key: {error}"),
+        );
+    }
+}
+
+/// A `Host` is compared without its port.
+fn check_host(section: &Section<'_>, found: &Found<String>) {
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:".contains(&byte);
+    let host = &found.value;
+    let is_address = host.parse::<std::net::IpAddr>().is_ok();
+    if host.is_empty() || !host.bytes().all(good) || (host.contains(':') && !is_address) {
+        found.report(
+            section.document(),
+            "must be a host name or an IP address, without scheme and port",
+        );
+    }
+}
