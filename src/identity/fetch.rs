@@ -315,6 +315,15 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_key_set_address_may_have_a_query() {
+        let (_ca, issuer, fetcher) = start().await;
+        let keys = format!("{}/keys?p=b2c_1_policy", issuer.url());
+        let document = json!({"issuer": issuer.url(), "jwks_uri": keys});
+        issuer.script(Document::Discovery, Answer::Json(document));
+        assert!(fetcher.fetch(true).await.is_ok());
+    }
+
+    #[tokio::test]
     async fn an_issuer_with_another_authority_is_not_talked_to() {
         let (_ca, issuer, _) = start().await;
         let fetcher = fetcher(&issuer, &Ca::new().unwrap());

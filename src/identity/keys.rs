@@ -10,7 +10,7 @@
 //! Without fresh keys the issuer's tokens are refused, and only this issuer's. Fetches happen one
 //! at a time, regularly and, at most once per `refetch_pause`, because a token names an unknown key.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -32,6 +32,9 @@ use crate::limits::UNKNOWN_KEY_IDS_MAX;
 const RETRY_MIN: Duration = Duration::from_secs(1);
 /// The longest pause after failed fetches.
 const RETRY_MAX: Duration = Duration::from_mins(1);
+/// For how many pauses a key that was sought in vain is not sought again. Not for ever: whoever
+/// guesses the id of a key before it is published must not keep it unknown.
+const UNKNOWN_PAUSES: u32 = 4;
 
 /// Fetches the keys; the argument asks for the discovery document as well.
 pub(super) type Fetch =
@@ -73,7 +76,8 @@ struct Schedule {
     started: u64,
     requested: bool,
     refetched_at: Option<Instant>,
-    unknown: HashSet<Option<String>>,
+    /// When a key id was sought in vain.
+    unknown: HashMap<Option<String>, Instant>,
 }
 
 impl IssuerKeys {
@@ -139,8 +143,14 @@ impl IssuerKeys {
             return Ok(loaded);
         }
         let mut schedule = self.schedule.lock();
+        let remembered = self.timing.refetch_pause * UNKNOWN_PAUSES;
+        schedule
+            .unknown
+            .retain(|_, since| since.elapsed() < remembered);
         if schedule.unknown.len() < UNKNOWN_KEY_IDS_MAX {
-            schedule.unknown.insert(key_id.map(str::to_owned));
+            schedule
+                .unknown
+                .insert(key_id.map(str::to_owned), Instant::now());
         }
         Err(Missing::Unknown)
     }
@@ -226,10 +236,14 @@ impl IssuerKeys {
         if schedule.started > completed || schedule.requested {
             return Some(schedule.started.max(completed + 1));
         }
+        let in_vain = schedule
+            .unknown
+            .get(&key_id.map(str::to_owned))
+            .is_some_and(|since| since.elapsed() < self.timing.refetch_pause * UNKNOWN_PAUSES);
         let paused = schedule
             .refetched_at
             .is_some_and(|at| at.elapsed() < self.timing.refetch_pause);
-        if paused || schedule.unknown.contains(&key_id.map(str::to_owned)) {
+        if paused || in_vain {
             return None;
         }
         schedule.refetched_at = Some(Instant::now());

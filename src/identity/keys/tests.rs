@@ -99,6 +99,9 @@ async fn a29_a_key_that_was_sought_in_vain_causes_no_second_fetch() {
     tokio::time::sleep(Duration::from_secs(31)).await;
     assert_eq!(world.find("forged").await, Err(Missing::Unknown));
     assert_eq!(world.script.fetches(), before);
+    tokio::time::sleep(Duration::from_mins(2)).await;
+    assert_eq!(world.find("forged").await, Err(Missing::Unknown));
+    assert_eq!(world.script.fetches(), before + 1, "but not for ever");
 }
 
 #[tokio::test(start_paused = true)]
