@@ -1,9 +1,139 @@
-//! What may they see? Masks every response body while it streams.
+//! What may they see? Masks every response while it streams, and keeps placeholders out of writes.
+//!
+//! A request for a masked resource passes here three times: [`negotiate`] makes sure that the answer
+//! will be JSON, [`guard_write`] refuses bodies that would store a placeholder or read around the
+//! mask, and [`release`] turns an [`Unreleased`] answer into a [`Released`] one, which is the only
+//! kind the gateway can send.
 
+pub mod body;
+mod gzip;
 mod json;
+mod negotiate;
 mod output;
 mod placeholder;
+mod release;
 mod report;
+mod status;
+mod writeback;
 
+use thiserror::Error;
+
+pub use self::body::{Released, Unreleased};
+pub use self::negotiate::negotiate;
 pub use self::placeholder::{Origin, Placeholder, Placeholders};
+pub use self::release::release;
 pub use self::report::MaskReport;
+pub use self::writeback::guard_write;
+
+/// Why a request or response under a mask goes no further. The texts are safe for clients.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+pub enum MaskError {
+    /// The client accepts no form that can be masked (406, the client's fault).
+    #[error(
+        "this resource is masked by policy and is served as JSON only; \
+         add application/json to the Accept header (kubectl: -o json)"
+    )]
+    NotAcceptable,
+    /// A body in a form that cannot be checked (415, the client's fault).
+    #[error(
+        "a write to this masked resource cannot be checked as {media_type:?}; \
+         send JSON, YAML or Kubernetes protobuf without Content-Encoding"
+    )]
+    UnsupportedMediaType {
+        /// The content type or encoding, as sent.
+        media_type: String,
+    },
+    /// A body that cannot be read without doubt (400, the client's fault).
+    #[error("the request body cannot be read without doubt: {problem}; nothing was written")]
+    Unreadable {
+        /// What is wrong.
+        problem: &'static str,
+    },
+    /// A body that would store a placeholder (422, the client's fault).
+    #[error(
+        "{field}: holds a placeholder of a masked value; nothing was written. \
+         Remove this field from the request (a patch leaves it as it is) or put the real value there"
+    )]
+    Placeholder {
+        /// Where, such as `data.password`.
+        field: String,
+    },
+    /// A JSON Patch that would read a masked field (422, the client's fault).
+    #[error(
+        "{field}: the JSON Patch operation {operation:?} reads a masked field; nothing was written. \
+         Use add, replace or remove"
+    )]
+    PatchReads {
+        /// The operation.
+        operation: String,
+        /// The JSON Pointer it reads.
+        field: String,
+    },
+    /// An answer that cannot be masked (502, the API server's fault).
+    #[error("the API server's answer for this masked resource was withheld: {problem}")]
+    Upstream {
+        /// What is wrong.
+        problem: &'static str,
+    },
+}
+
+impl MaskError {
+    /// The HTTP status the client gets.
+    pub fn code(&self) -> http::StatusCode {
+        match self {
+            Self::NotAcceptable => http::StatusCode::NOT_ACCEPTABLE,
+            Self::UnsupportedMediaType { .. } => http::StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Unreadable { .. } => http::StatusCode::BAD_REQUEST,
+            Self::Placeholder { .. } | Self::PatchReads { .. } => {
+                http::StatusCode::UNPROCESSABLE_ENTITY
+            }
+            Self::Upstream { .. } => http::StatusCode::BAD_GATEWAY,
+        }
+    }
+
+    /// The field at fault, for `details.causes`.
+    pub fn field(&self) -> Option<&str> {
+        match self {
+            Self::Placeholder { field } | Self::PatchReads { field, .. } => Some(field),
+            _ => None,
+        }
+    }
+}
+
+/// The API groups whose Tables are printed by the API server's own code. Every other group may print
+/// any field of its objects.
+const BUILTIN_GROUPS: [&str; 22] = [
+    "",
+    "admissionregistration.k8s.io",
+    "apiextensions.k8s.io",
+    "apiregistration.k8s.io",
+    "apps",
+    "authentication.k8s.io",
+    "authorization.k8s.io",
+    "autoscaling",
+    "batch",
+    "certificates.k8s.io",
+    "coordination.k8s.io",
+    "discovery.k8s.io",
+    "events.k8s.io",
+    "extensions",
+    "flowcontrol.apiserver.k8s.io",
+    "networking.k8s.io",
+    "node.k8s.io",
+    "policy",
+    "rbac.authorization.k8s.io",
+    "resource.k8s.io",
+    "scheduling.k8s.io",
+    "storage.k8s.io",
+];
+
+/// Are the cells of this resource's Tables known not to show what the plan masks?
+fn cells_are_safe(
+    info: &crate::request::RequestInfo,
+    plan: &crate::policy::mask::MaskPlan,
+) -> bool {
+    BUILTIN_GROUPS.contains(&info.api_group.as_str()) && !plan.is_printed()
+}
+
+#[cfg(test)]
+mod tests;

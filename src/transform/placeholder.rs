@@ -285,7 +285,7 @@ mod tests {
         let both = format!("a {} b {}\n", other.of("y").text(), text.to_uppercase());
         assert_eq!(own.recognise(&both), Some(Origin::Own));
         assert_eq!(
-            own.recognise(&text.replace("]", "0]")),
+            own.recognise(&text.replace(']', "0]")),
             Some(Origin::Foreign)
         );
         assert_eq!(own.recognise("[masked]"), None);

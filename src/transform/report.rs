@@ -79,6 +79,10 @@ impl ValuePath {
         self.append("[*]");
     }
 
+    pub(super) fn index(&mut self, index: usize) {
+        self.append(&format!("[{index}]"));
+    }
+
     pub(super) fn key(&mut self, key: Option<&[u8]>) {
         let Some(key) = key.and_then(|key| std::str::from_utf8(key).ok()) else {
             return self.append("[...]");

@@ -316,9 +316,8 @@ impl Scanner {
                 matches!(byte, b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'+' | b'-' | b'.');
             match self.literal.map(<[u8]>::split_first) {
                 Some(Some((expected, rest))) if expected == byte => self.literal = Some(rest),
-                Some(None) if !in_scalar => return Ok(self.end()),
+                Some(None) | None if !in_scalar => return Ok(self.end()),
                 Some(_) => return Err(JsonError::Unexpected),
-                None if !in_scalar => return Ok(self.end()),
                 None if byte.is_ascii_alphabetic() && !matches!(byte, b'e' | b'E') => {
                     return Err(JsonError::Unexpected);
                 }

@@ -291,7 +291,7 @@ fn c_43_a_truncated_document_stays_truncated_and_leaks_nothing() {
         let (released, outcome) = run_pieces(&secrets(), &[&text.as_bytes()[..at]]);
         assert_eq!(outcome, Err(JsonError::Unfinished), "cut at {at}");
         assert_absent(&released, PASSWORD);
-        assert_absent(&released, &STANDARD.encode(PASSWORD)[..8]);
+        assert_absent(&released, "UzNjcjN0");
         let whole = run_pieces(&secrets(), &[text.as_bytes()]).0;
         assert!(
             whole.starts_with(&released),
@@ -566,7 +566,7 @@ fn documents() -> impl Strategy<Value = Value> {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
             prop::collection::btree_map(key.clone().prop_map(str::to_owned), inner.clone(), 0..5)
-                .prop_map(|members| Value::from_iter(members)),
+                .prop_map(Value::from_iter),
             inner.prop_map(|document| Value::from(document.to_string())),
         ]
     })

@@ -1,0 +1,221 @@
+//! The bodies of answers: not yet released, released, and the adapter between them.
+//!
+//! The adapter pulls: it asks the upstream for more only when the client took all there was, so
+//! back-pressure passes through and one chunk is the most it holds besides the masker's own state.
+//! What a chunk releases leaves before the next chunk is asked for.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Body as _, Frame};
+use thiserror::Error;
+
+use super::gzip::{GzipError, Inflate};
+use super::json::JsonMasker;
+use super::output::Output;
+use super::report::MaskReport;
+use super::status::Scrubber;
+use crate::gateway::body::{Body, BodyError};
+use crate::limits::ERROR_STATUS_BYTES_MAX;
+use crate::wire::json::JsonError;
+
+/// A body that nobody may forward yet. Only this room can open it.
+pub struct Unreleased(Body);
+
+/// A body that may leave. Only this room can make one.
+pub struct Released(Body);
+
+impl Unreleased {
+    /// Takes what the API server answered.
+    pub fn new(body: Body) -> Self {
+        Self(body)
+    }
+
+    pub(super) fn open(self) -> Body {
+        self.0
+    }
+}
+
+impl Released {
+    /// The body, to be sent to the client.
+    pub fn into_body(self) -> Body {
+        self.0
+    }
+
+    /// No mask applies.
+    pub(super) fn unchanged(body: Body) -> Self {
+        Self(body)
+    }
+
+    /// As `pipeline` leaves it.
+    pub(super) fn rewritten(body: Body, pipeline: Pipeline, report: Arc<MaskReport>) -> Self {
+        let rewriting = Rewriting {
+            body,
+            pipeline,
+            report,
+            input: Bytes::new(),
+            output: Output::default(),
+            state: State::Reading,
+        };
+        Self(http_body_util::BodyExt::boxed_unsync(rewriting))
+    }
+}
+
+impl fmt::Debug for Unreleased {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Unreleased(..)")
+    }
+}
+
+impl fmt::Debug for Released {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Released(..)")
+    }
+}
+
+/// Why a body broke off on its way through the mask.
+#[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
+pub(super) enum TransformError {
+    #[error("the answer of the API server is not JSON that can be masked: {0}")]
+    Json(#[from] JsonError),
+    #[error("the answer of the API server cannot be masked: {0}")]
+    Gzip(#[from] GzipError),
+}
+
+/// What happens to a body.
+pub(super) struct Pipeline {
+    pub(super) inflate: Option<Inflate>,
+    pub(super) last: Last,
+}
+
+/// The last step of a pipeline.
+pub(super) enum Last {
+    /// Mask JSON.
+    Json(Box<JsonMasker>),
+    /// Rebuild an error, once it is complete.
+    Status {
+        scrubber: Box<Scrubber>,
+        text: BytesMut,
+    },
+}
+
+impl Pipeline {
+    /// Takes a bounded part of `input`. True if the rest of the body does not matter.
+    fn push(&mut self, input: &mut Bytes, output: &mut Output) -> Result<bool, TransformError> {
+        let chunk = match &mut self.inflate {
+            Some(inflate) => inflate.next(input)?,
+            None => std::mem::take(input),
+        };
+        match &mut self.last {
+            Last::Json(masker) => masker.push(&chunk, &mut output.of(&chunk))?,
+            Last::Status { scrubber, text } => {
+                if text.len() + chunk.len() > ERROR_STATUS_BYTES_MAX {
+                    output.push(scrubber.without_body());
+                    return Ok(true);
+                }
+                text.extend_from_slice(&chunk);
+            }
+        }
+        Ok(false)
+    }
+
+    fn finish(&mut self, output: &mut Output) -> Result<(), TransformError> {
+        let complete = self.inflate.as_ref().map_or(Ok(()), Inflate::finish);
+        match &mut self.last {
+            Last::Json(masker) => {
+                complete?;
+                masker.finish(&mut output.of(&Bytes::new()))?;
+            }
+            Last::Status { scrubber, text } => output.push(scrubber.rebuild(text)),
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+enum State {
+    Reading,
+    /// The error follows what was released before it.
+    Failing(BodyError),
+    Done,
+}
+
+struct Rewriting {
+    body: Body,
+    pipeline: Pipeline,
+    report: Arc<MaskReport>,
+    /// What the upstream sent and was not taken yet; empty unless it is being inflated.
+    input: Bytes,
+    output: Output,
+    state: State,
+}
+
+impl Rewriting {
+    fn step(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+        let pending = self
+            .pipeline
+            .inflate
+            .as_ref()
+            .is_some_and(Inflate::is_pending);
+        if self.input.is_empty() && !pending {
+            match std::task::ready!(Pin::new(&mut self.body).poll_frame(context)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => self.input = data,
+                    Err(_trailers) => return Poll::Ready(Ok(())), // could say anything; dropped
+                },
+                Some(Err(error)) => return Poll::Ready(Err(error)),
+                None => {
+                    self.state = State::Done;
+                    let outcome = self.pipeline.finish(&mut self.output);
+                    self.count();
+                    return Poll::Ready(outcome.map_err(Into::into));
+                }
+            }
+        }
+        let enough = self.pipeline.push(&mut self.input, &mut self.output);
+        self.count();
+        if enough? {
+            self.input = Bytes::new();
+            self.state = State::Done;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn count(&mut self) {
+        if let Last::Json(masker) = &mut self.pipeline.last {
+            self.report.add(masker.tally());
+        }
+    }
+}
+
+impl http_body::Body for Rewriting {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        loop {
+            if let Some(bytes) = this.output.pop() {
+                return Poll::Ready(Some(Ok(Frame::data(bytes))));
+            }
+            match std::mem::replace(&mut this.state, State::Done) {
+                State::Done => return Poll::Ready(None),
+                State::Failing(error) => return Poll::Ready(Some(Err(error))),
+                State::Reading => this.state = State::Reading,
+            }
+            if let Err(error) = std::task::ready!(this.step(context)) {
+                this.state = State::Failing(error);
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self.state, State::Done) && self.output.is_empty()
+    }
+}

@@ -1,0 +1,196 @@
+//! Asks the API server for a form that can be masked: JSON, not compressed (wire.md §6.3 to §6.5).
+
+use http::{HeaderMap, HeaderValue, header};
+
+use super::{MaskError, cells_are_safe};
+use crate::policy::Permit;
+use crate::request::RequestInfo;
+
+const JSON: &str = "application/json";
+const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+
+/// Parameters that say what is asked for, whatever the encoding.
+const KEPT: [&str; 3] = ["as", "g", "v"];
+
+/// Rewrites the headers of a request on its way to the API server so that the answer can be masked.
+/// Nothing changes where no mask applies.
+pub fn negotiate(
+    headers: &mut HeaderMap,
+    info: &RequestInfo,
+    permit: &Permit,
+) -> Result<(), MaskError> {
+    let Some(plan) = permit.mask() else {
+        return Ok(());
+    };
+    refuse_encoded_body(headers)?;
+    let mut accept = String::new();
+    for value in headers.get_all(header::ACCEPT) {
+        let value = value.to_str().map_err(|_error| MaskError::NotAcceptable)?;
+        if !accept.is_empty() {
+            accept.push(',');
+        }
+        accept.push_str(value);
+    }
+    let accept = json_only(&accept, cells_are_safe(info, plan))?;
+    let accept = HeaderValue::from_str(&accept).map_err(|_error| MaskError::NotAcceptable)?;
+    headers.insert(header::ACCEPT, accept);
+    headers.insert(
+        header::ACCEPT_ENCODING,
+        HeaderValue::from_static("identity"),
+    );
+    // Part of a document cannot be masked.
+    headers.remove(header::RANGE);
+    headers.remove(header::IF_RANGE);
+    Ok(())
+}
+
+/// What is compressed cannot be searched for placeholders. The API server reads no such body either.
+fn refuse_encoded_body(headers: &HeaderMap) -> Result<(), MaskError> {
+    for encoding in headers.get_all(header::CONTENT_ENCODING) {
+        if !encoding.as_bytes().eq_ignore_ascii_case(b"identity") {
+            return Err(MaskError::UnsupportedMediaType {
+                media_type: String::from_utf8_lossy(encoding.as_bytes()).into_owned(),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn json_only(accept: &str, tables: bool) -> Result<String, MaskError> {
+    let mut kept = Vec::new();
+    let mut replaced = None;
+    let mut asked = false;
+    for clause in split(accept, ',') {
+        let mut parts = split(clause, ';').map(str::trim);
+        let media_type = parts.next().unwrap_or_default();
+        if media_type.is_empty() {
+            continue;
+        }
+        asked = true;
+        let parameters: Vec<&str> = parts.filter(|part| !part.is_empty()).collect();
+        if !tables && parameters.iter().any(|part| is_table(part)) {
+            continue;
+        }
+        match media_type {
+            JSON | "*/*" => kept.push(with(&parameters)),
+            PROTOBUF if replaced.is_none() => {
+                let what = |part: &&str| KEPT.contains(&name(part));
+                let parameters: Vec<&str> = parameters.into_iter().filter(what).collect();
+                replaced = Some(with(&parameters));
+            }
+            _ => {}
+        }
+    }
+    if !asked {
+        return Ok(JSON.to_owned());
+    }
+    kept.dedup();
+    if kept.is_empty() {
+        return replaced.ok_or(MaskError::NotAcceptable);
+    }
+    Ok(kept.join(","))
+}
+
+fn with(parameters: &[&str]) -> String {
+    let mut clause = JSON.to_owned();
+    for parameter in parameters {
+        clause.push(';');
+        clause.push_str(parameter);
+    }
+    clause
+}
+
+fn name(parameter: &str) -> &str {
+    parameter.split('=').next().unwrap_or_default().trim()
+}
+
+fn is_table(parameter: &str) -> bool {
+    let value = parameter.split_once('=').map_or("", |(_, value)| value);
+    name(parameter).eq_ignore_ascii_case("as")
+        && value.trim().trim_matches('"').eq_ignore_ascii_case("table")
+}
+
+/// Splits at `separator` outside of quotes.
+fn split(text: &str, separator: char) -> impl Iterator<Item = &str> {
+    let (mut quoted, mut escaped) = (false, false);
+    text.split(move |character| {
+        let cut = character == separator && !quoted;
+        match character {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            _ => {}
+        }
+        cut
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_json_is_asked_for() {
+        let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
+        for (accept, expected) in [
+            ("", JSON),
+            ("application/json", JSON),
+            ("application/json, */*", JSON),
+            (
+                "application/json, */*;q=0.8",
+                "application/json,application/json;q=0.8",
+            ),
+            ("application/vnd.kubernetes.protobuf,application/json", JSON),
+            ("application/vnd.kubernetes.protobuf, */*", JSON),
+            ("application/vnd.kubernetes.protobuf", JSON),
+            (
+                "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1;q=1",
+                "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",
+            ),
+            (
+                "application/json;q=0.9,application/cbor;q=1",
+                "application/json;q=0.9",
+            ),
+            ("application/yaml,application/json", JSON),
+            (
+                &format!("{table},application/json"),
+                &format!("{table},application/json"),
+            ),
+            (
+                "application/json; pretty=\"a,b;c\"",
+                "application/json;pretty=\"a,b;c\"",
+            ),
+        ] {
+            assert_eq!(json_only(accept, true).as_deref(), Ok(expected), "{accept}");
+        }
+    }
+
+    #[test]
+    fn c_02_c_04_what_cannot_be_json_is_not_acceptable() {
+        for accept in [
+            "application/yaml",
+            "application/yaml;as=Table;v=v1;g=meta.k8s.io",
+            "application/cbor",
+            "application/cbor-seq",
+            "application/*",
+            "APPLICATION/JSON",
+            "text/html",
+        ] {
+            assert_eq!(
+                json_only(accept, true),
+                Err(MaskError::NotAcceptable),
+                "{accept}"
+            );
+        }
+    }
+
+    #[test]
+    fn c_05_tables_whose_cells_may_show_the_field_are_not_asked_for() {
+        let accept = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;v=v1; as = \"table\",application/json";
+        assert_eq!(json_only(accept, false).as_deref(), Ok(JSON));
+        assert_eq!(
+            json_only("application/json;as=Table;v=v1;g=meta.k8s.io", false),
+            Err(MaskError::NotAcceptable)
+        );
+    }
+}

@@ -1,0 +1,172 @@
+//! Decides how an answer leaves: unchanged, masked, rebuilt, or not at all.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use http_body::Body as _;
+
+use super::body::{Last, Pipeline};
+use super::gzip::Inflate;
+use super::json::{JsonMasker, Mask};
+use super::status::Scrubber;
+use super::{MaskError, MaskReport, Placeholders, Released, Unreleased, cells_are_safe};
+use crate::policy::Permit;
+use crate::policy::mask::Root;
+use crate::request::RequestInfo;
+use crate::wire::json::Documents;
+
+/// Headers that describe the bytes of a body, and are wrong once it is rewritten; or say more about
+/// the value than the mask does.
+const DESCRIBING: [HeaderName; 11] = [
+    header::ACCEPT_RANGES,
+    header::CONTENT_ENCODING,
+    header::CONTENT_LENGTH,
+    header::CONTENT_RANGE,
+    header::ETAG,
+    header::LAST_MODIFIED,
+    header::TRAILER,
+    HeaderName::from_static("content-digest"),
+    HeaderName::from_static("content-md5"),
+    HeaderName::from_static("digest"),
+    HeaderName::from_static("repr-digest"),
+];
+
+/// Lets an answer of the API server leave, masked where the permit demands it. The report is
+/// complete when the body has ended.
+pub fn release(
+    response: Response<Unreleased>,
+    info: &RequestInfo,
+    permit: &Permit,
+    placeholders: &Arc<Placeholders>,
+) -> Result<(Response<Released>, Arc<MaskReport>), MaskError> {
+    let report = Arc::new(MaskReport::default());
+    let (mut head, body) = response.into_parts();
+    let body = body.open();
+    let Some(plan) = permit.mask() else {
+        let response = Response::from_parts(head, Released::unchanged(body));
+        return Ok((response, report));
+    };
+    let status = head.status;
+    let empty = body.is_end_stream();
+    let error = status.is_client_error() || status.is_server_error();
+    if !error && !status.is_success() && status != StatusCode::NOT_MODIFIED {
+        return Err(MaskError::Upstream {
+            problem: "it is neither a result nor an error",
+        });
+    }
+    if !error && !empty {
+        require_json(&head.headers)?;
+    }
+    let inflate = content_encoding(&head.headers);
+    let last = if error {
+        head.headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        );
+        Last::Status {
+            scrubber: Box::new(Scrubber::new(status, info)),
+            text: BytesMut::new(),
+        }
+    } else {
+        let mask = Mask {
+            plan: Arc::clone(plan),
+            placeholders: Arc::clone(placeholders),
+            root: if cells_are_safe(info, plan) {
+                Root::Object
+            } else {
+                Root::ObjectAndCells
+            },
+            data_is_base64: info.api_group.is_empty() && info.resource == "secrets",
+        };
+        let documents = if info.is_watch() {
+            Documents::Sequence
+        } else {
+            Documents::One
+        };
+        Last::Json(Box::new(JsonMasker::new(mask, documents)))
+    };
+    for name in DESCRIBING {
+        head.headers.remove(name);
+    }
+    if empty {
+        return Ok((
+            Response::from_parts(head, Released::unchanged(body)),
+            report,
+        ));
+    }
+    let inflate = match inflate {
+        Ok(inflate) => inflate,
+        // An error that cannot be read is still an error.
+        Err(_) if error => None,
+        Err(problem) => return Err(problem),
+    };
+    if !error {
+        head.headers.append(header::WARNING, warning(permit));
+    }
+    let body = Released::rewritten(body, Pipeline { inflate, last }, Arc::clone(&report));
+    Ok((Response::from_parts(head, body), report))
+}
+
+/// The only form we read; everything else is withheld (threats C-02 to C-04, C-13).
+fn require_json(headers: &HeaderMap) -> Result<(), MaskError> {
+    let problem = MaskError::Upstream {
+        problem: "it is not JSON",
+    };
+    let mut types = headers.get_all(header::CONTENT_TYPE).iter();
+    let (Some(content_type), None) = (types.next(), types.next()) else {
+        return Err(problem);
+    };
+    let content_type = content_type.to_str().map_err(|_error| problem.clone())?;
+    let mut parts = content_type.split(';').map(str::trim);
+    if !parts
+        .next()
+        .is_some_and(|media_type| media_type.eq_ignore_ascii_case("application/json"))
+    {
+        return Err(problem);
+    }
+    for parameter in parts {
+        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        if name.trim().eq_ignore_ascii_case("charset")
+            && !value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
+        {
+            return Err(problem);
+        }
+    }
+    Ok(())
+}
+
+/// We ask for no encoding and understand one (threats C-11).
+fn content_encoding(headers: &HeaderMap) -> Result<Option<Inflate>, MaskError> {
+    let problem = MaskError::Upstream {
+        problem: "it is compressed in a way that is not understood",
+    };
+    let mut encodings = headers.get_all(header::CONTENT_ENCODING).iter();
+    let Some(encoding) = encodings.next() else {
+        return Ok(None);
+    };
+    if encodings.next().is_some() {
+        return Err(problem);
+    }
+    let encoding = encoding.as_bytes().trim_ascii();
+    if encoding.is_empty() || encoding.eq_ignore_ascii_case(b"identity") {
+        Ok(None)
+    } else if encoding.eq_ignore_ascii_case(b"gzip") {
+        Ok(Some(Inflate::new()))
+    } else {
+        Err(problem)
+    }
+}
+
+/// Says so, in the words kubectl prints.
+fn warning(permit: &Permit) -> HeaderValue {
+    let plain = |character: &char| matches!(character, ' '..='~') && !"\"\\".contains(*character);
+    let names: String = permit
+        .mask_names()
+        .join(", ")
+        .chars()
+        .filter(plain)
+        .collect();
+    HeaderValue::from_str(&format!("299 - \"values are masked by policy ({names})\""))
+        .unwrap_or_else(|_error| HeaderValue::from_static("299 - \"values are masked by policy\""))
+}

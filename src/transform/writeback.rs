@@ -1,0 +1,196 @@
+//! Keeps placeholders out of the cluster, and JSON Patches from reading around the mask.
+//!
+//! A write that carries a placeholder is refused, never repaired: turning placeholders back into
+//! values would make the gateway an oracle for them (threats C5). This applies to every resource,
+//! masked or not, since a value read from one object is most easily lost in another.
+
+mod find;
+mod walk;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::Value;
+
+use self::find::holds_placeholder;
+use self::walk::{WalkError, walk};
+use super::MaskError;
+use crate::policy::Permit;
+use crate::policy::mask::MaskPlan;
+use crate::request::RequestInfo;
+use crate::wire::json::JsonError;
+
+const JSON_PATCH: &str = "application/json-patch+json";
+
+/// What may be written to a masked resource: everything we can search and the API server reads.
+const READABLE: [&str; 8] = [
+    "",
+    "application/json",
+    JSON_PATCH,
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+    "application/apply-patch+yaml",
+    "application/yaml",
+    "application/vnd.kubernetes.protobuf",
+];
+
+/// How a Kubernetes protobuf body begins.
+const PROTOBUF_MAGIC: &[u8] = b"k8s\0";
+
+/// The field of a placeholder that was found outside of any field.
+const SOMEWHERE: &str = "(request body)";
+
+/// Longest operation name or pointer that an error quotes.
+const QUOTED_CHARS_MAX: usize = 256;
+
+/// Checks the whole body of a request before it goes to the API server. Placeholders of every gateway
+/// are refused, so no key is needed.
+pub fn guard_write(
+    info: &RequestInfo,
+    permit: &Permit,
+    content_type: Option<&str>,
+    body: &Bytes,
+) -> Result<(), MaskError> {
+    if body.is_empty() {
+        return Ok(());
+    }
+    let content_type = content_type.unwrap_or_default();
+    let media_type = content_type.split(';').next().unwrap_or_default().trim();
+    let media_type = media_type.to_ascii_lowercase();
+    let plan = permit.mask();
+    if plan.is_some() && !READABLE.contains(&media_type.as_str()) {
+        return Err(MaskError::UnsupportedMediaType {
+            media_type: content_type.to_owned(),
+        });
+    }
+    let read = match Form::of(&media_type, body) {
+        Form::Json => read_json(body, plan.is_some()),
+        Form::Yaml => read_yaml(body),
+        Form::Opaque => Ok(()),
+    };
+    match read {
+        // What is proxied may be anything that only calls itself JSON or YAML.
+        Err(MaskError::Unreadable { .. })
+            if !info.is_resource_request || info.subresource == "proxy" => {}
+        read => read?,
+    }
+    if holds_placeholder(body) {
+        return Err(MaskError::Placeholder {
+            field: SOMEWHERE.to_owned(),
+        });
+    }
+    if let Some(plan) = plan
+        && media_type == JSON_PATCH
+    {
+        guard_patch(plan, body)?;
+    }
+    Ok(())
+}
+
+/// How a body is read. What it says it is counts less than what it looks like: the API server takes
+/// a body without Content-Type as JSON, and JSON in a YAML body.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Form {
+    Json,
+    Yaml,
+    /// Protobuf holds values as they are; what is unknown is searched as it is.
+    Opaque,
+}
+
+impl Form {
+    fn of(media_type: &str, body: &[u8]) -> Self {
+        if body.starts_with(PROTOBUF_MAGIC) {
+            return Self::Opaque;
+        }
+        let braces = matches!(body.trim_ascii_start().first(), Some(b'{' | b'['));
+        if media_type.ends_with("yaml") {
+            // `{a: b}` is YAML only.
+            return if braces && serde_json::from_slice::<IgnoredAny>(body).is_ok() {
+                Self::Json
+            } else {
+                Self::Yaml
+            };
+        }
+        if braces || media_type.ends_with("json") {
+            return Self::Json;
+        }
+        Self::Opaque
+    }
+}
+
+fn read_json(body: &[u8], unique_keys: bool) -> Result<(), MaskError> {
+    let problem = match walk(body, unique_keys, holds_placeholder) {
+        Ok(None) => return Ok(()),
+        Ok(Some(field)) => return Err(MaskError::Placeholder { field }),
+        Err(WalkError::Json(JsonError::TooDeep)) => "it is nested too deep",
+        Err(WalkError::Json(_)) => "it is not valid JSON",
+        Err(WalkError::Duplicate) => "an object holds the same key twice",
+    };
+    Err(MaskError::Unreadable { problem })
+}
+
+fn read_yaml(body: &[u8]) -> Result<(), MaskError> {
+    let problem = MaskError::Unreadable {
+        problem: "it is not YAML with unique keys",
+    };
+    let documents: Vec<Value> =
+        serde_saphyr::from_slice_multiple(body).map_err(|_error| problem.clone())?;
+    for document in documents {
+        let text = serde_json::to_vec(&document).map_err(|_error| problem.clone())?;
+        read_json(&text, false)?;
+    }
+    Ok(())
+}
+
+/// One operation of RFC 6902.
+#[derive(Deserialize)]
+struct Operation {
+    op: String,
+    path: String,
+    from: Option<String>,
+}
+
+/// Refuses operations that read a masked field: `copy` and `move` carry the value elsewhere, `test`
+/// tells whether a guess is right.
+fn guard_patch(plan: &MaskPlan, body: &[u8]) -> Result<(), MaskError> {
+    let operations: Vec<Operation> =
+        serde_json::from_slice(body).map_err(|_error| MaskError::Unreadable {
+            problem: "it is not a list of JSON Patch operations",
+        })?;
+    for operation in operations {
+        let reads = match operation.op.as_str() {
+            "add" | "replace" | "remove" => continue,
+            "test" => &operation.path,
+            "copy" | "move" => operation.from.as_ref().ok_or(MaskError::Unreadable {
+                problem: "a JSON Patch operation has no from",
+            })?,
+            _ => {
+                return Err(MaskError::Unreadable {
+                    problem: "a JSON Patch operation is not one of RFC 6902",
+                });
+            }
+        };
+        if overlaps(plan, reads) {
+            return Err(MaskError::PatchReads {
+                field: reads.chars().take(QUOTED_CHARS_MAX).collect(),
+                operation: operation.op,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The API server's JSON Patch library drops whatever stands before the first slash.
+fn overlaps(plan: &MaskPlan, pointer: &str) -> bool {
+    let Some((_, tokens)) = pointer.split_once('/') else {
+        return true; // the whole document
+    };
+    let tokens: Vec<String> = tokens
+        .split('/')
+        .map(|token| token.replace("~1", "/").replace("~0", "~"))
+        .collect();
+    plan.overlaps(tokens.iter().map(String::as_str))
+}
+
+#[cfg(test)]
+mod tests;

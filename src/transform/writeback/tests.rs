@@ -1,0 +1,223 @@
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::Method;
+use serde_json::json;
+
+use super::*;
+use crate::identity::Identity;
+use crate::policy::mask::{LAST_APPLIED, builtin};
+use crate::transform::Placeholders;
+
+const SECRET: &str = "/api/v1/namespaces/shop/secrets/db";
+const CONFIG_MAP: &str = "/api/v1/namespaces/shop/configmaps/db";
+
+fn permit(masked: bool) -> Permit {
+    let secrets = builtin("secrets").unwrap();
+    let masks: &[_] = if masked { &[&secrets] } else { &[] };
+    Permit::for_tests(Identity::for_tests("alice", &[]), "demo", masks)
+}
+
+fn guard(target: &str, content_type: Option<&str>, body: &[u8]) -> Result<(), MaskError> {
+    let info = RequestInfo::parse(&Method::PATCH, target).unwrap();
+    let body = Bytes::copy_from_slice(body);
+    let permit = permit(target == SECRET);
+    guard_write(&info, &permit, content_type, &body)
+}
+
+fn field(target: &str, content_type: &str, body: &[u8]) -> String {
+    match guard(target, Some(content_type), body) {
+        Err(MaskError::Placeholder { field }) => field,
+        other => panic!("{other:?} for {}", String::from_utf8_lossy(body)),
+    }
+}
+
+fn placeholder() -> String {
+    Placeholders::new(&[7; 32]).of("x").text().to_owned()
+}
+
+#[test]
+fn c_81_a_placeholder_is_refused_in_every_kind_of_write() {
+    let (text, base64) = (placeholder(), STANDARD.encode(placeholder()));
+    let foreign = Placeholders::new(&[8; 32]).of("x").base64();
+    for target in [SECRET, CONFIG_MAP] {
+        for media_type in [
+            "application/json",
+            "application/merge-patch+json",
+            "application/strategic-merge-patch+json; charset=utf-8",
+            "application/apply-patch+yaml",
+            "application/yaml",
+            "",
+        ] {
+            let body = json!({"metadata": {"name": "db"}, "data": {"password": base64}});
+            assert_eq!(
+                field(target, media_type, body.to_string().as_bytes()),
+                "data.password"
+            );
+        }
+        let body = json!({"items": [{"data": {"a.b": foreign}}]});
+        assert_eq!(
+            field(target, "application/json", body.to_string().as_bytes()),
+            "items[0].data[\"a.b\"]"
+        );
+        let body = json!([{"op": "add", "path": "/stringData", "value": {"a": text}}]);
+        assert_eq!(
+            field(target, JSON_PATCH, body.to_string().as_bytes()),
+            "[0].value.a"
+        );
+        let body = format!("stringData:\n  a: |\n    user: x\n    password: {text}\n");
+        assert_eq!(
+            field(target, "application/yaml", body.as_bytes()),
+            "stringData.a"
+        );
+        let body = format!("{{data: {{a: \"\\x5b{}\"}}}}", text.trim_start_matches('['));
+        assert_eq!(
+            field(target, "application/apply-patch+yaml", body.as_bytes()),
+            "data.a"
+        );
+        let protobuf = "application/vnd.kubernetes.protobuf";
+        for hidden in [&text, &base64] {
+            let body = [b"k8s\0\x0a\x02v1\x12\x40\x0a", hidden.as_bytes(), b"\x1a\0"].concat();
+            assert_eq!(field(target, protobuf, &body), "(request body)");
+        }
+        assert!(guard(target, Some(protobuf), b"k8s\0\x0a\x02v1").is_ok());
+    }
+}
+
+#[test]
+fn c_82_hidden_placeholders_are_found_and_named() {
+    let text = placeholder();
+    let applied = json!({"data": {"a": STANDARD.encode(&text)}}).to_string();
+    let escaped = text.bytes().map(|byte| format!("\\u{byte:04x}"));
+    let escaped = escaped.collect::<Vec<_>>().concat();
+    for (body, expected) in [
+        (
+            json!({"metadata": {"annotations": {LAST_APPLIED: applied}}}).to_string(),
+            format!("metadata.annotations[\"{LAST_APPLIED}\"]"),
+        ),
+        (
+            format!("{{\"data\":{{\"a\":\"{escaped}\"}}}}"),
+            "data.a".to_owned(),
+        ),
+        (
+            json!({"data": {&text: "x"}}).to_string(),
+            format!("data[\"{text}\"]"),
+        ),
+        (
+            json!({"data": {"a": STANDARD.encode(STANDARD.encode(format!("{text}\n")))}})
+                .to_string(),
+            "data.a".to_owned(),
+        ),
+        (
+            json!({"url": format!("http://u:{text}@host")}).to_string(),
+            "url".to_owned(),
+        ),
+        (json!(text).to_string(), "(request body)".to_owned()),
+    ] {
+        assert_eq!(
+            field(CONFIG_MAP, "application/json", body.as_bytes()),
+            expected,
+            "{body}"
+        );
+    }
+}
+
+#[test]
+fn c_83_ordinary_writes_pass() {
+    for target in [SECRET, CONFIG_MAP] {
+        for (media_type, body) in [
+            (
+                Some("application/json"),
+                r#"{"data":{"a":"cA=="},"n":[1,-2.5e3,true,null,{}]}"#,
+            ),
+            (None, r#"{"spec":{"replicas":3}}"#),
+            (
+                Some("application/merge-patch+json"),
+                r#"{"metadata":{"labels":{"a":null}}}"#,
+            ),
+            (
+                Some("application/apply-patch+yaml"),
+                "kind: Secret\ndata:\n  a: cA==\n",
+            ),
+            (Some("application/yaml"), "---\na: 1\n---\nb: [x, 'y']\n"),
+            (
+                Some(JSON_PATCH),
+                r#"[{"op":"replace","path":"/data/a","value":"cA=="}]"#,
+            ),
+            (Some("application/json"), ""),
+        ] {
+            assert_eq!(guard(target, media_type, body.as_bytes()), Ok(()), "{body}");
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_read_is_refused() {
+    for (target, media_type, body, code) in [
+        (SECRET, "application/cbor", "\u{d9}", 415),
+        (SECRET, "text/plain", "{}", 415),
+        (SECRET, "application/json", r#"{"a":1,"\u0061":2}"#, 400),
+        (SECRET, "application/json", r#"{"a":"#, 400),
+        (SECRET, "application/yaml", "a: 1\na: 2\n", 400),
+        (SECRET, "application/yaml", "a: [", 400),
+        (CONFIG_MAP, "application/json", "{} {}", 400),
+        (SECRET, JSON_PATCH, r#"{"op":"test"}"#, 400),
+        (SECRET, JSON_PATCH, r#"[{"op":"TEST","path":"/x"}]"#, 400),
+        (SECRET, JSON_PATCH, r#"[{"op":"copy","path":"/x"}]"#, 400),
+    ] {
+        let error = guard(target, Some(media_type), body.as_bytes()).unwrap_err();
+        assert_eq!(error.code().as_u16(), code, "{media_type} {body}");
+    }
+    assert_eq!(
+        guard(CONFIG_MAP, Some("application/json"), br#"{"a":1,"a":2}"#),
+        Ok(())
+    );
+    assert_eq!(guard(CONFIG_MAP, Some("text/plain"), b"anything"), Ok(()));
+    let proxy = "/api/v1/namespaces/shop/services/web/proxy/login";
+    assert_eq!(guard(proxy, Some("application/json"), b"{not json"), Ok(()));
+}
+
+#[test]
+fn c_22_c_23_patches_that_read_masked_fields_are_refused() {
+    let applied = LAST_APPLIED.replace('/', "~1");
+    for from in [
+        String::new(),
+        "/data".to_owned(),
+        "/data/password".to_owned(),
+        "x/data/password".to_owned(),
+        "/stringData/a".to_owned(),
+        "/metadata".to_owned(),
+        "/metadata/annotations".to_owned(),
+        format!("/metadata/annotations/{applied}"),
+        "/d\\u0061ta/password".to_owned(),
+    ] {
+        for patch in [
+            format!(r#"[{{"op":"copy","from":"{from}","path":"/metadata/labels/x"}}]"#),
+            format!(r#"[{{"op":"m\u006fve","from":"{from}","path":"/type"}}]"#),
+            format!(
+                r#"[{{"op":"add","path":"/a","value":1}},{{"op":"test","path":"{from}","value":"cA=="}}]"#
+            ),
+        ] {
+            let error = guard(SECRET, Some(JSON_PATCH), patch.as_bytes()).unwrap_err();
+            assert!(
+                matches!(error, MaskError::PatchReads { .. }),
+                "{patch}: {error}"
+            );
+            assert_eq!(
+                guard(CONFIG_MAP, Some(JSON_PATCH), patch.as_bytes()),
+                Ok(())
+            );
+        }
+    }
+    for patch in [
+        r#"[{"op":"test","path":"/metadata/resourceVersion","value":"1"}]"#,
+        r#"[{"op":"copy","from":"/metadata/labels/a","path":"/metadata/labels/b"}]"#,
+        r#"[{"op":"move","from":"/metadata/annotations/other","path":"/metadata/labels/b"}]"#,
+        r#"[{"op":"remove","path":"/data/password"}]"#,
+    ] {
+        assert_eq!(
+            guard(SECRET, Some(JSON_PATCH), patch.as_bytes()),
+            Ok(()),
+            "{patch}"
+        );
+    }
+}
