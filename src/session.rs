@@ -11,7 +11,7 @@ mod websocket;
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde::Serialize;
 
 pub use self::relay::relay;
 pub use self::tap::{NoTap, SessionEvent, SessionStream, Tap, TapError};
@@ -135,10 +135,14 @@ impl Ending {
             return self.message.clone().into_bytes();
         }
         let (reason, code) = self.reason.status();
-        let status = json!({
-            "metadata": {}, "status": "Failure", "message": self.message, "reason": reason, "code": code,
-        });
-        status.to_string().into_bytes()
+        let status = Status {
+            metadata: Empty {},
+            outcome: "Failure",
+            message: &self.message,
+            reason,
+            code,
+        };
+        serde_json::to_vec(&status).unwrap_or_default()
     }
 
     /// The line for the terminal.
@@ -147,6 +151,19 @@ impl Ending {
         format!("{line_break}{}{line_break}", self.message).into_bytes()
     }
 }
+
+#[derive(Serialize)]
+struct Status<'a> {
+    metadata: Empty,
+    #[serde(rename = "status")]
+    outcome: &'static str,
+    message: &'a str,
+    reason: &'static str,
+    code: u16,
+}
+
+#[derive(Serialize)]
+struct Empty {}
 
 /// What is kept of a session when it is over.
 #[derive(Clone, Debug, PartialEq, Eq)]

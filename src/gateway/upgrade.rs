@@ -188,21 +188,18 @@ impl Offer {
             headers.remove(name);
         }
         headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-        match (self.transport, &self.key) {
-            (Transport::WebSocket, Some(key)) => {
-                headers.insert(UPGRADE, HeaderValue::from_static(WEBSOCKET));
-                headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-                headers.insert(SEC_WEBSOCKET_KEY, value(key)?);
-                if !self.protocols.is_empty() {
-                    headers.insert(SEC_WEBSOCKET_PROTOCOL, value(&self.protocols.join(", "))?);
-                }
+        if let Some(key) = &self.key {
+            headers.insert(UPGRADE, HeaderValue::from_static(WEBSOCKET));
+            headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+            headers.insert(SEC_WEBSOCKET_KEY, value(key)?);
+            if !self.protocols.is_empty() {
+                headers.insert(SEC_WEBSOCKET_PROTOCOL, value(&self.protocols.join(", "))?);
             }
-            _ => {
-                headers.insert(UPGRADE, HeaderValue::from_static(SPDY));
-                // A line each: servers before 1.19 do not split at commas.
-                for protocol in &self.protocols {
-                    headers.append(STREAM_PROTOCOL, value(protocol)?);
-                }
+        } else {
+            headers.insert(UPGRADE, HeaderValue::from_static(SPDY));
+            // A line each: servers before 1.19 do not split at commas.
+            for protocol in &self.protocols {
+                headers.append(STREAM_PROTOCOL, value(protocol)?);
             }
         }
         Ok(())

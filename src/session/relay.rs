@@ -193,7 +193,12 @@ async fn run<E: Future<Output = Ending>>(
             }
         }
     }
-    outcome(ending, first_gone, client_end, upstream_end)
+    outcome(
+        ending,
+        first_gone,
+        client_end.as_ref(),
+        upstream_end.as_ref(),
+    )
 }
 
 fn drain_deadline() -> Instant {
@@ -224,17 +229,17 @@ fn gateway_ending(end: &PumpEnd, from: Side) -> Option<Ending> {
 fn outcome(
     ending: Option<Ending>,
     first_gone: Option<EndReason>,
-    client_end: Option<PumpEnd>,
-    upstream_end: Option<PumpEnd>,
+    client_end: Option<&PumpEnd>,
+    upstream_end: Option<&PumpEnd>,
 ) -> Outcome {
     // A pump that did not come to rest may have left half a frame behind.
-    let in_step = |end: &Option<PumpEnd>| {
+    let in_step = |end: Option<&PumpEnd>| {
         matches!(
             end,
             Some(PumpEnd::Stopped | PumpEnd::Broken(_) | PumpEnd::Unrecorded(_))
         )
     };
-    let detail = [&client_end, &upstream_end]
+    let detail = [client_end, upstream_end]
         .into_iter()
         .flatten()
         .find_map(|end| match end {
@@ -242,7 +247,7 @@ fn outcome(
             PumpEnd::Unrecorded(error) => Some(error.clone()),
             PumpEnd::Eof | PumpEnd::ReadFailed | PumpEnd::WriteFailed | PumpEnd::Stopped => None,
         });
-    let reason = match (&ending, &client_end) {
+    let reason = match (&ending, client_end) {
         (Some(ending), _) => ending.reason,
         (None, Some(PumpEnd::WriteFailed)) => EndReason::ClientGone,
         (None, _) => first_gone.unwrap_or(EndReason::UpstreamGone),
@@ -250,8 +255,8 @@ fn outcome(
     Outcome {
         reason,
         detail,
-        client_in_step: in_step(&client_end),
-        upstream_in_step: in_step(&upstream_end),
+        client_in_step: in_step(client_end),
+        upstream_in_step: in_step(upstream_end),
         ending,
     }
 }
@@ -388,7 +393,7 @@ impl<'t> Shared<'t> {
         let now = active.duration_since(self.started);
         let was_at_boundary = wire.at_boundary(side);
         let result = wire.receive(side, bytes, now, output, &mut |event| {
-            ledger.event(&event, now)
+            ledger.event(&event, now);
         });
         if let Some(failure) = &ledger.failure {
             *out_of_step = (!was_at_boundary).then_some(side);

@@ -15,6 +15,33 @@ use crate::wire::websocket::{CLOSE_NORMAL, CLOSE_PROTOCOL_ERROR};
 /// protects proxies from browsers, not anybody's secrets.
 const FIRST_MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
+/// How far one side has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Everything passes.
+    Running,
+    /// Only the rest of what has begun to pass may.
+    Stopping,
+    /// Close has passed; nothing may follow.
+    Closed,
+}
+
+impl Phase {
+    fn passes(self, at_boundary: bool) -> bool {
+        match self {
+            Self::Running => true,
+            Self::Stopping => !at_boundary,
+            Self::Closed => false,
+        }
+    }
+
+    fn stop(&mut self) {
+        if *self == Self::Running {
+            *self = Self::Stopping;
+        }
+    }
+}
+
 /// Pings, pongs and messages without content that one side may send.
 fn empty_frames() -> Budget {
     Budget::new(

@@ -315,7 +315,7 @@ impl ExitStatus {
         let Ok(status) = serde_json::from_slice::<Status>(content) else {
             return text();
         };
-        let code = match (status.status.as_str(), status.reason.as_str()) {
+        let code = match (status.outcome.as_str(), status.reason.as_str()) {
             ("Success", _) => Some(0),
             ("Failure", "NonZeroExitCode") => status
                 .details
@@ -335,7 +335,8 @@ impl ExitStatus {
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Status {
-    status: String,
+    #[serde(rename = "status")]
+    outcome: String,
     message: String,
     reason: String,
     details: Details,

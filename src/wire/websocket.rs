@@ -325,7 +325,7 @@ fn parse_head(head: &[u8], second: u8) -> Result<(u64, Option<[u8; 4]>), WebSock
                 .split_first_chunk::<8>()
                 .ok_or(WebSocketError::Length)?;
             let length = u64::from_be_bytes(*bytes);
-            if length <= u64::from(u16::MAX) || length > u64::MAX >> 1 {
+            if u16::try_from(length).is_ok() || length > u64::MAX >> 1 {
                 return Err(WebSocketError::Length);
             }
             (length, rest)
@@ -411,11 +411,11 @@ fn put_frame(output: &mut Vec<u8>, first: u8, payload: &[u8], mask: Option<[u8; 
     match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
         (Ok(length @ 0..=125), _) => output.push(mask_bit | length),
         (_, Ok(length)) => {
-            output.push(mask_bit | 126);
+            output.push(mask_bit | 0x7e);
             output.extend_from_slice(&length.to_be_bytes());
         }
         _ => {
-            output.push(mask_bit | 127);
+            output.push(mask_bit | 0x7f);
             output.extend_from_slice(
                 &u64::try_from(payload.len())
                     .unwrap_or(u64::MAX)

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::super::tap::{Contents, Events, ProtocolError};
 use super::super::{EndReason, Ending, SessionEvent, SessionStream, Side, StreamType, Streams};
-use super::{FIRST_MASK, close_code, empty_frames};
+use super::{FIRST_MASK, Phase, close_code, empty_frames};
 use crate::limits;
 use crate::wire::budget::Budget;
 use crate::wire::channel::{
@@ -59,8 +59,7 @@ struct Direction {
     open: bool,
     mask: Option<[u8; 4]>,
     empty_frames: Budget,
-    closed: bool,
-    stopping: bool,
+    phase: Phase,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,8 +86,7 @@ impl Direction {
             open: false,
             mask: (side == Side::Client).then_some(FIRST_MASK),
             empty_frames: empty_frames(),
-            closed: false,
-            stopping: false,
+            phase: Phase::Running,
         }
     }
 }
@@ -150,7 +148,7 @@ impl ChannelTap {
         };
         let mut rest = input;
         loop {
-            if message.direction.closed || (message.direction.stopping && !message.direction.open) {
+            if !message.direction.phase.passes(!message.direction.open) {
                 return Ok(());
             }
             let Some(frame) = frames.of(side).next(&mut rest)? else {
@@ -161,7 +159,7 @@ impl ChannelTap {
     }
 
     pub(in crate::session) fn stop(&mut self, side: Side) {
-        self.directions.of(side).stopping = true;
+        self.directions.of(side).phase.stop();
     }
 
     pub(in crate::session) fn at_boundary(&mut self, side: Side) -> bool {
@@ -169,7 +167,7 @@ impl ChannelTap {
     }
 
     pub(in crate::session) fn closed(&mut self, side: Side) -> bool {
-        self.directions.of(side).closed
+        self.directions.of(side).phase == Phase::Closed
     }
 
     pub(in crate::session) fn held(&mut self) -> usize {
@@ -190,8 +188,8 @@ impl ChannelTap {
     /// The order matters: clients read everything up to the first status, and nothing after Close.
     pub(in crate::session) fn ending(&mut self, to: Side, ending: &Ending) -> Vec<u8> {
         let mut bytes = Vec::new();
-        let Direction { closed, mask, .. } = *self.directions.of(to.other());
-        if closed {
+        let Direction { phase, mask, .. } = *self.directions.of(to.other());
+        if phase == Phase::Closed {
             return bytes;
         }
         let protocol = self.layout.protocol;
@@ -255,7 +253,7 @@ impl Message<'_, '_> {
                 self.spend(now)?;
                 self.output.extend_from_slice(raw);
                 if kind == ControlType::Close {
-                    self.direction.closed = true;
+                    self.direction.phase = Phase::Closed;
                     if self.side == Side::Server {
                         self.contents.closed_by_server(self.events);
                     }

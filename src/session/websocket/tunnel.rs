@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::super::spdy::SpdyTap;
 use super::super::tap::{Events, ProtocolError};
 use super::super::{Ending, Side, Streams};
-use super::{FIRST_MASK, close_code, empty_frames};
+use super::{FIRST_MASK, Phase, close_code, empty_frames};
 use crate::wire::budget::Budget;
 use crate::wire::channel::{ChannelError, Version};
 use crate::wire::side::Both;
@@ -27,8 +27,7 @@ struct Direction {
     frames: Decoder,
     mask: Option<[u8; 4]>,
     empty_frames: Budget,
-    closed: bool,
-    stopping: bool,
+    phase: Phase,
 }
 
 impl Direction {
@@ -37,8 +36,7 @@ impl Direction {
             frames: Decoder::new(side),
             mask: (side == Side::Client).then_some(FIRST_MASK),
             empty_frames: empty_frames(),
-            closed: false,
-            stopping: false,
+            phase: Phase::Running,
         }
     }
 }
@@ -80,7 +78,7 @@ impl TunnelTap {
         let mut rest = input;
         loop {
             let direction = self.directions.of(side);
-            if direction.closed || (direction.stopping && self.spdy.at_boundary(side)) {
+            if !direction.phase.passes(self.spdy.at_boundary(side)) {
                 return Ok(());
             }
             let Some(frame) = direction.frames.next(&mut rest)? else {
@@ -89,7 +87,7 @@ impl TunnelTap {
             match frame {
                 Frame::Payload { bytes, .. } => {
                     self.spdy
-                        .receive(side, bytes, now, &mut self.inner, events)?
+                        .receive(side, bytes, now, &mut self.inner, events)?;
                 }
                 Frame::Data(head, _) => {
                     if head.message == MessageType::Text {
@@ -104,7 +102,9 @@ impl TunnelTap {
                     if !direction.empty_frames.take(now) {
                         return Err(ChannelError::TooManyEmpty.into());
                     }
-                    direction.closed = kind == ControlType::Close;
+                    if kind == ControlType::Close {
+                        direction.phase = Phase::Closed;
+                    }
                     // What came before it goes before it.
                     if !self.inner.is_empty() {
                         put_message(output, MessageType::Binary, &self.inner, direction.mask);
@@ -117,7 +117,7 @@ impl TunnelTap {
     }
 
     pub(in crate::session) fn stop(&mut self, side: Side) {
-        self.directions.of(side).stopping = true;
+        self.directions.of(side).phase.stop();
         self.spdy.stop(side);
     }
 
@@ -126,7 +126,7 @@ impl TunnelTap {
     }
 
     pub(in crate::session) fn closed(&mut self, side: Side) -> bool {
-        self.directions.of(side).closed
+        self.directions.of(side).phase == Phase::Closed
     }
 
     pub(in crate::session) fn held(&mut self) -> usize {
@@ -143,7 +143,7 @@ impl TunnelTap {
         let from = to.other();
         let mut output = Vec::new();
         let direction = self.directions.of(from);
-        if !direction.closed {
+        if direction.phase != Phase::Closed {
             let mask = direction.mask;
             self.inner = self.spdy.ending(to, ending);
             self.wrap(from, &mut output);

@@ -271,14 +271,9 @@ mod tests {
     fn the_dictionary_is_that_of_the_specification() {
         assert_eq!(DICTIONARY.len(), 1423);
         let sum = digest::digest(&digest::SHA256, DICTIONARY);
-        let hex: String = sum
-            .as_ref()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
         assert_eq!(
-            hex,
-            "51d27341373f923f3cd88e1eb7162aeaa3723d7585ff2399201dc06498407f02"
+            format!("{sum:?}"),
+            "SHA256:51d27341373f923f3cd88e1eb7162aeaa3723d7585ff2399201dc06498407f02"
         );
         let mut compressor = Compress::new(Compression::best(), true);
         assert_eq!(
