@@ -18,6 +18,8 @@ use crate::apiserver::types::resources::Resource;
 use crate::apiserver::types::{self, Field, Kind, Message, Shape};
 
 const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+/// What it is answered as: the `@` is no legal media type, and kubectl 1.20 as Debian builds it stops at it.
+const ANSWERED_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
 /// The document in protobuf; the JSON form holds no definitions, as no client of ours reads it.
 pub(super) fn answer(
@@ -28,8 +30,8 @@ pub(super) fn answer(
         .get(ACCEPT)
         .and_then(|value| value.to_str().ok())
         .unwrap_or_default();
-    if accept.contains(PROTOBUF) {
-        return Ok(tagged(headers, PROTOBUF, document(resources)));
+    if accept.contains(PROTOBUF) || accept.contains(ANSWERED_PROTOBUF) {
+        return Ok(tagged(headers, ANSWERED_PROTOBUF, document(resources)));
     }
     if !accept.is_empty() && !accept.contains("json") && !accept.contains('*') {
         return Err(ApiError::new(406, "NotAcceptable", "406: Not Acceptable"));
