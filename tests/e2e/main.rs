@@ -1,0 +1,27 @@
+//! End to end: stock clients, the real `portcullis` program, a simulated API server.
+//!
+//! Every test starts its own world ([`support::world::World`]) on loopback, runs kubectl or another stock
+//! client in it and asserts on what the person would have seen. Whatever a client printed and whatever the
+//! gateway wrote is searched for every secret value in every encoding ([`support::canary`]).
+//!
+//! The clients come from `tests/tools/install.sh`; without them these tests fail and say so.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a test stops at what it did not expect"
+)]
+
+mod support;
+
+mod clients;
+mod get;
+mod identity;
+mod memory;
+mod raw;
+mod session;
+mod watch;
+mod write;

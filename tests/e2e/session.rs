@@ -1,0 +1,264 @@
+//! Sessions: exec, attach, cp, port-forward and logs, over SPDY (kubectl 1.20) and WebSocket (the current one).
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use crate::support::process::Process;
+use crate::support::world::{Caller, KUBECTLS, Kubectl, World, tool};
+
+#[test]
+fn exec_passes_output_errors_and_the_exit_code() {
+    let world = World::start();
+    let pod = world.pod();
+    for version in KUBECTLS {
+        let script = "echo to-out; echo to-err >&2; exit 7";
+        let outcome = world.run(
+            version,
+            Caller::Developer,
+            &["exec", &pod, "--", "sh", "-c", script],
+        );
+        outcome.expect_code(7).expect_error("to-err");
+        assert_eq!(outcome.stdout, "to-out\n", "{outcome}");
+        let outcome = world.run(version, Caller::Developer, &["exec", &pod, "--", "true"]);
+        outcome.expect_code(0);
+    }
+}
+
+#[test]
+fn exec_passes_input_and_its_end() {
+    let world = World::start();
+    let pod = world.pod();
+    // More than any window, with every byte value.
+    let input: Vec<u8> = (0..1_000_000_u32)
+        .map(|number| number.to_le_bytes()[0] ^ number.to_le_bytes()[1])
+        .collect();
+    let file = world.path("input");
+    std::fs::write(&file, &input).unwrap();
+    for version in KUBECTLS {
+        let cat = world
+            .kubectl(version, Caller::Developer)
+            .args(["exec", "-i", &pod, "--", "cat"]);
+        let outcome = cat.input("first\nlast without a newline").run();
+        outcome.expect_code(0);
+        assert_eq!(outcome.stdout, "first\nlast without a newline", "{outcome}");
+
+        let kubectl = tool(version.name()).join("kubectl");
+        let line = format!(
+            "{} exec -i {pod} -- cat < {} | cmp - {}",
+            kubectl.display(),
+            file.display(),
+            file.display()
+        );
+        let outcome = world.shell(version, Caller::Developer, &line).run();
+        outcome.expect_code(0);
+    }
+}
+
+#[test]
+fn a_terminal_is_a_terminal() {
+    let world = World::start();
+    let pod = world.pod();
+    for version in KUBECTLS {
+        let kubectl = tool(version.name()).join("kubectl");
+        // util-linux `script` gives kubectl a terminal of its own.
+        let line = format!(
+            "script -qec '{} exec -it {pod} -- sh' /dev/null",
+            kubectl.display()
+        );
+        let mut shell = world
+            .shell(version, Caller::Developer, &line)
+            .interactive()
+            .start();
+        shell.wait_for("a prompt", |text| {
+            text.ends_with("# ") || text.ends_with("$ ")
+        });
+        shell.type_in("echo one-$((20+22))-two\n");
+        shell.wait_for("the command's output", |text| text.contains("one-42-two"));
+        shell.type_in("exit 3\n");
+        let outcome = shell.wait();
+        world.check(&outcome);
+        outcome.expect_code(3);
+    }
+}
+
+#[test]
+fn attach_shows_what_the_container_prints() {
+    let world = World::start();
+    let pod = world.pod();
+    for version in KUBECTLS {
+        let mut attach = world
+            .kubectl(version, Caller::Developer)
+            .args(["attach", &pod])
+            .start();
+        attach.wait_for("two lines", |text| text.lines().count() >= 2);
+        world.check(&attach.interrupt());
+    }
+}
+
+#[test]
+fn logs_are_followed_line_by_line() {
+    let world = World::start();
+    let pod = world.pod();
+    for version in KUBECTLS {
+        let some = world.run(version, Caller::Developer, &["logs", &pod, "--tail=2"]);
+        some.expect_code(0);
+        assert_eq!(some.stdout.lines().count(), 2, "{some}");
+        let follow = ["logs", "-f", &pod, "--tail=1"];
+        let mut follow = world
+            .kubectl(version, Caller::Developer)
+            .args(follow)
+            .start();
+        follow.wait_for("three more lines", |text| text.lines().count() >= 4);
+        world.check(&follow.interrupt());
+    }
+}
+
+#[test]
+fn cp_copies_both_ways_unchanged() {
+    let world = World::start();
+    let pod = world.pod();
+    let content: Vec<u8> = (0..300_000_u32)
+        .flat_map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes())
+        .collect();
+    std::fs::write(world.path("sent"), &content).unwrap();
+    for version in KUBECTLS {
+        let there = format!("{pod}:/tmp/copied-by-{}", version.name());
+        world
+            .run(version, Caller::Developer, &["cp", "sent", &there])
+            .expect_code(0);
+        let back = format!("back-{}", version.name());
+        world
+            .run(version, Caller::Developer, &["cp", &there, &back])
+            .expect_code(0);
+        assert!(
+            std::fs::read(world.path(&back)).unwrap() == content,
+            "{}: the file changed",
+            version.name()
+        );
+        let hash = world.run(
+            version,
+            Caller::Developer,
+            &[
+                "exec",
+                &pod,
+                "--",
+                "sha256sum",
+                there.split_once(':').unwrap().1,
+            ],
+        );
+        let ours = Process::new(world.runtime(), "sha256sum")
+            .args([world.path("sent")])
+            .run();
+        assert_eq!(
+            hash.stdout.split(' ').next(),
+            ours.stdout.split(' ').next(),
+            "{hash}"
+        );
+    }
+}
+
+#[test]
+fn port_forward_carries_http() {
+    let world = World::start();
+    let pod = world.pod();
+    for version in KUBECTLS {
+        let args = ["port-forward", &pod, ":8080", "--address=127.0.0.1"];
+        let mut forward = world.kubectl(version, Caller::Developer).args(args).start();
+        let said = forward.wait_for("its port", |text| {
+            text.contains("Forwarding from 127.0.0.1:")
+        });
+        let port: u16 = said
+            .split("127.0.0.1:")
+            .nth(1)
+            .and_then(|rest| rest.split(' ').next())
+            .and_then(|port| port.parse().ok())
+            .expect("a port");
+        let url = format!("http://127.0.0.1:{port}/");
+        // Several at once: each has streams of its own.
+        let fetch = || {
+            Process::new(world.runtime(), "curl").args([
+                "-sS",
+                "-o",
+                "/dev/null",
+                "-w",
+                "%{http_code}",
+                &url,
+            ])
+        };
+        let together: Vec<_> = (0..8).map(|_| fetch().start()).collect();
+        for one in together {
+            let outcome = one.wait();
+            outcome.expect_code(0);
+            assert_eq!(outcome.stdout, "200", "{outcome}");
+        }
+        // A stalled connection holds up no other.
+        let mut stalled = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stalled
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
+        stalled
+            .write_all(b"GET / HTTP/1.1\r\nHost: pod\r\n")
+            .unwrap();
+        assert_eq!(fetch().run().stdout, "200");
+        stalled.write_all(b"Connection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stalled.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        world.check(&forward.interrupt());
+    }
+}
+
+#[test]
+fn a_refused_session_says_why_and_is_one_story() {
+    let world = World::start();
+    let pod = world.pod();
+    for version in KUBECTLS {
+        let before = world.audit().len();
+        let outcome = world.run(version, Caller::Agent, &["exec", &pod, "--", "true"]);
+        outcome
+            .expect_code(1)
+            .expect_error("agents may not open sessions; ask on-call");
+        let told = world.audit()[before..]
+            .iter()
+            .filter(|event| {
+                event.to_string().contains("\"exec\"") || event.to_string().contains("/exec")
+            })
+            .count();
+        // kubectl 1.36 tries SPDY when it is refused on WebSocket; a Forbidden Status does not make it try.
+        assert_eq!(
+            told,
+            1,
+            "{}: one refused exec is one audit event",
+            version.name()
+        );
+        let refused = world.run(version, Caller::Agent, &["port-forward", &pod, ":8080"]);
+        refused
+            .expect_code(1)
+            .expect_error("agents may not open sessions");
+    }
+}
+
+#[test]
+fn a_session_ends_with_its_token_and_says_so() {
+    let world = World::start();
+    let pod = world.pod();
+    for version in [Kubectl::Old, Kubectl::Current] {
+        world.log_in(Caller::Developer, Duration::from_secs(6));
+        let exec = ["exec", "-i", &pod, "--", "cat"];
+        let mut cat = world
+            .kubectl(version, Caller::Developer)
+            .args(exec)
+            .interactive()
+            .start();
+        cat.type_in("still here\n");
+        cat.wait_for("the echo", |text| text.contains("still here"));
+        let outcome = cat.wait_at_most(Duration::from_secs(20));
+        world.check(&outcome);
+        assert_ne!(outcome.code, 0, "{outcome}");
+        assert!(
+            outcome.stderr.contains("expired"),
+            "the person is not told why: {outcome}"
+        );
+    }
+}

@@ -1,0 +1,64 @@
+//! The certified OIDC provider of `tests/clients/oidc-provider`.
+
+use serde_json::{Value, json};
+
+use super::process::{Process, Running};
+use super::world::{Workshop, tool};
+
+/// A running provider; it ends when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Provider {
+    process: Running,
+    answers: usize,
+    /// Its issuer URL.
+    pub(crate) issuer: String,
+}
+
+impl Provider {
+    /// Starts one that knows `accounts`: the claims of each, by name.
+    pub(crate) fn start(workshop: &Workshop, accounts: &Value) -> Self {
+        let (certificate, key) = workshop.ca.server(&["127.0.0.1", "localhost"]).unwrap();
+        let certificate = workshop.write("oidc.crt", &certificate);
+        let key = workshop.write("oidc.key", &key);
+        let accounts = workshop.write("oidc-accounts.json", &accounts.to_string());
+        let script = tool("node/clients/oidc-provider/provider.mjs");
+        let mut process = Process::new(workshop.runtime(), tool("node/node"))
+            .args([
+                "--preserve-symlinks".as_ref(),
+                "--preserve-symlinks-main".as_ref(),
+                script.as_os_str(),
+            ])
+            .args([certificate, key, workshop.path("ca.crt"), accounts])
+            .interactive()
+            .start();
+        let said = process.wait_for("its issuer", |text| text.contains('\n'));
+        let said: Value = serde_json::from_str(said.lines().next().unwrap()).unwrap();
+        Self {
+            process,
+            answers: 1,
+            issuer: said["issuer"].as_str().unwrap().to_owned(),
+        }
+    }
+
+    /// An ID token for `account`, through the authorization-code flow with PKCE.
+    pub(crate) fn token(
+        &mut self,
+        account: &str,
+        algorithm: &str,
+        lifetime_seconds: u32,
+    ) -> String {
+        let wish =
+            json!({"account": account, "algorithm": algorithm, "lifetime": lifetime_seconds});
+        self.process.type_in(&format!("{wish}\n"));
+        self.answers += 1;
+        let answers = self.answers;
+        let said = self
+            .process
+            .wait_for("a token", |text| text.matches('\n').count() >= answers);
+        let said: Value = serde_json::from_str(said.lines().nth(answers - 1).unwrap()).unwrap();
+        said["token"]
+            .as_str()
+            .unwrap_or_else(|| panic!("no token: {said}"))
+            .to_owned()
+    }
+}

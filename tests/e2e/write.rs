@@ -1,0 +1,258 @@
+//! Writing: what kubectl stores arrives as it was meant, and a placeholder never comes back.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+
+use crate::support::process::Outcome;
+use crate::support::world::{Caller, KUBECTLS, Kubectl, World};
+
+/// What the API server really holds.
+#[track_caller]
+fn stored(world: &World, name: &str) -> Value {
+    serde_json::from_str(&world.admin(&["get", "secret", name, "-o", "json"]).stdout).unwrap()
+}
+
+#[track_caller]
+fn assert_stored(world: &World, name: &str, key: &str, value: &str) {
+    let secret = stored(world, name);
+    let data = secret["data"][key]
+        .as_str()
+        .unwrap_or_else(|| panic!("no {key} in secret {name}"));
+    assert!(
+        STANDARD.decode(data).unwrap() == value.as_bytes(),
+        "secret {name} holds another {key}"
+    );
+}
+
+/// A manifest as a person writes it.
+fn manifest(world: &World, name: &str, value: &str, label: &str) -> String {
+    let text = format!(
+        "apiVersion: v1\nkind: Secret\nmetadata:\n  name: {name}\n  labels: {{stage: {label}}}\nstringData:\n  password: {value}\n"
+    );
+    world.write("manifest.yaml", &text).display().to_string()
+}
+
+#[track_caller]
+fn kubectl(world: &World, version: Kubectl, args: &[&str]) -> Outcome {
+    let outcome = world.run(version, Caller::Developer, args);
+    outcome.expect_code(0);
+    outcome
+}
+
+#[test]
+fn create_apply_patch_and_delete() {
+    let world = World::start();
+    for version in KUBECTLS {
+        let name = format!("written-by-{}", version.name());
+        let value = world.canaries.fresh();
+        let literal = format!("--from-literal=password={value}");
+        let shown = kubectl(
+            &world,
+            version,
+            &["create", "secret", "generic", &name, &literal, "-o", "yaml"],
+        );
+        shown.expect("password: ");
+        assert_stored(&world, &name, "password", &value);
+
+        let shown = kubectl(
+            &world,
+            version,
+            &["label", "secret", &name, "stage=one", "-o", "json"],
+        );
+        shown.expect("\"stage\": \"one\"");
+        let new = world.canaries.fresh();
+        let patch = format!(r#"{{"data":{{"password":"{}"}}}}"#, STANDARD.encode(&new));
+        for kind in ["merge", "strategic"] {
+            let shown = kubectl(
+                &world,
+                version,
+                &[
+                    "patch", "secret", &name, "--type", kind, "-p", &patch, "-o", "json",
+                ],
+            );
+            shown.expect("\"password\": ");
+        }
+        assert_stored(&world, &name, "password", &new);
+        kubectl(&world, version, &["annotate", "secret", &name, "note=kept"]).expect("annotated");
+        assert_stored(&world, &name, "password", &new);
+        kubectl(&world, version, &["delete", "secret", &name]).expect("deleted");
+        world
+            .run(version, Caller::Developer, &["get", "secret", &name])
+            .expect_code(1)
+            .expect_error("NotFound");
+    }
+}
+
+#[test]
+fn apply_again_and_again() {
+    let world = World::start();
+    for version in KUBECTLS {
+        let name = format!("applied-by-{}", version.name());
+        let first = world.canaries.fresh();
+        let file = manifest(&world, &name, &first, "one");
+        kubectl(&world, version, &["apply", "-f", &file, "-o", "yaml"])
+            .expect("last-applied-configuration");
+        assert_stored(&world, &name, "password", &first);
+        let shown = kubectl(&world, version, &["get", "secret", &name, "-o", "json"]);
+        shown.expect("last-applied-configuration");
+
+        let second = world.canaries.fresh();
+        let file = manifest(&world, &name, &second, "two");
+        kubectl(&world, version, &["apply", "-f", &file]).expect("configured");
+        assert_stored(&world, &name, "password", &second);
+        assert_eq!(stored(&world, &name)["metadata"]["labels"]["stage"], "two");
+        kubectl(&world, version, &["delete", "-f", &file]).expect("deleted");
+
+        let file = manifest(&world, &name, &first, "three");
+        kubectl(&world, version, &["apply", "--server-side", "-f", &file])
+            .expect("serverside-applied");
+        assert_stored(&world, &name, "password", &first);
+        kubectl(&world, version, &["delete", "-f", &file]).expect("deleted");
+    }
+}
+
+#[test]
+fn edit_changes_what_was_edited_and_keeps_the_secret() {
+    let world = World::start();
+    let editor = world.write(
+        "editor.sh",
+        "#!/bin/sh\nsed -i 's/stage: one/stage: edited/' \"$1\"\n",
+    );
+    for version in KUBECTLS {
+        let name = format!("edited-by-{}", version.name());
+        let value = world.seed_secret(&name);
+        world.admin(&["label", "secret", &name, "stage=one"]);
+        let edit = world
+            .kubectl(version, Caller::Developer)
+            .env("EDITOR", format!("sh {}", editor.display()))
+            .args(["edit", "secret", &name])
+            .run();
+        world.check(&edit);
+        edit.expect_code(0).expect("edited");
+        assert_stored(&world, &name, "password", &value);
+        assert_eq!(
+            stored(&world, &name)["metadata"]["labels"]["stage"],
+            "edited"
+        );
+    }
+}
+
+#[test]
+fn a_placeholder_never_comes_back() {
+    let world = World::start();
+    for version in KUBECTLS {
+        let name = format!("kept-from-{}", version.name());
+        let value = world.seed_secret(&name);
+        let masked = kubectl(&world, version, &["get", "secret", &name, "-o", "yaml"]).stdout;
+        let placeholder = kubectl(
+            &world,
+            version,
+            &["get", "secret", &name, "-o", "jsonpath={.data.password}"],
+        )
+        .stdout;
+        let file = world.write("masked.yaml", &masked).display().to_string();
+        let data = format!(r#"{{"data":{{"password":"{placeholder}"}}}}"#);
+        let text = String::from_utf8(STANDARD.decode(placeholder.trim()).unwrap()).unwrap();
+        let string_data = format!(r#"{{"stringData":{{"other":"{text}"}}}}"#);
+        let add = format!(r#"[{{"op":"add","path":"/data/other","value":"{placeholder}"}}]"#);
+        let refused: &[&[&str]] = &[
+            &["replace", "-f", &file],
+            &["patch", "secret", &name, "--type=merge", "-p", &data],
+            &[
+                "patch",
+                "secret",
+                &name,
+                "--type=strategic",
+                "-p",
+                &string_data,
+            ],
+            &["patch", "secret", &name, "--type=json", "-p", &add],
+            &["apply", "--server-side", "--force-conflicts", "-f", &file],
+            &[
+                "create",
+                "configmap",
+                "copied",
+                &format!("--from-literal=password={text}"),
+            ],
+        ];
+        for args in refused {
+            let outcome = world.run(version, Caller::Developer, args);
+            assert_ne!(outcome.code, 0, "a placeholder was accepted: {outcome}");
+            assert!(
+                outcome.stderr.contains("placeholder"),
+                "the message does not say why: {outcome}"
+            );
+        }
+        let first = world.run(version, Caller::Developer, refused[1]);
+        assert!(
+            first.stderr.contains("data.password"),
+            "the message does not name the field: {first}"
+        );
+        assert_stored(&world, &name, "password", &value);
+    }
+}
+
+#[test]
+fn json_patches_cannot_move_a_value_into_sight() {
+    let world = World::start();
+    for version in KUBECTLS {
+        let name = format!("unmoved-{}", version.name());
+        let value = world.seed_secret(&name);
+        for patch in [
+            r#"[{"op":"copy","from":"/data/password","path":"/metadata/annotations/leak"}]"#,
+            r#"[{"op":"move","from":"/data/password","path":"/metadata/labels/leak"}]"#,
+            r#"[{"op":"copy","from":"/data","path":"/metadata/annotations"}]"#,
+            r#"[{"op":"test","path":"/data/password","value":"Z3Vlc3M="}]"#,
+        ] {
+            let outcome = world.run(
+                version,
+                Caller::Developer,
+                &["patch", "secret", &name, "--type=json", "-p", patch],
+            );
+            assert_ne!(outcome.code, 0, "the patch was accepted: {outcome}");
+        }
+        assert_stored(&world, &name, "password", &value);
+    }
+}
+
+#[test]
+fn what_is_not_a_secret_is_written_as_ever() {
+    let world = World::start();
+    for version in KUBECTLS {
+        let name = format!("settings-{}", version.name());
+        kubectl(
+            &world,
+            version,
+            &["create", "configmap", &name, "--from-literal=colour=blue"],
+        )
+        .expect("created");
+        kubectl(
+            &world,
+            version,
+            &["get", "configmap", &name, "-o", "jsonpath={.data.colour}"],
+        )
+        .expect("blue");
+        kubectl(
+            &world,
+            version,
+            &["delete", "configmap", &name, "--wait=false"],
+        )
+        .expect("deleted");
+        let dry = [
+            "create",
+            "secret",
+            "generic",
+            "dry",
+            "--from-literal=a=b",
+            "--dry-run=server",
+            "-o",
+            "name",
+        ];
+        kubectl(&world, version, &dry).expect("secret/dry");
+        world
+            .run(version, Caller::Developer, &["get", "secret", "dry"])
+            .expect_code(1)
+            .expect_error("NotFound");
+    }
+}
