@@ -5,30 +5,32 @@
 //! its ports are answered by functions ([`portforward`]). What a client can do to it is bounded by
 //! [`Settings::memory`].
 
+mod machines;
 pub(crate) mod pod;
 mod query;
 mod reply;
+mod spdy;
+mod upgrade;
 mod websocket;
 
+mod exec;
 pub mod logs;
+mod portforward;
 pub(crate) mod shell;
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::combinators::UnsyncBoxBody;
+use parking_lot::Mutex;
 use tokio_util::task::TaskTracker;
 
+use machines::Machines;
 pub use pod::{ExitHook, PodRef};
+pub use portcullis::gateway::body::{Body, BodyError};
 use query::Query;
 use reply::Fault;
-
-/// Why a body ended early.
-pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
-/// The body of every answer; the same type as the gateway's.
-pub type Body = UnsyncBoxBody<Bytes, BodyError>;
+use shell::Machine;
 
 /// How the simulated node behaves.
 #[derive(Debug, Clone)]
@@ -61,15 +63,19 @@ pub struct Node {
 struct Inner {
     settings: Settings,
     tasks: TaskTracker,
+    machines: Mutex<Machines>,
 }
 
 impl Node {
     /// A node without containers; they come to be when they are first asked for.
     pub fn new(settings: Settings) -> Self {
+        let machines = Mutex::new(Machines::new(settings.memory));
+        let tasks = TaskTracker::new();
         Self {
             inner: Arc::new(Inner {
                 settings,
-                tasks: TaskTracker::new(),
+                tasks,
+                machines,
             }),
         }
     }
@@ -82,6 +88,9 @@ impl Node {
         let query = Query::parse(request.uri().query().unwrap_or_default());
         let answer = match subresource(request.uri().path()) {
             "log" => logs::answer(self, request, &query, &pod),
+            "exec" => exec::exec(self, request, &query, pod),
+            "attach" => exec::attach(self, request, &query, pod),
+            "portforward" => portforward::answer(self, request, &query, &pod),
             other => Err(Fault::not_found(&format!(
                 "the simulated node serves no {other:?}"
             ))),
@@ -91,6 +100,15 @@ impl Node {
 
     pub(crate) fn settings(&self) -> &Settings {
         &self.inner.settings
+    }
+
+    /// Forgets the containers of a pod that is no more.
+    pub fn forget(&self, pod: &PodRef) {
+        self.inner.machines.lock().forget(pod);
+    }
+
+    pub(crate) fn machine(&self, pod: &PodRef, container: &pod::Container) -> Arc<Machine> {
+        self.inner.machines.lock().get(pod, container)
     }
 
     pub(crate) fn tasks(&self) -> &TaskTracker {
@@ -117,3 +135,6 @@ fn subresource(path: &str) -> &str {
         .next()
         .unwrap_or_default()
 }
+
+#[cfg(test)]
+mod testing;

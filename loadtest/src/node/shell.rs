@@ -56,6 +56,11 @@ pub(crate) enum Outcome {
     NotStarted(String),
 }
 
+/// Whether the shell can run a command, or would only say that it cannot.
+pub(crate) fn knows(argv: &[String]) -> bool {
+    argv.first().is_some_and(|name| tools::is_tool(name))
+}
+
 /// Runs a program in a container until it ends.
 pub(crate) async fn run(machine: Arc<Machine>, argv: Vec<String>, session: Session) -> Outcome {
     let output = |sender: Option<mpsc::Sender<Bytes>>| match sender {

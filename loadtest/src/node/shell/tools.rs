@@ -95,11 +95,20 @@ pub(super) struct Call<'a> {
     pub(super) streams: Streams,
 }
 
-/// Looks a program up, by name or by path.
-pub(super) fn find(shell: &Shell, name: &str) -> Found {
+/// Whether a name or path leads to a program that every container has.
+pub(super) fn is_tool(name: &str) -> bool {
+    known(name).is_some()
+}
+
+fn known(name: &str) -> Option<&'static str> {
     let (directory, base) = name.rsplit_once('/').unwrap_or(("/bin", name));
     let tool = NAMES.iter().find(|known| **known == base).copied();
-    if let Some(tool) = tool.filter(|_| DIRECTORIES.contains(&directory)) {
+    tool.filter(|_| DIRECTORIES.contains(&directory))
+}
+
+/// Looks a program up, by name or by path.
+pub(super) fn find(shell: &Shell, name: &str) -> Found {
+    if let Some(tool) = known(name) {
         return Found::Tool(tool);
     }
     if !name.contains('/') {

@@ -236,7 +236,7 @@ async fn encode(call: &mut Call<'_>) -> Result<u8, Broken> {
     loop {
         let piece = input.chunk(PIECE).await;
         let last = piece.is_none();
-        for part in piece {
+        if let Some(part) = piece {
             let wanted = part
                 .iter()
                 .filter(|byte| !decodes || !byte.is_ascii_whitespace());
