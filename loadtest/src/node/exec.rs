@@ -24,7 +24,7 @@ use super::{Body, Node, upgrade, websocket as handshake};
 /// Pieces between the connection and the program.
 const PIECES: usize = 4;
 /// How long a program may leave its input unread before the session is given up.
-const STALL_LIMIT: Duration = Duration::from_secs(600);
+const STALL_LIMIT: Duration = Duration::from_mins(10);
 /// How long the client may take to close a connection whose end it was told.
 const GOODBYE_LIMIT: Duration = Duration::from_secs(5);
 /// The size of a terminal nobody has resized yet.
@@ -32,6 +32,10 @@ const FIRST_SIZE: (u16, u16) = (80, 24);
 
 /// Which streams a client wants.
 #[derive(Debug, Clone, Copy)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "the parameters of the request as they are"
+)]
 struct Wanted {
     stdin: bool,
     stdout: bool,

@@ -30,7 +30,7 @@ const PIPE: usize = 32 << 10;
 /// Pieces that wait for a service.
 const PIECES: usize = 16;
 /// How long a service may read nothing before the session is given up.
-const STALL_LIMIT: Duration = Duration::from_secs(600);
+const STALL_LIMIT: Duration = Duration::from_mins(10);
 
 /// Answers `…/portforward`.
 pub(super) fn answer<B>(

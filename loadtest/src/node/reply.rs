@@ -162,6 +162,14 @@ pub(super) fn go_json(value: &Value) -> String {
         .replace('&', "\\u0026")
 }
 
+/// Bytes in lower-case hexadecimal.
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits
+        .filter_map(|digit| char::from_digit(digit.into(), 16))
+        .collect()
+}
+
 /// A body that is known at once.
 pub(super) fn full(content: impl Into<Bytes>) -> Body {
     Full::new(content.into())

@@ -103,7 +103,7 @@ pub(crate) async fn run(machine: Arc<Machine>, argv: Vec<String>, session: Sessi
             terminal.pump(typed, sender, screen).await;
         }
         // Closed input is the end of input; the program decides when it ends.
-        std::future::pending().await
+        std::future::pending::<()>().await;
     };
     tokio::select! {
         outcome = program => outcome,

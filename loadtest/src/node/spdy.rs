@@ -165,7 +165,7 @@ impl<I: AsyncRead + AsyncWrite> Receiver<I> {
                             .map_err(|error| error.to_string())?;
                     }
                     Control::RstStream { stream, .. } => {
-                        self.events.push_back(Event::Reset(stream))
+                        self.events.push_back(Event::Reset(stream));
                     }
                     Control::Ping { id } if id % 2 == 1 => self.pings.insert(0, id),
                     Control::GoAway { .. } => {

@@ -4,7 +4,7 @@ use aws_lc_rs::digest;
 use serde_json::json;
 
 use super::{Outcome, Plan};
-use crate::node::reply::go_json;
+use crate::node::reply::{self, go_json};
 
 /// Who tells: the container runtime, or the translator of v5 that quotes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,11 +69,7 @@ fn exit_message(code: u8, plan: &Plan, teller: Teller) -> String {
 fn start_message(reason: &str, plan: &Plan) -> String {
     let id = plan.pod.key() + &plan.command();
     let id = digest::digest(&digest::SHA256, id.as_bytes());
-    let id: String = id
-        .as_ref()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let id = reply::hexadecimal(id.as_ref());
     format!(
         "error executing command in container: failed to exec in container: failed to start exec \"{id}\": \
          OCI runtime exec failed: exec failed: unable to start container process: {reason}"

@@ -143,7 +143,7 @@ async fn run_attaches_to_the_shell_of_the_pod_and_tells_its_end() {
     let told = Arc::new(Mutex::new(Vec::new()));
     let hook = Arc::clone(&told);
     pod.on_exit = Some(Arc::new(move |container, code| {
-        hook.lock().push((container.to_owned(), code))
+        hook.lock().push((container.to_owned(), code));
     }));
     let (our_head, ours) = head(&replay(pod, "run-rm-1.36", "003", 0).await);
     let (real_head, real) = head(&capture("run-rm-1.36", "003.server.bin"));

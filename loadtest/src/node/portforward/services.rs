@@ -40,11 +40,7 @@ impl Site {
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, pod.key().as_bytes());
         Self {
             name: pod.name.clone(),
-            id: digest
-                .as_ref()
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect(),
+            id: reply::hexadecimal(digest.as_ref()),
             password: environment
                 .get("DB_PASSWORD")
                 .cloned()

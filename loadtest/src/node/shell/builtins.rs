@@ -19,7 +19,10 @@ impl Shell {
         let flow = match name.as_str() {
             ":" | "trap" | "wait" | "umask" | "alias" | "ulimit" | "hash" => Flow::Next,
             "exit" | "return" => {
-                let code = first.map_or(Some(i64::from(before)), |text| text.parse().ok());
+                let code = match first {
+                    Some(text) => text.parse::<i64>().ok(),
+                    None => Some(i64::from(before)),
+                };
                 // Exit codes have eight bits.
                 self.status = code.map_or(2, |code| code.to_le_bytes()[0]);
                 if name == "exit" {
@@ -96,11 +99,15 @@ impl Shell {
 
     async fn declare(&mut self, builtin: &str, arguments: &[String], streams: &Streams) -> Flow {
         if arguments.is_empty() {
-            let text = self
-                .environment()
-                .iter()
-                .map(|line| format!("export {line}\n"))
-                .collect::<String>();
+            let lines = self.environment();
+            let text = format!(
+                "export {}
+",
+                lines.join(
+                    "
+export "
+                )
+            );
             self.status = u8::from(streams.output.clone().write(text).await.is_err());
             return Flow::Next;
         }
@@ -134,10 +141,10 @@ impl Shell {
                     break;
                 }
                 options if options.starts_with('-') && options.contains('e') => {
-                    self.exit_on_error = true
+                    self.exit_on_error = true;
                 }
                 options if options.starts_with('+') && options.contains('e') => {
-                    self.exit_on_error = false
+                    self.exit_on_error = false;
                 }
                 _ => {}
             }

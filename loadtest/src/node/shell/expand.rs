@@ -96,7 +96,7 @@ impl Shell {
         for (index, piece) in word.0.iter().enumerate() {
             match &piece.content {
                 Content::Text(plain) if index == 0 && !piece.quoted => {
-                    text.push_str(&self.home(plain))
+                    text.push_str(&self.home(plain));
                 }
                 content => text.push_str(&self.value(content, streams).await?),
             }

@@ -433,9 +433,10 @@ impl Shell {
                 Target::Duplicate(2) => set(&mut streams, redirect.descriptor, outer.error),
                 Target::Duplicate(other) => return Err(format!("{other}: Bad file descriptor")),
                 Target::Here(word) => {
-                    let text = self
-                        .text_of(word.get().unwrap_or(&Word::default()), &outer)
-                        .await?;
+                    let text = match word.get() {
+                        Some(word) => self.text_of(word, &outer).await?,
+                        None => String::new(),
+                    };
                     streams.input = Input::text(text);
                 }
                 Target::HereString(word) => {

@@ -241,7 +241,7 @@ impl Call<'_> {
 }
 
 /// The value of an option.
-fn value<'a>(options: &'a [(char, String)], letter: char) -> Option<&'a str> {
+fn value(options: &[(char, String)], letter: char) -> Option<&str> {
     options
         .iter()
         .rev()

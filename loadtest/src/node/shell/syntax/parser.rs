@@ -268,9 +268,8 @@ impl<'a> Parser<'a> {
 
     fn command(&mut self) -> Result<Command, SyntaxError> {
         self.blanks();
-        let compound = match self.deeper(Self::compound)? {
-            Some(compound) => compound,
-            None => return self.deeper(Self::simple),
+        let Some(compound) = self.deeper(Self::compound)? else {
+            return self.deeper(Self::simple);
         };
         let redirects = self.redirects()?;
         Ok(match compound {
@@ -557,7 +556,7 @@ mod tests {
             parse(&"$(".repeat(5000)),
             Err(SyntaxError::TooDeep)
         ));
-        assert!(matches!(parse(&"! { ".repeat(5000)), Err(_)));
+        assert!(parse(&"! { ".repeat(5000)).is_err());
         assert!(parse(&"x() ".repeat(50_000)).is_err());
         assert!(parse(&"${a:-".repeat(50_000)).is_err());
     }

@@ -68,7 +68,7 @@ impl Parser<'_> {
                     match self.next() {
                         Some('\n') => {}
                         Some(c) if "$`\\".contains(c) || Some(c) == end => {
-                            word.quoted(c.encode_utf8(&mut [0; 4]))
+                            word.quoted(c.encode_utf8(&mut [0; 4]));
                         }
                         Some(c) => word.quoted(&format!("\\{c}")),
                         None => word.quoted("\\"),

@@ -50,9 +50,8 @@ fn parse(arguments: &[String], directory: &str) -> Result<Request, String> {
         let bundle = word
             .strip_prefix('-')
             .filter(|rest| !rest.is_empty() && !rest.starts_with('-'));
-        let bundle = bundle.or(first
-            .then_some(word.as_str())
-            .filter(|word| !word.starts_with('-')));
+        let bundle =
+            bundle.or_else(|| Some(word.as_str()).filter(|word| first && !word.starts_with('-')));
         first = false;
         let Some(bundle) = bundle else {
             match word.strip_prefix("--") {
@@ -347,21 +346,17 @@ impl Archive {
         let padding = size.next_multiple_of(BLOCK as u64) - size;
         let mut left = size;
         while left > 0 {
-            let piece = match self.held.is_empty() {
-                true => match self
-                    .input
-                    .chunk(usize::try_from(left).unwrap_or(PIECE).min(PIECE))
-                    .await
-                {
-                    Some(piece) => piece,
-                    None => return Ok(false),
-                },
-                false => {
-                    let most = usize::try_from(left)
-                        .unwrap_or(usize::MAX)
-                        .min(self.held.len());
-                    self.held.split_to(most).freeze()
-                }
+            let piece = if self.held.is_empty() {
+                let most = usize::try_from(left).unwrap_or(PIECE).min(PIECE);
+                let Some(piece) = self.input.chunk(most).await else {
+                    return Ok(false);
+                };
+                piece
+            } else {
+                let most = usize::try_from(left)
+                    .unwrap_or(usize::MAX)
+                    .min(self.held.len());
+                self.held.split_to(most).freeze()
             };
             left -= piece.len() as u64;
             if let Some(writer) = writer.as_deref_mut() {

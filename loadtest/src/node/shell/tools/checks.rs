@@ -11,14 +11,12 @@ pub(super) async fn run(call: &mut Call<'_>) -> Result<u8, Broken> {
         return Ok(2);
     }
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    match either(call, &words) {
-        Some(holds) => Ok(u8::from(!holds)),
-        None => {
-            call.complain(&format!("{}: bad expression", words.join(" ")))
-                .await?;
-            Ok(2)
-        }
+    if let Some(holds) = either(call, &words) {
+        return Ok(u8::from(!holds));
     }
+    call.complain(&format!("{}: bad expression", words.join(" ")))
+        .await?;
+    Ok(2)
 }
 
 fn either(call: &Call<'_>, words: &[&str]) -> Option<bool> {
@@ -37,10 +35,8 @@ fn one(call: &Call<'_>, words: &[&str]) -> Option<bool> {
     let number = |text: &str| text.trim().parse::<i64>().ok();
     let stat = |path: &str| call.shell.machine.fs.stat(&call.shell.path(path)).ok();
     Some(match words {
-        [] => false,
         ["!", rest @ ..] => !one(call, rest)?,
-        [text] => !text.is_empty(),
-        ["-n", text] => !text.is_empty(),
+        [text] | ["-n", text] => !text.is_empty(),
         ["-z", text] => text.is_empty(),
         ["-e" | "-r" | "-w", path] => stat(path).is_some(),
         ["-f", path] => stat(path).is_some_and(|stat| stat.kind == Kind::File),
@@ -48,7 +44,7 @@ fn one(call: &Call<'_>, words: &[&str]) -> Option<bool> {
         ["-c", path] => stat(path).is_some_and(|stat| stat.kind == Kind::Device),
         ["-s", path] => stat(path).is_some_and(|stat| stat.len > 0),
         ["-x", path] => stat(path).is_some_and(|stat| stat.mode & 0o111 != 0),
-        ["-h" | "-L" | "-p" | "-S" | "-b", _] => false,
+        [] | ["-h" | "-L" | "-p" | "-S" | "-b", _] => false,
         ["-t", _] => call.shell.terminal.is_some(),
         [left, "=" | "==", right] => left == right,
         [left, "!=", right] => left != right,

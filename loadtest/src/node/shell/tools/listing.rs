@@ -26,7 +26,9 @@ pub(super) async fn run(call: &mut Call<'_>) -> Result<u8, Broken> {
 async fn list(call: &mut Call<'_>) -> Result<u8, Broken> {
     let (options, mut paths) = call.options("");
     let long = value(&options, 'l').is_some();
-    let hidden = value(&options, 'a').or(value(&options, 'A')).is_some();
+    let hidden = value(&options, 'a')
+        .or_else(|| value(&options, 'A'))
+        .is_some();
     let itself = value(&options, 'd').is_some();
     if paths.is_empty() {
         paths.push(".".to_owned());

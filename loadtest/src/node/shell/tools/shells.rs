@@ -28,16 +28,12 @@ async fn shell(call: &mut Call<'_>, mut inner: Shell) -> Result<u8, Broken> {
     let mut arguments = call.arguments.iter().cloned();
     let (mut text, mut reads_command) = (None, false);
     for argument in arguments.by_ref() {
-        match argument.strip_prefix('-') {
-            Some(letters) => {
-                inner.exit_on_error |= letters.contains('e') && !letters.starts_with('-');
-                reads_command |= letters.contains('c') && !letters.starts_with('-');
-            }
-            None => {
-                text = Some(argument);
-                break;
-            }
-        }
+        let Some(letters) = argument.strip_prefix('-') else {
+            text = Some(argument);
+            break;
+        };
+        inner.exit_on_error |= letters.contains('e') && !letters.starts_with('-');
+        reads_command |= letters.contains('c') && !letters.starts_with('-');
     }
     inner.arguments = arguments.collect();
     match text {

@@ -65,7 +65,7 @@ async fn sleep(call: &mut Call<'_>) -> Result<u8, Broken> {
         }
     }
     // Longer than any session, and still a time the clock can hold.
-    tokio::time::sleep(total.min(Duration::from_secs(86_400 * 365))).await;
+    tokio::time::sleep(total.min(Duration::from_hours(24 * 365))).await;
     Ok(0)
 }
 
@@ -99,7 +99,7 @@ async fn terminal_settings(call: &mut Call<'_>) -> Result<u8, Broken> {
             call.print(format!(
                 "speed 38400 baud; rows {rows}; columns {columns};\n"
             ))
-            .await?
+            .await?;
         }
     }
     Ok(0)

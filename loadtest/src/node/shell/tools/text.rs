@@ -6,6 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
 
 use super::{Call, PIECE, size, value};
+use crate::node::reply::hexadecimal;
 use crate::node::shell::io::{Broken, Output};
 
 mod format;
@@ -153,21 +154,20 @@ async fn tail(call: &mut Call<'_>) -> Result<u8, Broken> {
             kept = kept.split_off(kept.len() - TAIL_LIMIT);
         }
     }
-    let start = match bytes {
-        Some(bytes) => kept.len().saturating_sub(bytes),
-        None => {
-            let body = kept.strip_suffix(b"\n").unwrap_or(&kept);
-            let mut starts = body
-                .iter()
-                .enumerate()
-                .rev()
-                .filter(|(_, byte)| **byte == b'\n')
-                .map(|(at, _)| at + 1);
-            if lines == 0 {
-                kept.len()
-            } else {
-                starts.nth(lines - 1).unwrap_or(0)
-            }
+    let start = if let Some(bytes) = bytes {
+        kept.len().saturating_sub(bytes)
+    } else {
+        let body = kept.strip_suffix(b"\n").unwrap_or(&kept);
+        let mut starts = body
+            .iter()
+            .enumerate()
+            .rev()
+            .filter(|(_, byte)| **byte == b'\n')
+            .map(|(at, _)| at + 1);
+        if lines == 0 {
+            kept.len()
+        } else {
+            starts.nth(lines - 1).unwrap_or(0)
         }
     };
     call.print(kept.split_off(start).freeze()).await?;
@@ -301,12 +301,7 @@ async fn checksum(call: &mut Call<'_>) -> Result<u8, Broken> {
         while let Some(piece) = input.chunk(PIECE).await {
             context.update(&piece);
         }
-        let sum: String = context
-            .finish()
-            .as_ref()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let sum = hexadecimal(context.finish().as_ref());
         call.print(format!("{sum}  {path}\n")).await?;
     }
     Ok(status)

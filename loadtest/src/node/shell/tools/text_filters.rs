@@ -38,12 +38,13 @@ async fn grep(call: &mut Call<'_>) -> Result<u8, Broken> {
             text.to_owned()
         }
     };
-    let alternatives: Vec<String> = match has('E') || pattern.contains("\\|") {
-        true => pattern
+    let alternatives: Vec<String> = if has('E') || pattern.contains("\\|") {
+        pattern
             .split('|')
             .map(|part| fold(part.trim_end_matches('\\')))
-            .collect(),
-        false => vec![fold(&pattern)],
+            .collect()
+    } else {
+        vec![fold(&pattern)]
     };
     let (several, mut hits) = (words.len() > 1, 0u64);
     if words.is_empty() {
@@ -118,7 +119,7 @@ async fn translate(call: &mut Call<'_>) -> Result<u8, Broken> {
                 .iter()
                 .filter_map(|byte| match from.iter().position(|member| member == byte) {
                     Some(_) if deletes => None,
-                    Some(at) => Some(*to.get(at).or(to.last()).unwrap_or(byte)),
+                    Some(at) => Some(*to.get(at).or_else(|| to.last()).unwrap_or(byte)),
                     None => Some(*byte),
                 });
         let changed: Vec<u8> = changed.collect();
@@ -160,8 +161,8 @@ async fn cut(call: &mut Call<'_>) -> Result<u8, Broken> {
     let delimiter = value(&options, 'd').unwrap_or("\t").to_owned();
     let by_field = value(&options, 'f').is_some();
     let list = value(&options, 'f')
-        .or(value(&options, 'c'))
-        .or(value(&options, 'b'))
+        .or_else(|| value(&options, 'c'))
+        .or_else(|| value(&options, 'b'))
         .unwrap_or("1-");
     let ranges: Vec<(usize, usize)> = list
         .split(',')
@@ -209,9 +210,10 @@ async fn sort(call: &mut Call<'_>) -> Result<u8, Broken> {
     let (options, paths) = call.options("kt");
     let has = |letter: char| value(&options, letter).is_some();
     let (numeric, reverse, unique) = (has('n'), has('r'), has('u'));
-    let inputs: Result<Vec<Input>, String> = match paths.is_empty() {
-        true => Ok(vec![call.streams.input.clone()]),
-        false => paths.iter().map(|path| call.open(path)).collect(),
+    let inputs: Result<Vec<Input>, String> = if paths.is_empty() {
+        Ok(vec![call.streams.input.clone()])
+    } else {
+        paths.iter().map(|path| call.open(path)).collect()
     };
     let inputs = match inputs {
         Ok(inputs) => inputs,

@@ -30,17 +30,16 @@ fn escape(rest: &mut std::str::Chars<'_>, out: &mut Vec<u8>) {
         Some('a') => out.push(7),
         Some('b') => out.push(8),
         Some('e') => out.push(0x1b),
-        Some('\\') => out.push(b'\\'),
         Some('x') => out.push(number(rest, 16, 2)),
         Some(c) if c.is_digit(8) => {
             *rest = after;
             out.push(number(rest, 8, if c == '0' { 4 } else { 3 }));
         }
+        Some('\\') | None => out.push(b'\\'),
         Some(other) => {
             out.push(b'\\');
             push(other, out);
         }
-        None => out.push(b'\\'),
     }
 }
 
