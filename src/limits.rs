@@ -288,3 +288,49 @@ pub const LISTENER_DRAIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 
 /// How often the content of policy files is compared; a change comes into force within this time.
 pub const CONFIG_POLL: Duration = Duration::from_secs(10);
+// -- listener --
+
+/// Hex digits of a chunk's size in a request: more is refused. Bodies are bounded far below it.
+pub const CHUNK_SIZE_DIGITS_MAX: usize = 8;
+
+/// HTTP/2 control frames (PING, SETTINGS, RST_STREAM, ...) a client may send at once; then the
+/// connection is closed. A controller that cancels its watches sends a few hundred.
+pub const CONTROL_FRAMES_BURST: u32 = 1000;
+
+/// How many of them are forgiven each second.
+pub const CONTROL_FRAMES_PER_SECOND: u32 = 100;
+
+/// Bytes read at a time while a request's head or chunk line is judged.
+pub const LISTENER_READ_BYTES: usize = 8 * 1024;
+
+/// Connections the system keeps waiting for us to accept.
+pub const LISTENER_BACKLOG: u32 = 1024;
+
+/// How long accepting pauses after an error, such as no free file descriptor.
+pub const LISTENER_ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a connection without open requests is kept, as the API server does it.
+pub const LISTENER_IDLE: Duration = Duration::from_secs(90);
+
+/// How long a client may take nothing of what is written to it. It is generous, because a human who
+/// pages through `kubectl logs -f` does just that and memory is bounded anyway; then the connection is
+/// closed.
+pub const LISTENER_WRITE_TIMEOUT: Duration = Duration::from_mins(5);
+
+/// hyper's smallest buffer for a head.
+pub const HTTP1_BUFFER_BYTES_MIN: usize = 8 * 1024;
+
+/// HTTP/2 streams a client may reset before they are accepted; then GOAWAY (CVE-2023-44487).
+pub const LISTENER_PENDING_RESETS_MAX: usize = 20;
+
+/// HTTP/2 streams a client may make us reset by errors; then GOAWAY (CVE-2025-8671).
+pub const LISTENER_LOCAL_RESETS_MAX: usize = 128;
+
+/// Bytes of one request body that may wait in memory.
+pub const LISTENER_STREAM_WINDOW: u32 = 256 * 1024;
+
+/// Bytes of all request bodies of one HTTP/2 connection that may wait in memory.
+pub const LISTENER_CONNECTION_WINDOW: u32 = 1024 * 1024;
+
+/// Bytes of one answer that wait for a slow client to take them.
+pub const LISTENER_SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;

@@ -1,1 +1,230 @@
-//! listener
+//! Who connected? TLS, HTTP/2 and HTTP/1.1, limits, drain.
+//!
+//! Invariants: only requests of which there is one reading reach the handler; what one connection can
+//! cost is bounded before anybody is known; a certificate changes without a connection being dropped.
+
+mod admission;
+mod connection;
+mod flood;
+mod framing;
+mod guard;
+mod target;
+mod tls;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use thiserror::Error;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use target::{TargetRefused, check as check_target};
+
+use self::admission::Admission;
+use self::connection::Shared;
+use self::tls::Certificates;
+use crate::gateway::body::Body;
+use crate::limits;
+
+/// Where and how the gateway listens.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Address and port; port 0 takes a free one.
+    pub address: SocketAddr,
+    /// PEM: the certificate and its chain.
+    pub certificate_file: PathBuf,
+    /// PEM: its private key, without password.
+    pub private_key_file: PathBuf,
+    /// Host names and addresses, without port, that requests may name. Empty: any.
+    pub hosts: Vec<String>,
+    /// Open connections in all; further ones are closed at once.
+    pub connections_max: usize,
+    /// Open connections from one IPv4 address or IPv6 /64.
+    pub connections_per_address_max: usize,
+    /// Concurrent streams of one HTTP/2 connection.
+    pub concurrent_streams_max: u32,
+    /// Bytes of a request's head.
+    pub header_bytes_max: u32,
+    /// How long a TLS handshake may take.
+    pub handshake_timeout: Duration,
+    /// How long a connection may go without a first request, and a head may take to arrive.
+    pub header_timeout: Duration,
+    /// How long open requests may take to finish after shutdown began.
+    pub drain_timeout: Duration,
+}
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its address.
+    pub address: SocketAddr,
+    /// What it speaks.
+    pub protocol: Protocol,
+}
+
+/// The protocol of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1: upgrades are possible.
+    Http1,
+    /// HTTP/2.
+    Http2,
+}
+
+/// Why the gateway cannot listen.
+#[derive(Debug, Error)]
+pub enum ListenError {
+    /// The address is in use, or not ours.
+    #[error("cannot listen on {address}: {source}")]
+    Address {
+        /// The configured address.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Certificate or key; the text names the file.
+    #[error("{0}")]
+    Certificate(String),
+    /// rustls refuses the configuration.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+/// Listens, and gives every request to `handler`. Returns the bound address once connections are
+/// accepted.
+///
+/// Cancelling `shutdown` refuses new connections, lets open requests finish within the drain timeout
+/// and then closes; `tasks` is done when all have ended. Sessions that took over their connection are
+/// the handler's to end.
+pub async fn serve<H, F>(
+    settings: Settings,
+    handler: H,
+    tasks: &TaskTracker,
+    shutdown: CancellationToken,
+) -> Result<SocketAddr, ListenError>
+where
+    H: Fn(Request<Incoming>, Peer) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
+    let (certificate, key) = (
+        settings.certificate_file.clone(),
+        settings.private_key_file.clone(),
+    );
+    let certificates = tasks
+        .spawn_blocking(move || Certificates::load(&certificate, &key))
+        .await
+        .map_err(|error| ListenError::Certificate(error.to_string()))?
+        .map_err(ListenError::Certificate)?;
+    let tls = TlsAcceptor::from(certificates.server_config()?);
+    let (listener, address) = bind(settings.address).map_err(|source| ListenError::Address {
+        address: settings.address,
+        source,
+    })?;
+    tasks.spawn(follow(certificates, tasks.clone(), shutdown.clone()));
+    let admission = Admission::new(
+        settings.connections_max,
+        settings.connections_per_address_max,
+    );
+    let shared = Shared {
+        settings,
+        handler,
+        tls,
+        tasks: tasks.clone(),
+        shutdown,
+    };
+    tasks.spawn(accept(listener, Arc::new(shared), admission));
+    Ok(address)
+}
+
+fn bind(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    let listener = socket.listen(limits::LISTENER_BACKLOG)?;
+    let address = listener.local_addr()?;
+    Ok((listener, address))
+}
+
+async fn accept<H, F>(listener: TcpListener, shared: Arc<Shared<H>>, admission: Arc<Admission>)
+where
+    H: Fn(Request<Incoming>, Peer) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = shared.shutdown.cancelled() => return, // and the socket closes
+            accepted = listener.accept() => accepted,
+        };
+        let (tcp, address) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of file descriptors, or a connection that was gone already: not a busy loop.
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(limits::LISTENER_ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let Some(place) = admission.admit(address.ip()) else {
+            tracing::debug!(%address, "refused a connection: there are too many");
+            continue;
+        };
+        if prepare(&tcp).is_ok() {
+            let run = connection::run(Arc::clone(&shared), tcp, address, place);
+            shared.tasks.spawn(run);
+        }
+    }
+}
+
+fn prepare(tcp: &TcpStream) -> io::Result<()> {
+    tcp.set_nodelay(true)?;
+    let keepalive = socket2::TcpKeepalive::new()
+        .with_time(limits::TCP_KEEPALIVE)
+        .with_interval(limits::TCP_KEEPALIVE_INTERVAL);
+    socket2::SockRef::from(tcp).set_tcp_keepalive(&keepalive)
+}
+
+/// Follows changes of the certificate's files.
+async fn follow(certificates: Arc<Certificates>, tasks: TaskTracker, shutdown: CancellationToken) {
+    let mut last_problem = None;
+    loop {
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(limits::CREDENTIAL_POLL) => {}
+        }
+        let reading = Arc::clone(&certificates);
+        let problem = match tasks.spawn_blocking(move || reading.reload()).await {
+            Ok(Ok(changed)) => {
+                if changed {
+                    tracing::info!("the listener's certificate changed and is in use");
+                }
+                None
+            }
+            Ok(Err(problem)) => Some(problem),
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(problem) = &problem
+            && last_problem.as_ref() != Some(problem)
+        {
+            tracing::error!(
+                problem,
+                "the listener's certificate cannot be read again; the former one stays in use"
+            );
+        }
+        last_problem = problem;
+    }
+}
+
+#[cfg(test)]
+mod tests;

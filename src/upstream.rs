@@ -34,6 +34,7 @@ use self::cluster::Cluster;
 use self::identity::UpstreamIdentity;
 use crate::gateway::body::Body;
 use crate::policy::Permit;
+use crate::transform::Unreleased;
 
 /// The clusters behind the gateway.
 #[derive(Clone, Debug, Default)]
@@ -73,19 +74,9 @@ pub struct Upstream {
     clusters: BTreeMap<String, Arc<Cluster>>,
 }
 
-/// An answer's body that nobody may forward yet.
-#[derive(Debug)]
-pub struct Unreleased(Body);
-
-impl Unreleased {
-    fn new(body: Body) -> Self {
-        Self(body)
-    }
-}
-
 /// An answer to an upgrade request.
 #[derive(Debug)]
-pub enum UpgradeAnswer {
+pub enum UpgradeAnswer<B = Unreleased> {
     /// 101. Whether it is the right one (protocol, accept key) is still to be checked.
     Switched {
         /// The head of the answer, as the API server sent it.
@@ -94,7 +85,7 @@ pub enum UpgradeAnswer {
         io: TokioIo<Upgraded>,
     },
     /// Any other answer: an ordinary response, after which the connection closes.
-    Refused(Response<Unreleased>),
+    Refused(Response<B>),
 }
 
 impl Upstream {
@@ -159,7 +150,17 @@ impl Upstream {
         call: &Call,
     ) -> Result<UpgradeAnswer, UpstreamError> {
         let identity = UpstreamIdentity::of(permit, &call.audit_id)?;
-        upgrade::upgrade(self.cluster(permit)?, &request, &identity, call).await
+        let cluster = self.cluster(permit)?;
+        Ok(
+            match upgrade::upgrade(cluster, &request, &identity, call).await? {
+                UpgradeAnswer::Switched { response, io } => {
+                    UpgradeAnswer::Switched { response, io }
+                }
+                UpgradeAnswer::Refused(response) => {
+                    UpgradeAnswer::Refused(response.map(Unreleased::new))
+                }
+            },
+        )
     }
 
     fn cluster(&self, permit: &Permit) -> Result<&Cluster, UpstreamError> {

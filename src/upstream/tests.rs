@@ -70,11 +70,18 @@ impl World {
         request: Request<Body>,
         long_running: bool,
     ) -> Result<Response<Body>, UpstreamError> {
-        let response = self
-            .upstream
-            .send(request, &permit(), &call(long_running))
-            .await?;
-        Ok(response.map(|unreleased| unreleased.0))
+        let (permit, call) = (permit(), call(long_running));
+        let identity = UpstreamIdentity::of(&permit, &call.audit_id)?;
+        let cluster = self.upstream.cluster(&permit)?;
+        cluster.send(request, &identity, &call).await
+    }
+}
+
+impl World {
+    async fn upgrade(&self, request: Request<()>) -> Result<UpgradeAnswer<Body>, UpstreamError> {
+        let (permit, call) = (permit(), call(true));
+        let identity = UpstreamIdentity::of(&permit, &call.audit_id)?;
+        upgrade::upgrade(self.upstream.cluster(&permit)?, &request, &identity, &call).await
     }
 }
 

@@ -15,8 +15,8 @@ use super::error::UpstreamError;
 use super::exchange::Outgoing;
 use super::identity::UpstreamIdentity;
 use super::pool::Lease;
-use super::{Call, Unreleased, UpgradeAnswer, headers};
-use crate::gateway::body;
+use super::{Call, UpgradeAnswer, headers};
+use crate::gateway::body::{self, Body};
 use crate::limits;
 
 /// Sends an upgrade request and reads the whole head of the answer. Nothing of the client's follows
@@ -26,7 +26,7 @@ pub(super) async fn upgrade(
     request: &Request<()>,
     identity: &UpstreamIdentity,
     call: &Call,
-) -> Result<UpgradeAnswer, UpstreamError> {
+) -> Result<UpgradeAnswer<Body>, UpstreamError> {
     for _ in 0..2 {
         let access = cluster.access();
         let (response, guard) = ask(cluster, request, identity, call, &access).await?;
@@ -37,7 +37,7 @@ pub(super) async fn upgrade(
         }
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             let refused = cluster.accept(response, Lease::Once(guard), &access)?;
-            return Ok(UpgradeAnswer::Refused(refused.map(Unreleased::new)));
+            return Ok(UpgradeAnswer::Refused(refused));
         }
         let (parts, body) = response.into_parts();
         let mut response = Response::from_parts(parts, ());

@@ -184,11 +184,7 @@ async fn an_upgrade_has_a_connection_of_its_own_and_loses_no_byte() {
         .await
         .unwrap();
     let world = World::new(&ca, server.address(), "");
-    let switched = world
-        .upstream
-        .upgrade(exec(), &permit(), &call(true))
-        .await
-        .unwrap();
+    let switched = world.upgrade(exec()).await.unwrap();
     let UpgradeAnswer::Switched { response, mut io } = switched else {
         panic!("{switched:?}");
     };
@@ -245,19 +241,12 @@ async fn b15_a_refused_upgrade_is_an_ordinary_answer_and_its_connection_closes()
         .await;
         let world = World::new(&ca, server.address(), "");
         for count in 1..3 {
-            let refused = world
-                .upstream
-                .upgrade(exec(), &permit(), &call(true))
-                .await
-                .unwrap();
+            let refused = world.upgrade(exec()).await.unwrap();
             let UpgradeAnswer::Refused(response) = refused else {
                 panic!("{refused:?}");
             };
             assert_eq!(response.status(), status);
-            assert_eq!(
-                text(response.map(|unreleased| unreleased.0)).await,
-                expected
-            );
+            assert_eq!(text(response).await, expected);
             assert_eq!(heads(&server).len(), count, "never used again");
         }
         // The maintenance task aside, nothing is left.
@@ -278,7 +267,7 @@ async fn a_refused_upgrade_with_401_or_a_redirect_is_ours() {
     })
     .await;
     let world = World::new(&ca, server.address(), "");
-    let refused = world.upstream.upgrade(exec(), &permit(), &call(true)).await;
+    let refused = world.upgrade(exec()).await;
     assert!(
         matches!(refused, Err(UpstreamError::Unauthorized { .. })),
         "{refused:?}"
@@ -287,7 +276,7 @@ async fn a_refused_upgrade_with_401_or_a_redirect_is_ours() {
         "HTTP/1.1 307 Moved\r\nlocation: https://evil.example/\r\ncontent-length: 0\r\n\r\n";
     let server = recorder(&ca, move |_| keep(moved)).await;
     let world = World::new(&ca, server.address(), "");
-    let refused = world.upstream.upgrade(exec(), &permit(), &call(true)).await;
+    let refused = world.upgrade(exec()).await;
     assert!(
         matches!(refused, Err(UpstreamError::Unacceptable { .. })),
         "{refused:?}"

@@ -1,0 +1,344 @@
+//! One connection, from its handshake to its end.
+
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::{CONNECTION, UPGRADE};
+use http::{HeaderValue, Request, Response, StatusCode, Version};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::admission::Place;
+use super::guard::Guard;
+use super::target::{self, TargetRefused};
+use super::{Peer, Protocol, Settings};
+use crate::gateway::body::{self, Body, BodyError};
+use crate::limits;
+
+/// What every connection of a listener shares.
+pub(super) struct Shared<H> {
+    pub(super) settings: Settings,
+    pub(super) handler: H,
+    pub(super) tls: TlsAcceptor,
+    pub(super) tasks: TaskTracker,
+    pub(super) shutdown: CancellationToken,
+}
+
+/// Carries a connection to its end.
+pub(super) async fn run<H, F>(
+    shared: Arc<Shared<H>>,
+    tcp: TcpStream,
+    address: SocketAddr,
+    place: Place,
+) where
+    H: Fn(Request<Incoming>, Peer) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
+    let handshake = timeout(shared.settings.handshake_timeout, shared.tls.accept(tcp));
+    let stream = tokio::select! {
+        biased;
+        () = shared.shutdown.cancelled() => return,
+        stream = handshake => match stream {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => {
+                tracing::debug!(%address, %error, "a TLS handshake failed");
+                return;
+            }
+            Err(_) => return,
+        },
+    };
+    // No ALPN is HTTP/1.1: kubectl's upgrades offer none.
+    let protocol = match stream.get_ref().1.alpn_protocol() {
+        Some(b"h2") => Protocol::Http2,
+        _ => Protocol::Http1,
+    };
+    let peer = Peer { address, protocol };
+    match protocol {
+        Protocol::Http1 => http1(&shared, stream, peer, place).await,
+        Protocol::Http2 => http2(&shared, stream, peer, place).await,
+    }
+}
+
+async fn http1<H, F>(shared: &Shared<H>, stream: TlsStream<TcpStream>, peer: Peer, place: Place)
+where
+    H: Fn(Request<Incoming>, Peer) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
+    let head_bytes = usize::try_from(shared.settings.header_bytes_max).unwrap_or(usize::MAX);
+    let guard = Guard::http1(stream, place, head_bytes, shared.settings.header_timeout);
+    let activity = Arc::new(Activity::new());
+    let service = service(shared, peer, Arc::clone(&activity));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        // hyper counts from the end of the former request: this is how long a connection may be idle.
+        // The guard bounds a head from its first byte.
+        .header_read_timeout(limits::LISTENER_IDLE)
+        .max_buf_size(head_bytes.max(limits::HTTP1_BUFFER_BYTES_MIN))
+        .max_headers(limits::HEADERS_MAX)
+        .serve_connection(TokioIo::new(guard), service_fn(service))
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    let mut end = End::new(shared, &activity);
+    loop {
+        tokio::select! {
+            biased;
+            ended = connection.as_mut() => return log(peer, ended),
+            next = end.next() => match next {
+                Next::Finish => connection.as_mut().graceful_shutdown(),
+                Next::Abort => return,
+            },
+        }
+    }
+}
+
+async fn http2<H, F>(shared: &Shared<H>, stream: TlsStream<TcpStream>, peer: Peer, place: Place)
+where
+    H: Fn(Request<Incoming>, Peer) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
+    let guard = Guard::http2(stream, place, shared.settings.header_timeout);
+    let activity = Arc::new(Activity::new());
+    let service = service(shared, peer, Arc::clone(&activity));
+    let connection = http2::Builder::new(Spawner(shared.tasks.clone()))
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(shared.settings.concurrent_streams_max)
+        .max_header_list_size(shared.settings.header_bytes_max)
+        .max_pending_accept_reset_streams(limits::LISTENER_PENDING_RESETS_MAX)
+        .max_local_error_reset_streams(limits::LISTENER_LOCAL_RESETS_MAX)
+        .initial_stream_window_size(limits::LISTENER_STREAM_WINDOW)
+        .initial_connection_window_size(limits::LISTENER_CONNECTION_WINDOW)
+        .max_send_buf_size(limits::LISTENER_SEND_BUFFER_BYTES_MAX)
+        .keep_alive_interval(limits::PING_INTERVAL)
+        .keep_alive_timeout(limits::PING_TIMEOUT)
+        .serve_connection(TokioIo::new(guard), service_fn(service));
+    let mut connection = pin!(connection);
+    let mut end = End::new(shared, &activity);
+    loop {
+        tokio::select! {
+            biased;
+            ended = connection.as_mut() => return log(peer, ended),
+            next = end.next() => match next {
+                Next::Finish => connection.as_mut().graceful_shutdown(),
+                Next::Abort => return,
+            },
+        }
+    }
+}
+
+fn log(peer: Peer, ended: Result<(), hyper::Error>) {
+    if let Err(error) = ended {
+        tracing::debug!(address = %peer.address, error = ?error, "a connection ended");
+    }
+}
+
+/// Checks the target, asks the handler, and follows the answer's body to its end.
+fn service<H, F>(
+    shared: &Shared<H>,
+    peer: Peer,
+    activity: Arc<Activity>,
+) -> impl Fn(
+    Request<Incoming>,
+) -> Pin<Box<dyn Future<Output = Result<Response<Answer>, BodyError>> + Send>>
++ use<H, F>
+where
+    H: Fn(Request<Incoming>, Peer) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
+    let handler = shared.handler.clone();
+    let hosts: Arc<[String]> = shared.settings.hosts.clone().into();
+    move |request| {
+        let open = Activity::open(&activity);
+        let upgrade =
+            request.version() != Version::HTTP_2 && request.headers().contains_key(UPGRADE);
+        let (parts, body) = request.into_parts();
+        let refused = target::check(&parts, &hosts).err();
+        let answer = refused
+            .is_none()
+            .then(|| handler(Request::from_parts(parts, body), peer));
+        Box::pin(async move {
+            let mut response = match (answer, refused) {
+                (Some(answer), _) => answer.await,
+                (None, refused) => misdirected(refused),
+            };
+            // After a request for an upgrade the guard no longer reads HTTP: what a client has sent
+            // behind a refused one is dropped with the connection.
+            if upgrade && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                response
+                    .headers_mut()
+                    .insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok(response.map(|inner| Answer { inner, _open: open }))
+        })
+    }
+}
+
+/// A request that is not for this gateway never reaches it.
+fn misdirected(refused: Option<TargetRefused>) -> Response<Body> {
+    let message = refused.map_or_else(String::new, |refused| refused.to_string());
+    let status = format!(
+        r#"{{"kind":"Status","apiVersion":"v1","metadata":{{}},"status":"Failure","message":"{message}","reason":"BadRequest","code":400}}"#
+    );
+    let mut response = Response::new(body::full(status));
+    *response.status_mut() = StatusCode::BAD_REQUEST;
+    let json = HeaderValue::from_static("application/json");
+    response
+        .headers_mut()
+        .insert(http::header::CONTENT_TYPE, json);
+    response
+}
+
+/// What happens on a connection.
+#[derive(Debug)]
+struct Activity(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    open: usize,
+    any: bool,
+    since: Instant,
+}
+
+impl Activity {
+    fn new() -> Self {
+        Self(Mutex::new(State {
+            open: 0,
+            any: false,
+            since: Instant::now(),
+        }))
+    }
+
+    fn open(this: &Arc<Self>) -> Open {
+        let mut state = this.0.lock();
+        state.open += 1;
+        state.any = true;
+        Open(Arc::clone(this))
+    }
+
+    /// Since when nothing has been open, and whether there ever was anything.
+    fn idle_since(&self) -> Option<(Instant, bool)> {
+        let state = self.0.lock();
+        (state.open == 0).then_some((state.since, state.any))
+    }
+}
+
+/// A request under way; ends with its answer's body.
+#[derive(Debug)]
+struct Open(Arc<Activity>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let mut state = self.0.0.lock();
+        state.open -= 1;
+        state.since = Instant::now();
+    }
+}
+
+/// When a connection should end although the client has not ended it.
+struct End<'a> {
+    shutdown: &'a CancellationToken,
+    activity: &'a Activity,
+    first_request_by: Instant,
+    drain: std::time::Duration,
+    finishing: Option<Instant>,
+}
+
+enum Next {
+    /// No new requests; open ones may finish.
+    Finish,
+    Abort,
+}
+
+impl<'a> End<'a> {
+    fn new<H>(shared: &'a Shared<H>, activity: &'a Activity) -> Self {
+        Self {
+            shutdown: &shared.shutdown,
+            activity,
+            first_request_by: Instant::now() + shared.settings.header_timeout,
+            drain: shared.settings.drain_timeout,
+            finishing: None,
+        }
+    }
+
+    async fn next(&mut self) -> Next {
+        if let Some(deadline) = self.finishing {
+            sleep_until(deadline).await;
+            return Next::Abort;
+        }
+        tokio::select! {
+            biased;
+            () = self.shutdown.cancelled() => {}
+            abort = idle_for_long(self.activity, self.first_request_by) => if abort {
+                return Next::Abort;
+            },
+        }
+        self.finishing = Some(Instant::now() + self.drain);
+        Next::Finish
+    }
+}
+
+/// Returns when the connection is not used: true if there was never a request.
+async fn idle_for_long(activity: &Activity, first_request_by: Instant) -> bool {
+    sleep_until(first_request_by).await;
+    loop {
+        match activity.idle_since() {
+            Some((_, false)) => return true,
+            Some((since, true)) if since.elapsed() >= limits::LISTENER_IDLE => return false,
+            Some((since, true)) => sleep_until(since + limits::LISTENER_IDLE).await,
+            None => sleep(limits::LISTENER_IDLE).await,
+        }
+    }
+}
+
+/// An answer's body, which keeps its connection from being idle.
+#[derive(Debug)]
+struct Answer {
+    inner: Body,
+    _open: Open,
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        Pin::new(&mut self.inner).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// Lets hyper run streams where drain waits for them.
+#[derive(Clone, Debug)]
+struct Spawner(TaskTracker);
+
+impl<F> hyper::rt::Executor<F> for Spawner
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    fn execute(&self, future: F) {
+        self.0.spawn(future);
+    }
+}
