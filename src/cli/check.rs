@@ -1,0 +1,186 @@
+//! `portcullis check`: is this configuration one the gateway would start with?
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use crate::config::{Config, Problem};
+
+/// Checks a configuration and everything it names, and prints every problem.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// The configuration file (kind: GatewayConfiguration)
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+
+    /// How to print the result
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+}
+
+/// How a command prints what it found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Output {
+    /// Lines for people.
+    #[default]
+    Text,
+    /// One JSON document.
+    Json,
+}
+
+/// How a command ended; the exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// Exit code 0.
+    Good,
+    /// Exit code 1: what was looked at has problems.
+    Problems,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report<'a> {
+    ok: bool,
+    problems: &'a [Problem],
+    warnings: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy_version: Option<&'a str>,
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> ExitCode {
+    finish(execute(args, &mut io::stdout().lock()))
+}
+
+/// The exit code of a command, 2 when it could not even look.
+#[expect(clippy::print_stderr, reason = "output belongs to the command line")]
+pub(super) fn finish(outcome: anyhow::Result<Outcome>) -> ExitCode {
+    match outcome {
+        Ok(Outcome::Good) => ExitCode::SUCCESS,
+        Ok(Outcome::Problems) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn execute(args: &Args, out: &mut dyn Write) -> anyhow::Result<Outcome> {
+    let checked = Config::load(&args.file);
+    match (&checked, args.output) {
+        (Ok(config), Output::Text) => summarize(args, config, out)?,
+        (Err(problems), Output::Text) => {
+            print_problems(problems, out)?;
+            let count = problems.len();
+            let noun = if count == 1 { "problem" } else { "problems" };
+            writeln!(out, "{count} {noun}; the gateway would not start with it")?;
+        }
+        (Ok(config), Output::Json) => print_json(
+            &Report {
+                ok: true,
+                problems: &[],
+                warnings: &config.warnings,
+                policy_version: Some(config.policy.version()),
+            },
+            out,
+        )?,
+        (Err(problems), Output::Json) => print_json(
+            &Report {
+                ok: false,
+                problems,
+                warnings: &[],
+                policy_version: None,
+            },
+            out,
+        )?,
+    }
+    Ok(match checked {
+        Ok(_) => Outcome::Good,
+        Err(_) => Outcome::Problems,
+    })
+}
+
+fn summarize(args: &Args, config: &Config, out: &mut dyn Write) -> io::Result<()> {
+    for warning in &config.warnings {
+        writeln!(out, "warning: {warning}")?;
+    }
+    let clusters: Vec<String> = config
+        .upstream
+        .clusters
+        .iter()
+        .map(|cluster| {
+            if config.default_cluster.as_deref() == Some(&cluster.name) {
+                format!("{} (default)", cluster.name)
+            } else {
+                cluster.name.clone()
+            }
+        })
+        .collect();
+    writeln!(out, "{}: good", args.file.display())?;
+    writeln!(out, "  listens on {}", config.listener.address)?;
+    writeln!(out, "  issuers    {}", config.authentication.issuers.len())?;
+    writeln!(out, "  clusters   {}", clusters.join(", "))?;
+    writeln!(
+        out,
+        "  policy     {} rules, version {}",
+        config.policy.rules(),
+        config.policy.version()
+    )
+}
+
+pub(super) fn print_problems(problems: &[Problem], out: &mut dyn Write) -> io::Result<()> {
+    for problem in problems {
+        writeln!(out, "{problem}")?;
+    }
+    Ok(())
+}
+
+pub(super) fn print_json(value: &impl Serialize, out: &mut dyn Write) -> anyhow::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, value)?;
+    writeln!(out)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(output: Output) -> (Outcome, String) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("gateway.yaml");
+        std::fs::write(
+            &file,
+            "apiVersion: portcullis.dev/v1alpha1\nkind: Gateway\n",
+        )
+        .unwrap();
+        let mut out = Vec::new();
+        let outcome = execute(&Args { file, output }, &mut out).unwrap();
+        (outcome, String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn problems_are_printed_and_counted() {
+        let (outcome, text) = check(Output::Text);
+        assert_eq!(outcome, Outcome::Problems);
+        assert!(
+            text.contains("gateway.yaml:2:7: kind must be GatewayConfiguration\n"),
+            "{text}"
+        );
+        assert!(
+            text.ends_with("6 problems; the gateway would not start with it\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn json_has_a_place_for_every_problem() {
+        let (outcome, text) = check(Output::Json);
+        assert_eq!(outcome, Outcome::Problems);
+        let report: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(report["ok"], false);
+        assert_eq!(report["problems"][5]["field"], "kind");
+        assert_eq!(report["problems"][5]["line"], 2);
+    }
+}

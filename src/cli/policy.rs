@@ -1,0 +1,298 @@
+//! `portcullis policy`: what would the policy say, and does it say what its tests expect?
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+
+use super::check::{Outcome, Output, finish, print_json, print_problems};
+use crate::config::case_file::{self, CaseFile};
+use crate::config::{Config, Problem, policy_file};
+use crate::policy::Policy;
+use crate::policy::cases::parse_request;
+
+/// Explains and tests policies, without a running gateway.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// What to do
+    #[command(subcommand)]
+    pub command: PolicyCommand,
+}
+
+/// The subcommands of `portcullis policy`.
+#[derive(Clone, Debug, clap::Subcommand)]
+pub enum PolicyCommand {
+    /// Say which rule decides a request, and why the earlier ones do not
+    Explain(ExplainArgs),
+    /// Run the cases of policy tests (kind: PolicyTest); exit code 1 if one fails
+    Test(TestArgs),
+}
+
+/// The arguments of `portcullis policy explain`.
+#[derive(Clone, Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  portcullis policy explain --config gateway.yaml --as alice --as-group developers \\\n      --request 'GET /api/v1/namespaces/default/secrets'"
+)]
+pub struct ExplainArgs {
+    /// The gateway's configuration; its policy files are used
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present = "policy",
+        conflicts_with = "policy"
+    )]
+    pub config: Option<PathBuf>,
+
+    /// A policy file (kind: Policy); repeat it for several, in order
+    #[arg(long, value_name = "FILE")]
+    pub policy: Vec<PathBuf>,
+
+    /// The user's name, as the gateway maps it from the token
+    #[arg(long = "as", value_name = "USER")]
+    pub user: String,
+
+    /// A group of the user; repeat it for several
+    #[arg(long = "as-group", value_name = "GROUP")]
+    pub groups: Vec<String>,
+
+    /// The agent that acts for the user
+    #[arg(long, value_name = "AGENT")]
+    pub agent: Option<String>,
+
+    /// The cluster; a /clusters/NAME prefix of the request says it too
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    pub cluster: String,
+
+    /// The request: METHOD PATH
+    #[arg(long, value_name = "REQUEST")]
+    pub request: String,
+
+    /// How to print the result
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+}
+
+/// The arguments of `portcullis policy test`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct TestArgs {
+    /// Files of cases (kind: PolicyTest)
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+
+    /// Print the passing cases too
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> ExitCode {
+    finish(execute(args, &mut io::stdout().lock()))
+}
+
+fn execute(args: &Args, out: &mut dyn Write) -> anyhow::Result<Outcome> {
+    match &args.command {
+        PolicyCommand::Explain(args) => explain(args, out),
+        PolicyCommand::Test(args) => test(args, out),
+    }
+}
+
+fn explain(args: &ExplainArgs, out: &mut dyn Write) -> anyhow::Result<Outcome> {
+    let policy = match load_policy(args) {
+        Ok(policy) => policy,
+        Err(problems) => {
+            print_problems(&problems, out)?;
+            return Ok(Outcome::Problems);
+        }
+    };
+    let (cluster, request) = split_cluster(&args.request)
+        .unwrap_or_else(|| (args.cluster.clone(), args.request.clone()));
+    let info = match parse_request(&request) {
+        Ok(info) => info,
+        Err(message) => {
+            writeln!(out, "REFUSED before any rule: {message}")?;
+            return Ok(Outcome::Problems);
+        }
+    };
+    let groups: Vec<&str> = args.groups.iter().map(String::as_str).collect();
+    let identity = case_file::caller(&args.user, &groups, args.agent.as_deref());
+    let explanation = policy.explain(&identity, &info, &cluster);
+    match args.output {
+        Output::Text => writeln!(out, "{explanation}")?,
+        Output::Json => print_json(&explanation, out)?,
+    }
+    Ok(Outcome::Good)
+}
+
+fn load_policy(args: &ExplainArgs) -> Result<Policy, Vec<Problem>> {
+    match &args.config {
+        Some(config) => policy_file::load(&Config::policy_files(config)?),
+        None => policy_file::load(&args.policy),
+    }
+}
+
+/// `GET /clusters/east/api/v1/pods` → `east`, `GET /api/v1/pods`.
+fn split_cluster(request: &str) -> Option<(String, String)> {
+    let (method, target) = request.trim().split_once(' ')?;
+    let rest = target.trim_start().strip_prefix("/clusters/")?;
+    let (cluster, rest) = rest.split_once('/').unwrap_or((rest, ""));
+    Some((cluster.to_owned(), format!("{method} /{rest}")))
+}
+
+fn test(args: &TestArgs, out: &mut dyn Write) -> anyhow::Result<Outcome> {
+    let mut outcome = Outcome::Good;
+    let (mut passed, mut failed) = (0_usize, 0_usize);
+    for file in &args.files {
+        match case_file::load(file) {
+            Ok(cases) => {
+                let failures = run_cases(&cases, args.verbose, out)
+                    .with_context(|| format!("cannot print the result of {}", file.display()))?;
+                failed += failures;
+                passed += cases.cases.len() - failures;
+            }
+            Err(problems) => {
+                print_problems(&problems, out)?;
+                outcome = Outcome::Problems;
+            }
+        }
+    }
+    writeln!(out, "{passed} passed, {failed} failed")?;
+    if failed > 0 {
+        outcome = Outcome::Problems;
+    }
+    Ok(outcome)
+}
+
+/// Runs the cases of one file; how many failed.
+fn run_cases(cases: &CaseFile, verbose: bool, out: &mut dyn Write) -> io::Result<usize> {
+    let mut failed = 0;
+    for (line, case) in &cases.cases {
+        let place = format!("{}:{line}", cases.file.display());
+        match case.run(&cases.policy) {
+            Ok(()) if verbose => writeln!(out, "pass {place}: {}", case.name)?,
+            Ok(()) => {}
+            Err(failure) => {
+                failed += 1;
+                writeln!(out, "FAIL {place}: {}", case.name)?;
+                writeln!(out, "     {}", failure.message)?;
+                if let Some(explanation) = failure.explanation {
+                    for line in explanation.to_string().lines() {
+                        writeln!(out, "     {line}")?;
+                    }
+                }
+            }
+        }
+    }
+    Ok(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Program {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    const POLICY: &str = "\
+apiVersion: portcullis.dev/v1alpha1
+kind: Policy
+metadata: {name: p}
+rules:
+- {name: mask-secrets, mask: [secrets]}
+- name: read
+  clusters: [east]
+  subjects: {groups: [devs]}
+  verbs: [get, list]
+  apiGroups: ['']
+  resources: [secrets]
+  decision: allow
+";
+
+    const CASES: &str = "\
+apiVersion: portcullis.dev/v1alpha1
+kind: PolicyTest
+policies: [policy.yaml]
+as: {user: alice, groups: [devs]}
+cases:
+- {name: good, request: GET /api/v1/secrets, cluster: east, expect: allow, rule: read, mask: [secrets]}
+- {name: other, request: GET /api/v1/secrets, cluster: west, expect: deny}
+";
+
+    fn portcullis(arguments: &[&str]) -> (Outcome, String) {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("policy.yaml"), POLICY).unwrap();
+        fs::write(folder.path().join("cases.yaml"), CASES).unwrap();
+        fs::write(
+            folder.path().join("failing.yaml"),
+            CASES.replace("mask: [secrets]", "mask: []"),
+        )
+        .unwrap();
+        let folder = folder.path().display().to_string();
+        let arguments = arguments
+            .iter()
+            .map(|&text| text.replace("FOLDER", &folder));
+        let program = Program::parse_from(std::iter::once("policy".to_owned()).chain(arguments));
+        let mut out = Vec::new();
+        let outcome = execute(&program.args, &mut out).unwrap();
+        (outcome, String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn explain_names_the_rule() {
+        let ask = |request: &str, more: &[&str]| {
+            let mut arguments = vec![
+                "explain",
+                "--policy",
+                "FOLDER/policy.yaml",
+                "--as",
+                "alice",
+                "--as-group",
+                "devs",
+                "--request",
+                request,
+            ];
+            arguments.extend(more);
+            portcullis(&arguments)
+        };
+        let (outcome, text) = ask("GET /clusters/east/api/v1/secrets", &[]);
+        assert_eq!(outcome, Outcome::Good);
+        assert!(text.starts_with("ALLOWED by rule p/read\n"), "{text}");
+        assert!(text.contains("masked:  secrets"), "{text}");
+        let (_, text) = ask("GET /api/v1/secrets", &["-o", "json"]);
+        let explanation: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(explanation["decision"], "deny");
+        assert_eq!(explanation["steps"][1]["mismatch"]["field"], "clusters");
+        let (outcome, text) = ask("GET /api/v1/namespaces//secrets", &[]);
+        assert_eq!(outcome, Outcome::Problems);
+        assert!(
+            text.starts_with("REFUSED before any rule: the request path has an empty segment"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn test_prints_what_differs_and_fails() {
+        let (outcome, text) = portcullis(&["test", "FOLDER/cases.yaml"]);
+        assert_eq!(
+            (outcome, text.as_str()),
+            (Outcome::Good, "2 passed, 0 failed\n")
+        );
+        let (outcome, text) =
+            portcullis(&["test", "FOLDER/cases.yaml", "FOLDER/failing.yaml", "-v"]);
+        assert_eq!(outcome, Outcome::Problems);
+        assert!(
+            text.contains("failing.yaml:6: good\n     expected masks [], got [\"secrets\"]\n"),
+            "{text}"
+        );
+        assert!(text.ends_with("3 passed, 1 failed\n"), "{text}");
+        let (outcome, _) = portcullis(&["test", "FOLDER/none.yaml"]);
+        assert_eq!(outcome, Outcome::Problems);
+    }
+}
