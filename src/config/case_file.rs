@@ -140,3 +140,99 @@ pub fn caller(user: &str, groups: &[&str], agent: Option<&str>) -> Arc<Identity>
         None => identity,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn profiles(folder: &str) -> Vec<PathBuf> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+        std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| {
+                path.extension()
+                    .is_some_and(|extension| extension == "yaml")
+            })
+            .collect()
+    }
+
+    /// C-60 to C-72 and what each profile is for.
+    #[test]
+    fn profiles_decide_as_their_cases_say() {
+        let files = profiles("profiles/tests");
+        assert!(files.len() >= profiles("profiles").len());
+        for file in files {
+            let cases = load(&file).unwrap_or_else(|problems| panic!("{problems:#?}"));
+            for (line, case) in &cases.cases {
+                if let Err(failure) = case.run(&cases.policy) {
+                    panic!("{}:{line}: {}: {failure:#?}", file.display(), case.name);
+                }
+            }
+            if file.ends_with("combined.yaml") {
+                continue;
+            }
+            for row in 60..=72 {
+                let id = format!("C-{row} ");
+                let is_there = cases
+                    .cases
+                    .iter()
+                    .any(|(_, case)| case.name.starts_with(&id));
+                assert!(is_there, "{} has no case {id}", file.display());
+            }
+        }
+    }
+
+    /// Each row of C4: a readable reason, that names the rule for the audit record.
+    #[test]
+    fn denials_of_the_agent_profile_are_readable() {
+        let cases = load(
+            &profiles("profiles/tests")
+                .into_iter()
+                .find(|file| file.ends_with("ai-agent.yaml"))
+                .unwrap(),
+        )
+        .unwrap();
+        for (_, case) in cases
+            .cases
+            .iter()
+            .filter(|(_, case)| case.name.starts_with("C-"))
+        {
+            let info = parse_request(&case.request).unwrap();
+            let crate::policy::Decision::Deny(reason) =
+                cases.policy.decide(&case.identity, &info, "test")
+            else {
+                panic!("{} is allowed", case.name);
+            };
+            let rule = reason.rule.unwrap();
+            assert!(rule.starts_with("ai-agent/"));
+            assert!(
+                reason
+                    .message
+                    .starts_with(&format!("denied by policy rule {rule}: ")),
+                "{}",
+                reason.message
+            );
+        }
+    }
+
+    #[test]
+    fn problems_of_cases_and_policies_are_listed_together() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("cases.yaml");
+        let text = "apiVersion: portcullis.dev/v1alpha1\nkind: PolicyTest\npolicies: [none.yaml]\ncases:\n\
+                    - {name: x, request: FETCH, expect: maybe, want: deny}\n\
+                    - {name: y, as: {user: a}, request: GET /a//b}\n";
+        std::fs::write(&file, text).unwrap();
+        let problems: Vec<String> = load(&file)
+            .unwrap_err()
+            .iter()
+            .map(|problem| {
+                problem
+                    .to_string()
+                    .replace(&format!("{}/", folder.path().display()), "")
+            })
+            .collect();
+        insta::assert_snapshot!(problems.join("\n"));
+    }
+}

@@ -225,3 +225,30 @@ fn an_incomplete_file_names_what_is_missing() {
     let missing = Config::load(&folder.path().join("none.yaml")).unwrap_err();
     assert!(missing[0].message.starts_with("cannot be read"));
 }
+
+/// The pages name every key that a reader asks for.
+#[test]
+fn the_documentation_names_every_key() {
+    let folder = folder();
+    let check = |page: &str, keys: std::collections::BTreeSet<String>| {
+        let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(page)).unwrap();
+        assert!(keys.len() > 8, "{keys:?}");
+        for key in keys {
+            let last = key.trim_end_matches("[]").rsplit('.').next().unwrap();
+            assert!(page.contains(last), "{key}");
+        }
+    };
+    let file = folder.path().join("gateway.yaml");
+    let document = Document::new(&file, FULL);
+    check("docs/config.md", raw::keys(document));
+    let document = Document::new(
+        &file,
+        "apiVersion: portcullis.dev/v1alpha1\nkind: Policy\nmetadata: {name: p}\nmasks: [{}]\nrules: [{subjects: {}}]",
+    );
+    check("docs/policy.md", policy_file::keys(&document));
+    let document = Document::new(
+        &file,
+        "apiVersion: portcullis.dev/v1alpha1\nkind: PolicyTest\ncases: [{as: {}}]",
+    );
+    check("docs/policy.md", case_file::keys(&document));
+}
