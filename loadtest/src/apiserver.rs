@@ -75,7 +75,7 @@ impl Default for Settings {
             huge_list_bytes: None,
             history: 4096,
             denials: Vec::new(),
-            bookmark_interval: Duration::from_secs(60),
+            bookmark_interval: Duration::from_mins(1),
         }
     }
 }
@@ -359,3 +359,6 @@ where
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
 //! Enough of the controllers that a cluster looks alive: workloads get pods, pods run, owners cascade.
 
+mod pods;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,7 +9,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::State;
-use super::handle::{default, defaults, normalise, timestamp};
+use super::handle::{default, defaults, normalise, set, timestamp};
 use super::store::{Change, Decision, Outcome};
 use super::types::resources::Resource;
 
@@ -20,7 +22,7 @@ pub(super) fn react(state: &State, resource: &Resource, outcome: &Outcome) {
     match (resource.qualified().as_str(), outcome.change) {
         ("namespaces", Some(Change::Added)) => furnish(state, object),
         ("namespaces", Some(Change::Deleted)) => {
-            empty_namespace(state, text(object, "/metadata/name"))
+            empty_namespace(state, text(object, "/metadata/name"));
         }
         ("deployments.apps", Some(Change::Added | Change::Modified)) => deployment(state, object),
         (
@@ -29,7 +31,7 @@ pub(super) fn react(state: &State, resource: &Resource, outcome: &Outcome) {
         ) => {
             workload(state, resource, object);
         }
-        ("pods", Some(Change::Added | Change::Modified)) => run(state, object),
+        ("pods", Some(Change::Added | Change::Modified)) => pods::run(state, object),
         ("pods", Some(Change::Deleted)) => replace(state, object),
         _ => {}
     }
@@ -101,7 +103,7 @@ fn resource_of(state: &State, object: &Value) -> Result<Arc<Resource>, String> {
         .ok_or_else(|| format!("no resource for {api_version} {kind}"))
 }
 
-/// The ServiceAccount and ConfigMap every namespace gets.
+/// The `ServiceAccount` and `ConfigMap` every namespace gets.
 fn furnish(state: &State, namespace: &Value) {
     let name = text(namespace, "/metadata/name");
     log(ensure(
@@ -140,105 +142,108 @@ fn delete(state: &State, key: &str, object: &Value) {
     }
 }
 
-/// A Deployment keeps one ReplicaSet per template; only the current one has replicas.
+/// A Deployment keeps one `ReplicaSet` per template; only the current one has replicas.
 fn deployment(state: &State, object: &Value) {
-    let (namespace, name) = (
-        text(object, "/metadata/namespace"),
-        text(object, "/metadata/name"),
-    );
+    let name = text(object, "/metadata/name");
     let template = object
         .pointer("/spec/template")
         .cloned()
         .unwrap_or_default();
-    let replicas = number(object, "/spec/replicas");
     let hash = hash(&template.to_string());
     let current = format!("{name}-{hash}");
     let owned = owned(state, "replicasets.apps", object);
-    let revision_of = |set: &Value| {
-        text(
-            set,
-            "/metadata/annotations/deployment.kubernetes.io~1revision",
-        )
-        .parse::<u64>()
-        .unwrap_or(0)
-    };
     let newest = owned.iter().map(revision_of).max().unwrap_or(0);
     let known = owned
         .iter()
         .find(|set| text(set, "/metadata/name") == current);
     let revision = match known {
-        Some(set) if revision_of(set) == newest => newest,
+        Some(known) if revision_of(known) == newest => newest,
         _ => newest + 1,
     };
-    for set in owned
+    for old in owned
         .iter()
         .filter(|set| text(set, "/metadata/name") != current)
     {
-        rewrite(state, set, &json!({"spec": {"replicas": 0}}));
+        rewrite(state, old, &json!({"spec": {"replicas": 0}}));
     }
-    let mut labels = template
-        .pointer("/metadata/labels")
-        .cloned()
-        .unwrap_or_else(|| json!({}));
-    default(&mut labels, &["pod-template-hash"], json!(hash));
-    let mut template = template;
-    default(
-        &mut template,
-        &["metadata", "labels", "pod-template-hash"],
-        json!(hash),
-    );
-    let mut selector = object
-        .pointer("/spec/selector")
-        .cloned()
-        .unwrap_or_default();
-    default(
-        &mut selector,
-        &["matchLabels", "pod-template-hash"],
-        json!(hash),
-    );
-    let mut set = json!({
-        "kind": "ReplicaSet", "apiVersion": "apps/v1",
-        "metadata": {
-            "name": current, "namespace": namespace, "labels": labels,
-            "annotations": {"deployment.kubernetes.io/revision": revision.to_string()},
-            "ownerReferences": [owner(object)],
-        },
-        "spec": {"replicas": replicas, "selector": selector, "template": template},
-    });
-    if let Some(known) = known {
-        for key in ["uid", "creationTimestamp"] {
-            set["metadata"][key] = known
-                .pointer(&format!("/metadata/{key}"))
-                .cloned()
-                .unwrap_or_default();
-        }
-        set["status"] = known.get("status").cloned().unwrap_or_default();
-    }
-    log(ensure(state, set));
+    log(ensure(state, replica_set(object, &hash, revision, known)));
+    let replicas = number(object, "/spec/replicas");
     let time = object
         .pointer("/metadata/creationTimestamp")
         .cloned()
         .unwrap_or_default();
+    let progress = format!("ReplicaSet \"{current}\" has successfully progressed.");
+    let status = json!({
+        "observedGeneration": object.pointer("/metadata/generation"),
+        "replicas": replicas, "updatedReplicas": replicas, "readyReplicas": replicas, "availableReplicas": replicas,
+        "conditions": [
+            {"type": "Available", "status": "True", "lastUpdateTime": time, "lastTransitionTime": time,
+             "reason": "MinimumReplicasAvailable", "message": "Deployment has minimum availability."},
+            {"type": "Progressing", "status": "True", "lastUpdateTime": time, "lastTransitionTime": time,
+             "reason": "NewReplicaSetAvailable", "message": progress},
+        ],
+    });
+    let annotations = json!({"deployment.kubernetes.io/revision": revision.to_string()});
     rewrite(
         state,
         object,
-        &json!({
-            "metadata": {"annotations": {"deployment.kubernetes.io/revision": revision.to_string()}},
-            "status": {
-                "observedGeneration": object.pointer("/metadata/generation"),
-                "replicas": replicas, "updatedReplicas": replicas, "readyReplicas": replicas, "availableReplicas": replicas,
-                "conditions": [
-                    {"type": "Available", "status": "True", "lastUpdateTime": time, "lastTransitionTime": time,
-                     "reason": "MinimumReplicasAvailable", "message": "Deployment has minimum availability."},
-                    {"type": "Progressing", "status": "True", "lastUpdateTime": time, "lastTransitionTime": time,
-                     "reason": "NewReplicaSetAvailable", "message": format!("ReplicaSet \"{current}\" has successfully progressed.")},
-                ],
-            },
-        }),
+        &json!({"metadata": {"annotations": annotations}, "status": status}),
     );
 }
 
-/// ReplicaSets, StatefulSets and Jobs: as many pods as they want.
+fn revision_of(set: &Value) -> u64 {
+    text(
+        set,
+        "/metadata/annotations/deployment.kubernetes.io~1revision",
+    )
+    .parse()
+    .unwrap_or(0)
+}
+
+/// The `ReplicaSet` of a Deployment's current template; keeps the identity of a known one.
+fn replica_set(deployment: &Value, hash: &str, revision: u64, known: Option<&Value>) -> Value {
+    let part = |path: &str| deployment.pointer(path).cloned().unwrap_or_default();
+    let mut template = part("/spec/template");
+    set(
+        &mut template,
+        &["metadata", "labels", "pod-template-hash"],
+        json!(hash),
+    );
+    let mut selector = part("/spec/selector");
+    set(
+        &mut selector,
+        &["matchLabels", "pod-template-hash"],
+        json!(hash),
+    );
+    let mut out = json!({
+        "kind": "ReplicaSet", "apiVersion": "apps/v1",
+        "metadata": {
+            "name": format!("{}-{hash}", text(deployment, "/metadata/name")),
+            "namespace": text(deployment, "/metadata/namespace"),
+            "labels": template.pointer("/metadata/labels"),
+            "annotations": {"deployment.kubernetes.io/revision": revision.to_string()},
+            "ownerReferences": [owner(deployment)],
+        },
+        "spec": {"replicas": number(deployment, "/spec/replicas"), "selector": selector, "template": template},
+    });
+    if let Some(known) = known {
+        for key in ["uid", "creationTimestamp"] {
+            let value = known
+                .pointer(&format!("/metadata/{key}"))
+                .cloned()
+                .unwrap_or_default();
+            set(&mut out, &["metadata", key], value);
+        }
+        set(
+            &mut out,
+            &["status"],
+            known.get("status").cloned().unwrap_or_default(),
+        );
+    }
+    out
+}
+
+/// `ReplicaSets`, `StatefulSets` and Jobs: as many pods as they want.
 fn workload(state: &State, resource: &Resource, object: &Value) {
     let name = text(object, "/metadata/name");
     let job = resource.plural == "jobs";
@@ -267,14 +272,30 @@ fn workload(state: &State, resource: &Resource, object: &Value) {
             .get("metadata")
             .cloned()
             .unwrap_or_else(|| json!({}));
-        metadata["name"] = json!(name);
-        metadata["namespace"] = object
-            .pointer("/metadata/namespace")
-            .cloned()
-            .unwrap_or_default();
-        metadata["ownerReferences"] = json!([owner(object)]);
+        set(&mut metadata, &["name"], json!(name));
+        set(
+            &mut metadata,
+            &["namespace"],
+            object
+                .pointer("/metadata/namespace")
+                .cloned()
+                .unwrap_or_default(),
+        );
+        set(&mut metadata, &["ownerReferences"], json!([owner(object)]));
+        if job {
+            for label in ["job-name", "batch.kubernetes.io/job-name"] {
+                set(
+                    &mut metadata,
+                    &["labels", label],
+                    object
+                        .pointer("/metadata/name")
+                        .cloned()
+                        .unwrap_or_default(),
+                );
+            }
+        }
         let mut pod = json!({"kind": "Pod", "apiVersion": "v1", "metadata": metadata, "spec": template.get("spec")});
-        pod["spec"]["nodeName"] = json!(NODE);
+        set(&mut pod, &["spec", "nodeName"], json!(NODE));
         log(ensure(state, pod));
     }
     let generation = object.pointer("/metadata/generation");
@@ -293,75 +314,7 @@ fn workload(state: &State, resource: &Resource, object: &Value) {
     }
 }
 
-/// Every pod runs at once; pods of jobs have already succeeded.
-fn run(state: &State, pod: &Value) {
-    if pod.pointer("/metadata/deletionTimestamp").is_some() {
-        return;
-    }
-    let time = pod
-        .pointer("/metadata/creationTimestamp")
-        .cloned()
-        .unwrap_or_default();
-    let job = pod.pointer("/metadata/ownerReferences/0/kind") == Some(&json!("Job"));
-    let status = |list: &str| -> Vec<Value> {
-        let containers = pod
-            .pointer(&format!("/spec/{list}"))
-            .and_then(Value::as_array);
-        containers
-            .into_iter()
-            .flatten()
-            .map(|container| container_status(container, &time, job))
-            .collect()
-    };
-    let address = format!(
-        "10.244.0.{}",
-        2 + hash_number(text(pod, "/metadata/uid")) % 250
-    );
-    let condition = |kind: &str| json!({"type": kind, "status": if job && kind != "PodScheduled" { "False" } else { "True" }, "lastTransitionTime": time});
-    let conditions = [
-        "PodReadyToStartContainers",
-        "Initialized",
-        "Ready",
-        "ContainersReady",
-        "PodScheduled",
-    ]
-    .map(condition);
-    let mut wanted = json!({
-        "phase": if job { "Succeeded" } else { "Running" },
-        "conditions": conditions,
-        "hostIP": "192.168.49.2", "hostIPs": [{"ip": "192.168.49.2"}],
-        "podIP": address, "podIPs": [{"ip": address}],
-        "startTime": time,
-        "containerStatuses": status("containers"),
-    });
-    let ephemeral = status("ephemeralContainers");
-    if !ephemeral.is_empty() {
-        wanted["ephemeralContainerStatuses"] = json!(ephemeral);
-    }
-    rewrite(
-        state,
-        pod,
-        &json!({"spec": {"nodeName": NODE}, "status": wanted}),
-    );
-}
-
-fn container_status(container: &Value, time: &Value, done: bool) -> Value {
-    let name = text(container, "/name");
-    let image = text(container, "/image");
-    let id = format!(
-        "containerd://{:016x}{:016x}",
-        hash_number(name),
-        hash_number(image)
-    );
-    let running = json!({"running": {"startedAt": time}});
-    let finished = json!({"terminated": {"exitCode": 0, "reason": "Completed", "startedAt": time, "finishedAt": time, "containerID": id}});
-    json!({
-        "name": name, "state": if done { finished } else { running }, "lastState": {}, "ready": !done, "restartCount": 0,
-        "image": image, "imageID": format!("{image}@sha256:simulated"), "containerID": id, "started": !done,
-    })
-}
-
-/// A deleted pod of a living ReplicaSet or StatefulSet comes back under another name.
+/// A deleted pod of a living `ReplicaSet` or `StatefulSet` comes back under another name.
 fn replace(state: &State, pod: &Value) {
     let namespace = text(pod, "/metadata/namespace");
     let reference = pod

@@ -1,4 +1,4 @@
-//! Everything that is no resource: discovery, health, version, OpenAPI.
+//! Everything that is no resource: discovery, health, version, `OpenAPI`.
 
 mod openapi;
 mod openapi2;
@@ -268,11 +268,12 @@ fn not_modified() -> Response<Body> {
 /// SHA-512 in upper-case hexadecimal.
 fn hash(bytes: &[u8]) -> String {
     let digest = digest::digest(&digest::SHA512, bytes);
-    digest
+    let digits: Vec<String> = digest
         .as_ref()
         .iter()
         .map(|byte| format!("{byte:02X}"))
-        .collect()
+        .collect();
+    digits.concat()
 }
 
 fn etag(bytes: &[u8]) -> HeaderValue {

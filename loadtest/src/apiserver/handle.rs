@@ -26,7 +26,7 @@ use super::status::{ApiError, Target};
 use super::types::resources::Resource;
 use super::{Seen, State, discovery};
 
-pub(in crate::apiserver) use admit::{default, defaults, normalise};
+pub(in crate::apiserver) use admit::{default, defaults, normalise, set};
 
 /// What a handler works with.
 struct Call {
@@ -182,6 +182,7 @@ impl Call {
         Offer {
             protobuf: self.resource.message.is_some(),
             watch,
+            collection: self.info.name.is_empty(),
         }
     }
 

@@ -75,11 +75,13 @@ impl Info {
                 (*version).clone_into(&mut info.version);
                 rest
             }
-            _ => {
-                info.path = path;
-                return info;
-            }
+            _ => &[],
         };
+        // Kubernetes' RequestInfo would trim a doubled slash in front, its router does not.
+        if rest.is_empty() || path.starts_with("//") {
+            info.path = path;
+            return info;
+        }
         info.is_resource = true;
         info.resource(method, rest);
         info.path = path;
@@ -92,15 +94,15 @@ impl Info {
             watching = true;
             rest = tail;
         }
-        self.verb = match method.as_str() {
+        let verb = match method.as_str() {
             "POST" => "create",
             "GET" | "HEAD" => "get",
             "PUT" => "update",
             "PATCH" => "patch",
             "DELETE" => "delete",
             _ => "",
-        }
-        .to_owned();
+        };
+        verb.clone_into(&mut self.verb);
         if let ["namespaces", namespace, tail @ ..] = rest {
             (*namespace).clone_into(&mut self.namespace);
             if !matches!(tail, [] | ["status" | "finalize", ..]) {
@@ -217,8 +219,9 @@ impl Selector {
             Term::Equals(key, _)
             | Term::Differs(key, _)
             | Term::In(key, _)
-            | Term::NotIn(key, _) => key.as_str(),
-            Term::Exists(key) | Term::Absent(key) => key.as_str(),
+            | Term::NotIn(key, _)
+            | Term::Exists(key)
+            | Term::Absent(key) => key.as_str(),
         })
     }
 }
@@ -293,8 +296,8 @@ mod tests {
     }
 
     fn want(parts: [&str; 5]) -> (String, String, String, String, String) {
-        let [a, b, c, d, e] = parts.map(str::to_owned);
-        (a, b, c, d, e)
+        let [verb, namespace, plural, name, subresource] = parts.map(str::to_owned);
+        (verb, namespace, plural, name, subresource)
     }
 
     #[test]

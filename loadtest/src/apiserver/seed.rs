@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::State;
 use super::controller::{self, NODE};
+use super::handle::set;
 
 /// Creates or replaces an object.
 pub(super) fn put(state: &State, object: Value) -> Result<(), String> {
@@ -106,7 +107,7 @@ fn secrets(state: &State) {
         "checkout-tls",
         &json!({"tls.crt": "-----BEGIN CERTIFICATE-----\nZGVtbw==\n-----END CERTIFICATE-----\n", "tls.key": "-----BEGIN PRIVATE KEY-----\nZGVtbw==\n-----END PRIVATE KEY-----\n"}),
     );
-    tls["type"] = json!("kubernetes.io/tls");
+    set(&mut tls, &["type"], json!("kubernetes.io/tls"));
     add(state, tls);
     // A Secret made with `kubectl apply`: its value stands in an annotation, too.
     let plain = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"annotations": {}, "name": "applied", "namespace": "default"}, "stringData": {"token": "applied-token-from-stringdata"}, "type": "Opaque"});
@@ -115,8 +116,11 @@ fn secrets(state: &State) {
         "applied",
         &json!({"token": "applied-token-from-stringdata"}),
     );
-    applied["metadata"]["annotations"] =
-        json!({"kubectl.kubernetes.io/last-applied-configuration": format!("{plain}\n")});
+    set(
+        &mut applied,
+        &["metadata", "annotations"],
+        json!({"kubectl.kubernetes.io/last-applied-configuration": format!("{plain}\n")}),
+    );
     add(state, applied);
 }
 

@@ -10,7 +10,7 @@ pub(crate) struct ApiError {
     pub(crate) code: u16,
     pub(crate) reason: &'static str,
     pub(crate) message: String,
-    pub(crate) details: Option<Value>,
+    pub(crate) details: Option<Box<Value>>,
     /// A continue token to go on with, in `metadata`.
     pub(crate) resume: Option<String>,
     /// Pretty-printed whatever the request asked for.
@@ -34,7 +34,7 @@ impl ApiError {
 
     fn with_details(self, details: Value) -> Self {
         Self {
-            details: Some(details),
+            details: Some(Box::new(details)),
             ..self
         }
     }
@@ -218,7 +218,7 @@ impl ApiError {
             status.insert("reason".to_owned(), json!(self.reason));
         }
         if let Some(details) = &self.details {
-            status.insert("details".to_owned(), details.clone());
+            status.insert("details".to_owned(), (**details).clone());
         }
         status.insert("code".to_owned(), json!(self.code));
         Value::Object(status)

@@ -1,6 +1,6 @@
 //! The field table of the built-in kinds: names in the API server's order, protobuf numbers, merge keys.
 //!
-//! One table drives the protobuf codec, field checks, strategic merge and the OpenAPI documents, so
+//! One table drives the protobuf codec, field checks, strategic merge and the `OpenAPI` documents, so
 //! that they cannot disagree.
 
 pub(crate) mod check;

@@ -273,9 +273,10 @@ fn add_paths(resource: &Resource, schema: &str, paths: &mut Map<String, Value>) 
     if resource.custom.is_none() {
         patches.push("application/strategic-merge-patch+json");
     }
-    let mut on_collection = json!({"post": operation("post", &write)});
+    let mut on_collection = Map::new();
+    on_collection.insert("post".to_owned(), operation("post", &write));
     if resource.stored {
-        on_collection["get"] = operation("list", &[]);
+        on_collection.insert("get".to_owned(), operation("list", &[]));
         let item = json!({
             "get": operation("get", &[]),
             "put": operation("put", &write),
@@ -284,5 +285,5 @@ fn add_paths(resource: &Resource, schema: &str, paths: &mut Map<String, Value>) 
         });
         paths.insert(format!("{collection}/{{name}}"), item);
     }
-    paths.insert(collection, on_collection);
+    paths.insert(collection, Value::Object(on_collection));
 }

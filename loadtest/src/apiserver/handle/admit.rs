@@ -77,7 +77,7 @@ pub(in crate::apiserver) fn defaults(resource: &Resource, object: &mut Value) {
             default(object, &["status", "qosClass"], json!("BestEffort"));
         }
         "persistentvolumeclaims" | "persistentvolumes" => {
-            default(object, &["status", "phase"], json!("Pending"))
+            default(object, &["status", "phase"], json!("Pending"));
         }
         "customresourcedefinitions.apiextensions.k8s.io" => crd(object),
         _ => {}
@@ -249,6 +249,28 @@ pub(in crate::apiserver) fn default(object: &mut Value, path: &[&str], value: Va
             entries
                 .entry((*key).to_owned())
                 .or_insert_with(|| json!({})),
+            rest,
+            value,
+        );
+    }
+}
+
+/// Sets a field; makes the objects on the way.
+pub(in crate::apiserver) fn set(object: &mut Value, path: &[&str], value: Value) {
+    let Some((key, rest)) = path.split_first() else {
+        return;
+    };
+    if !object.is_object() {
+        *object = json!({});
+    }
+    let Value::Object(entries) = object else {
+        return;
+    };
+    if rest.is_empty() {
+        entries.insert((*key).to_owned(), value);
+    } else {
+        set(
+            entries.entry((*key).to_owned()).or_insert(Value::Null),
             rest,
             value,
         );

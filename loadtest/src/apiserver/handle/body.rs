@@ -145,7 +145,7 @@ pub(super) fn checked(
 /// The start of a body as the server quotes it.
 fn excerpt(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
-    let start: String = text.chars().take(33).collect();
+    let start: String = text.chars().take(30).collect();
     if start.len() < text.len() {
         format!("{} ...", start.trim_end())
     } else {
@@ -154,12 +154,13 @@ fn excerpt(bytes: &[u8]) -> String {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    let digits: String = bytes
+    let digits: Vec<String> = bytes
         .iter()
-        .take(33)
+        .take(30)
         .map(|byte| format!("{byte:02x}"))
         .collect();
-    if bytes.len() > 33 {
+    let digits = digits.concat();
+    if bytes.len() > 30 {
         format!("{digits} ...")
     } else {
         digits

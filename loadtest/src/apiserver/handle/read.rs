@@ -130,7 +130,9 @@ pub(super) fn list(call: &Call) -> Result<Response<Body>, ApiError> {
     let mut objects: Vec<_> = all
         .into_iter()
         .filter(|object| {
-            start.as_ref().is_none_or(|start| place(object) >= *start)
+            start
+                .as_ref()
+                .is_none_or(|start| place(object, call.namespace()) >= *start)
                 && filter.matches(&object.value)
         })
         .collect();
@@ -140,7 +142,7 @@ pub(super) fn list(call: &Call) -> Result<Response<Body>, ApiError> {
         let rest = objects.split_off(limit);
         let last = objects
             .last()
-            .map(|object| place(object))
+            .map(|object| place(object, call.namespace()))
             .unwrap_or_default();
         metadata.insert(
             "continue".to_owned(),
@@ -151,10 +153,10 @@ pub(super) fn list(call: &Call) -> Result<Response<Body>, ApiError> {
         );
         metadata.insert("remainingItemCount".to_owned(), json!(rest.len()));
     }
-    Ok(page(call, &format, Value::Object(metadata), &objects))
+    Ok(page(call, &format, &Value::Object(metadata), &objects))
 }
 
-fn page(call: &Call, format: &Format, metadata: Value, objects: &[Arc<Object>]) -> Response<Body> {
+fn page(call: &Call, format: &Format, metadata: &Value, objects: &[Arc<Object>]) -> Response<Body> {
     let values = || objects.iter().map(|object| &object.value);
     let status = StatusCode::OK;
     match &format.view {
@@ -163,7 +165,7 @@ fn page(call: &Call, format: &Format, metadata: Value, objects: &[Arc<Object>]) 
             let view = table(
                 &call.resource,
                 version,
-                &metadata,
+                metadata,
                 values(),
                 (include, true),
                 Timestamp::now(),
@@ -178,12 +180,12 @@ fn page(call: &Call, format: &Format, metadata: Value, objects: &[Arc<Object>]) 
             respond::object(status, &call.headers, format, Some("ObjectMeta"), &view)
         }
         View::Object if format.media == Media::Json && !format.pretty => {
-            let body = json_list(&call.resource, &metadata, objects);
+            let body = json_list(&call.resource, metadata, objects);
             respond::answer(status, &call.headers, "application/json", body)
         }
         View::Object => {
             let bare = call.resource.custom.is_none();
-            let items = values()
+            let items: Vec<Value> = values()
                 .map(|object| {
                     let mut item = object.clone();
                     if let (true, Value::Object(entries)) = (bare, &mut item) {
@@ -193,14 +195,14 @@ fn page(call: &Call, format: &Format, metadata: Value, objects: &[Arc<Object>]) 
                     item
                 })
                 .collect();
-            let view = list_object(&call.resource, metadata, Value::Array(items));
+            let view = list_object(&call.resource, metadata, &items);
             respond::object(status, &call.headers, format, call.resource.message, &view)
         }
     }
 }
 
 /// The list object; custom ones have sorted keys, so `items` comes before `kind`.
-pub(super) fn list_object(resource: &Resource, metadata: Value, items: Value) -> Value {
+pub(super) fn list_object(resource: &Resource, metadata: &Value, items: &[Value]) -> Value {
     let (kind, api_version) = (format!("{}List", resource.kind), resource.api_version());
     if resource.custom.is_some() {
         json!({"apiVersion": api_version, "items": items, "kind": kind, "metadata": metadata})
@@ -259,8 +261,8 @@ fn json_list(resource: &Resource, metadata: &Value, objects: &[Arc<Object>]) -> 
     out
 }
 
-/// Where an object stands in its collection.
-fn place(object: &Object) -> String {
+/// Where an object stands below the listed prefix: `/name` in one namespace, `namespace/name` in all.
+fn place(object: &Object, namespace: &str) -> String {
     let text = |key: &str| {
         let value = object
             .value
@@ -268,7 +270,11 @@ fn place(object: &Object) -> String {
             .and_then(|metadata| metadata.get(key));
         value.and_then(Value::as_str).unwrap_or_default().to_owned()
     };
-    format!("{}/{}", text("namespace"), text("name"))
+    if namespace.is_empty() {
+        format!("{}/{}", text("namespace"), text("name"))
+    } else {
+        format!("/{}", text("name"))
+    }
 }
 
 fn token(version: i64, start: &str) -> String {

@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use portcullis::gateway::body::Body;
 use serde_json::{Map, Value, json};
 
+use super::admit::set;
 use super::{Call, body, read, review, timestamp, write};
 use crate::apiserver::patch;
 use crate::apiserver::respond;
@@ -68,7 +69,7 @@ async fn on_node(call: &Call, request: Request<Incoming>) -> Result<Response<Bod
     Ok(crate::node::handle(request, pod).await)
 }
 
-/// The environment that comes from Secrets and ConfigMaps: container, variable, value.
+/// The environment that comes from Secrets and `ConfigMaps`: container, variable, value.
 fn environment(call: &Call, pod: &Value) -> Vec<(String, String, String)> {
     let mut out = Vec::new();
     let containers = pod.pointer("/spec/containers").and_then(Value::as_array);
@@ -109,7 +110,7 @@ fn environment(call: &Call, pod: &Value) -> Vec<(String, String, String)> {
     out
 }
 
-/// The plain values of a Secret or ConfigMap in the pod's namespace.
+/// The plain values of a Secret or `ConfigMap` in the pod's namespace.
 fn values(call: &Call, key: &str, name: &str) -> BTreeMap<String, String> {
     let found = call.state.store.get(key, &call.info.namespace, name);
     let data = found
@@ -197,13 +198,21 @@ async fn rescale(call: &Call, request: Request<Incoming>) -> Result<Response<Bod
         }
         let mut value = current.value.clone();
         if let Some(version) = scale.pointer("/metadata/resourceVersion") {
-            value["metadata"]["resourceVersion"] = version.clone();
+            set(
+                &mut value,
+                &["metadata", "resourceVersion"],
+                version.clone(),
+            );
         }
-        value["spec"]["replicas"] = json!(
-            scale
-                .pointer("/spec/replicas")
-                .and_then(Value::as_i64)
-                .unwrap_or(0)
+        set(
+            &mut value,
+            &["spec", "replicas"],
+            json!(
+                scale
+                    .pointer("/spec/replicas")
+                    .and_then(Value::as_i64)
+                    .unwrap_or(0)
+            ),
         );
         write::finished(call, Some(current), value)
     })?;

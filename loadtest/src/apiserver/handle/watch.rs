@@ -34,8 +34,14 @@ use crate::apiserver::types::proto;
 
 /// Events taken from the history at a time.
 const BATCH: usize = 64;
+/// How long a watch lasts that does not say: the server's minimum request timeout.
+const MAX_SECONDS: u64 = 1800;
 
 /// A running watch.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "four independent facts, each read where it matters"
+)]
 struct Watch {
     call: Call,
     key: String,
@@ -111,8 +117,7 @@ impl Watch {
         let mut watch = Self {
             changed: call.state.store.subscribe(&key),
             next_bookmark: now + call.state.settings.bookmark_interval,
-            deadline: now
-                + Duration::from_secs(seconds.unwrap_or(1800 + now.elapsed().as_secs() % 1800)),
+            deadline: now + Duration::from_secs(seconds.unwrap_or(MAX_SECONDS)),
             include: Include::from_query(query),
             version: query.text("resourceVersion").parse().unwrap_or(0),
             bookmarks: query.flag("allowWatchBookmarks"),
@@ -134,7 +139,7 @@ impl Watch {
         Ok(watch)
     }
 
-    /// The state as ADDED events, and for a WatchList the bookmark that ends them.
+    /// The state as ADDED events, and for a `WatchList` the bookmark that ends them.
     fn initial_events(&mut self, list: bool) {
         let (version, objects) = self.call.state.store.list(&self.key, self.call.namespace());
         self.version = version;

@@ -1,5 +1,6 @@
-//! `create`, `update`, `delete` and `deletecollection`; `patch` is in a file of its own.
+//! `create` and `update`, and what all writes share.
 
+mod deleting;
 mod patching;
 
 use std::sync::Arc;
@@ -14,15 +15,15 @@ use uuid::Uuid;
 
 use super::admit::{defaults, normalise};
 use super::body::{self, Decoded};
-use super::read::{Filter, list_object};
 use super::{Call, timestamp};
 use crate::apiserver::controller;
 use crate::apiserver::patch::fields::{self, Writer};
-use crate::apiserver::respond;
 use crate::apiserver::status::ApiError;
 use crate::apiserver::store::{Decision, Object, Outcome};
 use crate::apiserver::types;
 
+use deleting::has_finalizers;
+pub(super) use deleting::{delete, delete_collection, remove};
 pub(super) use patching::patch;
 
 /// `POST` to a collection.
@@ -85,170 +86,6 @@ pub(super) async fn update(
     let mut response = call.answer(StatusCode::OK, &outcome.object.value)?;
     warn(&mut response, &decoded.warnings);
     Ok(response)
-}
-
-/// `DELETE` of an object.
-pub(super) async fn delete(
-    call: &Call,
-    request: Request<Incoming>,
-) -> Result<Response<Body>, ApiError> {
-    let bytes = body::read(request).await?;
-    let options = if bytes.is_empty() {
-        json!({})
-    } else {
-        body::parse(&call.headers, &bytes, "DeleteOptions")?
-    };
-    let object = remove(call, &call.info.name, &options)?;
-    // These say that they are going; the others only that they are gone.
-    if ["pods", "namespaces", "persistentvolumeclaims"]
-        .contains(&call.resource.qualified().as_str())
-        || has_finalizers(&object)
-    {
-        return call.answer(StatusCode::OK, &object);
-    }
-    let mut details = Map::new();
-    details.insert("name".to_owned(), json!(call.info.name));
-    if !call.resource.group.is_empty() {
-        details.insert("group".to_owned(), json!(call.resource.group));
-    }
-    details.insert("kind".to_owned(), json!(call.resource.plural));
-    details.insert(
-        "uid".to_owned(),
-        object.pointer("/metadata/uid").cloned().unwrap_or_default(),
-    );
-    let status = json!({
-        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details,
-    });
-    let format = call.format()?;
-    Ok(respond::object(
-        StatusCode::OK,
-        &call.headers,
-        &format,
-        Some("Status"),
-        &status,
-    ))
-}
-
-/// `DELETE` of a collection: answers with what it deleted.
-pub(super) fn delete_collection(call: &Call) -> Result<Response<Body>, ApiError> {
-    let filter = Filter::from_query(&call.resource, &call.info.query)?;
-    let (version, objects) = call
-        .state
-        .store
-        .list(&call.resource.key(), call.namespace());
-    let mut deleted = Vec::new();
-    for object in objects
-        .iter()
-        .filter(|object| filter.matches(&object.value))
-    {
-        let name = object
-            .value
-            .pointer("/metadata/name")
-            .and_then(Value::as_str)
-            .unwrap_or_default();
-        deleted.push(remove(call, name, &json!({}))?);
-    }
-    let list = list_object(
-        &call.resource,
-        json!({"resourceVersion": version.to_string()}),
-        Value::Array(deleted),
-    );
-    let format = call.format()?;
-    Ok(respond::object(
-        StatusCode::OK,
-        &call.headers,
-        &format,
-        call.resource.message,
-        &list,
-    ))
-}
-
-/// Deletes one object, in two steps when something still has to happen; gives its last state.
-pub(super) fn remove(call: &Call, name: &str, options: &Value) -> Result<Value, ApiError> {
-    let grace = match options.get("gracePeriodSeconds").and_then(Value::as_i64) {
-        Some(seconds) => seconds,
-        None => call
-            .info
-            .query
-            .text("gracePeriodSeconds")
-            .parse()
-            .unwrap_or(30),
-    };
-    let policy = options.get("propagationPolicy").and_then(Value::as_str);
-    let orphan = policy.unwrap_or(call.info.query.text("propagationPolicy")) == "Orphan";
-    let dry = call.info.dry_run() || options.pointer("/dryRun/0") == Some(&json!("All"));
-    let now = timestamp(Timestamp::now());
-    let marked = commit(call, name, |current| {
-        let current = current.ok_or_else(|| ApiError::not_found(&call.resource, name))?;
-        preconditions(call, name, current, options)?;
-        if dry {
-            return Ok(Decision::DryDelete);
-        }
-        let graceful = call.resource.qualified() == "pods" && grace > 0;
-        if !graceful && !has_finalizers(&current.value) {
-            return Ok(Decision::Delete);
-        }
-        let mut value = current.value.clone();
-        if let Some(Value::Object(metadata)) = value.get_mut("metadata") {
-            metadata
-                .entry("deletionTimestamp")
-                .or_insert_with(|| json!(now));
-            metadata
-                .entry("deletionGracePeriodSeconds")
-                .or_insert_with(|| json!(if graceful { grace } else { 0 }));
-        }
-        if call.resource.qualified() == "namespaces" {
-            value["status"]["phase"] = json!("Terminating");
-        }
-        Ok(Decision::Put(normalise(&call.resource, &value)))
-    })?;
-    let waiting = has_finalizers(&marked.object.value);
-    if !dry
-        && !waiting
-        && call
-            .state
-            .store
-            .get(&call.resource.key(), call.namespace(), name)
-            .is_some()
-    {
-        commit(call, name, |current| {
-            current
-                .map(|_| Decision::Delete)
-                .ok_or_else(|| ApiError::not_found(&call.resource, name))
-        })?;
-    }
-    if !dry && !waiting && !orphan {
-        controller::collect_garbage(&call.state, &marked.object.value);
-    }
-    Ok(marked.object.value.clone())
-}
-
-fn preconditions(
-    call: &Call,
-    name: &str,
-    current: &Object,
-    options: &Value,
-) -> Result<(), ApiError> {
-    for (key, what) in [("uid", "UID"), ("resourceVersion", "ResourceVersion")] {
-        let wanted = options.pointer(&format!("/preconditions/{key}"));
-        let actual = current.value.pointer(&format!("/metadata/{key}"));
-        if let (Some(wanted), Some(actual)) = (wanted, actual)
-            && wanted != actual
-        {
-            let why = format!(
-                "Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {actual}"
-            );
-            return Err(ApiError::conflict(&call.resource, name, &why));
-        }
-    }
-    Ok(())
-}
-
-fn has_finalizers(object: &Value) -> bool {
-    let finalizers = object
-        .pointer("/metadata/finalizers")
-        .and_then(Value::as_array);
-    finalizers.is_some_and(|finalizers| !finalizers.is_empty())
 }
 
 /// Writes in one step and lets the controllers react.
@@ -363,15 +200,11 @@ pub(super) fn finished(
 ) -> Result<Decision, ApiError> {
     let value = completed(call, current, value)?;
     let value = with_managers(call, current, value);
-    sealed(call, current, value)
+    Ok(sealed(call, current, value))
 }
 
 /// The last step: version placeholder, order, and what the write comes to.
-pub(super) fn sealed(
-    call: &Call,
-    current: Option<&Arc<Object>>,
-    mut value: Value,
-) -> Result<Decision, ApiError> {
+pub(super) fn sealed(call: &Call, current: Option<&Arc<Object>>, mut value: Value) -> Decision {
     let dry = call.info.dry_run();
     if let Some(Value::Object(metadata)) = value.get_mut("metadata") {
         match (current, dry) {
@@ -391,11 +224,11 @@ pub(super) fn sealed(
     }
     let going = value.pointer("/metadata/deletionTimestamp").is_some() && !has_finalizers(&value);
     let value = normalise(&call.resource, &value);
-    Ok(match (dry, going && current.is_some()) {
+    match (dry, going && current.is_some()) {
         (true, _) => Decision::Dry(value),
         (false, true) => Decision::Delete,
         (false, false) => Decision::Put(value),
-    })
+    }
 }
 
 /// Server-set metadata and defaults; refuses what may not change.

@@ -70,34 +70,7 @@ pub(crate) fn apply(
     let wanted = leaves(message, config);
     let current = leaves(message, live);
     let mut entries = entries(live);
-    let mut conflicts = Vec::new();
-    for entry in &mut entries {
-        if is_entry(entry, writer, "Apply") {
-            continue;
-        }
-        let mut owned = set_of(entry);
-        let disputed: Vec<Path> = owned
-            .iter()
-            .filter(|path| path.last().is_none_or(|last| last != "."))
-            .filter(|path| {
-                wanted
-                    .get(*path)
-                    .is_some_and(|value| current.get(*path) != Some(value))
-            })
-            .cloned()
-            .collect();
-        for path in disputed {
-            conflicts.push((
-                text(entry, "manager"),
-                text(entry, "apiVersion"),
-                readable(&path),
-            ));
-            owned.remove(&path);
-        }
-        if force {
-            set_fields(entry, &owned);
-        }
-    }
+    let conflicts = disputes(&mut entries, writer, (&wanted, &current), force);
     if !conflicts.is_empty() && !force {
         return Err(Conflicts(conflicts));
     }
@@ -140,6 +113,44 @@ pub(crate) fn apply(
     );
     put(&mut result, entries);
     Ok(result)
+}
+
+/// The fields others own and `wanted` changes, as conflicts; with `force` they lose them.
+fn disputes(
+    entries: &mut [Value],
+    writer: Writer<'_>,
+    (wanted, current): (&BTreeMap<Path, Value>, &BTreeMap<Path, Value>),
+    force: bool,
+) -> Vec<(String, String, String)> {
+    let mut conflicts = Vec::new();
+    for entry in entries {
+        if is_entry(entry, writer, "Apply") {
+            continue;
+        }
+        let mut owned = set_of(entry);
+        let disputed: Vec<Path> = owned
+            .iter()
+            .filter(|path| path.last().is_none_or(|last| last != "."))
+            .filter(|path| {
+                wanted
+                    .get(*path)
+                    .is_some_and(|value| current.get(*path) != Some(value))
+            })
+            .cloned()
+            .collect();
+        for path in disputed {
+            conflicts.push((
+                text(entry, "manager"),
+                text(entry, "apiVersion"),
+                readable(&path),
+            ));
+            owned.remove(&path);
+        }
+        if force {
+            set_fields(entry, &owned);
+        }
+    }
+    conflicts
 }
 
 /// All owned fields of an object with their values. Maps and keyed items count as `.` themselves.
@@ -306,7 +317,7 @@ fn remove(value: &mut Value, path: &[String]) {
             remove(item, rest);
         }
     } else if let (Some(gone), Value::Array(items)) = (token.strip_prefix("v:"), value) {
-        items.retain(|item| item.to_string() != gone);
+        items.retain(|item| serde_json::to_string(item).ok().as_deref() != Some(gone));
     }
 }
 

@@ -38,7 +38,7 @@ pub(crate) fn merge(
     };
     match entries.get("$patch").and_then(Value::as_str) {
         Some("replace") => {
-            *object = entries.clone();
+            object.clone_from(entries);
             object.shift_remove("$patch");
             return Ok(());
         }

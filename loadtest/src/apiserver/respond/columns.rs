@@ -301,12 +301,11 @@ fn computed(name: &str, object: &Value, now: Timestamp) -> Value {
                 .sum::<i64>()
                 .to_string()
         ),
-        "node-status" => {
-            let ready = list(object, "status.conditions")
-                .iter()
-                .any(|c| text(c, "type") == "Ready" && text(c, "status") == "True");
-            json!(if ready { "Ready" } else { "NotReady" })
-        }
+        "node-status" => json!(if node_ready(object) {
+            "Ready"
+        } else {
+            "NotReady"
+        }),
         "node-roles" => json!(node_roles(object)),
         "node-ip" => json!(
             list(object, "status.addresses")
@@ -316,6 +315,12 @@ fn computed(name: &str, object: &Value, now: Timestamp) -> Value {
         "service-ports" => json!(service_ports(object)),
         "selector" => json!(labels(object, "spec.selector")),
         "match-labels" => json!(labels(object, "spec.selector.matchLabels")),
+        _ => computed_of_workloads(name, object, now),
+    }
+}
+
+fn computed_of_workloads(name: &str, object: &Value, now: Timestamp) -> Value {
+    match name {
         "containers" => json!(joined(object, "spec.template.spec.containers", "name")),
         "images" => json!(joined(object, "spec.template.spec.containers", "image")),
         "ready-of" => json!(format!(
@@ -341,7 +346,7 @@ fn computed(name: &str, object: &Value, now: Timestamp) -> Value {
                 .into_iter()
                 .find(|text| !text.is_empty());
             json!(age(
-                seen.or(Some(text(object, "metadata.creationTimestamp"))),
+                seen.or_else(|| Some(text(object, "metadata.creationTimestamp"))),
                 now
             ))
         }
@@ -353,6 +358,13 @@ fn computed(name: &str, object: &Value, now: Timestamp) -> Value {
         "event-message" => json!(text(object, "message").trim()),
         _ => json!("<none>"),
     }
+}
+
+fn node_ready(node: &Value) -> bool {
+    let conditions = list(node, "status.conditions").iter();
+    conditions
+        .into_iter()
+        .any(|condition| text(condition, "type") == "Ready" && text(condition, "status") == "True")
 }
 
 fn node_roles(object: &Value) -> String {

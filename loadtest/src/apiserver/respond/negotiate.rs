@@ -37,6 +37,8 @@ pub(crate) struct Offer {
     /// Objects of this resource have a protobuf form.
     pub(crate) protobuf: bool,
     pub(crate) watch: bool,
+    /// The path is that of a collection, which can be watched; refusals say so.
+    pub(crate) collection: bool,
 }
 
 struct Clause<'a> {
@@ -184,8 +186,13 @@ fn pretty(headers: &HeaderMap, query: &Query, asked: bool) -> bool {
 
 fn not_acceptable(named: bool, offer: Offer) -> ApiError {
     let all = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
+    let streams = if offer.collection {
+        ", application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch"
+    } else {
+        ""
+    };
     let message = if !named {
-        format!("406: Not Acceptable\n\nAvailable representations: {all}")
+        format!("406: Not Acceptable\n\nAvailable representations: {all}{streams}")
     } else if offer.watch {
         "only the following media types are accepted: application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch".to_owned()
     } else {
@@ -193,7 +200,7 @@ fn not_acceptable(named: bool, offer: Offer) -> ApiError {
     };
     let mut error = ApiError::new(406, "NotAcceptable", message);
     if !named {
-        error.details = Some(serde_json::json!({}));
+        error.details = Some(Box::new(serde_json::json!({})));
     }
     error
 }
@@ -207,9 +214,17 @@ mod tests {
     fn chosen(accept: &'static str, protobuf: bool, watch: bool) -> Result<(Media, View), String> {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static(accept));
-        negotiate(&headers, &Query::default(), Offer { protobuf, watch })
-            .map(|format| (format.media, format.view))
-            .map_err(|error| error.message)
+        negotiate(
+            &headers,
+            &Query::default(),
+            Offer {
+                protobuf,
+                watch,
+                collection: watch,
+            },
+        )
+        .map(|format| (format.media, format.view))
+        .map_err(|error| error.message)
     }
 
     // The requests of captures raw-accept-order, cr-list, err-406-415-405 and watch-yaml.

@@ -161,11 +161,13 @@ fn single(
             Err(error) => Err(base64_error(text, &error)),
         },
         (Kind::Bytes | Kind::String, Value::Null) => Ok(Value::String(String::new())),
-        (Kind::String | Kind::Time | Kind::MicroTime | Kind::Duration, Value::String(_))
+        (
+            Kind::String | Kind::Time | Kind::MicroTime | Kind::Duration | Kind::Quantity,
+            Value::String(_),
+        )
         | (Kind::Bool, Value::Bool(_))
         | (Kind::Double, Value::Number(_))
         | (Kind::IntOrString, Value::String(_) | Value::Number(_))
-        | (Kind::Quantity, Value::String(_))
         | (Kind::Strings, Value::Array(_))
         | (Kind::Raw, _) => Ok(value.clone()),
         (Kind::Quantity, Value::Number(number)) => Ok(Value::String(number.to_string())),

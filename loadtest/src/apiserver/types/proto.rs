@@ -196,10 +196,10 @@ fn ints(bytes: &[u8]) -> Option<([i64; 2], String)> {
     while let Some((number, wire)) = reader.field()? {
         match (number, wire) {
             (1, Wire::Varint(value)) => {
-                numbers = [value.cast_signed(), numbers.last().copied().unwrap_or(0)]
+                numbers = [value.cast_signed(), numbers.last().copied().unwrap_or(0)];
             }
             (2, Wire::Varint(value)) => {
-                numbers = [numbers.first().copied().unwrap_or(0), value.cast_signed()]
+                numbers = [numbers.first().copied().unwrap_or(0), value.cast_signed()];
             }
             (3, Wire::Bytes(value)) => text = text_of(value),
             _ => {}
@@ -327,7 +327,7 @@ pub(crate) fn encode(message: &'static Message, object: &Map<String, Value>) -> 
 fn encode_absent(message: &Message, field: &Field, out: &mut Vec<u8>) {
     match (message.name, field.number) {
         ("ObjectMeta", 1..=6 | 8) | ("ListMeta", 1..=3) | ("Secret", 3) => {
-            bytes_field(out, field.number, b"")
+            bytes_field(out, field.number, b"");
         }
         ("ObjectMeta", 7) => {
             tag(out, field.number, 0);

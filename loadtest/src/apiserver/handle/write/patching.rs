@@ -10,7 +10,7 @@ use portcullis::gateway::body::Body;
 use serde_json::{Value, json};
 
 use super::{Call, commit, completed, finished, sealed};
-use crate::apiserver::handle::admit::normalise;
+use crate::apiserver::handle::admit::{normalise, set};
 use crate::apiserver::handle::body;
 use crate::apiserver::handle::timestamp;
 use crate::apiserver::patch::fields::{self, Conflicts, Writer};
@@ -42,7 +42,7 @@ pub(in crate::apiserver::handle) async fn patch(
         "application/apply-patch+yaml" => Kind::Apply,
         _ => {
             let mut error = ApiError::unsupported_media("415: Unsupported Media Type");
-            error.details = Some(json!({}));
+            error.details = Some(Box::new(json!({})));
             return Err(error);
         }
     };
@@ -147,7 +147,7 @@ fn applied(
             "fieldManager".to_owned(),
         );
         let mut error = ApiError::invalid(resource, "", &[cause]);
-        error.message = "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch".to_owned();
+        "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch".clone_into(&mut error.message);
         return Err(error);
     }
     let message = resource.message.and_then(types::message);
@@ -182,15 +182,14 @@ fn applied(
         subresource: &call.info.subresource,
         time: &time,
     };
-    let live = match current {
-        Some(current) => current.value.clone(),
-        None => {
-            let mut metadata = json!({"name": call.info.name});
-            if resource.namespaced {
-                metadata["namespace"] = json!(call.namespace());
-            }
-            json!({"kind": resource.kind, "apiVersion": api_version, "metadata": metadata})
+    let live = if let Some(current) = current {
+        current.value.clone()
+    } else {
+        let mut metadata = json!({"name": call.info.name});
+        if resource.namespaced {
+            set(&mut metadata, &["namespace"], json!(call.namespace()));
         }
+        json!({"kind": resource.kind, "apiVersion": api_version, "metadata": metadata})
     };
     let value = fields::apply(message, &live, &config, writer, query.flag("force"))
         .map_err(|conflicts| refused(&conflicts))?;
@@ -199,7 +198,7 @@ fn applied(
     if let (Some(managers), Some(Value::Object(metadata))) = (managers, value.get_mut("metadata")) {
         metadata.insert("managedFields".to_owned(), managers);
     }
-    sealed(call, current, value)
+    Ok(sealed(call, current, value))
 }
 
 fn refused(conflicts: &Conflicts) -> ApiError {
@@ -234,6 +233,6 @@ fn refused(conflicts: &Conflicts) -> ApiError {
             json!({"reason": "FieldManagerConflict", "message": format!("conflict with \"{manager}\" using {version}"), "field": field})
         })
         .collect();
-    error.details = Some(json!({"causes": causes}));
+    error.details = Some(Box::new(json!({"causes": causes})));
     error
 }
