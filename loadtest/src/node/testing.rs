@@ -161,10 +161,13 @@ pub(super) fn channels(messages: &[(u8, Vec<u8>)]) -> BTreeMap<u8, Vec<u8>> {
     channels
 }
 
+/// What came on a stream: its data, and the frames that opened and ended it.
+pub(super) type Stream = (Vec<u8>, Vec<String>);
+
 /// What a SPDY server sent: for each stream its data and what ended it, and the last control frame.
-pub(super) fn streams(mut bytes: &[u8]) -> (BTreeMap<u32, (Vec<u8>, Vec<String>)>, Vec<String>) {
+pub(super) fn streams(mut bytes: &[u8]) -> (BTreeMap<u32, Stream>, Vec<String>) {
     let mut decoder = Decoder::new();
-    let mut streams = BTreeMap::<u32, (Vec<u8>, Vec<String>)>::new();
+    let mut streams = BTreeMap::<u32, Stream>::new();
     let mut control = Vec::new();
     let mut current = 0;
     while let Some(frame) = decoder.next(&mut bytes).unwrap() {
@@ -211,12 +214,10 @@ pub(super) fn without_ids(bytes: &[u8]) -> String {
     let text = words
         .iter()
         .fold(text.clone(), |text, id| text.replace(id, "ID"));
-    match (
-        text.find("/cni-"),
-        text.find("\\\": failed to connect")
-            .or(text.find("\": failed to connect")),
-    ) {
-        (Some(start), Some(end)) => format!("{}/cni{}", &text[..start], &text[end..]),
-        _ => text,
-    }
+    // The network namespace is made up too; in JSON the quote behind it is escaped.
+    let Some((before, after)) = text.split_once("/cni-") else {
+        return text;
+    };
+    let end = after.find(['"', '\\']).unwrap_or(0);
+    format!("{before}/cni{}", after.split_at(end).1)
 }

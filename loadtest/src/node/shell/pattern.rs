@@ -114,11 +114,7 @@ mod tests {
         for (pattern, text) in no {
             assert!(!matches(pattern, text), "{pattern} {text}");
         }
-        assert!(
-            !matches(
-                &"a*".repeat(200),
-                &("a".repeat(400) + "b").repeat(1).replace('b', "c")
-            ) || matches(&"a*".repeat(200), &"a".repeat(400))
-        );
+        assert!(matches(&"a*".repeat(200), &"a".repeat(400)));
+        assert!(!matches(&("a*".repeat(200) + "b"), &"a".repeat(400)));
     }
 }
