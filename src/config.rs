@@ -10,15 +10,13 @@ mod raw;
 pub mod reload;
 mod section;
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 pub use document::{Position, Problem};
 
 use crate::policy::Policy;
-use crate::{control, identity, upstream};
+use crate::{control, identity, listener, upstream};
 use section::Document;
 
 /// The version of every file this program reads.
@@ -30,7 +28,7 @@ pub struct Config {
     /// Where the gateway keeps its files.
     pub data_directory: PathBuf,
     /// Where callers connect.
-    pub listener: ListenerConfig,
+    pub listener: listener::Settings,
     /// Where `/healthz`, `/readyz` and `/metrics` are served.
     pub control: control::Settings,
     /// Who is believed.
@@ -47,33 +45,6 @@ pub struct Config {
     pub audit_file: PathBuf,
     /// What works but deserves a second look.
     pub warnings: Vec<String>,
-}
-
-/// The section `listener`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListenerConfig {
-    /// Address and port.
-    pub address: SocketAddr,
-    /// PEM certificates, the server's own first.
-    pub certificate_file: PathBuf,
-    /// The PEM private key.
-    pub private_key_file: PathBuf,
-    /// Host names that requests may be for; empty is any.
-    pub hosts: Vec<String>,
-    /// Connections at one time.
-    pub connections_max: usize,
-    /// Connections of one client address at one time.
-    pub connections_per_address_max: usize,
-    /// HTTP/2 streams of one connection at one time.
-    pub concurrent_streams_max: u32,
-    /// Bytes of a request's headers.
-    pub header_bytes_max: u32,
-    /// How long a TLS handshake may take.
-    pub handshake_timeout: Duration,
-    /// How long a request's headers may take.
-    pub header_timeout: Duration,
-    /// How long open requests may go on after SIGTERM.
-    pub drain_timeout: Duration,
 }
 
 impl Config {

@@ -11,7 +11,7 @@ use crate::config::{Config, Problem};
 /// Checks a configuration and everything it names, and prints every problem.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// The configuration file (kind: GatewayConfiguration)
+    /// The configuration file (kind: `GatewayConfiguration`)
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
 

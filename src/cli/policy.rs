@@ -25,7 +25,7 @@ pub struct Args {
 pub enum PolicyCommand {
     /// Say which rule decides a request, and why the earlier ones do not
     Explain(ExplainArgs),
-    /// Run the cases of policy tests (kind: PolicyTest); exit code 1 if one fails
+    /// Run the cases of policy tests (kind: `PolicyTest`); exit code 1 if one fails
     Test(TestArgs),
 }
 
@@ -76,7 +76,7 @@ pub struct ExplainArgs {
 /// The arguments of `portcullis policy test`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct TestArgs {
-    /// Files of cases (kind: PolicyTest)
+    /// Files of cases (kind: `PolicyTest`)
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
 

@@ -233,7 +233,7 @@ rules: [{name: version, nonResourceURLs: [/version], verbs: [get], decision: all
             &GOOD.replace("decision: allow", "decision: yes"),
             &GOOD.replace("metadata", "kind: Policy\nmetadata"),
             &GOOD.replace("[get]", "[no]"),
-            &GOOD[..60],
+            GOOD.split_at(60).0,
             &bomb,
             &"#".repeat(limits::CONFIG_FILE_BYTES_MAX + 1),
         ] {

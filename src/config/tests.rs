@@ -1,4 +1,5 @@
 use std::fs;
+use std::time::Duration;
 
 use super::*;
 use crate::upstream::Source;
@@ -102,6 +103,7 @@ fn load(folder: &Path, text: &str) -> Result<Config, String> {
 }
 
 #[test]
+#[expect(clippy::cognitive_complexity, reason = "one assertion a key")]
 fn every_key_is_read() {
     let folder = folder();
     let config = load(folder.path(), FULL).unwrap();

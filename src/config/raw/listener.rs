@@ -7,11 +7,11 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::{address, path};
-use crate::config::ListenerConfig;
 use crate::config::section::{Found, Section};
 use crate::limits;
+use crate::listener::Settings;
 
-pub(super) fn read(section: &Section<'_>) -> Option<ListenerConfig> {
+pub(super) fn read(section: &Section<'_>) -> Option<Settings> {
     let address = address(section);
     let (certificate, key) = read_tls(section);
     let hosts = section.texts("hosts");
@@ -25,7 +25,7 @@ pub(super) fn read(section: &Section<'_>) -> Option<ListenerConfig> {
             .unwrap_or(default)
     };
     let narrow = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-    let listener = ListenerConfig {
+    let listener = Settings {
         address: address.unwrap_or_else(|| ([127, 0, 0, 1], 0).into()),
         certificate_file: certificate.clone().unwrap_or_default(),
         private_key_file: key.clone().unwrap_or_default(),
