@@ -1,6 +1,205 @@
-//! The story of one request, top to bottom.
+//! The story of one request, top to bottom. Read this file first.
+//!
+//! [`Gateway::serve`] takes every request the listener accepts. Each step is a room of the house, each
+//! `?` ends in [`refuse`], and whatever happens ends in the audit log.
+
+use std::sync::Arc;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use jiff::Timestamp;
+
+use crate::audit::Event;
+use crate::identity::Authenticator;
+use crate::identity::credential;
+use crate::listener::{self, Peer};
+use crate::metrics::VerbClass;
+use crate::policy::{Decision, Permit};
+use crate::request::RequestInfo;
+use crate::transform::{self, MaskReport, Placeholders, Released, Unreleased};
+use crate::upstream::{self, Call, Upstream};
 
 pub mod body;
+pub mod grant;
+pub mod open;
+pub mod record;
 pub mod refuse;
 pub mod route;
 pub mod upgrade;
+pub mod write;
+
+use body::Body;
+use grant::{Ended, Holder};
+use record::{Keeper, Record};
+use refuse::Refusal;
+use route::Clusters;
+
+/// Everything one request needs on its way.
+pub struct Gateway {
+    /// Turns tokens into identities.
+    pub authenticator: Arc<Authenticator>,
+    /// The host names requests may be for; empty is any.
+    pub hosts: Vec<String>,
+    /// Which clusters there are, and where they hang in the path.
+    pub clusters: Clusters,
+    /// Decides, and watches over what was decided.
+    pub holder: Holder,
+    /// The way to the API servers.
+    pub upstream: Arc<Upstream>,
+    /// Makes and recognises placeholders.
+    pub placeholders: Arc<Placeholders>,
+    /// Where records are kept.
+    pub keeper: Keeper,
+}
+
+impl Gateway {
+    /// Carries one request from its arrival to its answer.
+    pub async fn serve(self: Arc<Self>, request: Request<Incoming>, peer: Peer) -> Response<Body> {
+        let now = Timestamp::now();
+        let mut call = Call {
+            audit_id: uuid::Uuid::now_v7().to_string(),
+            peer: peer.address.ip(),
+            long_running: false,
+        };
+        let target = request
+            .uri()
+            .path_and_query()
+            .map_or("", http::uri::PathAndQuery::as_str);
+        let event = Event::received(
+            &call.audit_id,
+            request.method().as_str(),
+            target,
+            request.headers(),
+            call.peer,
+            now,
+        );
+        let mut record = Record::open(&self.keeper, event, now);
+        match self.carry(request, &mut call, &mut record, now).await {
+            Ok(Answer::Whole {
+                response,
+                masks,
+                ended,
+                long_running,
+            }) => record.answer(response, masks, ended, long_running).await,
+            Ok(Answer::Session(opened)) => opened.switch(record, &self.keeper.tasks).await,
+            Err(refusal) => {
+                let response = refusal.response();
+                record.refused(&refusal).await;
+                response
+            }
+        }
+    }
+
+    async fn carry(
+        &self,
+        request: Request<Incoming>,
+        call: &mut Call,
+        record: &mut Record,
+        now: Timestamp,
+    ) -> Result<Answer, Refusal> {
+        // Nothing starts that could not be put on record.
+        if !self.keeper.audit.healthy() {
+            return Err(Refusal::gateway_unavailable(
+                "the gateway's audit log cannot be written, so no request is carried out; try again later or tell the platform team",
+            ));
+        }
+
+        // Is it meant for this gateway, in a form that cannot be read in two ways?
+        let (head, body) = request.into_parts();
+        listener::check_target(&head, &self.hosts)?;
+        let mut request = Request::from_parts(head, body);
+
+        // Who is it? Exactly one credential, verified; nothing else the client says about itself counts.
+        upstream::refuse_client_identity(request.headers())?;
+        let websocket = upgrade::is_websocket(request.headers());
+        let token = credential::from_headers(request.headers(), websocket)?;
+        let identity = self.authenticator.identify(&token, now).await?;
+        record.event.caller(&identity);
+
+        // What do they want, and where? Exactly as the API server will read it, or not at all.
+        let (cluster, target) = self.clusters.route(request.uri())?;
+        let info = Arc::new(RequestInfo::parse(request.method(), target)?);
+        record.event.call(&info, cluster);
+        record.classed(VerbClass::of(&info));
+        call.long_running = info.is_long_running();
+
+        // May they?
+        let permit = match self
+            .holder
+            .policy
+            .current()
+            .decide(&identity, &info, cluster)
+        {
+            Decision::Allow(permit) => permit,
+            Decision::Deny(reason) => {
+                if let Some(rule) = &reason.rule {
+                    record.event.annotate("portcullis.dev/rule", rule.clone());
+                }
+                return Err(Refusal::denied(&info, identity.username(), &reason.message));
+            }
+        };
+        record.event.annotate("portcullis.dev/decision", "allow");
+        record
+            .event
+            .annotate("portcullis.dev/rule", permit.rule().to_owned());
+        if let Some(kind) = info.session() {
+            return self
+                .open_session(request, kind, info, &permit, call, now)
+                .await;
+        }
+
+        // What do they write, and in which form may the answer come?
+        transform::negotiate(request.headers_mut(), &info, &permit)?;
+        let request = self.checked(request, &info, &permit).await?;
+
+        // As whom, where to?
+        let response = self.upstream.send(request, &permit, call).await?;
+
+        // What may they see, and for how long?
+        self.release(response, &info, &permit, now)
+    }
+
+    /// Every reason why no request can be carried at the moment; empty when all is well.
+    pub fn not_ready(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        if self.holder.draining.is_cancelled() {
+            reasons.push("draining".to_owned());
+        }
+        if !self.keeper.audit.healthy() {
+            reasons.push("the audit log cannot be written".to_owned());
+        }
+        reasons.extend(self.authenticator.ready().err());
+        reasons.extend(self.upstream.ready().err());
+        reasons
+    }
+
+    fn release(
+        &self,
+        response: Response<Unreleased>,
+        info: &Arc<RequestInfo>,
+        permit: &Permit,
+        now: Timestamp,
+    ) -> Result<Answer, Refusal> {
+        let (response, masks) = transform::release(response, info, permit, &self.placeholders)?;
+        let long_running = info.is_long_running();
+        Ok(Answer::Whole {
+            response: response.map(Released::into_body),
+            masks,
+            ended: self.holder.watch_over(permit, info, now),
+            long_running,
+        })
+    }
+}
+
+/// How a request is answered when nothing refuses it.
+enum Answer {
+    /// An HTTP response, streamed as it comes.
+    Whole {
+        response: Response<Body>,
+        masks: Arc<MaskReport>,
+        ended: Ended,
+        long_running: bool,
+    },
+    /// The API server switched protocols: a shell, an attachment, forwarded ports.
+    Session(open::Opened),
+}

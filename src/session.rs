@@ -102,6 +102,23 @@ pub enum EndReason {
 }
 
 impl EndReason {
+    /// The word for it in audit events.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::ClientGone => "client-gone",
+            Self::UpstreamGone => "upstream-gone",
+            Self::Expired => "token-expired",
+            Self::Revoked => "policy-changed",
+            Self::Shutdown => "gateway-drained",
+            Self::Idle => "idle",
+            Self::ClientProtocol => "client-protocol-error",
+            Self::UpstreamProtocol => "upstream-protocol-error",
+            Self::RecorderFailed => "recorder-failed",
+        }
+    }
+
     /// Kubernetes' reason and code for the `Status` that tells the client.
     fn status(self) -> (&'static str, u16) {
         match self {

@@ -10,6 +10,8 @@ use serde::Serialize;
 use crate::gateway::body::{self, Body};
 use crate::request::RequestInfo;
 
+mod rooms;
+
 /// Whose fault a refusal is; a label of the requests metric and of the audit event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -199,6 +201,16 @@ impl Refusal {
             Fault::Gateway,
             StatusCode::SERVICE_UNAVAILABLE,
             "ServiceUnavailable",
+            message,
+        )
+    }
+
+    /// 500: a fault of the gateway itself.
+    pub fn gateway_failed(message: impl Into<String>) -> Self {
+        Self::new(
+            Fault::Gateway,
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "InternalError",
             message,
         )
     }

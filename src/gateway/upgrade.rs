@@ -62,6 +62,13 @@ pub fn is_requested(headers: &HeaderMap) -> bool {
     headers.contains_key(UPGRADE)
 }
 
+/// Whether the request asks for a WebSocket: only then may its subprotocols carry the token.
+#[must_use]
+pub fn is_websocket(headers: &HeaderMap) -> bool {
+    let asked = headers.get(UPGRADE).map(HeaderValue::as_bytes);
+    asked.is_some_and(|asked| asked.eq_ignore_ascii_case(WEBSOCKET.as_bytes()))
+}
+
 /// A checked request for an upgrade.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Offer {

@@ -81,7 +81,7 @@ pub enum Root {
 }
 
 /// The field paths that apply to one resource.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct MaskPlan {
     nodes: Vec<Node>,
     object: StateId,
@@ -89,7 +89,7 @@ pub struct MaskPlan {
     printed: bool,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "a row of the automaton's table; each column is independent"

@@ -1,0 +1,318 @@
+//! What is kept of one request: its audit event and its counts, finished exactly once however the
+//! request ends, and finished before the last byte of the answer leaves.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::BodyExt;
+use jiff::Timestamp;
+use tokio_util::task::TaskTracker;
+
+use crate::audit::{AuditLog, Event, Stage};
+use crate::gateway::body::{Body, BodyError};
+use crate::gateway::grant::Ended;
+use crate::gateway::refuse::{Fault, Refusal};
+use crate::metrics::{InFlight, Metrics, Outcome, StreamEnd, VerbClass};
+use crate::session::{EndReason, SessionReport};
+use crate::transform::MaskReport;
+
+/// The record of one request in the making.
+pub struct Record {
+    /// The event, open for what the rooms have to say.
+    pub event: Event,
+    keeper: Keeper,
+    outcome: Outcome,
+    class: VerbClass,
+    arrived: Timestamp,
+    masks: Option<Arc<MaskReport>>,
+    bytes: u64,
+    _counted: Vec<InFlight>,
+}
+
+/// Where records are kept.
+#[derive(Clone)]
+pub struct Keeper {
+    /// The audit log.
+    pub audit: AuditLog,
+    /// The counts.
+    pub metrics: Metrics,
+    /// Carries the event of a client that left while the audit log was busy.
+    pub tasks: TaskTracker,
+}
+
+impl Record {
+    /// Opens the record of a request that has just arrived.
+    pub fn open(keeper: &Keeper, event: Event, arrived: Timestamp) -> Self {
+        Self {
+            event,
+            keeper: keeper.clone(),
+            outcome: Outcome::Failed,
+            class: VerbClass::Other,
+            arrived,
+            masks: None,
+            bytes: 0,
+            _counted: vec![keeper.metrics.arrived()],
+        }
+    }
+
+    /// Sorts the request for the metrics.
+    pub fn classed(&mut self, class: VerbClass) {
+        self.class = class;
+    }
+
+    /// Keeps a refusal; the record is then complete.
+    pub async fn refused(mut self, refusal: &Refusal) {
+        self.outcome = match refusal.fault {
+            Fault::Client => Outcome::Refused,
+            Fault::Policy => Outcome::Denied,
+            Fault::Upstream | Fault::Gateway => Outcome::Failed,
+        };
+        let decision = match refusal.fault {
+            Fault::Policy => "deny",
+            _ => "refuse",
+        };
+        self.event.annotate("portcullis.dev/decision", decision);
+        if let Some(detail) = refusal.hidden_detail() {
+            self.event.annotate("portcullis.dev/detail", detail);
+        }
+        let message = Some(refusal.message().to_owned());
+        self.event
+            .answered(refusal.code(), Some(refusal.reason()), message);
+        self.complete().await;
+    }
+
+    /// Keeps that a long-running answer begins, so that an open shell is on record before it ends.
+    pub async fn started(&mut self, code: StatusCode) {
+        self.event.answered(code, None, None);
+        self.event.at(Stage::ResponseStarted, Timestamp::now());
+        self.keep().await;
+        self._counted.push(self.keeper.metrics.opened(self.class));
+    }
+
+    /// Ties the record to an answer: the event is written before the answer's last byte.
+    pub async fn answer(
+        mut self,
+        response: Response<Body>,
+        masks: Arc<MaskReport>,
+        ended: Ended,
+        long_running: bool,
+    ) -> Response<Body> {
+        self.outcome = Outcome::Allowed;
+        self.masks = Some(masks);
+        self.event.answered(response.status(), None, None);
+        if long_running && response.status().is_success() {
+            self.started(response.status()).await;
+        }
+        let (head, body) = response.into_parts();
+        if body.is_end_stream() {
+            // hyper does not poll such a body, so nothing is left to tie the record to.
+            self.complete().await;
+            return Response::from_parts(head, body);
+        }
+        let body = Recorded {
+            inner: body,
+            ended,
+            long_running,
+            record: Some(self),
+            finishing: None,
+            last: None,
+        };
+        Response::from_parts(head, body.boxed_unsync())
+    }
+
+    /// A session is over.
+    pub fn session(&mut self, report: &SessionReport) {
+        self.outcome = Outcome::Allowed;
+        let bytes = &report.bytes;
+        self.event.annotate(
+            "portcullis.dev/bytes-in",
+            (bytes.stdin + bytes.data_sent).to_string(),
+        );
+        let out = bytes.stdout + bytes.stderr + bytes.data_received;
+        self.event
+            .annotate("portcullis.dev/bytes-out", out.to_string());
+        if let Some(code) = report.exit.as_ref().and_then(|exit| exit.code) {
+            self.event
+                .annotate("portcullis.dev/exit-code", code.to_string());
+        }
+        if report.reason != EndReason::Completed {
+            self.event
+                .annotate("portcullis.dev/ended", report.reason.as_str());
+        }
+        if let Some(detail) = &report.detail {
+            self.event.annotate("portcullis.dev/detail", detail.clone());
+        }
+    }
+
+    /// The answer has no more bytes.
+    pub async fn complete(mut self) {
+        self.close();
+        self.keep().await;
+    }
+
+    /// The caller is gone, or the answer broke off.
+    fn abandoned(mut self, why: &'static str) {
+        self.event.annotate("portcullis.dev/ended", why);
+        self.close();
+        let queued = self.keeper.audit.queued();
+        match self.keeper.audit.write_detached(Box::new(self.event)) {
+            Ok(()) => self.keeper.metrics.audited(queued),
+            Err(event) => {
+                // The queue is full: a task waits in our place, and drain waits for the task.
+                let audit = self.keeper.audit.clone();
+                self.keeper
+                    .tasks
+                    .spawn(async move { drop(audit.write(&event).await) });
+            }
+        }
+    }
+
+    fn close(&mut self) {
+        let now = Timestamp::now();
+        self.event.at(Stage::ResponseComplete, now);
+        if self.bytes > 0 {
+            self.event
+                .annotate("portcullis.dev/bytes", self.bytes.to_string());
+        }
+        if let Some(masks) = &self.masks {
+            let values = masks.values_masked();
+            if values > 0 {
+                self.event
+                    .annotate("portcullis.dev/masked-values", values.to_string());
+                self.event.annotate(
+                    "portcullis.dev/masked-paths",
+                    masks.masked_paths().join(" "),
+                );
+                self.keeper.metrics.masked(values);
+            }
+        }
+        let took = now.duration_since(self.arrived).as_secs_f64();
+        self.keeper.metrics.answered(self.outcome, self.class, took);
+    }
+
+    async fn keep(&self) {
+        match self.keeper.audit.write(&self.event).await {
+            Ok(()) => self.keeper.metrics.audited(self.keeper.audit.queued()),
+            Err(error) => tracing::error!(%error, "an audit event was not kept"),
+        }
+    }
+}
+
+/// An answer's body with its record: ends early when the grant does, and ends only after its event is
+/// written.
+struct Recorded {
+    inner: Body,
+    ended: Ended,
+    long_running: bool,
+    record: Option<Record>,
+    finishing: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// What is told when the event is written: the last frame, or the error.
+    last: Option<Result<Frame<Bytes>, BodyError>>,
+}
+
+impl http_body::Body for Recorded {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.finishing.is_none() {
+            if self.record.is_none() {
+                return Poll::Ready(None);
+            }
+            if let Poll::Ready(why) = self.ended.as_mut().poll(context) {
+                self.cut(why);
+            } else {
+                let frame = ready!(Pin::new(&mut self.inner).poll_frame(context));
+                if let Some(frame) = self.passed(frame) {
+                    return Poll::Ready(Some(frame));
+                }
+            }
+        }
+        if let Some(finishing) = &mut self.finishing {
+            ready!(finishing.as_mut().poll(context));
+            self.finishing = None;
+        }
+        Poll::Ready(self.last.take())
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.record.is_none() && self.finishing.is_none() && self.last.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+impl Recorded {
+    /// Lets a frame pass, or keeps it back while the record is completed because it is the last one.
+    fn passed(
+        &mut self,
+        frame: Option<Result<Frame<Bytes>, BodyError>>,
+    ) -> Option<Result<Frame<Bytes>, BodyError>> {
+        match frame {
+            Some(Ok(frame)) => {
+                if let (Some(record), Some(data)) = (&mut self.record, frame.data_ref()) {
+                    record.bytes += data.len() as u64;
+                }
+                // hyper stops polling once Content-Length bytes are out: this frame may be the end.
+                if self.inner.is_end_stream() || self.inner.size_hint().exact() == Some(0) {
+                    self.finish(Some(Ok(frame)), None);
+                    return None;
+                }
+                Some(Ok(frame))
+            }
+            Some(Err(error)) => {
+                self.finish(Some(Err(error)), Some("broken"));
+                None
+            }
+            None => {
+                self.finish(None, None);
+                None
+            }
+        }
+    }
+
+    /// The grant no longer holds. A stream ends cleanly, so that clients come back and are asked again;
+    /// a single document must not look whole (threats E-01).
+    fn cut(&mut self, why: StreamEnd) {
+        let reason = match why {
+            StreamEnd::Expired => "token-expired",
+            StreamEnd::Policy => "policy-changed",
+            StreamEnd::Drain => "gateway-drained",
+        };
+        if let Some(record) = &self.record {
+            record.keeper.metrics.stream_ended(why);
+        }
+        let last =
+            (!self.long_running).then(|| Err(format!("ended by the gateway: {reason}").into()));
+        self.inner = crate::gateway::body::empty(); // resets the upstream stream at once
+        self.finish(last, Some(reason));
+    }
+
+    fn finish(&mut self, last: Option<Result<Frame<Bytes>, BodyError>>, why: Option<&'static str>) {
+        self.last = last;
+        if let Some(mut record) = self.record.take() {
+            if let Some(why) = why {
+                record.event.annotate("portcullis.dev/ended", why);
+            }
+            self.finishing = Some(Box::pin(record.complete()));
+        }
+    }
+}
+
+impl Drop for Recorded {
+    fn drop(&mut self) {
+        if let Some(record) = self.record.take() {
+            record.abandoned("client-gone");
+        }
+    }
+}
