@@ -1,1 +1,212 @@
-//! app
+//! Builds everything from a configuration, starts it and drains it: the only wiring.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::audit::AuditLog;
+use crate::config::Config;
+use crate::config::reload::{self, LivePolicy, Reload, Reloader};
+use crate::control;
+use crate::gateway::Gateway;
+use crate::gateway::grant::Holder;
+use crate::gateway::record::Keeper;
+use crate::gateway::route::Clusters;
+use crate::identity::Authenticator;
+use crate::listener;
+use crate::metrics::Metrics;
+use crate::transform::Placeholders;
+use crate::upstream::Upstream;
+
+pub mod keys;
+
+/// A running gateway.
+pub struct App {
+    /// Where it listens for API clients.
+    pub address: SocketAddr,
+    /// Where health, readiness and metrics are served.
+    pub control_address: SocketAddr,
+    shutdown: CancellationToken,
+    ending: CancellationToken,
+    /// Connections, sessions and records: what drain waits for.
+    answering: TaskTracker,
+    /// What runs as long as the gateway does: key refresh, upstream connections, policy files.
+    background: TaskTracker,
+    drain_timeout: Duration,
+    control: CancellationToken,
+}
+
+/// Starts a gateway from its configuration file. Cancelling `shutdown` stops it from accepting more;
+/// [`App::drain`] does that and waits.
+pub async fn start(config_file: &Path, shutdown: CancellationToken) -> anyhow::Result<App> {
+    let config = load(config_file)?;
+    let (answering, background) = (TaskTracker::new(), TaskTracker::new());
+    let ending = CancellationToken::new();
+    let control = CancellationToken::new();
+    let (metrics, rendering) = Metrics::new();
+    let gateway = Arc::new(assemble(
+        &config,
+        metrics,
+        &answering,
+        &background,
+        &shutdown,
+        &ending,
+    )?);
+
+    let reporter = Arc::clone(&gateway);
+    let reports = control::Reports {
+        metrics: rendering,
+        not_ready: Box::new(move || reporter.not_ready()),
+    };
+    let control_address =
+        control::start(&config.control, reports, control.clone()).with_context(|| {
+            format!(
+                "control.address: cannot listen on {}",
+                config.control.address
+            )
+        })?;
+
+    let drain_timeout = config.listener.drain_timeout;
+    let answer = move |request, peer| Arc::clone(&gateway).serve(request, peer);
+    let address = listener::serve(config.listener, answer, &answering, shutdown.clone()).await?;
+    Ok(App {
+        address,
+        control_address,
+        shutdown,
+        ending,
+        answering,
+        background,
+        drain_timeout,
+        control,
+    })
+}
+
+fn load(config_file: &Path) -> anyhow::Result<Config> {
+    let config = Config::load(config_file).map_err(|problems| {
+        let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        anyhow::anyhow!(
+            "{}\nthe configuration cannot be used; `portcullis check {}` shows this list again",
+            lines.join("\n"),
+            config_file.display()
+        )
+    })?;
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok(config)
+}
+
+fn assemble(
+    config: &Config,
+    metrics: Metrics,
+    answering: &TaskTracker,
+    background: &TaskTracker,
+    shutdown: &CancellationToken,
+    ending: &CancellationToken,
+) -> anyhow::Result<Gateway> {
+    std::fs::create_dir_all(&config.data_directory).with_context(|| {
+        format!(
+            "dataDirectory: cannot create {}",
+            config.data_directory.display()
+        )
+    })?;
+    let audit = AuditLog::open(&config.audit_file)
+        .with_context(|| format!("audit.file: cannot open {}", config.audit_file.display()))?;
+    let policy = LivePolicy::new(Arc::clone(&config.policy));
+    let reloader = Reloader::new(Arc::clone(&policy), config.policy_files.clone());
+    background.spawn(follow_policy_files(
+        reloader,
+        metrics.clone(),
+        shutdown.clone(),
+    ));
+    Ok(Gateway {
+        authenticator: Authenticator::start(
+            config.authentication.clone(),
+            background,
+            ending.clone(),
+        )?,
+        hosts: config.listener.hosts.clone(),
+        clusters: Clusters {
+            names: config
+                .upstream
+                .clusters
+                .iter()
+                .map(|cluster| cluster.name.clone())
+                .collect(),
+            default: config.default_cluster.clone(),
+        },
+        holder: Holder {
+            policy,
+            stream_grace: config.authentication.stream_grace,
+            draining: shutdown.clone(),
+            ending: ending.clone(),
+        },
+        upstream: Upstream::start(config.upstream.clone(), background, ending)?,
+        placeholders: Arc::new(Placeholders::new(&keys::placeholder_key(
+            &config.data_directory,
+        )?)),
+        keeper: Keeper {
+            audit,
+            metrics,
+            tasks: answering.clone(),
+        },
+    })
+}
+
+async fn follow_policy_files(reloader: Reloader, metrics: Metrics, shutdown: CancellationToken) {
+    let told = move |reload: &Reload| metrics.reloaded(matches!(reload, Reload::Applied { .. }));
+    if let Err(error) = reload::run(reloader, told, shutdown).await {
+        tracing::error!(%error, "the policy files are no longer watched; restart the gateway to apply changes");
+    }
+}
+
+impl App {
+    /// Drains: new connections are refused, watches and logs end cleanly, the rest has the drain
+    /// timeout; then sessions are told and ended.
+    pub async fn drain(self) {
+        self.shutdown.cancel();
+        self.answering.close();
+        if tokio::time::timeout(self.drain_timeout, self.answering.wait())
+            .await
+            .is_err()
+        {
+            self.ending.cancel();
+            if tokio::time::timeout(FAREWELL, self.answering.wait())
+                .await
+                .is_err()
+            {
+                tracing::warn!(tasks = self.answering.len(), "not everything ended in time");
+            }
+        }
+        self.ending.cancel();
+        self.control.cancel();
+        self.background.close();
+        if tokio::time::timeout(FAREWELL, self.background.wait())
+            .await
+            .is_err()
+        {
+            tracing::debug!(
+                tasks = self.background.len(),
+                "background tasks were left behind"
+            );
+        }
+    }
+}
+
+/// How long sessions have to say goodbye when the drain timeout is over.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Resolves on SIGTERM or Ctrl-C.
+pub async fn stop_signal() -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        interrupted = tokio::signal::ctrl_c() => interrupted,
+    }
+}

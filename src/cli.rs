@@ -1,4 +1,74 @@
-//! cli
+//! The command line. One file a command; this one lists them.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
 
 pub mod check;
 pub mod policy;
+pub mod serve;
+
+/// The streaming access gateway for Kubernetes.
+///
+/// Portcullis stands between people, CI jobs, AI agents and the Kubernetes API server. They keep using
+/// stock kubectl, helm, k9s and client-go with an OIDC token; the gateway holds the cluster credential,
+/// decides by policy, masks secrets while responses stream, relays shells and writes an audit event for
+/// every request.
+#[derive(Debug, Parser)]
+#[command(name = "portcullis", version, after_help = EXAMPLES, after_long_help = EXAMPLES)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+First steps:
+  portcullis check gateway.yaml            every problem of a configuration, with file, line and field
+  portcullis serve --config gateway.yaml   run the gateway; SIGTERM drains it, SIGHUP reloads the policy
+  portcullis policy explain --config gateway.yaml --as alice --as-group developers \\
+      --request 'DELETE /api/v1/namespaces/shop/pods/web-0'
+                                           which rule decides a request, and why the others do not
+  portcullis policy test profiles/tests/*.yaml
+                                           run the cases of a policy, as CI does
+
+No cluster at hand? `make demo` in a checkout starts a simulated API server, an OIDC issuer and the
+gateway in front of them, and writes kubeconfigs to try.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway.
+    Serve(serve::Args),
+    /// Validate a configuration and everything it names; print every problem with file, line and field.
+    Check(check::Args),
+    /// Try a policy: explain one decision, or run test cases.
+    Policy(policy::Args),
+}
+
+impl Cli {
+    /// Runs the command that was asked for.
+    pub fn run(self) -> ExitCode {
+        match self.command {
+            Command::Serve(args) => serve::run(&args),
+            Command::Check(args) => check::run(&args),
+            Command::Policy(args) => policy::run(&args),
+        }
+    }
+}
+
+/// Prints why a command failed, on standard error.
+#[expect(clippy::print_stderr, reason = "output belongs to the command line")]
+fn complain(message: &str) {
+    eprintln!("error: {message}");
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,72 @@
+//! The key that placeholders are made with: one per data directory, made at the first start.
+
+use std::fs::OpenOptions;
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use anyhow::Context;
+
+/// The key of this data directory, 32 random bytes in a file only its owner can read.
+///
+/// A missing file is made; a file of another size stops the start, because a new key would let old
+/// placeholders be written back unrecognised.
+pub fn placeholder_key(data_directory: &Path) -> anyhow::Result<[u8; 32]> {
+    let path = data_directory.join("placeholder.key");
+    let describe = || format!("placeholder key {}", path.display());
+    let mut key = [0_u8; 32];
+    match OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path)
+    {
+        Ok(mut file) => {
+            aws_lc_rs::rand::fill(&mut key)
+                .map_err(|_| anyhow::anyhow!("no randomness"))
+                .with_context(describe)?;
+            file.write_all(&key)
+                .and_then(|()| file.sync_all())
+                .with_context(describe)?;
+            Ok(key)
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            let mut found = Vec::new();
+            let file = OpenOptions::new()
+                .read(true)
+                .open(&path)
+                .with_context(describe)?;
+            file.take(33)
+                .read_to_end(&mut found)
+                .with_context(describe)?;
+            found.try_into().map_err(|found: Vec<u8>| {
+                anyhow::anyhow!(
+                    "{} holds {} bytes instead of 32; restore it from a backup, or delete it to have a new one made (old placeholders are then no longer recognised as this gateway's own)",
+                    path.display(),
+                    found.len()
+                )
+            })
+        }
+        Err(error) => Err(error).with_context(describe),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_is_made_once_and_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let made = placeholder_key(folder.path()).unwrap();
+        assert_ne!(made, [0; 32]);
+        assert_eq!(placeholder_key(folder.path()).unwrap(), made);
+        std::fs::write(folder.path().join("placeholder.key"), "short").unwrap();
+        assert!(
+            placeholder_key(folder.path())
+                .unwrap_err()
+                .to_string()
+                .contains("5 bytes")
+        );
+    }
+}
