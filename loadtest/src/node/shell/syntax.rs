@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 mod parser;
+mod redirects;
 mod words;
 
 pub(crate) use parser::parse;
