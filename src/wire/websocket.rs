@@ -332,7 +332,9 @@ fn parse_head(head: &[u8], second: u8) -> Result<(u64, Option<[u8; 4]>), WebSock
         }
         short => (u64::from(short), rest),
     };
-    Ok((length, rest.first_chunk::<4>().copied()))
+    // What follows the length of an unmasked frame is payload already.
+    let mask = rest.first_chunk::<4>().filter(|_| second & MASK_BIT != 0);
+    Ok((length, mask.copied()))
 }
 
 fn control_type(first: u8, payload: &[u8]) -> Result<ControlType, WebSocketError> {
@@ -482,6 +484,16 @@ mod tests {
             for cut in [1, 2, 3, 5, 7, 4096] {
                 assert_eq!(decode(Side::Client, &bytes, cut).unwrap(), whole);
             }
+        }
+    }
+
+    #[test]
+    fn a_servers_control_frame_that_is_cut_has_no_mask() {
+        let bytes = [0x8a, 6, 1, 2, 3, 4, 5, 6];
+        let whole = decode(Side::Server, &bytes, 8).unwrap();
+        assert_eq!(whole.0, ["Pong [1, 2, 3, 4, 5, 6]"]);
+        for cut in 1..8 {
+            assert_eq!(decode(Side::Server, &bytes, cut).unwrap(), whole);
         }
     }
 
