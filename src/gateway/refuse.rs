@@ -153,6 +153,11 @@ impl Refusal {
             message.clone(),
         );
         if let Some(field) = field {
+            // Clients print the field before each cause; it does not have to stand there twice.
+            let message = message
+                .strip_prefix(&format!("{field}: "))
+                .unwrap_or(&message)
+                .to_owned();
             refusal.details = Some(Box::new(Details {
                 causes: vec![Cause {
                     reason: "FieldValueInvalid",

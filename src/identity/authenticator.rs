@@ -93,9 +93,6 @@ impl Authenticator {
         if !problems.is_empty() {
             return Err(StartError::Settings(problems));
         }
-        for warning in settings.warnings() {
-            tracing::warn!("{warning}");
-        }
         let mut issuers = Vec::with_capacity(settings.issuers.len());
         for settings in settings.issuers {
             let fetcher = Fetcher::new(&settings).map_err(|problem| StartError::Issuer {
