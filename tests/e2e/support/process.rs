@@ -253,7 +253,7 @@ impl Running {
     /// Lets others run for a moment, between two looks.
     pub(crate) fn pause(&self) {
         self.runtime
-            .block_on(tokio::time::sleep(Duration::from_millis(20)));
+            .block_on(async { tokio::time::sleep(Duration::from_millis(20)).await });
     }
 
     /// Waits for its end.
@@ -264,7 +264,10 @@ impl Running {
 
     #[track_caller]
     pub(crate) fn wait_at_most(mut self, patience: Duration) -> Outcome {
-        let Ok(status) = self.runtime.block_on(timeout(patience, self.child.wait())) else {
+        let Ok(status) = self
+            .runtime
+            .block_on(async { timeout(patience, self.child.wait()).await })
+        else {
             panic!(
                 "`{}` is still running after {patience:?}\n-- stdout\n{}\n-- stderr\n{}",
                 self.line,
@@ -290,13 +293,19 @@ impl Running {
         assert!(sent.success(), "`{}` could not be sent {signal}", self.line);
     }
 
+    pub(crate) fn signal_if_running(&mut self, signal: &str) {
+        if !self.has_ended() {
+            self.signal(signal);
+        }
+    }
+
     fn outcome(self, status: std::process::ExitStatus) -> Outcome {
         use std::os::unix::process::ExitStatusExt as _;
         // A grandchild may hold the pipe open; what matters has been read by then.
         for reader in self.readers {
             let _done = self
                 .runtime
-                .block_on(timeout(Duration::from_secs(5), reader));
+                .block_on(async { timeout(Duration::from_secs(5), reader).await });
         }
         let text = |bytes: &Collected| String::from_utf8_lossy(&bytes.lock()).into_owned();
         Outcome {

@@ -199,7 +199,7 @@ rules:
   subjects: {groups: [developers, on-call]}
   verbs: ["*"]
   apiGroups: ["*"]
-  resources: ["*", "*/*"]
+  resources: ["*"]
   decision: allow
 - name: who-am-i
   verbs: [create]
@@ -533,8 +533,9 @@ fn start_gateway(workshop: &Workshop, issuers: &[Value]) -> (Running, SocketAddr
             }
             gateway.pause();
         }
-        let said = format!("{}{}", gateway.stdout(), gateway.stderr());
-        assert!(attempt < 3, "the gateway does not get ready:\n{said}");
+        gateway.signal_if_running("KILL");
+        let end = gateway.wait();
+        assert!(attempt < 3, "the gateway does not get ready: {end}");
     }
     unreachable!("the loop returns or fails")
 }
