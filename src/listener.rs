@@ -34,7 +34,7 @@ use crate::gateway::body::Body;
 use crate::limits;
 
 /// Where and how the gateway listens.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Address and port; port 0 takes a free one.
     pub address: SocketAddr,

@@ -144,15 +144,15 @@ fn log(peer: Peer, ended: Result<(), hyper::Error>) {
     }
 }
 
+/// A request being answered.
+type Answering = Pin<Box<dyn Future<Output = Result<Response<Answer>, BodyError>> + Send>>;
+
 /// Checks the target, asks the handler, and follows the answer's body to its end.
 fn service<H, F>(
     shared: &Shared<H>,
     peer: Peer,
     activity: Arc<Activity>,
-) -> impl Fn(
-    Request<Incoming>,
-) -> Pin<Box<dyn Future<Output = Result<Response<Answer>, BodyError>> + Send>>
-+ use<H, F>
+) -> impl Fn(Request<Incoming>) -> Answering + use<H, F>
 where
     H: Fn(Request<Incoming>, Peer) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,

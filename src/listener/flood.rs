@@ -1,8 +1,8 @@
 //! Counts the HTTP/2 frames that cost the gateway work and the client nothing.
 //!
-//! h2 bounds what it stores; this bounds how often it is made to act (threats D-04 to D-06): PING,
-//! SETTINGS, PRIORITY, RST_STREAM, CONTINUATION, unknown and empty DATA frames draw on a budget that
-//! fills with time. `WINDOW_UPDATE` does not: honest clients send one for every few KiB.
+//! h2 bounds what it stores; this bounds how often it is made to act (threats D-04 to D-06): `PING`,
+//! `SETTINGS`, `PRIORITY`, `RST_STREAM`, `CONTINUATION`, unknown and empty `DATA` frames draw on a
+//! budget that fills with time. `WINDOW_UPDATE` does not: honest clients send one for every few KiB.
 
 use std::time::Instant;
 
@@ -111,7 +111,7 @@ mod tests {
 
     /// How many of these frames pass at one moment.
     fn passing(one: &[u8], cut: usize) -> usize {
-        let now = Instant::now();
+        let now = tokio::time::Instant::now().into_std();
         let mut meter = FrameMeter::new(now);
         meter.read(PREFACE, now).unwrap();
         let most = 3 * limits::CONTROL_FRAMES_BURST as usize;
@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn the_budget_fills_with_time() {
-        let start = Instant::now();
+        let start = tokio::time::Instant::now().into_std();
         let mut meter = FrameMeter::new(start);
         meter.read(PREFACE, start).unwrap();
         let ping = frame(6, 0, &[0; 8]);

@@ -273,17 +273,13 @@ fn split_crlf(mut rest: &[u8]) -> impl Iterator<Item = &[u8]> {
         if done {
             return None;
         }
-        match memchr::memmem::find(rest, b"\r\n") {
-            Some(at) => {
-                let (line, after) = rest.split_at_checked(at)?;
-                rest = after.get(2..)?;
-                Some(line)
-            }
-            None => {
-                done = true;
-                Some(rest)
-            }
-        }
+        let Some(at) = memchr::memmem::find(rest, b"\r\n") else {
+            done = true;
+            return Some(rest);
+        };
+        let (line, after) = rest.split_at_checked(at)?;
+        rest = after.get(2..)?;
+        Some(line)
     })
 }
 

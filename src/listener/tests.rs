@@ -193,14 +193,12 @@ async fn answer(
         "/never" => std::future::pending().await,
         "/echo" => {
             let sent = body::read_bounded(request.into_body(), 1 << 20).await;
-            match sent {
-                Ok(bytes) => Response::new(body::full(bytes)),
-                Err(_) => {
-                    let mut response = Response::new(body::empty());
-                    *response.status_mut() = StatusCode::BAD_REQUEST;
-                    response
-                }
+            if let Ok(bytes) = sent {
+                return Response::new(body::full(bytes));
             }
+            let mut response = Response::new(body::empty());
+            *response.status_mut() = StatusCode::BAD_REQUEST;
+            response
         }
         "/switch" => {
             let mut request = request;

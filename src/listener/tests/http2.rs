@@ -25,10 +25,8 @@ async fn status(
     request: Request<()>,
 ) -> Result<StatusCode, h2::Error> {
     let (response, _) = client.send_request(request, true)?;
-    Ok(timeout(SOON, response)
-        .await
-        .expect("an answer")
-        .map(|response| response.status())?)
+    let answered = timeout(SOON, response).await.expect("an answer");
+    answered.map(|response| response.status())
 }
 
 /// Writes `frames` again and again; true if the connection is closed before `most` times.
