@@ -12,6 +12,7 @@ pub mod gateway;
 pub mod identity;
 pub mod listener;
 pub mod policy;
+pub mod recording;
 pub mod request;
 pub mod session;
 pub mod transform;

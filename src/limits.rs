@@ -334,3 +334,35 @@ pub const LISTENER_CONNECTION_WINDOW: u32 = 1024 * 1024;
 
 /// Bytes of one answer that wait for a slow client to take them.
 pub const LISTENER_SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
+
+// -- recordings --
+
+/// The default of `recording.maxBytes`: bytes of one recording. Past it a marker is written and the
+/// rest is only counted.
+pub const RECORDING_BYTES_DEFAULT: u64 = 512 * 1024 * 1024;
+/// The default of `recording.partBytes`: bytes of one file of a recording. Past it the next one begins.
+pub const RECORDING_PART_BYTES_DEFAULT: u64 = 128 * 1024 * 1024;
+/// Bytes of one session that may wait for the disk. Past it the session is not read further; what was
+/// read already (one buffer each way) still comes on top.
+pub const RECORDING_QUEUE_BYTES_MAX: usize = 256 * 1024;
+/// Bytes waiting for the disk that are written at once instead of at the next flush.
+pub const RECORDING_WRITE_BYTES: usize = 64 * 1024;
+/// Time between two flushes of everything that waits: what a `kill -9` may cost, with room to spare
+/// below the second that is promised.
+pub const RECORDING_FLUSH_INTERVAL: Duration = Duration::from_millis(250);
+/// Time a recording may take to open, the disk included. Past it the recorder counts as not working.
+pub const RECORDING_OPEN_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time a best-effort recorder may hold its session up. Past it the recording is given up.
+pub const RECORDING_STALL_MAX: Duration = Duration::from_secs(10);
+/// Pieces of lines that wait for one who follows a live session; more are skipped, with a marker.
+pub const RECORDING_FOLLOW_CHUNKS_MAX: usize = 64;
+/// Typed bytes that wait for their echo; more are masked.
+pub const RECORDING_TYPED_BYTES_MAX: usize = 4 * 1024;
+/// Time within which a typed byte must be echoed to be kept.
+pub const RECORDING_ECHO_TIMEOUT: Duration = Duration::from_millis(250);
+/// Names that are kept of a copied archive; further members are only counted.
+pub const RECORDING_COPY_NAMES_MAX: usize = 32;
+/// Bytes of a long name in an archive; a longer one is skipped.
+pub const RECORDING_COPY_NAME_BYTES_MAX: u64 = 4096;
+/// Forwarded connections that are followed at one time; more are counted but have no line of their own.
+pub const RECORDING_CONNECTIONS_MAX: usize = 1024;

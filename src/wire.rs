@@ -1,5 +1,6 @@
 //! What the bytes mean: codecs without IO. Depends on nothing but `limits`.
 
+pub mod asciicast;
 pub mod budget;
 pub mod channel;
 pub mod side;
