@@ -7,11 +7,8 @@ pub mod credential;
 
 mod authenticator;
 mod cache;
-mod claims;
 mod error;
-mod fetch;
 mod json;
-mod key_set;
 mod keys;
 mod names;
 mod settings;
@@ -158,7 +155,8 @@ impl Identity {
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing {
-    use super::{Identity, IssuerSettings, claims, json, token};
+    use super::token::claims;
+    use super::{Identity, IssuerSettings, json, token};
     use jiff::Timestamp;
 
     /// Reads a token as far as that goes without a key.

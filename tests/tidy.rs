@@ -60,6 +60,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "gateway",
         &[
             "audit",
+            "config::reload",
             "identity",
             "limits",
             "listener",
@@ -89,7 +90,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "metrics",
             "policy",
             "request",
-            "transform::body",
+            "transform::Unreleased",
         ],
     ),
     (

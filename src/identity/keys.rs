@@ -10,6 +10,9 @@
 //! Without fresh keys the issuer's tokens are refused, and only this issuer's. Fetches happen one
 //! at a time, regularly and, at most once per `refetch_pause`, because a token names an unknown key.
 
+mod fetch;
+pub(super) mod key_set;
+
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
@@ -23,10 +26,11 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::fetch::{Fetched, Fetcher};
-use super::key_set::KeySet;
 use super::settings::{KeyTiming, SigningAlgorithm};
 use crate::limits::UNKNOWN_KEY_IDS_MAX;
+use fetch::Fetched;
+pub(super) use fetch::Fetcher;
+use key_set::KeySet;
 
 /// The first pause after a failed fetch; it doubles up to [`RETRY_MAX`].
 const RETRY_MIN: Duration = Duration::from_secs(1);

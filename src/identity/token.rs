@@ -5,17 +5,19 @@
 //! best current practices) and OIDC Core §3.1.3.7, and are closed where those leave a
 //! choice: a claim of the wrong type is an error, never an absent claim.
 
+pub(super) mod claims;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use super::claims::{self, Claims, required_text};
 use super::error::{IdentityError, TokenError};
-use super::key_set::VerifyingKey;
+use super::keys::key_set::VerifyingKey;
 use super::settings::{IssuerSettings, SigningAlgorithm};
 use super::{Identity, json};
 use crate::limits::{KEY_ID_BYTES_MAX, TOKEN_BYTES_MAX};
+use claims::{Claims, required_text};
 
 /// A token that was read but not verified: good for finding its issuer and key, nothing else.
 pub(super) struct Unverified<'a> {

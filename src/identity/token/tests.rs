@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::*;
 use crate::identity::error::CallerError;
-use crate::identity::key_set::KeySet;
+use crate::identity::keys::key_set::KeySet;
 
 static KEYS: LazyLock<SigningKeys> = LazyLock::new(|| SigningKeys::generate("1").unwrap());
 static SET: LazyLock<KeySet> = LazyLock::new(|| set(&KEYS));

@@ -11,19 +11,19 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use super::error::{CallerError, IdentityError, TokenError};
-use super::settings::{AgentMapping, ExtraMapping, IssuerSettings, PrefixedClaim};
-use super::{Agent, Identity, names};
+use crate::identity::error::{CallerError, IdentityError, TokenError};
+use crate::identity::settings::{AgentMapping, ExtraMapping, IssuerSettings, PrefixedClaim};
+use crate::identity::{Agent, Identity, names};
 use crate::limits::{
     ACTORS_MAX, EXTRA_BYTES_MAX, EXTRA_VALUES_MAX, GROUP_BYTES_MAX, GROUPS_BYTES_MAX, GROUPS_MAX,
     USERNAME_BYTES_MAX,
 };
 
 /// The claims of a token.
-pub(super) type Claims = Map<String, Value>;
+pub(in crate::identity) type Claims = Map<String, Value>;
 
 /// Maps the claims of a token whose signature, times and audience were verified.
-pub(super) fn identity(
+pub(in crate::identity) fn identity(
     claims: &Claims,
     issuer: &IssuerSettings,
     expires_at: Timestamp,
@@ -49,7 +49,10 @@ pub(super) fn identity(
 }
 
 /// A claim that must be a non-empty string.
-pub(super) fn required_text<'a>(claims: &'a Claims, name: &str) -> Result<&'a str, TokenError> {
+pub(in crate::identity) fn required_text<'a>(
+    claims: &'a Claims,
+    name: &str,
+) -> Result<&'a str, TokenError> {
     match claims.get(name) {
         None => Err(TokenError::claim(name, "is missing")),
         Some(Value::String(text)) if text.is_empty() => Err(TokenError::claim(name, "is empty")),

@@ -20,14 +20,14 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::key_set::KeySet;
-use super::settings::{IssuerSettings, SigningAlgorithm, https_authority};
+use crate::identity::settings::{IssuerSettings, SigningAlgorithm, https_authority};
 use crate::limits::ISSUER_DOCUMENT_BYTES_MAX;
 
 /// A key set and a note for each key that was left out of it; or why there is none.
-pub(super) type Fetched = Result<(KeySet, Vec<String>), String>;
+pub(in crate::identity) type Fetched = Result<(KeySet, Vec<String>), String>;
 
 /// Fetches the keys of one issuer.
-pub(super) struct Fetcher {
+pub(in crate::identity) struct Fetcher {
     issuer: String,
     discovery_url: String,
     algorithms: Vec<SigningAlgorithm>,
@@ -45,7 +45,7 @@ struct Discovery {
 
 impl Fetcher {
     /// Prepares TLS; fails if there is nothing to trust.
-    pub(super) fn new(issuer: &IssuerSettings) -> Result<Self, String> {
+    pub(in crate::identity) fn new(issuer: &IssuerSettings) -> Result<Self, String> {
         let base = issuer.url.trim_end_matches('/');
         let discovery_url = issuer
             .discovery_url
@@ -65,7 +65,7 @@ impl Fetcher {
 
     /// Fetches the key set, and before it the discovery document if `rediscover` asks for it or
     /// none was read yet.
-    pub(super) async fn fetch(&self, rediscover: bool) -> Fetched {
+    pub(in crate::identity) async fn fetch(&self, rediscover: bool) -> Fetched {
         let known = self.keys_url.lock().clone().filter(|_| !rediscover);
         let keys_url = match known {
             Some(url) => url,

@@ -8,19 +8,19 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::DecodingKey;
 use serde_json::{Map, Value};
 
-use super::json;
-use super::settings::SigningAlgorithm;
+use crate::identity::json;
+use crate::identity::settings::SigningAlgorithm;
 use crate::limits::{ISSUER_KEYS_MAX, KEY_ID_BYTES_MAX};
 
 /// The usable keys of one issuer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct KeySet {
+pub(in crate::identity) struct KeySet {
     keys: Vec<VerifyingKey>,
 }
 
 /// A public key for one algorithm.
 #[derive(Clone)]
-pub(super) struct VerifyingKey {
+pub(in crate::identity) struct VerifyingKey {
     key_id: Option<String>,
     algorithm: SigningAlgorithm,
     material: Vec<Vec<u8>>,
@@ -29,7 +29,7 @@ pub(super) struct VerifyingKey {
 
 impl KeySet {
     /// Reads a key set document; the second value names the keys that were left out and why.
-    pub(super) fn parse(
+    pub(in crate::identity) fn parse(
         document: &[u8],
         allowed: &[SigningAlgorithm],
     ) -> Result<(Self, Vec<String>), String> {
@@ -63,7 +63,7 @@ impl KeySet {
 
     /// The key that a token with this `kid` names. Without `kid` it is the only key of the token's
     /// algorithm; if there are several, there is no guessing (OIDC Core §10.1).
-    pub(super) fn find(
+    pub(in crate::identity) fn find(
         &self,
         key_id: Option<&str>,
         algorithm: SigningAlgorithm,
@@ -81,12 +81,12 @@ impl KeySet {
 
 impl VerifyingKey {
     /// The only algorithm this key verifies.
-    pub(super) fn algorithm(&self) -> SigningAlgorithm {
+    pub(in crate::identity) fn algorithm(&self) -> SigningAlgorithm {
         self.algorithm
     }
 
     /// Whether `signature` (base64url) over `message` is this key's.
-    pub(super) fn verifies(&self, message: &[u8], signature: &str) -> bool {
+    pub(in crate::identity) fn verifies(&self, message: &[u8], signature: &str) -> bool {
         let algorithm = library_algorithm(self.algorithm);
         jsonwebtoken::crypto::verify(signature, message, &self.key, algorithm).unwrap_or(false)
     }
