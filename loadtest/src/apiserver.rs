@@ -10,7 +10,6 @@ mod patch;
 mod request;
 mod respond;
 mod seed;
-mod status;
 mod store;
 mod types;
 
@@ -36,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use auth::User;
+use respond::status;
 use store::Store;
 use types::resources::{Resource, builtin};
 

@@ -9,17 +9,16 @@ mod machines;
 pub(crate) mod pod;
 mod query;
 mod reply;
-mod spdy;
-mod upgrade;
-mod websocket;
 
 mod exec;
 pub mod logs;
 mod portforward;
+mod transport;
 pub(crate) mod shell;
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
+use transport::{spdy, upgrade, websocket};
 
 use http::{Request, Response};
 use parking_lot::Mutex;

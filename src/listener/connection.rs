@@ -23,9 +23,8 @@ use tokio_util::task::TaskTracker;
 
 use super::admission::Place;
 use super::guard::Guard;
-use super::target::{self, TargetRefused};
 use super::{Peer, Protocol, Settings};
-use crate::gateway::body::{self, Body, BodyError};
+use crate::gateway::body::{Body, BodyError};
 use crate::limits;
 
 /// What every connection of a listener shares.
@@ -147,7 +146,7 @@ fn log(peer: Peer, ended: Result<(), hyper::Error>) {
 /// A request being answered.
 type Answering = Pin<Box<dyn Future<Output = Result<Response<Answer>, BodyError>> + Send>>;
 
-/// Checks the target, asks the handler, and follows the answer's body to its end.
+/// Asks the handler, and follows the answer's body to its end.
 fn service<H, F>(
     shared: &Shared<H>,
     peer: Peer,
@@ -158,21 +157,13 @@ where
     F: Future<Output = Response<Body>> + Send + 'static,
 {
     let handler = shared.handler.clone();
-    let hosts: Arc<[String]> = shared.settings.hosts.clone().into();
     move |request| {
         let open = Activity::open(&activity);
         let upgrade =
             request.version() != Version::HTTP_2 && request.headers().contains_key(UPGRADE);
-        let (parts, body) = request.into_parts();
-        let refused = target::check(&parts, &hosts).err();
-        let answer = refused
-            .is_none()
-            .then(|| handler(Request::from_parts(parts, body), peer));
+        let answer = handler(request, peer);
         Box::pin(async move {
-            let mut response = match (answer, refused) {
-                (Some(answer), _) => answer.await,
-                (None, refused) => misdirected(refused),
-            };
+            let mut response = answer.await;
             // After a request for an upgrade the guard no longer reads HTTP: what a client has sent
             // behind a refused one is dropped with the connection.
             if upgrade && response.status() != StatusCode::SWITCHING_PROTOCOLS {
@@ -183,21 +174,6 @@ where
             Ok(response.map(|inner| Answer { inner, _open: open }))
         })
     }
-}
-
-/// A request that is not for this gateway never reaches it.
-fn misdirected(refused: Option<TargetRefused>) -> Response<Body> {
-    let message = refused.map_or_else(String::new, |refused| refused.to_string());
-    let status = format!(
-        r#"{{"kind":"Status","apiVersion":"v1","metadata":{{}},"status":"Failure","message":"{message}","reason":"BadRequest","code":400}}"#
-    );
-    let mut response = Response::new(body::full(status));
-    *response.status_mut() = StatusCode::BAD_REQUEST;
-    let json = HeaderValue::from_static("application/json");
-    response
-        .headers_mut()
-        .insert(http::header::CONTENT_TYPE, json);
-    response
 }
 
 /// What happens on a connection.

@@ -174,6 +174,14 @@ async fn answer(
     open: &Arc<AtomicUsize>,
     watches: &Mutex<Vec<mpsc::Sender<&'static str>>>,
 ) -> Response<Body> {
+    let (parts, incoming) = request.into_parts();
+    if let Err(refused) = check_target(&parts, &["localhost".to_owned()]) {
+        let status = format!(r#"{{"kind":"Status","message":"{refused}"}}"#);
+        let mut response = Response::new(body::full(status));
+        *response.status_mut() = StatusCode::BAD_REQUEST;
+        return response;
+    }
+    let request = Request::from_parts(parts, incoming);
     let path = request.uri().path().to_owned();
     seen.lock().push(format!("{} {path}", request.method()));
     open.fetch_add(1, Ordering::SeqCst);

@@ -4,6 +4,8 @@ pub(crate) mod columns;
 pub(crate) mod negotiate;
 pub(crate) mod table;
 
+pub(super) mod status;
+
 use std::io::Write as _;
 
 use bytes::Bytes;

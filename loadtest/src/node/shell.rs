@@ -4,18 +4,17 @@
 //! text, variables, arguments and files ([`fs::Budget`]). A session ends when its future is
 //! dropped, so that nothing survives the connection it belongs to.
 
-mod arithmetic;
 mod builtins;
 mod expand;
 pub(crate) mod fs;
 mod interpret;
 pub(crate) mod io;
 mod machine;
-mod pattern;
 mod syntax;
 pub(crate) mod terminal;
 mod tools;
 
+use expand::pattern;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

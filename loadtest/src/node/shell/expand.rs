@@ -1,5 +1,8 @@
 //! From words to arguments: `$`, field splitting, file name patterns.
 
+mod arithmetic;
+pub(super) mod pattern;
+
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -9,7 +12,7 @@ use parking_lot::Mutex;
 
 use super::io::{Output, Streams, TEXT_LIMIT};
 use super::syntax::{Change, Command, Content, Piece, Word};
-use super::{Shell, arithmetic, fs, pattern};
+use super::{Shell, fs};
 
 /// Most arguments of a command.
 const FIELD_LIMIT: usize = 200_000;

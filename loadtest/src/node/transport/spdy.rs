@@ -15,7 +15,7 @@ const READ: usize = 32 << 10;
 
 /// Something the client did.
 #[derive(Debug)]
-pub(super) enum Event {
+pub(in crate::node) enum Event {
     /// Opened a stream, which waits for [`Sender::accept`].
     Opened {
         stream: u32,
@@ -31,7 +31,7 @@ pub(super) enum Event {
 }
 
 /// What the client sends.
-pub(super) struct Receiver<I> {
+pub(in crate::node) struct Receiver<I> {
     io: ReadHalf<I>,
     decoder: Decoder,
     inflater: Inflater,
@@ -45,7 +45,7 @@ pub(super) struct Receiver<I> {
 }
 
 /// What the client gets; clones write to the same connection, whole frames at a time.
-pub(super) struct Sender<I>(Arc<Mutex<Writing<I>>>);
+pub(in crate::node) struct Sender<I>(Arc<Mutex<Writing<I>>>);
 
 struct Writing<I> {
     io: WriteHalf<I>,
@@ -60,10 +60,10 @@ impl<I> Clone for Sender<I> {
 
 /// The client is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Gone;
+pub(in crate::node) struct Gone;
 
 /// Both halves of a connection after its 101.
-pub(super) fn serve<I>(io: I) -> Result<(Receiver<I>, Sender<I>), HeaderError>
+pub(in crate::node) fn serve<I>(io: I) -> Result<(Receiver<I>, Sender<I>), HeaderError>
 where
     I: AsyncRead + AsyncWrite,
 {
@@ -88,7 +88,7 @@ where
 
 impl<I: AsyncRead + AsyncWrite> Receiver<I> {
     /// The next event; `None` when the client has gone, said so, or broke the protocol.
-    pub(super) async fn next(&mut self) -> Option<Event> {
+    pub(in crate::node) async fn next(&mut self) -> Option<Event> {
         let mut buffer = vec![0; READ];
         loop {
             while let Some(id) = self.pings.pop() {
@@ -114,7 +114,7 @@ impl<I: AsyncRead + AsyncWrite> Receiver<I> {
     }
 
     /// Reads until the client has closed its side, so that what was written last is not lost.
-    pub(super) async fn drain(&mut self) {
+    pub(in crate::node) async fn drain(&mut self) {
         let mut buffer = vec![0; READ];
         while self.io.read(&mut buffer).await.is_ok_and(|read| read > 0) {}
     }
@@ -180,7 +180,7 @@ impl<I: AsyncRead + AsyncWrite> Receiver<I> {
     }
 
     /// The highest stream the client opened.
-    pub(super) fn last_stream(&self) -> u32 {
+    pub(in crate::node) fn last_stream(&self) -> u32 {
         self.last_stream
     }
 }
@@ -193,7 +193,7 @@ impl<I: AsyncRead + AsyncWrite> Sender<I> {
     }
 
     /// Answers an opened stream.
-    pub(super) async fn accept(&self, stream: u32) -> Result<(), Gone> {
+    pub(in crate::node) async fn accept(&self, stream: u32) -> Result<(), Gone> {
         // Compressed and written under one lock: blocks must leave in the order they were made.
         let mut writing = self.0.lock().await;
         let block = writing.deflater.block(&[]).map_err(|_| Gone)?;
@@ -203,13 +203,18 @@ impl<I: AsyncRead + AsyncWrite> Sender<I> {
         writing.io.flush().await.map_err(|_| Gone)
     }
 
-    pub(super) async fn data(&self, stream: u32, fin: bool, bytes: &[u8]) -> Result<(), Gone> {
+    pub(in crate::node) async fn data(
+        &self,
+        stream: u32,
+        fin: bool,
+        bytes: &[u8],
+    ) -> Result<(), Gone> {
         let mut frames = Vec::with_capacity(bytes.len() + 8);
         frame::put_data(&mut frames, stream, fin, bytes);
         self.write(&frames).await
     }
 
-    pub(super) async fn reset(&self, stream: u32, status: u32) -> Result<(), Gone> {
+    pub(in crate::node) async fn reset(&self, stream: u32, status: u32) -> Result<(), Gone> {
         let mut frames = Vec::new();
         frame::put_rst_stream(&mut frames, stream, status);
         self.write(&frames).await
@@ -222,7 +227,7 @@ impl<I: AsyncRead + AsyncWrite> Sender<I> {
     }
 
     /// Says that nothing more is read, and closes this side.
-    pub(super) async fn go_away(&self, last_stream: u32) -> Result<(), Gone> {
+    pub(in crate::node) async fn go_away(&self, last_stream: u32) -> Result<(), Gone> {
         let mut frames = Vec::new();
         frame::put_goaway(&mut frames, last_stream, frame::GOAWAY_OK);
         self.write(&frames).await?;

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::types::resources::Resource;
+use crate::apiserver::types::resources::Resource;
 
 /// A failure the client is told about.
 #[derive(Clone, Debug)]

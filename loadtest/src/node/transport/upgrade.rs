@@ -3,27 +3,27 @@
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use hyper::upgrade::OnUpgrade;
 
-use super::reply::{self, Fault};
-use super::{Body, websocket};
+use crate::node::reply::{self, Fault};
+use crate::node::{Body, websocket};
 
 /// The header with the offered and the chosen version.
 const VERSION: &str = "x-stream-protocol-version";
 const ACCEPTED: &str = "x-accepted-stream-protocol-versions";
 
 /// A handshake that was accepted.
-pub(super) struct Accepted {
-    pub(super) response: Response<Body>,
-    pub(super) upgrade: OnUpgrade,
-    pub(super) version: &'static str,
+pub(in crate::node) struct Accepted {
+    pub(in crate::node) response: Response<Body>,
+    pub(in crate::node) upgrade: OnUpgrade,
+    pub(in crate::node) version: &'static str,
 }
 
 /// Whether a request asks for SPDY/3.1; the method does not matter.
-pub(super) fn is_spdy(headers: &HeaderMap) -> bool {
+pub(in crate::node) fn is_spdy(headers: &HeaderMap) -> bool {
     websocket::asks_for(headers, "SPDY/3.1")
 }
 
 /// Refuses a request that asks for no upgrade at all, as the API server does.
-pub(super) fn require(headers: &HeaderMap) -> Result<(), Fault> {
+pub(in crate::node) fn require(headers: &HeaderMap) -> Result<(), Fault> {
     let mut connection = headers
         .get_all(header::CONNECTION)
         .iter()
@@ -37,7 +37,7 @@ pub(super) fn require(headers: &HeaderMap) -> Result<(), Fault> {
 }
 
 /// Picks the first offered version that is `supported`.
-pub(super) fn accept<B>(
+pub(in crate::node) fn accept<B>(
     mut request: Request<B>,
     supported: &[&'static str],
 ) -> Result<Accepted, Fault> {

@@ -7,22 +7,22 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
-use super::Body;
-use super::reply::{self, Fault};
+use crate::node::Body;
+use crate::node::reply::{self, Fault};
 
 /// The largest message a client may send; the receive limit of the real server.
 const MESSAGE_LIMIT: usize = 32 << 20;
 
 /// An upgraded connection.
-pub(super) type Socket = WebSocketStream<TokioIo<Upgraded>>;
+pub(in crate::node) type Socket = WebSocketStream<TokioIo<Upgraded>>;
 
 /// Whether a request asks for a WebSocket.
-pub(super) fn is_upgrade(headers: &HeaderMap) -> bool {
+pub(in crate::node) fn is_upgrade(headers: &HeaderMap) -> bool {
     asks_for(headers, "websocket")
 }
 
 /// Whether `Connection` holds `upgrade` and `Upgrade` names `protocol`.
-pub(super) fn asks_for(headers: &HeaderMap, protocol: &str) -> bool {
+pub(in crate::node) fn asks_for(headers: &HeaderMap, protocol: &str) -> bool {
     let mut connection = headers
         .get_all(header::CONNECTION)
         .iter()
@@ -35,15 +35,15 @@ pub(super) fn asks_for(headers: &HeaderMap, protocol: &str) -> bool {
 }
 
 /// A handshake that was accepted: the answer to send and the connection that follows it.
-pub(super) struct Accepted {
-    pub(super) response: Response<Body>,
-    pub(super) upgrade: OnUpgrade,
+pub(in crate::node) struct Accepted {
+    pub(in crate::node) response: Response<Body>,
+    pub(in crate::node) upgrade: OnUpgrade,
     /// The chosen subprotocol; empty when the client offered none.
-    pub(super) protocol: &'static str,
+    pub(in crate::node) protocol: &'static str,
 }
 
 /// Picks the first offered subprotocol that is `supported`.
-pub(super) fn accept<B>(
+pub(in crate::node) fn accept<B>(
     mut request: Request<B>,
     supported: &[&'static str],
 ) -> Result<Accepted, Fault> {
@@ -98,7 +98,7 @@ pub(super) fn accept<B>(
 }
 
 /// The subprotocols a client offers, in its order.
-pub(super) fn offered(headers: &HeaderMap) -> Vec<String> {
+pub(in crate::node) fn offered(headers: &HeaderMap) -> Vec<String> {
     let lines = headers
         .get_all("sec-websocket-protocol")
         .iter()
@@ -111,7 +111,7 @@ pub(super) fn offered(headers: &HeaderMap) -> Vec<String> {
 }
 
 /// The connection after the 101; nothing if the client left before.
-pub(super) async fn connect(upgrade: OnUpgrade) -> Option<Socket> {
+pub(in crate::node) async fn connect(upgrade: OnUpgrade) -> Option<Socket> {
     let upgraded = upgrade.await.ok()?;
     let config = WebSocketConfig::default()
         .max_message_size(Some(MESSAGE_LIMIT))
