@@ -143,9 +143,7 @@ impl Gateway {
             .event
             .annotate("portcullis.dev/rule", permit.rule().to_owned());
         if let Some(kind) = info.session() {
-            return self
-                .open_session(request, kind, info, &permit, call, now)
-                .await;
+            return self.open_session(request, kind, info, &permit, call).await;
         }
 
         // What do they write, and in which form may the answer come?
@@ -156,7 +154,7 @@ impl Gateway {
         let response = self.upstream.send(request, &permit, call).await?;
 
         // What may they see, and for how long?
-        self.release(response, &info, &permit, now)
+        self.release(response, &info, &permit)
     }
 
     /// Every reason why no request can be carried at the moment; empty when all is well.
@@ -178,14 +176,13 @@ impl Gateway {
         response: Response<Unreleased>,
         info: &Arc<RequestInfo>,
         permit: &Permit,
-        now: Timestamp,
     ) -> Result<Answer, Refusal> {
         let (response, masks) = transform::release(response, info, permit, &self.placeholders)?;
         let long_running = info.is_long_running();
         Ok(Answer::Whole {
             response: response.map(Released::into_body),
             masks,
-            ended: self.holder.watch_over(permit, info, now),
+            ended: self.holder.watch_over(permit, info),
             long_running,
         })
     }

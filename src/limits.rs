@@ -170,7 +170,7 @@ pub const SESSION_RESIZE_BYTES_MAX: usize = 1024;
 /// Bytes read at once from either end of a session.
 pub const SESSION_READ_BYTES: usize = 16 * 1024;
 /// How long a session may pass no byte at all: Kubernetes' own limit. Longer ends the session.
-pub const SESSION_IDLE_TIMEOUT: Duration = Duration::from_secs(4 * 60 * 60);
+pub const SESSION_IDLE_TIMEOUT: Duration = Duration::from_hours(4);
 /// How long the other direction may still deliver its last bytes when one end has gone.
 pub const SESSION_DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long we try to tell both ends that the gateway ends the session.
@@ -216,7 +216,7 @@ pub const HEADERS_MAX: usize = 128;
 
 /// How long an unused upstream connection is kept: below the API server's 90 s, so that we never send
 /// into its closing.
-pub const UPSTREAM_IDLE: Duration = Duration::from_secs(60);
+pub const UPSTREAM_IDLE: Duration = Duration::from_mins(1);
 
 /// How often idle connections are looked for.
 pub const UPSTREAM_IDLE_POLL: Duration = Duration::from_secs(5);
@@ -293,7 +293,7 @@ pub const CONFIG_POLL: Duration = Duration::from_secs(10);
 /// Hex digits of a chunk's size in a request: more is refused. Bodies are bounded far below it.
 pub const CHUNK_SIZE_DIGITS_MAX: usize = 8;
 
-/// HTTP/2 control frames (PING, SETTINGS, RST_STREAM, ...) a client may send at once; then the
+/// HTTP/2 control frames (PING, SETTINGS, `RST_STREAM`, ...) a client may send at once; then the
 /// connection is closed. A controller that cancels its watches sends a few hundred.
 pub const CONTROL_FRAMES_BURST: u32 = 1000;
 

@@ -107,17 +107,14 @@ impl Demo {
         let issuer = issuer::Issuer::start(args.issuer_address, tls)
             .await
             .with_context(|| busy("the OIDC issuer", args.issuer_address, "--issuer-address"))?;
-        let cluster = match &args.cluster_kubeconfig {
-            Some(kubeconfig) => {
-                folder.use_cluster(kubeconfig)?;
-                Cluster::Real
-            }
-            None => {
-                let token = files::random_token()?;
-                let running = simulated(args.apiserver_address, &folder, &token).await?;
-                folder.write_admin(running.address(), &token)?;
-                Cluster::Simulated(running)
-            }
+        let cluster = if let Some(kubeconfig) = &args.cluster_kubeconfig {
+            folder.use_cluster(kubeconfig)?;
+            Cluster::Real
+        } else {
+            let token = files::random_token()?;
+            let running = simulated(args.apiserver_address, &folder, &token).await?;
+            folder.write_admin(running.address(), &token)?;
+            Cluster::Simulated(running)
         };
         folder.write_gateway(args, issuer.url())?;
         let gateway = app::start(&folder.path("gateway.yaml"), CancellationToken::new()).await?;

@@ -12,7 +12,7 @@ use crate::app;
 /// Run the gateway until SIGTERM or Ctrl-C, then drain.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The gateway's configuration (kind GatewayConfiguration; see docs/config.md).
+    /// The gateway's configuration (kind `GatewayConfiguration`; see docs/config.md).
     #[arg(long, short, value_name = "FILE", env = "PORTCULLIS_CONFIG")]
     config: PathBuf,
     /// What to log: error, warn, info, debug or trace, or a filter such as `info,portcullis::upstream=debug`.

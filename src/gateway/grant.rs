@@ -33,21 +33,24 @@ pub struct Holder {
 impl Holder {
     /// Watches over one granted request. When the gateway drains, watches and logs end at once, so that
     /// clients reconnect elsewhere; short answers and sessions have the time for draining.
-    pub fn watch_over(&self, permit: &Permit, info: &Arc<RequestInfo>, now: Timestamp) -> Ended {
+    pub fn watch_over(&self, permit: &Permit, info: &Arc<RequestInfo>) -> Ended {
         let holder = self.clone();
         let permit = permit.clone();
         let info = Arc::clone(info);
-        Box::pin(async move { holder.ended(&permit, &info, now).await })
+        Box::pin(async move { holder.ended(&permit, &info).await })
     }
 
-    async fn ended(&self, permit: &Permit, info: &RequestInfo, now: Timestamp) -> StreamEnd {
+    async fn ended(&self, permit: &Permit, info: &RequestInfo) -> StreamEnd {
         let reconnects = info.is_long_running() && info.session().is_none();
         let drained = if reconnects {
             &self.draining
         } else {
             &self.ending
         };
-        let left = permit.identity().expires_at().duration_since(now);
+        let left = permit
+            .identity()
+            .expires_at()
+            .duration_since(Timestamp::now());
         let left = Duration::try_from(left).unwrap_or(Duration::ZERO) + self.stream_grace;
         let mut expired = std::pin::pin!(tokio::time::sleep(left));
         let mut changes = self.policy.changes();

@@ -9,7 +9,6 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use jiff::Timestamp;
 use tokio_util::task::TaskTracker;
 
 use super::body::{self, Body};
@@ -42,7 +41,6 @@ impl Gateway {
         info: Arc<RequestInfo>,
         permit: &Permit,
         call: &Call,
-        now: Timestamp,
     ) -> Result<Answer, Refusal> {
         let client = hyper::upgrade::on(&mut request);
         let (mut head, _) = request.into_parts();
@@ -55,7 +53,7 @@ impl Gateway {
             .upgrade(Request::from_parts(head, ()), permit, call)
             .await?
         {
-            UpgradeAnswer::Refused(response) => self.release(response, &info, permit, now),
+            UpgradeAnswer::Refused(response) => self.release(response, &info, permit),
             UpgradeAnswer::Switched { response, io } => {
                 let agreed = offer.accept(&response.into_parts().0)?;
                 Ok(Answer::Session(Opened {
@@ -63,7 +61,7 @@ impl Gateway {
                     client,
                     upstream: io,
                     session: agreed.session(&info),
-                    ended: self.holder.watch_over(permit, &info, now),
+                    ended: self.holder.watch_over(permit, &info),
                 }))
             }
         }

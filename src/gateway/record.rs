@@ -31,7 +31,7 @@ pub struct Record {
     arrived: Timestamp,
     masks: Option<Arc<MaskReport>>,
     bytes: u64,
-    _counted: Vec<InFlight>,
+    counted: Vec<InFlight>,
 }
 
 /// Where records are kept.
@@ -56,7 +56,7 @@ impl Record {
             arrived,
             masks: None,
             bytes: 0,
-            _counted: vec![keeper.metrics.arrived()],
+            counted: vec![keeper.metrics.arrived()],
         }
     }
 
@@ -91,7 +91,7 @@ impl Record {
         self.event.answered(code, None, None);
         self.event.at(Stage::ResponseStarted, Timestamp::now());
         self.keep().await;
-        self._counted.push(self.keeper.metrics.opened(self.class));
+        self.counted.push(self.keeper.metrics.opened(self.class));
     }
 
     /// Ties the record to an answer: the event is written before the answer's last byte.

@@ -516,7 +516,7 @@ mod tests {
         type Change = fn(&mut IssuerSettings);
         let cases: [(&str, Change); 16] = [
             ("must begin with", |issuer| {
-                issuer.url = "http://issuer".to_owned()
+                issuer.url = "http://issuer".to_owned();
             }),
             ("must begin with", |issuer| {
                 issuer.url = "HTTPS://issuer".to_owned();

@@ -142,7 +142,9 @@ impl Archive {
                 continue;
             }
             if self.skip > 0 {
-                let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX).min(self.skip);
+                let length = u64::try_from(bytes.len())
+                    .unwrap_or(u64::MAX)
+                    .min(self.skip);
                 self.skip -= length;
                 bytes = bytes
                     .get(usize::try_from(length).unwrap_or(usize::MAX)..)
@@ -233,9 +235,11 @@ fn text(field: &[u8]) -> String {
 fn number(field: &[u8]) -> Option<u64> {
     let (first, rest) = field.split_first()?;
     if *first & 0x80 != 0 {
-        return rest.iter().try_fold(u64::from(first & 0x7f), |value, byte| {
-            value.checked_mul(256)?.checked_add(u64::from(*byte))
-        });
+        return rest
+            .iter()
+            .try_fold(u64::from(first & 0x7f), |value, byte| {
+                value.checked_mul(256)?.checked_add(u64::from(*byte))
+            });
     }
     let digits = text(field);
     let digits = digits.trim_matches([' ', '\0']);
@@ -269,10 +273,16 @@ mod tests {
         let direction = |line: &str, stdin| {
             Copy::of(&words(line), false, stdin).map(|copy| copy.report().direction)
         };
-        assert_eq!(direction("tar cf - /etc/x", false), Some(Direction::Download));
+        assert_eq!(
+            direction("tar cf - /etc/x", false),
+            Some(Direction::Download)
+        );
         assert_eq!(direction("tar -xmf - -C /", true), Some(Direction::Upload));
         assert_eq!(
-            direction("tar --no-same-permissions --no-same-owner -xmf - -C /tmp", true),
+            direction(
+                "tar --no-same-permissions --no-same-owner -xmf - -C /tmp",
+                true
+            ),
             Some(Direction::Upload)
         );
         for (line, stdin) in [

@@ -251,7 +251,10 @@ mod tests {
         }
         assert_eq!(follower.next().await.unwrap(), "header\n");
         let marker = follower.next().await.unwrap();
-        assert!(marker.starts_with(b"[0.000000,\"m\",\"portcullis: 3 pieces"), "{marker:?}");
+        assert!(
+            marker.starts_with(b"[0.000000,\"m\",\"portcullis: 3 pieces"),
+            "{marker:?}"
+        );
         assert_eq!(follower.next().await.unwrap(), "line\n");
     }
 

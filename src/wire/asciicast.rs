@@ -308,10 +308,7 @@ mod tests {
             put_header(&mut line, &header(version), &serde_json::json!({"id": "x"}));
             assert_eq!(std::str::from_utf8(&line).unwrap(), format!("{expected}\n"));
             let read = ParsedHeader::parse(&line).unwrap();
-            assert_eq!(
-                (read.version, read.columns, read.rows),
-                (version, 80, 24)
-            );
+            assert_eq!((read.version, read.columns, read.rows), (version, 80, 24));
             assert_eq!(read.metadata.as_deref(), Some(r#"{"id":"x"}"#));
         }
         assert!(ParsedHeader::parse(br#"{"version":1,"width":1,"height":1}"#).is_err());
