@@ -315,4 +315,4 @@ fn without_quote(text: &[u8]) -> &[u8] {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -12,6 +12,8 @@ use crate::policy::Permit;
 use crate::policy::mask::{FieldPath, MaskRule, builtin};
 use crate::request::RequestInfo;
 
+mod captures;
+
 const LIST: &str = "/api/v1/namespaces/shop/secrets";
 
 fn placeholders() -> Arc<Placeholders> {

@@ -1,0 +1,71 @@
+//! What masking costs: real lists of Secrets and Pods, in chunks as they come off a connection.
+//!
+//! `secrets` replaces every value; `pods` finds nothing to replace; `pods env` walks into containers.
+
+use std::hint::black_box;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use portcullis::policy::mask::{FieldPath, MaskPlan, MaskRule, builtin};
+use portcullis::transform::{Placeholders, mask_json};
+
+fn plan(fields: &[&str]) -> Arc<MaskPlan> {
+    let rule = MaskRule {
+        name: "bench".to_owned(),
+        api_groups: vec![String::new()],
+        resources: vec!["*".to_owned()],
+        fields: fields
+            .iter()
+            .flat_map(|field| FieldPath::parse(field))
+            .collect(),
+    };
+    Arc::new(MaskPlan::compile(&[&rule]))
+}
+
+fn corpus(file: &str) -> Bytes {
+    let folder = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/fixtures/captures/corpus/"
+    );
+    match std::fs::read(format!("{folder}{file}")) {
+        Ok(text) => text.into(),
+        Err(error) => unreachable!("{file}: {error}"),
+    }
+}
+
+fn json_mask(criterion: &mut Criterion) {
+    let secrets = Arc::new(MaskPlan::compile(
+        &builtin("secrets").iter().collect::<Vec<_>>(),
+    ));
+    let placeholders = Arc::new(Placeholders::new(&[7; 32]));
+    let mut group = criterion.benchmark_group("json_mask");
+    for (name, text, plan) in [
+        ("secrets", corpus("secrets.list.json"), Arc::clone(&secrets)),
+        ("pods", corpus("pods.list.json"), secrets),
+        (
+            "pods env",
+            corpus("pods.list.json"),
+            plan(&["spec.containers[*].env[*].value"]),
+        ),
+    ] {
+        group.throughput(Throughput::Bytes(text.len() as u64));
+        for size in [4 * 1024, 64 * 1024] {
+            let chunks: Vec<Bytes> = (0..text.len())
+                .step_by(size)
+                .map(|from| text.slice(from..(from + size).min(text.len())))
+                .collect();
+            group.bench_function(BenchmarkId::new(name, size), |bencher| {
+                bencher.iter(|| {
+                    mask_json(&plan, &placeholders, chunks.iter().cloned(), |bytes| {
+                        black_box(bytes);
+                    })
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
+criterion_group!(benches, json_mask);
+criterion_main!(benches);
