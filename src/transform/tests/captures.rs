@@ -40,10 +40,7 @@ fn next_answer(bytes: &mut &[u8], head_only: bool) -> Option<Answer> {
     let header = |wanted: &str| headers.iter().find(|(name, _)| name == wanted);
     let mut body = Vec::new();
     if header("transfer-encoding").is_some() {
-        loop {
-            let Some(line) = memchr::memmem::find(bytes, b"\r\n") else {
-                break;
-            };
+        while let Some(line) = memchr::memmem::find(bytes, b"\r\n") {
             let size = std::str::from_utf8(&bytes[..line]).unwrap();
             let size = usize::from_str_radix(size, 16).unwrap();
             let from = line + 2;
