@@ -11,7 +11,6 @@ demo_arguments := --cluster-kubeconfig '$(CLUSTER_KUBECONFIG)'
 endif
 
 demo: ## Start API server, issuer and gateway on this machine (CLUSTER_KUBECONFIG=path: before a real cluster)
-	@cargo build --quiet --locked --bin portcullis
 	@exec cargo run --quiet --locked -p loadtest --bin demo -- $(demo_arguments)
 
 test: ## Run everything CI runs: format, lints, tests, stock clients, docs, benches once, fuzz smoke

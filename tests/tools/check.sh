@@ -115,7 +115,7 @@ fuzz_one() {
 
 check_profiles() {
   local cases
-  for cases in profiles/*-cases.yaml profiles/cases/*.yaml profiles/*.cases.yaml profiles/*.test.yaml; do
+  for cases in profiles/tests/*.yaml; do
     [ -f "$cases" ] || continue
     counted "profile cases $cases" cargo run --quiet --locked --bin portcullis -- policy test "$cases"
   done
