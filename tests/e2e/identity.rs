@@ -99,7 +99,11 @@ fn nobody_gets_in_without_a_token_or_under_another_name() {
             &["--as=admin"][..],
             &["--as=admin", "--as-group=system:masters"],
         ] {
-            let args = [&["get", "secret", "db"][..], flags].concat();
+            let args = [
+                &["get", "--raw", "/api/v1/namespaces/default/pods"][..],
+                flags,
+            ]
+            .concat();
             let outcome = world.run(version, Caller::Developer, &args);
             outcome.expect_code(1).expect_error("mpersonat");
         }

@@ -4,6 +4,8 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::support::process::Process;
 use crate::support::world::{Caller, KUBECTLS, Kubectl, World, tool};
 
@@ -219,19 +221,29 @@ fn a_refused_session_says_why_and_is_one_story() {
         outcome
             .expect_code(1)
             .expect_error("agents may not open sessions; ask on-call");
-        let told = world.audit()[before..]
+        let told: Vec<Value> = world.audit().split_off(before);
+        let told: Vec<&Value> = told
             .iter()
-            .filter(|event| {
-                event.to_string().contains("\"exec\"") || event.to_string().contains("/exec")
-            })
-            .count();
-        // kubectl 1.36 tries SPDY when it is refused on WebSocket; a Forbidden Status does not make it try.
+            .filter(|event| event["objectRef"]["subresource"] == "exec")
+            .collect();
+        // kubectl tries SPDY whenever it was refused on WebSocket: two requests, one story.
         assert_eq!(
-            told,
-            1,
-            "{}: one refused exec is one audit event",
-            version.name()
+            told.len(),
+            if version == Kubectl::Old { 1 } else { 2 },
+            "{told:?}"
         );
+        for event in &told {
+            let note = |name: &str| &event["annotations"][&format!("portcullis.dev/{name}")];
+            assert_eq!(
+                (note("decision"), note("rule")),
+                (&"deny".into(), &"end-to-end/agents-open-no-sessions".into())
+            );
+            assert_eq!(event["verb"], "create", "GET and POST are the same act");
+            assert_eq!(
+                note("claimed-session"),
+                &told[0]["annotations"]["portcullis.dev/claimed-session"]
+            );
+        }
         let refused = world.run(version, Caller::Agent, &["port-forward", &pod, ":8080"]);
         refused
             .expect_code(1)

@@ -60,7 +60,15 @@ fn waiting_for_a_deletion_works() {
         let secret = format!("secret/{name}");
         let args = ["wait", "--for=delete", &secret, "--timeout=20s"];
         let mut wait = world.kubectl(version, Caller::Developer).args(args).start();
-        assert!(!wait.has_ended());
+        while !world
+            .api_server
+            .requests()
+            .iter()
+            .any(|seen| seen.uri.query().is_some_and(|it| it.contains(&name)))
+        {
+            assert!(!wait.has_ended(), "it did not wait");
+            wait.pause();
+        }
         world.admin(&["delete", &secret]);
         let outcome = wait.wait();
         world.check(&outcome);

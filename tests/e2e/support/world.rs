@@ -167,7 +167,7 @@ fn free_port() -> u16 {
 pub(crate) struct Options {
     /// The policy's rules; [`POLICY`] when none.
     pub(crate) policy: Option<String>,
-    /// More issuers: JSON objects for `authentication.jwt`.
+    /// Other issuers than the usual one: JSON objects for `authentication.jwt`.
     pub(crate) issuers: Vec<Value>,
     /// Another upstream than the simulated API server.
     pub(crate) upstream: Option<String>,
@@ -246,7 +246,9 @@ impl World {
         };
         let local: SocketAddr = "127.0.0.1:0".parse().unwrap();
         let (issuer, api_server) = workshop.runtime.block_on(async {
-            let issuer = Issuer::start(local, tls(&["127.0.0.1"])).await.unwrap();
+            let issuer = Issuer::start(local, tls(&["localhost", "127.0.0.1"]))
+                .await
+                .unwrap();
             let (certificate_pem, private_key_pem) = workshop.ca.server(&["127.0.0.1"]).unwrap();
             let settings = apiserver::Settings {
                 tls: Some(apiserver::Tls {
@@ -269,13 +271,13 @@ impl World {
         workshop.write("tls.crt", &certificate);
         workshop.write("tls.key", &key);
         workshop.write("policy.yaml", options.policy.as_deref().unwrap_or(POLICY));
-        let mut issuers = vec![jwt(
-            issuer.url(),
-            &workshop.path("ca.crt"),
-            &[issuer::AUDIENCE],
-        )];
-        issuers.extend(options.issuers.iter().cloned());
-        let (gateway, gateway_address, control_address) = start_gateway(&workshop, &issuers);
+        let usual = jwt(issuer.url(), &workshop.path("ca.crt"), &[issuer::AUDIENCE]);
+        let issuers = if options.issuers.is_empty() {
+            &[usual][..]
+        } else {
+            &options.issuers
+        };
+        let (gateway, gateway_address, control_address) = start_gateway(&workshop, issuers);
         let world = Self {
             gateway: Some(gateway),
             gateway_address,
@@ -489,6 +491,7 @@ pub(crate) fn jwt(url: &str, authority: &Path, audiences: &[&str]) -> Value {
     }
     json!({
         "issuer": issuer,
+        "clockSkew": "0s", // a test that waits for an expiry waits no longer
         "claimMappings": {
             "username": {"claim": "sub", "prefix": ""},
             "groups": {"claim": "groups", "prefix": ""},
