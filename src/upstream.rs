@@ -34,7 +34,7 @@ use self::cluster::Cluster;
 use self::identity::UpstreamIdentity;
 use crate::gateway::body::Body;
 use crate::policy::Permit;
-use crate::transform::body::Unreleased;
+use crate::transform::Unreleased;
 
 /// The clusters behind the gateway.
 #[derive(Clone, Debug, Default)]

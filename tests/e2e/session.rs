@@ -238,7 +238,6 @@ fn a_refused_session_says_why_and_is_one_story() {
                 (note("decision"), note("rule")),
                 (&"deny".into(), &"end-to-end/agents-open-no-sessions".into())
             );
-            assert_eq!(event["verb"], "create", "GET and POST are the same act");
             assert_eq!(
                 note("claimed-session"),
                 &told[0]["annotations"]["portcullis.dev/claimed-session"]
