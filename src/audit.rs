@@ -16,7 +16,7 @@ use crate::request::RequestInfo;
 
 pub mod log;
 
-pub use log::{AuditError, AuditLog};
+pub use log::{AuditError, AuditLog, Place};
 
 /// One event of the audit log. Built step by step while a request goes through the gateway.
 #[derive(Clone, Debug, Serialize)]

@@ -73,13 +73,17 @@ impl AuditLog {
 
     /// Keeps an event; returns when it is in the file.
     pub async fn write(&self, event: &Event) -> Result<(), AuditError> {
-        let (written, done) = oneshot::channel();
-        let entry = Entry {
-            line: event.line(),
-            written: Some(written),
-        };
-        self.lines.send(entry).await.map_err(|_| AuditError)?;
-        done.await.map_err(|_| AuditError)
+        let place = self.place().await?;
+        place.write(event).await.map_err(|_| AuditError)
+    }
+
+    /// Waits for a place in the queue. A caller that is cancelled while it waits has written nothing.
+    pub async fn place(&self) -> Result<Place<'_>, AuditError> {
+        self.lines
+            .reserve()
+            .await
+            .map(Place)
+            .map_err(|_| AuditError)
     }
 
     /// Hands over an event without waiting, for the one place that cannot wait: a stream dropped by
@@ -95,6 +99,21 @@ impl AuditLog {
             }
             Err(_) => Err(event),
         }
+    }
+}
+
+/// A place in the queue of the audit log.
+pub struct Place<'a>(mpsc::Permit<'a, Entry>);
+
+impl Place<'_> {
+    /// Hands the event over; what is returned resolves when the event is in the file.
+    pub fn write(self, event: &Event) -> oneshot::Receiver<()> {
+        let (written, done) = oneshot::channel();
+        self.0.send(Entry {
+            line: event.line(),
+            written: Some(written),
+        });
+        done
     }
 }
 

@@ -32,6 +32,8 @@ pub struct Record {
     masks: Option<Arc<MaskReport>>,
     bytes: u64,
     counted: Vec<InFlight>,
+    /// The last event is with the audit log; from here on nothing more may be written.
+    closed: bool,
 }
 
 /// Where records are kept.
@@ -57,6 +59,7 @@ impl Record {
             masks: None,
             bytes: 0,
             counted: vec![keeper.metrics.arrived()],
+            closed: false,
         }
     }
 
@@ -90,7 +93,7 @@ impl Record {
     pub async fn started(&mut self, code: StatusCode) {
         self.event.answered(code, None, None);
         self.event.at(Stage::ResponseStarted, Timestamp::now());
-        self.keep().await;
+        self.keep(false).await;
         self.counted.push(self.keeper.metrics.opened(self.class));
     }
 
@@ -152,15 +155,16 @@ impl Record {
     /// The answer has no more bytes.
     pub async fn complete(mut self) {
         self.close();
-        self.keep().await;
+        self.keep(true).await;
     }
 
-    /// The caller is gone, or the answer broke off.
-    fn abandoned(mut self, why: &'static str) {
-        self.event.annotate("portcullis.dev/ended", why);
+    /// The caller is gone: nobody waits for the answer, and nobody may wait for the audit log.
+    fn abandoned(&mut self) {
+        self.event.annotate("portcullis.dev/ended", "client-gone");
         self.close();
         let queued = self.keeper.audit.queued();
-        match self.keeper.audit.write_detached(Box::new(self.event)) {
+        let event = Box::new(self.event.clone());
+        match self.keeper.audit.write_detached(event) {
             Ok(()) => self.keeper.metrics.audited(queued),
             Err(event) => {
                 // The queue is full: a task waits in our place, and drain waits for the task.
@@ -195,10 +199,31 @@ impl Record {
         self.keeper.metrics.answered(self.outcome, self.class, took);
     }
 
-    async fn keep(&self) {
-        match self.keeper.audit.write(&self.event).await {
-            Ok(()) => self.keeper.metrics.audited(self.keeper.audit.queued()),
+    /// Writes the event as it stands. Cancelled before the event has a place in the queue, the record
+    /// stays open and [`Drop`] takes over; cancelled later, the event is written all the same.
+    async fn keep(&mut self, last: bool) {
+        let audit = self.keeper.audit.clone();
+        match audit.place().await {
+            Ok(place) => {
+                self.closed = last;
+                let written = place.write(&self.event);
+                self.keeper.metrics.audited(audit.queued());
+                if written.await.is_ok() {
+                    return;
+                }
+            }
             Err(error) => tracing::error!(%error, "an audit event was not kept"),
+        }
+        self.closed = last;
+    }
+}
+
+impl Drop for Record {
+    /// A client that leaves cancels whatever was under way for it; its request is on record all the same.
+    fn drop(&mut self) {
+        if !self.closed {
+            self.closed = true;
+            self.abandoned();
         }
     }
 }
@@ -309,10 +334,91 @@ impl Recorded {
     }
 }
 
-impl Drop for Recorded {
-    fn drop(&mut self) {
-        if let Some(record) = self.record.take() {
-            record.abandoned("client-gone");
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use http::HeaderMap;
+
+    use super::*;
+
+    fn keeper(folder: &std::path::Path) -> Keeper {
+        Keeper {
+            audit: AuditLog::open(&folder.join("audit.jsonl")).unwrap(),
+            metrics: Metrics::new().0,
+            tasks: TaskTracker::new(),
         }
+    }
+
+    fn record(keeper: &Keeper) -> Record {
+        let (peer, now) = (Ipv4Addr::LOCALHOST.into(), Timestamp::now());
+        let event = Event::received("id-1", "GET", "/api", &HeaderMap::new(), peer, now);
+        Record::open(keeper, event, now)
+    }
+
+    /// The lines in the file, once a later event is behind them.
+    async fn lines(keeper: &Keeper, folder: &std::path::Path) -> Vec<serde_json::Value> {
+        record(keeper).complete().await;
+        let text = std::fs::read_to_string(folder.join("audit.jsonl")).unwrap();
+        let mut lines: Vec<_> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        lines.pop();
+        lines
+    }
+
+    #[tokio::test]
+    async fn f_01_a_request_whose_client_left_is_on_record_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let keeper = keeper(folder.path());
+        drop(record(&keeper)); // cancelled before anything was answered
+        let lines = lines(&keeper, folder.path()).await;
+        assert_eq!(lines.len(), 1);
+        assert_eq!(
+            lines[0]["annotations"]["portcullis.dev/ended"],
+            "client-gone"
+        );
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_on_record_before_its_last_byte() {
+        let folder = tempfile::tempdir().unwrap();
+        let keeper = keeper(folder.path());
+        let response = Response::new(crate::gateway::body::full("hello"));
+        let never = Box::pin(std::future::pending());
+        let response = record(&keeper)
+            .answer(response, Arc::default(), never, false)
+            .await;
+        let mut body = response.into_body();
+        let frame = body.frame().await.unwrap().unwrap();
+        assert_eq!(frame.into_data().unwrap(), "hello");
+        let text = std::fs::read_to_string(folder.path().join("audit.jsonl")).unwrap();
+        assert!(text.contains("\"portcullis.dev/bytes\":\"5\""), "{text}");
+        assert!(body.is_end_stream() || body.frame().await.is_none());
+        drop(body);
+        assert_eq!(lines(&keeper, folder.path()).await.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_cut_stream_ends_cleanly_and_a_cut_document_does_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let keeper = keeper(folder.path());
+        for (long_running, clean) in [(true, true), (false, false)] {
+            let response = Response::new(crate::gateway::body::full("hello"));
+            let now = Box::pin(std::future::ready(StreamEnd::Expired));
+            let response = record(&keeper)
+                .answer(response, Arc::default(), now, long_running)
+                .await;
+            let end = response.into_body().frame().await;
+            assert_eq!(end.is_none(), clean);
+            assert!(end.is_none_or(|end| end.is_err()));
+        }
+        let lines = lines(&keeper, folder.path()).await;
+        assert_eq!(lines.len(), 3); // the stream has a line for its beginning, too
+        assert_eq!(
+            lines[2]["annotations"]["portcullis.dev/ended"],
+            "token-expired"
+        );
     }
 }
