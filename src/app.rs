@@ -21,6 +21,7 @@ use crate::gateway::route::Clusters;
 use crate::identity::Authenticator;
 use crate::listener;
 use crate::metrics::Metrics;
+use crate::recording::Recorder;
 use crate::transform::Placeholders;
 use crate::upstream::Upstream;
 
@@ -151,6 +152,10 @@ fn assemble(
         placeholders: Arc::new(Placeholders::new(&keys::placeholder_key(
             &config.data_directory,
         )?)),
+        recorder: Arc::new(
+            Recorder::start(config.recording.clone(), metrics.clone())
+                .context("the recorder cannot start")?,
+        ),
         keeper: Keeper {
             audit,
             metrics,

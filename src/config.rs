@@ -16,7 +16,7 @@ use std::sync::Arc;
 pub use document::{Position, Problem};
 
 use crate::policy::Policy;
-use crate::{control, identity, listener, upstream};
+use crate::{control, identity, listener, recording, upstream};
 use section::Document;
 
 /// The version of every file this program reads.
@@ -43,6 +43,8 @@ pub struct Config {
     pub policy: Arc<Policy>,
     /// The audit log.
     pub audit_file: PathBuf,
+    /// Where recordings go.
+    pub recording: recording::Settings,
     /// What works but deserves a second look.
     pub warnings: Vec<String>,
 }

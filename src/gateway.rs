@@ -15,6 +15,7 @@ use crate::identity::credential;
 use crate::listener::{self, Peer};
 use crate::metrics::VerbClass;
 use crate::policy::{Decision, Permit};
+use crate::recording::Recorder;
 use crate::request::RequestInfo;
 use crate::transform::{self, MaskReport, Placeholders, Released, Unreleased};
 use crate::upstream::{self, Call, Upstream};
@@ -48,6 +49,8 @@ pub struct Gateway {
     pub upstream: Arc<Upstream>,
     /// Makes and recognises placeholders.
     pub placeholders: Arc<Placeholders>,
+    /// Puts sessions on tape, and knows those that are open.
+    pub recorder: Arc<Recorder>,
     /// Where records are kept.
     pub keeper: Keeper,
 }
@@ -142,6 +145,13 @@ impl Gateway {
         record
             .event
             .annotate("portcullis.dev/rule", permit.rule().to_owned());
+        if info.is_kubelet_session() && permit.record().is_some() {
+            return Err(Refusal::denied(
+                &info,
+                identity.username(),
+                "policy demands that your sessions are recorded, and one through nodes/proxy cannot be; use kubectl exec, attach or port-forward",
+            ));
+        }
         if let Some(kind) = info.session() {
             return self.open_session(request, kind, info, &permit, call).await;
         }

@@ -8,6 +8,7 @@ use metrics_exporter_prometheus::{
     Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
 
+use crate::policy::RecordMode;
 use crate::request::RequestInfo;
 
 /// What a metric is called, measured in, and says. Listed in `docs/metrics.md`.
@@ -42,6 +43,17 @@ pub const ALL: &[(&str, Option<Unit>, &str)] = &[
     (RELOADS, None, "Policy reloads, by result."),
     (AUDIT_EVENTS, None, "Audit events written."),
     (AUDIT_QUEUE, None, "Audit events waiting to be written."),
+    (RECORDINGS, None, "Sessions being recorded."),
+    (
+        RECORDING_BYTES,
+        Some(Unit::Bytes),
+        "Bytes of recordings made.",
+    ),
+    (
+        RECORDING_FAILURES,
+        None,
+        "Recordings that could not be begun or finished, by what the policy demands.",
+    ),
 ];
 
 const REQUESTS: &str = "portcullis_requests_total";
@@ -54,6 +66,9 @@ const STREAMS_ENDED: &str = "portcullis_streams_ended_total";
 const RELOADS: &str = "portcullis_policy_reloads_total";
 const AUDIT_EVENTS: &str = "portcullis_audit_events_total";
 const AUDIT_QUEUE: &str = "portcullis_audit_queue_events";
+const RECORDINGS: &str = "portcullis_recordings_open";
+const RECORDING_BYTES: &str = "portcullis_recording_bytes_total";
+const RECORDING_FAILURES: &str = "portcullis_recording_failures_total";
 
 /// Upper bounds of the duration histogram's buckets, in seconds: from a cached small read to a long list.
 const DURATION_BUCKETS: &[f64] = &[
@@ -112,6 +127,9 @@ pub struct Metrics {
     placeholder_writes: Counter,
     audit_events: Counter,
     audit_queue: Gauge,
+    recordings: Gauge,
+    recording_bytes: Counter,
+    recording_failures: [Counter; 2],
 }
 
 const OUTCOMES: [&str; 4] = ["allowed", "denied", "refused", "failed"];
@@ -166,6 +184,10 @@ impl Metrics {
             placeholder_writes: counter(PLACEHOLDER_WRITES, &[]),
             audit_events: counter(AUDIT_EVENTS, &[]),
             audit_queue: gauge(AUDIT_QUEUE, &[]),
+            recordings: gauge(RECORDINGS, &[]),
+            recording_bytes: counter(RECORDING_BYTES, &[]),
+            recording_failures: ["best-effort", "required"]
+                .map(|mode| counter(RECORDING_FAILURES, &[("mode", mode)])),
         }
     }
 
@@ -224,6 +246,28 @@ impl Metrics {
     pub fn reloaded(&self, applied: bool) {
         let [good, bad] = &self.reloads;
         if applied { good } else { bad }.increment(1);
+    }
+
+    /// A recording began; it counts as open until the guard is dropped.
+    pub fn recording(&self) -> InFlight {
+        self.recordings.increment(1.0);
+        InFlight(self.recordings.clone())
+    }
+
+    /// Lines were recorded.
+    pub fn recorded(&self, bytes: usize) {
+        self.recording_bytes
+            .increment(u64::try_from(bytes).unwrap_or(u64::MAX));
+    }
+
+    /// A recording could not be begun, or not be finished.
+    pub fn recording_failed(&self, mode: RecordMode) {
+        let [best_effort, required] = &self.recording_failures;
+        match mode {
+            RecordMode::BestEffort => best_effort,
+            RecordMode::Required => required,
+        }
+        .increment(1);
     }
 
     /// An audit event was written; `queued` wait behind it.

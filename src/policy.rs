@@ -1,7 +1,7 @@
 //! May they? `Allow(Permit)` or `Deny(Reason)`; `Hold` comes with approvals.
 //!
 //! Rules are read in order and the first one with a decision that matches decides; no match is a no.
-//! A rule's masks count whenever the rule matches, wherever it stands: also behind the rule that
+//! A rule's obligations (masks, recording) count whenever the rule matches, wherever it stands: also behind the rule that
 //! decided, and also on a rule that decides nothing.
 //!
 //! A request may touch more than one object (a list names no object, a list without `-n` spans every
@@ -13,6 +13,7 @@ pub mod explain;
 pub mod mask;
 pub mod matcher;
 pub mod permit;
+pub mod record;
 pub mod rule;
 
 use std::collections::HashMap;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 pub use permit::Permit;
+pub use record::{Contents, RecordMode, RecordObligation};
 
 use crate::identity::Identity;
 use crate::limits;
@@ -120,6 +122,7 @@ impl Policy {
                 Arc::from(cluster),
                 Arc::clone(&self.version),
                 self.mask(&asked),
+                self.record(&asked),
             )),
             Some((rule, Effect::Deny)) => Decision::Deny(Reason {
                 rule: Some(rule.source.id.clone()),
@@ -130,6 +133,14 @@ impl Policy {
                 message: explain::denied_by_default(&asked),
             }),
         }
+    }
+
+    /// How a session is to be recorded: every rule that matches adds to it.
+    fn record(&self, asked: &Asked<'_>) -> Option<RecordObligation> {
+        self.rules
+            .iter()
+            .filter_map(|rule| rule.records(asked))
+            .reduce(RecordObligation::and)
     }
 
     fn first(&self, asked: &Asked<'_>) -> Option<(&Rule, Effect)> {

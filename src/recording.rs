@@ -5,15 +5,32 @@
 //! [`live`] knows the sessions that are open. `docs/recording.md` describes the files.
 
 pub mod copy;
+pub mod encode;
 pub mod live;
 pub mod metadata;
+pub mod seal;
+pub mod store;
+pub mod tap;
+mod typed;
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use crate::metrics::Metrics;
+use crate::policy::{Contents, RecordObligation};
 use crate::wire::asciicast::Version;
 
-pub use live::Live;
+pub use live::{Kill, Live, Place};
 pub use metadata::{Metadata, Summary};
+pub use tap::{Recording, Sealed};
+
+use copy::Copy;
+use encode::Options;
+use store::{Disk, Medium, Store};
 
 /// Where recordings go and how large they may grow.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +45,105 @@ pub struct Settings {
     pub part_bytes: u64,
 }
 
+/// The recorder of this gateway.
+pub struct Recorder {
+    settings: Settings,
+    store: Store,
+    live: Arc<Live>,
+    metrics: Metrics,
+}
+
+/// The recorder does not work: the message is for the log, not for clients.
+#[derive(Debug, thiserror::Error)]
+#[error("the recording {id} cannot be written: {reason}")]
+pub struct RecorderError {
+    /// Which recording.
+    pub id: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+impl Recorder {
+    /// Starts the recorder, and seals in the background what a crash left behind. An unusable folder
+    /// is no error yet: policy says which sessions depend on it.
+    pub fn start(settings: Settings, metrics: Metrics) -> io::Result<Self> {
+        seal::start(settings.directory.clone())?;
+        Self::on(Arc::new(Disk), settings, metrics)
+    }
+
+    /// A recorder on any medium.
+    pub fn on(medium: Arc<dyn Medium>, settings: Settings, metrics: Metrics) -> io::Result<Self> {
+        Ok(Self {
+            settings,
+            store: Store::start(medium)?,
+            live: Arc::default(),
+            metrics,
+        })
+    }
+
+    /// The sessions that are open now.
+    pub fn live(&self) -> &Arc<Live> {
+        &self.live
+    }
+
+    /// Where recordings are.
+    pub fn directory(&self) -> &Path {
+        &self.settings.directory
+    }
+
+    /// Begins a recording: when this returns, its header is in the file.
+    pub async fn open(
+        &self,
+        mut metadata: Metadata,
+        obligation: RecordObligation,
+    ) -> Result<(Recording, oneshot::Receiver<Kill>), RecorderError> {
+        metadata.stdin_recorded = obligation.stdin && metadata.stdin;
+        metadata.part = 1;
+        let header = tap::header(&metadata, &self.settings);
+        let folder = self.settings.directory.join(folder_of(&metadata));
+        let tape = self.store.tape(folder, &metadata.id);
+        if let Err(reason) = tape.open(header.clone()).await {
+            self.metrics.recording_failed(obligation.mode);
+            tape.discard();
+            return Err(RecorderError {
+                id: metadata.id,
+                reason,
+            });
+        }
+        let summed_up = obligation.contents == Contents::Summary && metadata.kind == "exec";
+        let options = Options {
+            version: self.settings.format,
+            stdin: metadata.stdin_recorded,
+            tty: metadata.tty,
+            copy: summed_up
+                .then(|| Copy::of(&metadata.command, metadata.tty, metadata.stdin))
+                .flatten(),
+        };
+        let shown = (Bytes::from(header), self.settings.format);
+        let (place, killed) = self.live.enter(metadata.clone(), Some(shown));
+        let recording = Recording::new(
+            tape,
+            options,
+            metadata,
+            obligation.mode,
+            &self.settings,
+            place,
+            &self.metrics,
+        );
+        Ok((recording, killed))
+    }
+
+    /// Enters a session that is not recorded among those that are open.
+    pub fn enter(&self, metadata: Metadata) -> (Place, oneshot::Receiver<Kill>) {
+        self.live.enter(metadata, None)
+    }
+}
+
+/// Where below the directory a recording is: `<yyyy>/<mm>/<dd>`.
+pub fn folder_of(metadata: &Metadata) -> PathBuf {
+    PathBuf::from(metadata.started.strftime("%Y/%m/%d").to_string())
+}
+
 /// Bytes as lower-case hexadecimal digits.
 fn hex(bytes: &[u8]) -> String {
     const DIGITS: [char; 16] = [
@@ -39,3 +155,6 @@ fn hex(bytes: &[u8]) -> String {
         .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

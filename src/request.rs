@@ -198,6 +198,20 @@ impl RequestInfo {
         }
     }
 
+    /// Whether this reaches a kubelet's own exec, attach, run or port-forward through `nodes/NAME/proxy`:
+    /// a shell in a pod that does not look like one. Too many rather than too few: the word counts
+    /// anywhere in the path, since a kubelet may clean that up in its own way.
+    pub fn is_kubelet_session(&self) -> bool {
+        const SESSIONS: [&str; 5] = ["exec", "attach", "run", "portforward", "cri"];
+        self.resource == "nodes"
+            && self.subresource == "proxy"
+            && self
+                .parts
+                .iter()
+                .skip(3)
+                .any(|part| SESSIONS.contains(&part.to_ascii_lowercase().as_str()))
+    }
+
     /// The parts of the name of a `pods|services|nodes/NAME/proxy` request.
     pub fn proxy_target(&self) -> Option<ProxyTarget<'_>> {
         if self.is_resource_request

@@ -14,7 +14,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 pub use self::relay::relay;
-pub use self::tap::{NoTap, SessionEvent, SessionStream, Tap, TapError};
+pub use self::tap::{NoTap, Pace, SessionEvent, SessionStream, Tap, TapError};
 use crate::limits;
 use crate::wire::channel;
 pub use crate::wire::channel::{ExitStatus, TerminalSize};
@@ -97,6 +97,8 @@ pub enum EndReason {
     ClientProtocol,
     /// The API server sent what no server sends.
     UpstreamProtocol,
+    /// An operator ended it.
+    Killed,
     /// The session could not be recorded any longer.
     RecorderFailed,
 }
@@ -115,6 +117,7 @@ impl EndReason {
             Self::Idle => "idle",
             Self::ClientProtocol => "client-protocol-error",
             Self::UpstreamProtocol => "upstream-protocol-error",
+            Self::Killed => "killed",
             Self::RecorderFailed => "recorder-failed",
         }
     }
@@ -123,7 +126,7 @@ impl EndReason {
     fn status(self) -> (&'static str, u16) {
         match self {
             Self::Expired => ("Unauthorized", 401),
-            Self::Revoked => ("Forbidden", 403),
+            Self::Revoked | Self::Killed => ("Forbidden", 403),
             Self::Shutdown => ("ServiceUnavailable", 503),
             Self::Idle => ("Timeout", 504),
             Self::ClientProtocol => ("BadRequest", 400),

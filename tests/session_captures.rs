@@ -16,11 +16,14 @@ use std::time::Duration;
 
 use http::{Request, Response, request, response};
 use portcullis::gateway::upgrade::{Agreed, Offer};
+use portcullis::recording::encode::{Encoder, Options};
 use portcullis::request::RequestInfo;
 use portcullis::session::tap::Wire;
 use portcullis::session::{
-    EndReason, Ending, ExitStatus, Protocol, Session, SessionEvent, Side, Tap, TapError, relay,
+    EndReason, Ending, ExitStatus, Protocol, Session, SessionEvent, Side, Streams, Tap, TapError,
+    relay,
 };
+use portcullis::wire::asciicast::Event;
 use portcullis::wire::websocket::{Decoder, Frame};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
@@ -216,6 +219,77 @@ fn replay(capture: &Capture, cut: usize) -> (Seen, [Vec<u8>; 2], Vec<usize>) {
         wire.held()
     );
     (seen, passed, lengths)
+}
+
+/// The recording of a capture, with the number of the step as its time in milliseconds.
+fn cast(capture: &Capture, cut: usize, stdin: bool) -> String {
+    let Streams::RemoteCommand { tty, .. } = capture.session.streams else {
+        panic!("{}: not a command", capture.name)
+    };
+    let mut encoder = Encoder::new(Options {
+        stdin,
+        tty,
+        ..Options::default()
+    });
+    let mut wire = Wire::new(&capture.session);
+    let (mut lines, mut now) = (Vec::new(), Duration::ZERO);
+    for (side, bytes) in &capture.steps {
+        now += Duration::from_millis(1);
+        for piece in bytes.chunks(cut) {
+            wire.receive(*side, piece, now, &mut Vec::new(), &mut |event| {
+                encoder.event(&event, now, &mut lines);
+            })
+            .unwrap();
+        }
+    }
+    encoder.finish(now, &mut lines);
+    String::from_utf8(lines).unwrap()
+}
+
+#[test]
+fn recordings_of_captures_look_like_this() {
+    let mut checked = 0;
+    for capture in captures() {
+        let wanted = [
+            ("exec-tty-1.36", true),
+            ("exec-spdy-tty-1.36", false),
+            ("exec-exit7-1.20", false),
+            ("exec-exit7-1.36", false),
+            ("exec-stdin-cat-1.36", true),
+            ("exec-notfound-1.32", false),
+            ("attach-plain-1.36", false),
+        ];
+        let (folder, number) = capture.name.split_once(' ').unwrap();
+        if let Some((_, stdin)) = wanted.iter().find(|(name, _)| *name == folder) {
+            checked += 1;
+            let name = format!("{folder}-{number}");
+            insta::assert_snapshot!(name, cast(&capture, usize::MAX, *stdin));
+        }
+    }
+    assert!(checked >= 7, "only {checked}");
+}
+
+#[test]
+fn recordings_show_the_same_wherever_bytes_are_cut() {
+    let shown = |cast: &str| -> (String, Vec<String>) {
+        let events = cast
+            .lines()
+            .map(|line| Event::parse(line.as_bytes()).unwrap());
+        let (output, others): (Vec<_>, Vec<_>) = events.partition(|event| event.code == "o");
+        let others = others
+            .into_iter()
+            .filter(|event| !event.code.starts_with("portcullis."));
+        (
+            output.into_iter().map(|event| event.data).collect(),
+            others.map(|event| event.code + &event.data).collect(),
+        )
+    };
+    for capture in captures() {
+        if matches!(capture.session.streams, Streams::RemoteCommand { .. }) {
+            let whole = shown(&cast(&capture, usize::MAX, false));
+            assert_eq!(shown(&cast(&capture, 1, false)), whole, "{}", capture.name);
+        }
+    }
 }
 
 /// The payload of all messages: what a tunnel must keep.

@@ -132,7 +132,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "wire",
         ],
     ),
-    ("metrics", &["limits", "request"]), // the labels of a request
+    ("metrics", &["limits", "policy", "request"]), // the labels of a request and of a recording
     ("limits", &[]),
 ];
 

@@ -13,7 +13,7 @@ use crate::limits;
 use crate::policy::mask::{FieldPath, MaskRule, builtin};
 use crate::policy::matcher::check_resource;
 use crate::policy::rule::{Effect, RuleSource, SubjectsSource};
-use crate::policy::{Policy, PolicySource};
+use crate::policy::{Contents, Policy, PolicySource, RecordMode, RecordObligation};
 
 /// Reads and compiles policy files, in order.
 pub fn load(files: &[PathBuf]) -> Result<Policy, Vec<Problem>> {
@@ -268,6 +268,7 @@ fn read_rule(section: &Section<'_>, policy: &str, names: &mut BTreeSet<String>) 
         non_resource_urls: texts("nonResourceURLs"),
         clusters: texts("clusters"),
         mask: texts("mask"),
+        record: read_record(section),
         decision: section.word(
             "decision",
             &[("allow", Effect::Allow), ("deny", Effect::Deny)],
@@ -276,6 +277,36 @@ fn read_rule(section: &Section<'_>, policy: &str, names: &mut BTreeSet<String>) 
     };
     section.finish();
     rule
+}
+
+const RECORD_MODES: &[(&str, RecordMode)] = &[
+    ("required", RecordMode::Required),
+    ("best-effort", RecordMode::BestEffort),
+];
+
+/// `record: required`, or a mapping that says more.
+fn read_record(rule: &Section<'_>) -> Option<RecordObligation> {
+    if !rule.is_section("record") {
+        return rule.word("record", RECORD_MODES).map(RecordObligation::new);
+    }
+    let section = rule.section("record")?;
+    if !section.has("mode") {
+        section.report_key("mode", "is missing: say required or best-effort");
+    }
+    let mode = section.word("mode", RECORD_MODES);
+    let stdin = section.flag("stdin").unwrap_or(false);
+    let contents = section
+        .word(
+            "contents",
+            &[("summary", Contents::Summary), ("full", Contents::Full)],
+        )
+        .unwrap_or(Contents::Summary);
+    section.finish();
+    Some(RecordObligation {
+        mode: mode?,
+        stdin,
+        contents,
+    })
 }
 
 fn values(found: Vec<Found<String>>) -> Vec<String> {

@@ -13,7 +13,8 @@ use super::section::{Document, Found, Section};
 use super::{Config, policy_file};
 use crate::policy::Policy;
 use crate::upstream::{ClusterSettings, InCluster, Source};
-use crate::{control, upstream};
+use crate::wire::asciicast;
+use crate::{control, limits, recording, upstream};
 
 const KIND: &str = "GatewayConfiguration";
 
@@ -74,6 +75,7 @@ fn read_top(top: &Section<'_>, others: &mut Vec<Problem>) -> Option<Config> {
         }
         None => Some(data_directory.join("audit.jsonl")),
     };
+    let recording = read_recording(top, &data_directory);
     top.finish();
     Some(Config {
         data_directory,
@@ -85,8 +87,41 @@ fn read_top(top: &Section<'_>, others: &mut Vec<Problem>) -> Option<Config> {
         policy_files,
         policy: policy?,
         audit_file: audit_file?,
+        recording,
         warnings,
     })
+}
+
+fn read_recording(top: &Section<'_>, data_directory: &Path) -> recording::Settings {
+    const MEBIBYTE: usize = 1024 * 1024;
+    const MOST: usize = 1024 * 1024 * MEBIBYTE;
+    let mut settings = recording::Settings {
+        directory: data_directory.join("recordings"),
+        format: asciicast::Version::V2,
+        max_bytes: limits::RECORDING_BYTES_DEFAULT,
+        part_bytes: limits::RECORDING_PART_BYTES_DEFAULT,
+    };
+    let Some(section) = top.section("recording") else {
+        return settings;
+    };
+    let formats = [
+        ("asciicast-v2", asciicast::Version::V2),
+        ("asciicast-v3", asciicast::Version::V3),
+    ];
+    if let Some(format) = section.word("format", &formats) {
+        settings.format = format;
+    }
+    if let Some(bytes) = section.number("maxBytes", MEBIBYTE..=MOST) {
+        settings.max_bytes = bytes as u64;
+    }
+    if let Some(bytes) = section.number("partBytes", MEBIBYTE..=MOST) {
+        settings.part_bytes = bytes as u64;
+    }
+    if let Some(found) = section.text("directory") {
+        settings.directory = path(&section, &found);
+    }
+    section.finish();
+    settings
 }
 
 fn read_control(section: &Section<'_>) -> Option<control::Settings> {

@@ -219,6 +219,12 @@ impl<'d> Section<'d> {
         None
     }
 
+    /// Whether the key holds a mapping.
+    pub(super) fn is_section(&self, key: &'static str) -> bool {
+        self.node(key)
+            .is_some_and(|(node, _)| matches!(node.value, Value::Map(_)))
+    }
+
     pub(super) fn text(&self, key: &'static str) -> Option<Found<String>> {
         let (node, path) = self.node(key)?;
         self.text_of(node, path)

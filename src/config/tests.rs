@@ -54,6 +54,7 @@ clusters:
   kubeconfig: {file: east.kubeconfig, context: admin}
 policy: {files: [policy.yaml]}
 audit: {file: /var/log/audit.jsonl}
+recording: {format: asciicast-v3, maxBytes: 1048576, partBytes: 1048576, directory: tapes}
 "#;
 
 const MINIMAL: &str = r"apiVersion: portcullis.dev/v1alpha1
@@ -245,7 +246,7 @@ fn the_documentation_names_every_key() {
     check("docs/config.md", raw::keys(document));
     let document = Document::new(
         &file,
-        "apiVersion: portcullis.dev/v1alpha1\nkind: Policy\nmetadata: {name: p}\nmasks: [{}]\nrules: [{subjects: {}}]",
+        "apiVersion: portcullis.dev/v1alpha1\nkind: Policy\nmetadata: {name: p}\nmasks: [{}]\nrules: [{subjects: {}, record: {}}]",
     );
     check("docs/policy.md", policy_file::keys(&document));
     let document = Document::new(

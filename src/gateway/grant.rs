@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::reload::LivePolicy;
 use crate::metrics::StreamEnd;
-use crate::policy::{Decision, Permit};
+use crate::policy::{Decision, Permit, record};
 use crate::request::RequestInfo;
 
 /// Resolves when the grant no longer holds, with the reason.
@@ -75,14 +75,17 @@ impl Holder {
         }
     }
 
-    /// Whether the policy in force would open the same stream with the same masks.
+    /// Whether the policy in force would open the same stream with the same masks, and ask for no
+    /// more of it to be recorded.
     fn still_permits(&self, permit: &Permit, info: &RequestInfo) -> bool {
         match self
             .policy
             .current()
             .decide(permit.identity(), info, permit.cluster())
         {
-            Decision::Allow(now) => now.mask() == permit.mask(),
+            Decision::Allow(now) => {
+                now.mask() == permit.mask() && record::satisfies(permit.record(), now.record())
+            }
             Decision::Deny(_) => false,
         }
     }

@@ -5,10 +5,13 @@
 
 use std::sync::Arc;
 
-use http::{Request, Response};
+use http::header::USER_AGENT;
+use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
+use jiff::Timestamp;
+use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
 use super::body::{self, Body};
@@ -17,10 +20,12 @@ use super::record::Record;
 use super::refuse::Refusal;
 use super::upgrade::Offer;
 use super::{Answer, Gateway, write};
+use crate::limits;
 use crate::metrics::StreamEnd;
-use crate::policy::Permit;
+use crate::policy::{Permit, RecordMode};
+use crate::recording::{Kill, Metadata, Place, Recording};
 use crate::request::{RequestInfo, SessionKind};
-use crate::session::{self, EndReason, Ending, NoTap, Session};
+use crate::session::{self, EndReason, Ending, NoTap, Session, Tap};
 use crate::upstream::{Call, UpgradeAnswer};
 
 /// A session the API server has agreed to and the client does not know of yet.
@@ -30,6 +35,17 @@ pub(super) struct Opened {
     upstream: TokioIo<Upgraded>,
     session: Session,
     ended: Ended,
+    watched: Watched,
+}
+
+/// Who looks on: the recorder if policy says so, and the operator's list of open sessions.
+struct Watched {
+    recording: Option<Box<Recording>>,
+    /// Why a session that may do without a recording has none.
+    unrecorded: Option<String>,
+    /// The place of an unrecorded session on the list; a recording has its own.
+    _place: Option<Place>,
+    killed: oneshot::Receiver<Kill>,
 }
 
 impl Gateway {
@@ -45,9 +61,12 @@ impl Gateway {
         let client = hyper::upgrade::on(&mut request);
         let (mut head, _) = request.into_parts();
         let offer = Offer::parse(&head, kind)?;
+        let metadata = describe(&head.headers, &offer, kind, &info, permit, call);
         offer.rewrite(&mut head.headers)?;
         head.uri = write::target(&info)?;
 
+        // A session that must be recorded does not exist before its recording does.
+        let mut watched = self.watch(metadata, permit).await?;
         match self
             .upstream
             .upgrade(Request::from_parts(head, ()), permit, call)
@@ -56,21 +75,65 @@ impl Gateway {
             UpgradeAnswer::Refused(response) => self.release(response, &info, permit),
             UpgradeAnswer::Switched { response, io } => {
                 let agreed = offer.accept(&response.into_parts().0)?;
+                if let Some(recording) = &mut watched.recording {
+                    recording.begin();
+                }
                 Ok(Answer::Session(Opened {
                     response: agreed.response()?.map(|()| body::empty()),
                     client,
                     upstream: io,
                     session: agreed.session(&info),
                     ended: self.holder.watch_over(permit, &info),
+                    watched,
                 }))
             }
         }
+    }
+
+    /// Opens the recording if there has to be one, and enters the session among those that are open.
+    async fn watch(&self, metadata: Metadata, permit: &Permit) -> Result<Watched, Refusal> {
+        let mut unrecorded = None;
+        if let Some(obligation) = permit.record() {
+            match self.recorder.open(metadata.clone(), obligation).await {
+                Ok((recording, killed)) => {
+                    return Ok(Watched {
+                        recording: Some(Box::new(recording)),
+                        unrecorded: None,
+                        _place: None,
+                        killed,
+                    });
+                }
+                Err(error) => {
+                    tracing::error!(%error, "a session cannot be recorded");
+                    if obligation.mode == RecordMode::Required {
+                        return Err(Refusal::gateway_unavailable(
+                            "policy demands that this session is recorded, and the gateway's recorder does not work; try again later or tell the platform team",
+                        )
+                        .detail(&error));
+                    }
+                    unrecorded = Some(error.to_string());
+                }
+            }
+        }
+        let (place, killed) = self.recorder.enter(metadata);
+        Ok(Watched {
+            recording: None,
+            unrecorded,
+            _place: Some(place),
+            killed,
+        })
     }
 }
 
 impl Opened {
     /// Answers the client with 101 and relays in a task of its own until the session is over.
     pub(super) async fn switch(self, mut record: Record, tasks: &TaskTracker) -> Response<Body> {
+        if let Some(recording) = &self.watched.recording {
+            record.recorded(&recording.path());
+        }
+        if let Some(why) = &self.watched.unrecorded {
+            record.recording_failed(why);
+        }
         record.started(self.response.status()).await;
         let Self {
             response,
@@ -78,15 +141,15 @@ impl Opened {
             upstream,
             session,
             ended,
+            watched,
         } = self;
         tasks.spawn(async move {
             match client.await {
                 Ok(client) => {
-                    let until = async { farewell(ended.await) };
-                    let report =
-                        session::relay(TokioIo::new(client), upstream, session, until, &mut NoTap)
-                            .await;
-                    record.session(&report);
+                    let client = TokioIo::new(client);
+                    watched
+                        .relay(client, upstream, session, ended, &mut record)
+                        .await;
                 }
                 Err(error) => {
                     tracing::debug!(%error, "the client left before the session began");
@@ -96,6 +159,96 @@ impl Opened {
             record.complete().await;
         });
         response
+    }
+}
+
+impl Watched {
+    /// Relays the session and closes its recording.
+    async fn relay(
+        mut self,
+        client: TokioIo<Upgraded>,
+        upstream: TokioIo<Upgraded>,
+        session: Session,
+        ended: Ended,
+        record: &mut Record,
+    ) {
+        let mut killed_by = None;
+        let failed = self.recording.as_ref().map(|recording| recording.failed());
+        let killed = self.killed;
+        let until = async {
+            tokio::select! {
+                why = ended => farewell(why),
+                Ok(kill) = killed => {
+                    killed_by = Some(kill.by);
+                    Ending {
+                        reason: EndReason::Killed,
+                        message: format!("portcullis: an operator ended this session: {}", kill.reason),
+                    }
+                }
+                Some(why) = async { Some(failed?.await) } => {
+                    tracing::error!(why, "a session ends because it can no longer be recorded");
+                    Ending {
+                        reason: EndReason::RecorderFailed,
+                        message: "portcullis: this session must be recorded and no longer can be; tell the platform team".to_owned(),
+                    }
+                }
+            }
+        };
+        let mut no_tap = NoTap;
+        let tap: &mut dyn Tap = match &mut self.recording {
+            Some(recording) => recording.as_mut(),
+            None => &mut no_tap,
+        };
+        let report = session::relay(client, upstream, session, until, tap).await;
+        record.session(&report);
+        if let Some(by) = killed_by {
+            record.event.annotate("portcullis.dev/killed-by", by);
+        }
+        if let Some(recording) = self.recording {
+            let sealed = recording.seal(&report).await;
+            if let Some(why) = sealed.failure {
+                record.recording_failed(&why);
+            }
+        }
+    }
+}
+
+/// What a recording says about its session.
+fn describe(
+    headers: &HeaderMap,
+    offer: &Offer,
+    kind: SessionKind,
+    info: &RequestInfo,
+    permit: &Permit,
+    call: &Call,
+) -> Metadata {
+    let identity = permit.identity();
+    let user_agent = headers
+        .get(USER_AGENT)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    Metadata {
+        id: call.audit_id.clone(),
+        kind: kind.as_str().to_owned(),
+        cluster: permit.cluster().to_owned(),
+        namespace: info.namespace.clone(),
+        pod: info.name.clone(),
+        container: info.query.first("container").unwrap_or_default().to_owned(),
+        command: info.query.all("command").map(ToOwned::to_owned).collect(),
+        tty: info.query.bool("tty"),
+        stdin: info.query.bool("stdin"),
+        user: identity.username().to_owned(),
+        groups: identity.groups().to_vec(),
+        agent: identity.agent().map(|agent| agent.name.clone()),
+        source_ip: call.peer.to_string(),
+        transport: offer.transport_name().to_owned(),
+        user_agent: user_agent
+            .chars()
+            .take(limits::AUDIT_CLAIM_CHARS_MAX)
+            .collect(),
+        rule: permit.rule().to_owned(),
+        started: Timestamp::now(),
+        ..Metadata::default()
     }
 }
 

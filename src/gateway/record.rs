@@ -2,6 +2,7 @@
 //! request ends, and finished before the last byte of the answer leaves.
 
 use std::future::Future;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -150,6 +151,18 @@ impl Record {
         if let Some(detail) = &report.detail {
             self.event.annotate("portcullis.dev/detail", detail.clone());
         }
+    }
+
+    /// The session is on tape; `path` is below the directory of recordings.
+    pub fn recorded(&mut self, path: &Path) {
+        self.event
+            .annotate("portcullis.dev/recording", path.display().to_string());
+    }
+
+    /// The session is not on tape, or not all of it.
+    pub fn recording_failed(&mut self, why: &str) {
+        self.event
+            .annotate("portcullis.dev/recording-failure", why.to_owned());
     }
 
     /// The answer has no more bytes.

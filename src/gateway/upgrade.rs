@@ -81,6 +81,15 @@ pub struct Offer {
 }
 
 impl Offer {
+    /// The client's transport in words: `spdy` or `websocket`.
+    #[must_use]
+    pub fn transport_name(&self) -> &'static str {
+        match self.transport {
+            Transport::Spdy => "spdy",
+            Transport::WebSocket => "websocket",
+        }
+    }
+
     /// Checks the client's request for an upgrade of `kind`.
     pub fn parse(request: &request::Parts, kind: SessionKind) -> Result<Self, UpgradeError> {
         let headers = &request.headers;

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::matcher::Reach;
 use super::rule::{Asked, Criterion, Effect, Rule};
-use super::{Decision, Policy};
+use super::{Decision, Policy, RecordObligation};
 use crate::identity::Identity;
 use crate::request::RequestInfo;
 
@@ -31,7 +31,10 @@ pub struct Explanation {
     pub message: Option<String>,
     /// The masks on the answer.
     pub masks: Vec<String>,
-    /// Every rule up to the deciding one, and later ones that add a mask.
+    /// How the session would be recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record: Option<RecordObligation>,
+    /// Every rule up to the deciding one, and later ones that oblige to something.
     pub steps: Vec<Step>,
     /// The digest of the policy.
     pub policy_version: String,
@@ -51,6 +54,9 @@ pub struct Step {
     /// The masks it adds when it matches.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub masks: Vec<String>,
+    /// How it wants a session recorded when it matches.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record: Option<RecordObligation>,
     /// The first criterion that failed; absent when the rule matched.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mismatch: Option<Mismatch>,
@@ -76,14 +82,21 @@ impl Policy {
         cluster: &str,
     ) -> Explanation {
         let asked = Asked::new(identity, info, cluster);
-        let (decision, rule, message, masks) = match self.decide(identity, info, cluster) {
+        let (decision, rule, message, masks, record) = match self.decide(identity, info, cluster) {
             Decision::Allow(permit) => (
                 Effect::Allow,
                 Some(permit.rule().to_owned()),
                 None,
                 permit.mask_names().to_vec(),
+                permit.record(),
             ),
-            Decision::Deny(reason) => (Effect::Deny, reason.rule, Some(reason.message), Vec::new()),
+            Decision::Deny(reason) => (
+                Effect::Deny,
+                reason.rule,
+                Some(reason.message),
+                Vec::new(),
+                None,
+            ),
         };
         let mut steps = Vec::new();
         let mut decided = false;
@@ -93,13 +106,14 @@ impl Policy {
                 .decision
                 .map_or(Reach::Touches, Effect::reach);
             let mismatch = candidate.mismatch(&asked, reach);
-            let masks_here = candidate.demands(&asked) != 0;
-            if !decided || masks_here {
+            let obliges = candidate.demands(&asked) != 0 || candidate.records(&asked).is_some();
+            if !decided || obliges {
                 steps.push(Step {
                     rule: candidate.source.id.clone(),
                     location: candidate.source.location.clone(),
                     effect: candidate.source.decision,
                     masks: candidate.source.mask.clone(),
+                    record: candidate.source.record,
                     mismatch: mismatch.map(|criterion| describe(criterion, candidate, &asked)),
                 });
             }
@@ -112,6 +126,7 @@ impl Policy {
             rule,
             message,
             masks,
+            record,
             steps,
             policy_version: self.version().to_string(),
         }
@@ -133,6 +148,10 @@ impl fmt::Display for Explanation {
         if !self.masks.is_empty() {
             writeln!(out, "  masked:  {}", self.masks.join(", "))?;
         }
+        if let Some(record) = self.record {
+            let input = if record.stdin { ", with input" } else { "" };
+            writeln!(out, "  recorded: {}{input}", record.as_str())?;
+        }
         if let Some(message) = &self.message {
             writeln!(out, "  message: {message}")?;
         }
@@ -141,6 +160,7 @@ impl fmt::Display for Explanation {
             let effect = match step.effect {
                 Some(Effect::Allow) => "allow",
                 Some(Effect::Deny) => "deny",
+                None if step.masks.is_empty() => "record",
                 None => "mask",
             };
             match &step.mismatch {

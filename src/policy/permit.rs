@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::mask::MaskPlan;
+use super::record::RecordObligation;
 use crate::identity::Identity;
 
 /// The permission for one request, with its obligations. Whoever sends something upstream takes one
@@ -14,6 +15,7 @@ pub struct Permit {
     cluster: Arc<str>,
     policy_version: Arc<str>,
     mask: Option<Mask>,
+    record: Option<RecordObligation>,
 }
 
 /// The masks that apply to the resource of one request.
@@ -30,6 +32,7 @@ impl Permit {
         cluster: Arc<str>,
         policy_version: Arc<str>,
         mask: Option<Mask>,
+        record: Option<RecordObligation>,
     ) -> Self {
         Self {
             identity,
@@ -37,6 +40,7 @@ impl Permit {
             cluster,
             policy_version,
             mask,
+            record,
         }
     }
 
@@ -57,6 +61,7 @@ impl Permit {
             Arc::from(cluster),
             Arc::from("test"),
             mask,
+            None,
         )
     }
 
@@ -83,6 +88,11 @@ impl Permit {
     /// What must be masked in every answer to this request; `None` when no mask names its resource.
     pub fn mask(&self) -> Option<&Arc<MaskPlan>> {
         self.mask.as_ref().map(|mask| &mask.plan)
+    }
+
+    /// How the session must be recorded; `None` when it need not be, and for what is no session.
+    pub fn record(&self) -> Option<RecordObligation> {
+        self.record
     }
 
     /// The names of the masks in [`Self::mask`], in the order of their definition.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::matcher::{Globs, Reach, check_resource, check_url};
 use super::matcher::{is_cluster_scoped, resource_matches, url_matches};
+use super::record::RecordObligation;
 use crate::identity::Identity;
 use crate::request::RequestInfo;
 
@@ -32,7 +33,9 @@ pub struct RuleSource {
     pub clusters: Vec<String>,
     /// Names of masks.
     pub mask: Vec<String>,
-    /// `allow`, `deny`, or nothing: then the rule only adds its masks.
+    /// How the sessions that the rule matches are recorded.
+    pub record: Option<RecordObligation>,
+    /// `allow`, `deny`, or nothing: then the rule only adds its obligations.
     pub decision: Option<Effect>,
     /// What a denied caller reads.
     pub message: Option<String>,
@@ -199,51 +202,69 @@ impl Rule {
         }
     }
 
+    /// How the rule wants a session recorded, wherever the rule stands.
+    pub(super) fn records(&self, asked: &Asked<'_>) -> Option<RecordObligation> {
+        let record = self.source.record?;
+        if asked.info.session().is_some() {
+            return self
+                .mismatch(asked, Reach::Touches)
+                .is_none()
+                .then_some(record);
+        }
+        // A kubelet's own exec reaches any pod of the node: whoever has to be recorded anywhere has
+        // to be recorded there, whatever the rule's resources and namespaces are.
+        (asked.info.is_kubelet_session()
+            && self.covers_cluster(asked.cluster)
+            && self.is_about(asked.identity))
+        .then_some(record)
+    }
+
+    fn covers_cluster(&self, cluster: &str) -> bool {
+        self.clusters
+            .as_ref()
+            .is_none_or(|globs| globs.matches(cluster))
+    }
+
     /// The first criterion that fails.
     pub(super) fn mismatch(&self, asked: &Asked<'_>, reach: Reach) -> Option<Criterion> {
         let source = &self.source;
         let info = asked.info;
         let failed = |holds: bool, criterion| (!holds).then_some(criterion);
-        failed(
-            self.clusters
-                .as_ref()
-                .is_none_or(|globs| globs.matches(asked.cluster)),
-            Criterion::Clusters,
-        )
-        .or_else(|| failed(self.is_about(asked.identity), Criterion::Subjects))
-        .or_else(|| failed(self.is_same_kind(info), Criterion::Kind))
-        .or_else(|| {
-            failed(
-                matches_any(&source.non_resource_urls, |url| {
-                    url_matches(url, &info.path)
-                }),
-                Criterion::NonResourceUrls,
-            )
-        })
-        .or_else(|| {
-            failed(
-                matches_any(&source.api_groups, |group| {
-                    group == "*" || *group == info.api_group
-                }),
-                Criterion::ApiGroups,
-            )
-        })
-        .or_else(|| {
-            failed(
-                matches_any(&source.resources, |entry| {
-                    resource_matches(entry, &info.resource, &info.subresource)
-                }),
-                Criterion::Resources,
-            )
-        })
-        .or_else(|| {
-            failed(
-                matches_any(&source.verbs, |verb| verb == "*" || verb == asked.verb),
-                Criterion::Verbs,
-            )
-        })
-        .or_else(|| failed(self.covers_namespace(asked, reach), Criterion::Namespaces))
-        .or_else(|| failed(self.covers_name(info, reach), Criterion::ResourceNames))
+        failed(self.covers_cluster(asked.cluster), Criterion::Clusters)
+            .or_else(|| failed(self.is_about(asked.identity), Criterion::Subjects))
+            .or_else(|| failed(self.is_same_kind(info), Criterion::Kind))
+            .or_else(|| {
+                failed(
+                    matches_any(&source.non_resource_urls, |url| {
+                        url_matches(url, &info.path)
+                    }),
+                    Criterion::NonResourceUrls,
+                )
+            })
+            .or_else(|| {
+                failed(
+                    matches_any(&source.api_groups, |group| {
+                        group == "*" || *group == info.api_group
+                    }),
+                    Criterion::ApiGroups,
+                )
+            })
+            .or_else(|| {
+                failed(
+                    matches_any(&source.resources, |entry| {
+                        resource_matches(entry, &info.resource, &info.subresource)
+                    }),
+                    Criterion::Resources,
+                )
+            })
+            .or_else(|| {
+                failed(
+                    matches_any(&source.verbs, |verb| verb == "*" || verb == asked.verb),
+                    Criterion::Verbs,
+                )
+            })
+            .or_else(|| failed(self.covers_namespace(asked, reach), Criterion::Namespaces))
+            .or_else(|| failed(self.covers_name(info, reach), Criterion::ResourceNames))
     }
 
     fn is_about(&self, identity: &Identity) -> bool {
@@ -306,6 +327,19 @@ impl Effect {
 }
 
 impl RuleSource {
+    /// Whether any exec, attach or port-forward can match.
+    fn may_be_about_sessions(&self) -> bool {
+        const SESSIONS: [&str; 3] = ["exec", "attach", "portforward"];
+        self.non_resource_urls.is_empty()
+            && matches_any(&self.api_groups, |group| group == "*" || group.is_empty())
+            && matches_any(&self.verbs, |verb| verb == "*" || verb == "create")
+            && matches_any(&self.resources, |entry| {
+                SESSIONS
+                    .iter()
+                    .any(|session| resource_matches(entry, "pods", session))
+            })
+    }
+
     fn names_resources(&self) -> bool {
         !(self.api_groups.is_empty()
             && self.resources.is_empty()
@@ -404,10 +438,10 @@ fn check_shape(source: &RuleSource, problems: &mut Vec<RuleProblem>) {
             message: message.to_owned(),
         });
     };
-    if source.decision.is_none() && source.mask.is_empty() {
+    if source.decision.is_none() && source.mask.is_empty() && source.record.is_none() {
         whole(
             "decision",
-            "is missing: say allow or deny, or give the rule a `mask`",
+            "is missing: say allow or deny, or give the rule a `mask` or `record`",
         );
     }
     if source.message.is_some() && source.decision != Some(Effect::Deny) {
@@ -436,6 +470,16 @@ fn check_shape(source: &RuleSource, problems: &mut Vec<RuleProblem>) {
     }
     if !source.non_resource_urls.is_empty() && !source.mask.is_empty() {
         whole("mask", "has no meaning for nonResourceURLs");
+    }
+    if source.record.is_some() {
+        if source.decision == Some(Effect::Deny) {
+            whole("record", "has no meaning in a rule with `decision: deny`");
+        } else if !source.may_be_about_sessions() {
+            whole(
+                "record",
+                "needs a rule about sessions: pods/exec, pods/attach or pods/portforward with the verb create",
+            );
+        }
     }
     if source.decision == Some(Effect::Allow) {
         if source.verbs.is_empty() {

@@ -607,3 +607,101 @@ proptest! {
         prop_assert_eq!(matching.map_or(Effect::Deny, |step| step.effect.unwrap()), explanation.decision);
     }
 }
+
+#[test]
+fn recording_accumulates_wherever_the_rule_stands_and_for_sessions_only() {
+    let record = |id: &str, obligation: RecordObligation| RuleSource {
+        id: format!("test/{id}"),
+        record: Some(obligation),
+        ..RuleSource::default()
+    };
+    let weak = RecordObligation::new(RecordMode::BestEffort);
+    let policy = policy(vec![
+        RuleSource {
+            resources: strings(&["pods/exec"]),
+            namespaces: strings(&["shop"]),
+            ..record(
+                "input",
+                RecordObligation {
+                    stdin: true,
+                    ..weak
+                },
+            )
+        },
+        allow_all(),
+        RuleSource {
+            resources: strings(&["pods/*"]),
+            namespaces: strings(&["shop", "bank"]),
+            ..record("all", RecordObligation::new(RecordMode::Required))
+        },
+    ]);
+    let recorded =
+        |target: &str| match ask(&policy, Identity::for_tests("alice", &[]), "GET", target) {
+            Decision::Allow(permit) => permit
+                .record()
+                .map(|record| (record.as_str(), record.stdin)),
+            Decision::Deny(reason) => panic!("{reason:?}"),
+        };
+    let pod =
+        |namespace: &str, rest: &str| format!("/api/v1/namespaces/{namespace}/pods/web{rest}");
+    for (target, expected) in [
+        (pod("shop", "/exec?command=sh"), Some(("required", true))),
+        (pod("shop", "/exec/?command=sh"), Some(("required", true))),
+        (pod("shop", "/portforward"), Some(("required", false))),
+        (pod("bank", "/attach"), Some(("required", false))),
+        (pod("dev", "/exec?command=sh"), None),
+        (pod("shop", ""), None),
+        // A kubelet's own exec is in every namespace.
+        (
+            "/api/v1/nodes/n1/proxy/exec/dev/web/main".to_owned(),
+            Some(("required", true)),
+        ),
+        (
+            "/api/v1/nodes/n1/proxy/x/../run/dev/web/main".to_owned(),
+            Some(("required", true)),
+        ),
+        ("/api/v1/nodes/n1/proxy/metrics".to_owned(), None),
+    ] {
+        // What cannot be read in one way only is refused before any rule.
+        if RequestInfo::parse(&Method::GET, &target).is_ok() {
+            assert_eq!(recorded(&target), expected, "{target}");
+        } else {
+            assert!(target.contains(".."), "{target}");
+        }
+    }
+}
+
+#[test]
+fn a_record_that_could_never_matter_is_a_mistake() {
+    let record = Some(RecordObligation::new(RecordMode::Required));
+    for source in [
+        RuleSource {
+            record,
+            ..rule("r", Effect::Deny, &["create"], &[""], &["pods/exec"])
+        },
+        RuleSource {
+            record,
+            ..rule("r", Effect::Allow, &["get"], &[""], &["pods/exec"])
+        },
+        RuleSource {
+            record,
+            ..rule("r", Effect::Allow, &["create"], &["apps"], &["*"])
+        },
+        RuleSource {
+            record,
+            ..rule("r", Effect::Allow, &["create"], &[""], &["pods"])
+        },
+        RuleSource {
+            record,
+            non_resource_urls: strings(&["/version"]),
+            ..RuleSource::default()
+        },
+    ] {
+        let source = PolicySource {
+            rules: vec![source],
+            ..PolicySource::default()
+        };
+        let problems = Policy::compile(source).unwrap_err();
+        assert_eq!(problems[0].1.field, "record");
+    }
+}

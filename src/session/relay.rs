@@ -7,6 +7,7 @@
 
 use std::future::Future;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -14,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, sp
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::tap::{Ledger, ProtocolError, Tap, Wire};
+use super::tap::{Ledger, Pace, ProtocolError, Tap, Wire};
 use super::{EndReason, Ending, Session, SessionEvent, SessionReport, Side};
 use crate::limits;
 
@@ -274,6 +275,16 @@ async fn pump<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     let mut output = Vec::with_capacity(limits::SESSION_READ_BYTES);
     let mut stopping = false;
     loop {
+        if let Some(pace) = &shared.pace
+            && !stopping
+            && !pace.has_room()
+        {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => {}
+                () = pace.room() => {}
+            }
+        }
         let read = tokio::select! {
             biased;
             () = stop.cancelled(), if !stopping => {
@@ -352,6 +363,7 @@ async fn tell<W: AsyncWrite + Unpin>(
 /// What both pumps use. Locked for a parse at a time, never while waiting.
 struct Shared<'t> {
     started: Instant,
+    pace: Option<Arc<dyn Pace>>,
     state: Mutex<State<'t>>,
 }
 
@@ -368,10 +380,12 @@ impl<'t> Shared<'t> {
     fn new(session: &Session, tap: &'t mut dyn Tap) -> Self {
         let started = Instant::now();
         let wire = Wire::new(session);
+        let pace = tap.pace();
         let mut ledger = Ledger::new(tap);
         wire.start(&mut |event| ledger.event(&event, Duration::ZERO));
         Self {
             started,
+            pace,
             state: Mutex::new(State {
                 wire,
                 ledger,

@@ -1,5 +1,7 @@
 //! What is seen of a session: events in the order of the bytes, before the bytes are forwarded.
 
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{ByteCounts, Ending, Protocol, Session, Side, StreamType, Streams, spdy, websocket};
@@ -11,6 +13,20 @@ pub trait Tap: Send {
     /// Takes note of `event`, `now` after the beginning of the session. The bytes behind the event
     /// are forwarded only afterwards, and not at all if this fails: the session ends then.
     fn event(&mut self, event: &SessionEvent<'_>, now: Duration) -> Result<(), TapError>;
+
+    /// How fast the tap can take note, asked once at the beginning; `None` is as fast as it comes.
+    fn pace(&self) -> Option<Arc<dyn Pace>> {
+        None
+    }
+}
+
+/// How fast a tap can take note: while there is no room, nothing more of the session is read. That is
+/// how a slow disk slows a session instead of filling the memory.
+pub trait Pace: Send + Sync {
+    /// Whether there is room now.
+    fn has_room(&self) -> bool;
+    /// Resolves when there is room again.
+    fn room(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }
 
 /// A tap that could not take note.

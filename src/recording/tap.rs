@@ -1,0 +1,295 @@
+//! The recorder of one session, as the relay sees it.
+//!
+//! The relay hands every event over before it forwards the bytes behind it, and what it hands over is
+//! what the client gets: a mask works on the bytes before they come here.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::Settings;
+use super::encode::{Encoder, Options};
+use super::folder_of;
+use super::live::Place;
+use super::metadata::{Bytes, Exit, Metadata, Summary};
+use super::store::Tape;
+use crate::limits;
+use crate::metrics::{InFlight, Metrics};
+use crate::policy::RecordMode;
+use crate::session::{Pace, SessionEvent, SessionReport, Tap, TapError};
+use crate::wire::asciicast::{Header, put_header};
+
+/// A recording that is being made.
+pub struct Recording {
+    tape: Arc<Tape>,
+    encoder: Encoder,
+    metadata: Metadata,
+    mode: RecordMode,
+    settings: Settings,
+    place: Place,
+    metrics: Metrics,
+    /// Lines of one event; kept for its memory.
+    lines: Vec<u8>,
+    total_bytes: u64,
+    part_bytes: u64,
+    capped: bool,
+    lost: bool,
+    begun: bool,
+    sealed: bool,
+    _open: InFlight,
+}
+
+/// What became of a recording.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sealed {
+    /// Its first part, relative to the directory of recordings.
+    pub path: PathBuf,
+    /// Why it is not complete, when it is not.
+    pub failure: Option<String>,
+}
+
+impl Recording {
+    pub(super) fn new(
+        tape: Arc<Tape>,
+        options: Options,
+        metadata: Metadata,
+        mode: RecordMode,
+        settings: &Settings,
+        place: Place,
+        metrics: &Metrics,
+    ) -> Self {
+        let header_bytes = header(&metadata, settings).len() as u64;
+        Self {
+            tape,
+            encoder: Encoder::new(options),
+            metadata,
+            mode,
+            settings: settings.clone(),
+            place,
+            metrics: metrics.clone(),
+            lines: Vec::new(),
+            total_bytes: header_bytes,
+            part_bytes: header_bytes,
+            capped: false,
+            lost: false,
+            begun: false,
+            sealed: false,
+            _open: metrics.recording(),
+        }
+    }
+
+    /// The id, which is that of the request.
+    pub fn id(&self) -> &str {
+        &self.metadata.id
+    }
+
+    /// Where the first part is, relative to the directory of recordings.
+    pub fn path(&self) -> PathBuf {
+        folder_of(&self.metadata).join(format!("{}.cast", self.metadata.id))
+    }
+
+    /// Resolves when a session that must be recorded no longer is; never for one that need not be.
+    pub fn failed(&self) -> impl Future<Output = String> + Send + 'static + use<> {
+        let tape = Arc::clone(&self.tape);
+        let mode = self.mode;
+        async move {
+            match mode {
+                RecordMode::Required => tape.failed().await,
+                RecordMode::BestEffort => std::future::pending().await,
+            }
+        }
+    }
+
+    /// The session is over: returns when the recording is complete on disk.
+    pub async fn seal(mut self, report: &SessionReport) -> Sealed {
+        let mut lines = std::mem::take(&mut self.lines);
+        lines.clear();
+        self.encoder.finish(report.duration, &mut lines);
+        if !self.lost && !lines.is_empty() && self.keep(&lines).is_err() {
+            self.lose();
+        }
+        let summary = Summary {
+            duration_ms: u64::try_from(report.duration.as_millis()).unwrap_or(u64::MAX),
+            reason: report.reason.as_str().to_owned(),
+            detail: report.detail.clone(),
+            exit: report.exit.as_ref().map(|exit| Exit {
+                code: exit.code,
+                message: exit.message.clone(),
+            }),
+            bytes: Bytes {
+                stdin: report.bytes.stdin,
+                stdout: report.bytes.stdout,
+                stderr: report.bytes.stderr,
+                data_sent: report.bytes.data_sent,
+                data_received: report.bytes.data_received,
+            },
+            connections: report.connections,
+            ..self.summary()
+        };
+        self.sealed = true;
+        let sealed = self.tape.seal(summary).await;
+        let failure = match sealed {
+            Ok(summary) => summary.failure,
+            Err(error) => Some(error),
+        };
+        if failure.is_some() && !self.lost {
+            self.lose();
+        }
+        Sealed {
+            path: self.path(),
+            failure,
+        }
+    }
+
+    /// The API server has agreed to the session. A recording that is dropped before that is removed:
+    /// there is nothing it could show.
+    pub fn begin(&mut self) {
+        self.begun = true;
+    }
+
+    /// What is known without the report of the session.
+    fn summary(&self) -> Summary {
+        Summary {
+            version: 1,
+            metadata: self.metadata.clone(),
+            format: self.settings.format,
+            ended: Timestamp::now(),
+            events: self.encoder.lines(),
+            capped: self.capped,
+            copy: self.encoder.copied(),
+            ..Summary::default()
+        }
+    }
+
+    /// Takes whole lines, beginning the next part or stopping at the cap when it is time.
+    fn keep(&mut self, lines: &[u8]) -> Result<(), TapError> {
+        let length = lines.len() as u64;
+        if self.part_bytes.saturating_add(length) > self.settings.part_bytes {
+            self.metadata.part += 1;
+            let header = header(&self.metadata, &self.settings);
+            self.part_bytes = header.len() as u64;
+            self.total_bytes = self.total_bytes.saturating_add(self.part_bytes);
+            self.tape.next_part(header);
+        }
+        self.tape.append(lines).map_err(TapError)?;
+        self.part_bytes = self.part_bytes.saturating_add(length);
+        self.total_bytes = self.total_bytes.saturating_add(length);
+        self.metrics.recorded(lines.len());
+        self.place.show(lines);
+        Ok(())
+    }
+
+    fn lose(&mut self) {
+        self.lost = true;
+        self.metrics.recording_failed(self.mode);
+        let why = self.tape.failure().unwrap_or_default();
+        tracing::error!(id = self.id(), why, "a recording is incomplete");
+    }
+}
+
+impl Tap for Recording {
+    fn event(&mut self, event: &SessionEvent<'_>, now: Duration) -> Result<(), TapError> {
+        let mut lines = std::mem::take(&mut self.lines);
+        lines.clear();
+        self.encoder.event(event, now, &mut lines);
+        let room = self.settings.max_bytes.saturating_sub(self.total_bytes);
+        if !self.capped && lines.len() as u64 > room {
+            self.capped = true;
+            lines.clear();
+            self.encoder.full(self.settings.max_bytes, now, &mut lines);
+        }
+        let kept = if self.lost || lines.is_empty() {
+            Ok(())
+        } else {
+            self.keep(&lines)
+        };
+        lines.shrink_to(limits::RECORDING_QUEUE_BYTES_MAX);
+        self.lines = lines;
+        match kept {
+            Err(error) => {
+                self.lose();
+                match self.mode {
+                    RecordMode::Required => Err(error),
+                    RecordMode::BestEffort => Ok(()),
+                }
+            }
+            Ok(()) if self.lost && self.mode == RecordMode::Required => {
+                Err(TapError("the recording has failed".to_owned()))
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    fn pace(&self) -> Option<Arc<dyn Pace>> {
+        Some(Arc::new(Waiting {
+            tape: Arc::clone(&self.tape),
+            mode: self.mode,
+        }))
+    }
+}
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        if !self.begun {
+            self.tape.discard();
+        } else if !self.sealed {
+            let summary = Summary {
+                reason: "unknown".to_owned(),
+                truncated: true,
+                ..self.summary()
+            };
+            // Whoever dropped it does not wait.
+            drop(self.tape.start_sealing(summary));
+        }
+    }
+}
+
+/// Waits for the disk.
+struct Waiting {
+    tape: Arc<Tape>,
+    mode: RecordMode,
+}
+
+impl Pace for Waiting {
+    fn has_room(&self) -> bool {
+        self.tape.has_room()
+    }
+
+    fn room(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async {
+            match self.mode {
+                RecordMode::Required => self.tape.room().await,
+                RecordMode::BestEffort => {
+                    let room = self.tape.room();
+                    if tokio::time::timeout(limits::RECORDING_STALL_MAX, room)
+                        .await
+                        .is_err()
+                    {
+                        self.tape.fail("the disk is too slow".to_owned());
+                    }
+                }
+            }
+        })
+    }
+}
+
+/// The header line of a part.
+pub(super) fn header(metadata: &Metadata, settings: &Settings) -> Vec<u8> {
+    let command = metadata.command_line();
+    let title = format!("{} {}", metadata.kind, metadata.target());
+    let header = Header {
+        version: settings.format,
+        columns: 80,
+        rows: 24,
+        timestamp: metadata.started.as_second(),
+        command: (!command.is_empty()).then_some(&command),
+        title: Some(&title),
+    };
+    let mut line = Vec::new();
+    put_header(&mut line, &header, metadata);
+    line
+}

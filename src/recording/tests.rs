@@ -1,0 +1,573 @@
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+
+use super::*;
+use crate::limits;
+use crate::policy::RecordMode;
+use crate::session::{
+    self, ByteCounts, EndReason, Ending, Protocol, Session, SessionEvent, SessionReport,
+    SessionStream, Side, StreamType, Streams, Tap,
+};
+use crate::wire::asciicast::Event;
+use crate::wire::channel;
+use crate::wire::websocket::{MessageType, put_message};
+use store::PartFile;
+
+/// A disk with faults to order.
+#[derive(Default)]
+struct Shelf {
+    files: Mutex<BTreeMap<PathBuf, Arc<Book>>>,
+    room: Mutex<Option<usize>>,
+    stuck: Mutex<bool>,
+    unstuck: Condvar,
+    refuses: AtomicBool,
+}
+
+struct Book {
+    shelf: Arc<Shelf>,
+    content: Mutex<Vec<u8>>,
+}
+
+struct OnShelf(Arc<Shelf>);
+
+impl Medium for OnShelf {
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn PartFile>> {
+        if self.0.refuses.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        let book = Arc::new(Book {
+            shelf: Arc::clone(&self.0),
+            content: Mutex::default(),
+        });
+        self.0
+            .files
+            .lock()
+            .insert(path.to_owned(), Arc::clone(&book));
+        Ok(book)
+    }
+
+    fn write(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+        self.create(path)?.append(content)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.0.files.lock().remove(path);
+        Ok(())
+    }
+}
+
+impl PartFile for Book {
+    fn append(&self, bytes: &[u8]) -> io::Result<()> {
+        let mut stuck = self.shelf.stuck.lock();
+        self.shelf.unstuck.wait_while(&mut stuck, |stuck| *stuck);
+        let mut room = self.shelf.room.lock();
+        let fits = room.unwrap_or(usize::MAX).min(bytes.len());
+        if let Some(room) = &mut *room {
+            *room -= fits;
+        }
+        self.content.lock().extend_from_slice(&bytes[..fits]);
+        if fits < bytes.len() {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        Ok(())
+    }
+
+    fn cut(&self, length: u64) -> io::Result<()> {
+        self.content
+            .lock()
+            .truncate(usize::try_from(length).unwrap());
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Shelf {
+    fn read(&self, end: &str) -> Option<String> {
+        let files = self.files.lock();
+        let (_, book) = files.iter().find(|(path, _)| path.ends_with(end))?;
+        let content = book.content.lock().clone();
+        Some(String::from_utf8(content).unwrap())
+    }
+
+    fn stick(&self, stuck: bool) {
+        *self.stuck.lock() = stuck;
+        self.unstuck.notify_all();
+    }
+}
+
+const ID: &str = "0193-id";
+
+fn settings(directory: &Path) -> Settings {
+    Settings {
+        directory: directory.to_owned(),
+        format: Version::V2,
+        max_bytes: 1 << 30,
+        part_bytes: 1 << 30,
+    }
+}
+
+fn metadata() -> Metadata {
+    Metadata {
+        id: ID.to_owned(),
+        kind: "exec".to_owned(),
+        namespace: "shop".to_owned(),
+        pod: "web-0".to_owned(),
+        command: vec!["sh".to_owned(), "-c".to_owned(), "echo hi".to_owned()],
+        started: "2026-11-20T23:59:59Z".parse().unwrap(),
+        ..Metadata::default()
+    }
+}
+
+fn on_shelf(change: impl FnOnce(&mut Settings)) -> (Arc<Shelf>, Recorder) {
+    let shelf = Arc::new(Shelf::default());
+    let mut settings = settings(Path::new("/tapes"));
+    change(&mut settings);
+    let medium = Arc::new(OnShelf(Arc::clone(&shelf)));
+    let recorder = Recorder::on(medium, settings, Metrics::new().0).unwrap();
+    (shelf, recorder)
+}
+
+async fn begin(recorder: &Recorder, mode: RecordMode) -> Recording {
+    let obligation = RecordObligation::new(mode);
+    let (mut recording, _) = recorder.open(metadata(), obligation).await.unwrap();
+    recording.begin();
+    recording
+}
+
+fn output(bytes: &[u8]) -> SessionEvent<'_> {
+    SessionEvent::Data {
+        stream: SessionStream {
+            kind: StreamType::Stdout,
+            port: None,
+            connection: None,
+        },
+        from: Side::Server,
+        bytes,
+    }
+}
+
+fn report() -> SessionReport {
+    SessionReport {
+        reason: EndReason::Completed,
+        detail: None,
+        exit: None,
+        bytes: ByteCounts::default(),
+        connections: 0,
+        duration: Duration::from_secs(2),
+    }
+}
+
+/// Everything a cast shows, and its markers.
+fn shown(cast: &str) -> (String, Vec<String>) {
+    let (mut text, mut markers) = (String::new(), Vec::new());
+    for line in cast.lines().skip(1) {
+        let event = Event::parse(line.as_bytes()).unwrap();
+        match event.code.as_str() {
+            "o" => text.push_str(&event.data),
+            "m" => markers.push(event.data),
+            _ => {}
+        }
+    }
+    (text, markers)
+}
+
+/// Waits for the recorder's own threads; what is proven is that it happens, and within the time.
+fn within(limit: Duration, mut done: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !done() {
+        assert!(started.elapsed() < limit, "not within {limit:?}");
+        std::thread::yield_now();
+    }
+}
+
+#[tokio::test]
+async fn f10_the_header_is_written_before_the_session_begins_and_the_sidecar_after() {
+    let (shelf, recorder) = on_shelf(|_| {});
+    let mut recording = begin(&recorder, RecordMode::Required).await;
+    let header = shelf.read("2026/11/20/0193-id.cast").unwrap();
+    assert!(header.starts_with(r#"{"version":2,"width":80,"height":24,"timestamp":1795219199,"command":"sh -c 'echo hi'","title":"exec shop/web-0","portcullis":{"id":"0193-id","#), "{header}");
+    assert!(header.ends_with("\n"));
+    recording.event(&output(b"hi\n"), Duration::ZERO).unwrap();
+    assert_eq!(recorder.live().list().len(), 1);
+    let sealed = recording.seal(&report()).await;
+    assert_eq!(sealed.path, Path::new("2026/11/20/0193-id.cast"));
+    assert_eq!(sealed.failure, None);
+    assert!(recorder.live().list().is_empty());
+    let cast = shelf.read("0193-id.cast").unwrap();
+    assert_eq!(shown(&cast).0, "hi\n");
+    let summary: Summary = serde_json::from_str(&shelf.read("0193-id.json").unwrap()).unwrap();
+    assert_eq!(
+        (summary.reason.as_str(), summary.truncated),
+        ("completed", false)
+    );
+    assert_eq!(summary.parts[0].bytes, cast.len() as u64);
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, cast.as_bytes());
+    assert_eq!(summary.parts[0].sha256, hex(digest.as_ref()));
+    assert_eq!(summary.metadata.command_line(), "sh -c 'echo hi'");
+}
+
+#[tokio::test]
+async fn a_session_that_never_began_leaves_nothing() {
+    let (shelf, recorder) = on_shelf(|_| {});
+    let obligation = RecordObligation::new(RecordMode::Required);
+    let (recording, _killed) = recorder.open(metadata(), obligation).await.unwrap();
+    assert_eq!(shelf.files.lock().len(), 1);
+    drop(recording);
+    within(Duration::from_secs(5), || shelf.files.lock().is_empty());
+}
+
+#[tokio::test]
+async fn f12_a_recording_that_is_dropped_is_sealed_as_truncated() {
+    let (shelf, recorder) = on_shelf(|_| {});
+    let mut recording = begin(&recorder, RecordMode::Required).await;
+    recording.event(&output(b"hi\n"), Duration::ZERO).unwrap();
+    drop(recording);
+    within(Duration::from_secs(5), || {
+        shelf
+            .read("0193-id.json")
+            .is_some_and(|text| !text.is_empty())
+    });
+    let summary: Summary = serde_json::from_str(&shelf.read("0193-id.json").unwrap()).unwrap();
+    assert!(summary.truncated);
+}
+
+#[tokio::test]
+async fn output_is_on_disk_within_a_second() {
+    let (shelf, recorder) = on_shelf(|_| {});
+    let mut recording = begin(&recorder, RecordMode::Required).await;
+    recording.event(&output(b"risk"), Duration::ZERO).unwrap();
+    within(Duration::from_secs(1), || {
+        shelf
+            .read("0193-id.cast")
+            .is_some_and(|cast| cast.contains("risk"))
+    });
+}
+
+#[tokio::test]
+async fn e15_no_recording_where_nothing_can_be_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let not_a_folder = folder.path().join("file");
+    std::fs::write(&not_a_folder, "").unwrap();
+    let recorder = Recorder::start(settings(&not_a_folder), Metrics::new().0).unwrap();
+    for mode in [RecordMode::Required, RecordMode::BestEffort] {
+        let error = recorder.open(metadata(), RecordObligation::new(mode)).await;
+        assert!(error.is_err_and(|error| error.to_string().contains(ID)));
+    }
+    assert!(recorder.live().list().is_empty());
+}
+
+#[tokio::test]
+async fn e15_a_full_disk_ends_what_must_be_recorded_and_nothing_else() {
+    for mode in [RecordMode::Required, RecordMode::BestEffort] {
+        let (shelf, recorder) = on_shelf(|_| {});
+        let mut recording = begin(&recorder, mode).await;
+        *shelf.room.lock() = Some(100);
+        recording
+            .event(&output(&[b'a'; 200]), Duration::ZERO)
+            .unwrap();
+        within(Duration::from_secs(5), || *shelf.room.lock() == Some(0));
+        // The writer says so right after the disk has.
+        within(Duration::from_secs(5), || {
+            recording.event(&output(b"b"), Duration::ZERO).is_err()
+                || mode == RecordMode::BestEffort
+        });
+        let again = recording.event(&output(b"c"), Duration::ZERO);
+        match mode {
+            RecordMode::Required => {
+                assert!(again.is_err());
+                assert!(recording.failed().await.contains("storage"));
+            }
+            RecordMode::BestEffort => again.unwrap(),
+        }
+        *shelf.room.lock() = None;
+        let failure = recording.seal(&report()).await.failure.unwrap();
+        assert!(failure.contains("storage"), "{failure}");
+        // Half a line is never left behind, and the sidecar says what happened.
+        assert_eq!(shown(&shelf.read("0193-id.cast").unwrap()).0, "");
+        assert!(shelf.read("0193-id.json").unwrap().contains("\"failure\":"));
+    }
+}
+
+#[tokio::test]
+async fn e15_permission_lost_in_the_middle_shows_at_the_next_part() {
+    let (shelf, recorder) = on_shelf(|settings| settings.part_bytes = 2000);
+    let mut recording = begin(&recorder, RecordMode::Required).await;
+    recording
+        .event(&output(&[b'a'; 500]), Duration::ZERO)
+        .unwrap();
+    shelf.refuses.store(true, Ordering::Relaxed);
+    recording
+        .event(&output(&[b'b'; 1500]), Duration::ZERO)
+        .unwrap();
+    assert!(recording.failed().await.contains("permission"));
+    assert!(recording.event(&output(b"c"), Duration::ZERO).is_err());
+    let sealed = recording.seal(&report()).await;
+    assert!(sealed.failure.is_some());
+}
+
+#[tokio::test]
+async fn d18_a_slow_disk_slows_the_session_and_memory_stays_bounded() {
+    let (shelf, recorder) = on_shelf(|_| {});
+    let mut recording = begin(&recorder, RecordMode::Required).await;
+    let pace = recording.pace().unwrap();
+    shelf.stick(true);
+    let piece = [b'x'; 16 * 1024];
+    let mut pieces = 0;
+    while pace.has_room() {
+        recording.event(&output(&piece), Duration::ZERO).unwrap();
+        pieces += 1;
+        assert!(pieces < 1000, "nothing stops the session");
+    }
+    assert!(pieces * piece.len() <= limits::RECORDING_QUEUE_BYTES_MAX + piece.len());
+    let release = async { shelf.stick(false) };
+    tokio::join!(pace.room(), release);
+    recording.seal(&report()).await;
+    let (text, _) = shown(&shelf.read("0193-id.cast").unwrap());
+    assert_eq!(text.len(), pieces * piece.len(), "not a byte is missing");
+}
+
+#[tokio::test]
+async fn a_best_effort_recording_is_given_up_rather_than_hold_up_its_session() {
+    let (shelf, recorder) = on_shelf(|_| {});
+    let mut recording = begin(&recorder, RecordMode::BestEffort).await;
+    let pace = recording.pace().unwrap();
+    tokio::time::pause();
+    shelf.stick(true);
+    while pace.has_room() {
+        recording
+            .event(&output(&[b'x'; 16 * 1024]), Duration::ZERO)
+            .unwrap();
+    }
+    pace.room().await;
+    assert!(pace.has_room());
+    recording.event(&output(b"more"), Duration::ZERO).unwrap();
+    shelf.stick(false);
+    let failure = recording.seal(&report()).await.failure.unwrap();
+    assert!(failure.contains("too slow"), "{failure}");
+}
+
+#[tokio::test]
+async fn a_recording_stops_at_its_cap_and_says_so() {
+    let (shelf, recorder) = on_shelf(|settings| settings.max_bytes = 5000);
+    let mut recording = begin(&recorder, RecordMode::Required).await;
+    for _ in 0..100 {
+        recording
+            .event(&output(&[b'x'; 500]), Duration::ZERO)
+            .unwrap();
+    }
+    assert_eq!(recording.seal(&report()).await.failure, None);
+    let cast = shelf.read("0193-id.cast").unwrap();
+    assert!(cast.len() < 5000 + 500, "{}", cast.len());
+    let (text, markers) = shown(&cast);
+    assert!(
+        text.ends_with("the session went on unrecorded]\r\n"),
+        "{text}"
+    );
+    assert_eq!(markers.len(), 1);
+    assert!(
+        shelf
+            .read("0193-id.json")
+            .unwrap()
+            .contains(r#""capped":true"#)
+    );
+}
+
+#[tokio::test]
+async fn parts_together_are_the_recording() {
+    let (shelf, recorder) = on_shelf(|settings| settings.part_bytes = 3000);
+    let mut recording = begin(&recorder, RecordMode::Required).await;
+    for number in 0..20 {
+        let text = format!("{number:0>400}");
+        recording
+            .event(&output(text.as_bytes()), Duration::from_secs(number))
+            .unwrap();
+    }
+    recording.seal(&report()).await;
+    let summary: Summary = serde_json::from_str(&shelf.read("0193-id.json").unwrap()).unwrap();
+    assert!(summary.parts.len() > 2, "{summary:?}");
+    let mut text = String::new();
+    for (index, part) in summary.parts.iter().enumerate() {
+        let cast = shelf.read(&part.file).unwrap();
+        assert!(cast.len() <= 3000 && cast.len() as u64 == part.bytes);
+        assert!(cast.contains(&format!(r#""part":{}"#, index + 1)));
+        text.push_str(&shown(&cast).0);
+    }
+    let expected: String = (0..20).map(|number| format!("{number:0>400}")).collect();
+    assert_eq!(text, expected);
+}
+
+fn message(channel: u8, payload: &[u8], mask: Option<[u8; 4]>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    put_message(
+        &mut bytes,
+        MessageType::Binary,
+        &[&[channel], payload].concat(),
+        mask,
+    );
+    bytes
+}
+
+fn websocket() -> Session {
+    let streams = Streams::RemoteCommand {
+        stdin: true,
+        stdout: true,
+        stderr: true,
+        tty: false,
+    };
+    let protocol = channel::Protocol::parse("v5.channel.k8s.io").unwrap();
+    Session::new(streams, Protocol::Channels(protocol))
+}
+
+#[tokio::test]
+async fn d19_a_session_that_loses_its_recorder_is_told_and_ends() {
+    let (shelf, recorder) = on_shelf(|_| {});
+    let mut recording = begin(&recorder, RecordMode::Required).await;
+    *shelf.room.lock() = Some(0);
+    let (mut client, gateway_client) = duplex(4096);
+    let (mut server, gateway_server) = duplex(4096);
+    let failed = recording.failed();
+    let until = async {
+        Ending {
+            reason: EndReason::RecorderFailed,
+            message: failed.await,
+        }
+    };
+    let peers = async {
+        server.write_all(&message(1, b"one", None)).await.unwrap();
+        let mut told = Vec::new();
+        client.read_to_end(&mut told).await.unwrap();
+        drop(client);
+        String::from_utf8_lossy(&told).into_owned()
+    };
+    let relay = session::relay(
+        gateway_client,
+        gateway_server,
+        websocket(),
+        until,
+        &mut recording,
+    );
+    let (report, told) = tokio::join!(relay, peers);
+    assert_eq!(report.reason, EndReason::RecorderFailed);
+    assert!(
+        told.contains("storage") && told.contains(r#""code":500"#),
+        "{told}"
+    );
+}
+
+/// The mask of a later step must work on the bytes before the recorder sees them. So what is on tape
+/// is compared with what arrived at the client, not with what was sent.
+#[tokio::test]
+async fn what_is_on_tape_is_what_arrived() {
+    let (shelf, recorder) = on_shelf(|_| {});
+    let mut recording = begin(&recorder, RecordMode::Required).await;
+    let (mut client, gateway_client) = duplex(4096);
+    let (mut server, gateway_server) = duplex(4096);
+    let never = std::future::pending::<Ending>();
+    let peers = async {
+        let frames = [
+            message(1, b"secret: ", None),
+            message(1, "hünter2\n".as_bytes(), None),
+        ]
+        .concat();
+        for byte in frames {
+            server.write_all(&[byte]).await.unwrap();
+        }
+        server.shutdown().await.unwrap();
+        let mut arrived = Vec::new();
+        client.read_to_end(&mut arrived).await.unwrap();
+        drop(client);
+        arrived
+    };
+    let relay = session::relay(
+        gateway_client,
+        gateway_server,
+        websocket(),
+        never,
+        &mut recording,
+    );
+    let (report, arrived) = tokio::join!(relay, peers);
+    recording.seal(&report).await;
+    let mut wire = session::tap::Wire::new(&websocket());
+    let mut expected = Vec::new();
+    wire.receive(
+        Side::Server,
+        &arrived,
+        Duration::ZERO,
+        &mut Vec::new(),
+        &mut |event| {
+            if let SessionEvent::Data { bytes, .. } = event {
+                expected.extend_from_slice(bytes);
+            }
+        },
+    )
+    .unwrap();
+    let (text, _) = shown(&shelf.read("0193-id.cast").unwrap());
+    assert_eq!(text.as_bytes(), expected);
+    assert_eq!(text, "secret: hünter2\n");
+}
+
+#[tokio::test]
+async fn e12_what_a_crash_left_behind_is_sealed_wherever_it_was_cut() {
+    let folder = tempfile::tempdir().unwrap();
+    let (shelf, recorder) = on_shelf(|_| {});
+    let mut recording = begin(&recorder, RecordMode::Required).await;
+    recording
+        .event(&output(b"one"), Duration::from_secs(1))
+        .unwrap();
+    recording
+        .event(&output("zwölf".as_bytes()), Duration::from_secs(2))
+        .unwrap();
+    recording.seal(&report()).await;
+    let cast = shelf.read("0193-id.cast").unwrap();
+    let day = folder.path().join("2026/11/20");
+    std::fs::create_dir_all(&day).unwrap();
+    let path = day.join("0193-id.cast");
+    for cut in 0..=cast.len() {
+        std::fs::write(&path, &cast.as_bytes()[..cut]).unwrap();
+        assert_eq!(seal::seal_all(folder.path()).unwrap(), 1);
+        let whole = cast.as_bytes()[..cut]
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |at| at + 1);
+        assert_eq!(std::fs::read(&path).unwrap(), &cast.as_bytes()[..whole]);
+        let sidecar = std::fs::read(day.join("0193-id.json")).unwrap();
+        let summary: Summary = serde_json::from_slice(&sidecar).unwrap();
+        assert!(summary.truncated && summary.metadata.id == ID);
+        assert_eq!(summary.discarded_bytes, (cut - whole) as u64);
+        assert_eq!(summary.parts[0].bytes, whole as u64);
+        assert_eq!(
+            summary.events,
+            cast[..whole].lines().count().saturating_sub(1) as u64
+        );
+        std::fs::remove_file(day.join("0193-id.json")).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_recording_that_is_being_written_is_not_sealed() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let folder = tempfile::tempdir().unwrap();
+    let recorder = Recorder::start(settings(folder.path()), Metrics::new().0).unwrap();
+    let mut recording = begin(&recorder, RecordMode::Required).await;
+    recording.event(&output(b"hi"), Duration::ZERO).unwrap();
+    assert_eq!(seal::seal_all(folder.path()).unwrap(), 0);
+    let path = folder.path().join(recording.path());
+    let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(recording.seal(&report()).await.failure, None);
+    assert_eq!(shown(&std::fs::read_to_string(&path).unwrap()).0, "hi");
+    assert_eq!(
+        seal::seal_all(folder.path()).unwrap(),
+        0,
+        "it has its sidecar"
+    );
+}
