@@ -56,6 +56,7 @@ fn captures() -> Vec<Capture> {
     let mut folders: Vec<PathBuf> = fs::read_dir(root)
         .unwrap()
         .map(|entry| entry.unwrap().path())
+        .filter(|folder| folder.join("meta.json").exists()) // others hold plain requests
         .collect();
     folders.sort();
     let found: Vec<_> = folders

@@ -1,0 +1,150 @@
+//! What is wrong with a rule as written, in the words of whoever wrote it.
+
+use super::super::matcher::{check_resource, check_url};
+use super::{Effect, RuleProblem, RuleSource, item};
+
+const RESOURCE_VERBS: &[&str] = &[
+    "get",
+    "list",
+    "watch",
+    "create",
+    "update",
+    "patch",
+    "delete",
+    "deletecollection",
+];
+const URL_VERBS: &[&str] = &["get", "post", "put", "patch", "delete"];
+
+pub(super) fn check_lists(source: &RuleSource, problems: &mut Vec<RuleProblem>) {
+    let about_urls = !source.non_resource_urls.is_empty();
+    let about_resources = source.names_resources();
+    for (index, verb) in source.verbs.iter().enumerate() {
+        let known = verb == "*"
+            || (!about_urls || about_resources) && RESOURCE_VERBS.contains(&verb.as_str())
+            || (!about_resources || about_urls) && URL_VERBS.contains(&verb.as_str());
+        if !known {
+            let all = if about_urls {
+                URL_VERBS
+            } else {
+                RESOURCE_VERBS
+            };
+            problems.push(item("verbs", index, verb_hint(verb, all)));
+        }
+    }
+    for (index, entry) in source.resources.iter().enumerate() {
+        if let Err(why) = check_resource(entry) {
+            problems.push(item("resources", index, format!("{entry:?} {why}")));
+        }
+    }
+    for (index, entry) in source.non_resource_urls.iter().enumerate() {
+        if let Err(why) = check_url(entry) {
+            problems.push(item("nonResourceURLs", index, format!("{entry:?} {why}")));
+        }
+    }
+    for (index, group) in source.api_groups.iter().enumerate() {
+        let good = group == "*"
+            || group.bytes().all(|byte| {
+                byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte)
+            });
+        if !good {
+            let why = "is not an API group: write \"\" (core), apps, rbac.authorization.k8s.io, ... \
+                       without a version, or \"*\"";
+            problems.push(item("apiGroups", index, format!("{group:?} {why}")));
+        }
+    }
+}
+
+fn verb_hint(verb: &str, known: &[&str]) -> String {
+    let hint = match verb {
+        "exec" | "attach" | "connect" | "portforward" => {
+            "; a session is the verb create on pods/exec, pods/attach or pods/portforward"
+        }
+        "impersonate" | "bind" | "escalate" | "approve" | "sign" | "use" => {
+            "; the API server asks its own RBAC for that verb, no request has it"
+        }
+        _ => "",
+    };
+    format!(
+        "{verb:?} is not a verb of a request; use {} or *{hint}",
+        known.join(", ")
+    )
+}
+
+/// What a rule must and must not have, taken as a whole.
+pub(super) fn check_shape(source: &RuleSource, problems: &mut Vec<RuleProblem>) {
+    let mut whole = |field, message: &str| {
+        problems.push(RuleProblem {
+            field,
+            index: None,
+            message: message.to_owned(),
+        });
+    };
+    if source.decision.is_none() && source.mask.is_empty() && source.record.is_none() {
+        whole(
+            "decision",
+            "is missing: say allow or deny, or give the rule a `mask` or `record`",
+        );
+    }
+    if source.message.is_some() && source.decision != Some(Effect::Deny) {
+        whole("message", "belongs to a rule with `decision: deny`");
+    }
+    if source
+        .message
+        .as_ref()
+        .is_some_and(|text| text.len() > MESSAGE_BYTES_MAX)
+    {
+        // kubectl shows the first KiB of a refused upgrade.
+        whole("message", "is longer than 512 bytes");
+    }
+    if let Some(subjects) = &source.subjects
+        && subjects.users.is_empty()
+        && subjects.groups.is_empty()
+        && subjects.agents.is_empty()
+    {
+        whole("subjects", "names nobody; leave it out to mean everyone");
+    }
+    if !source.non_resource_urls.is_empty() && source.names_resources() {
+        whole(
+            "nonResourceURLs",
+            "cannot stand beside apiGroups, resources, namespaces or resourceNames; make two rules",
+        );
+    }
+    if !source.non_resource_urls.is_empty() && !source.mask.is_empty() {
+        whole("mask", "has no meaning for nonResourceURLs");
+    }
+    if source.record.is_some() {
+        if source.decision == Some(Effect::Deny) {
+            whole("record", "has no meaning in a rule with `decision: deny`");
+        } else if !source.may_be_about_sessions() {
+            whole(
+                "record",
+                "needs a rule about sessions: pods/exec, pods/attach or pods/portforward with the verb create",
+            );
+        }
+    }
+    if source.decision == Some(Effect::Allow) {
+        if source.verbs.is_empty() {
+            whole(
+                "verbs",
+                "is missing: an allow rule says what it allows; write [\"*\"] for every verb",
+            );
+        }
+        if source.non_resource_urls.is_empty() {
+            if source.resources.is_empty() {
+                whole(
+                    "resources",
+                    "is missing: an allow rule says what it allows; write [\"*\"] for every resource, or give nonResourceURLs",
+                );
+            }
+            if source.api_groups.is_empty() {
+                whole(
+                    "apiGroups",
+                    "is missing: an allow rule says what it allows; write [\"\"] for the core group, [\"*\"] for every group",
+                );
+            }
+        }
+    }
+}
+
+/// Refusals stay well under the 1024 bytes that clients keep of a refused upgrade.
+const MESSAGE_BYTES_MAX: usize = 512;
