@@ -256,7 +256,6 @@ fn recordings_of_captures_look_like_this() {
             ("exec-spdy-tty-1.36", false),
             ("exec-exit7-1.20", false),
             ("exec-exit7-1.36", false),
-            ("exec-stdin-cat-1.36", true),
             ("exec-notfound-1.32", false),
             ("attach-plain-1.36", false),
         ];
@@ -267,7 +266,7 @@ fn recordings_of_captures_look_like_this() {
             insta::assert_snapshot!(name, cast(&capture, usize::MAX, *stdin));
         }
     }
-    assert!(checked >= 7, "only {checked}");
+    assert!(checked >= 6, "only {checked}");
 }
 
 #[test]

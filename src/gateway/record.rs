@@ -355,7 +355,7 @@ mod tests {
 
     use super::*;
 
-    fn keeper(folder: &std::path::Path) -> Keeper {
+    fn keeper(folder: &Path) -> Keeper {
         Keeper {
             audit: AuditLog::open(&folder.join("audit.jsonl")).unwrap(),
             metrics: Metrics::new().0,
@@ -370,7 +370,7 @@ mod tests {
     }
 
     /// The lines in the file, once a later event is behind them.
-    async fn lines(keeper: &Keeper, folder: &std::path::Path) -> Vec<serde_json::Value> {
+    async fn lines(keeper: &Keeper, folder: &Path) -> Vec<serde_json::Value> {
         record(keeper).complete().await;
         let text = std::fs::read_to_string(folder.join("audit.jsonl")).unwrap();
         let mut lines: Vec<_> = text
