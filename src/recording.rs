@@ -121,15 +121,7 @@ impl Recorder {
         };
         let shown = (Bytes::from(header), self.settings.format);
         let (place, killed) = self.live.enter(metadata.clone(), Some(shown));
-        let recording = Recording::new(
-            tape,
-            options,
-            metadata,
-            obligation.mode,
-            &self.settings,
-            place,
-            &self.metrics,
-        );
+        let recording = Recording::new(self, tape, options, metadata, obligation.mode, place);
         Ok((recording, killed))
     }
 

@@ -9,7 +9,7 @@ use super::matcher::{is_cluster_scoped, resource_matches, url_matches};
 use super::record::RecordObligation;
 use crate::identity::Identity;
 use crate::request::RequestInfo;
-use check::{check_lists, check_shape};
+use check::{check_lists, check_record, check_shape};
 
 /// A rule as written in a policy file, before it is checked. An absent list is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -152,6 +152,7 @@ impl Rule {
         let mut problems = Vec::new();
         check_lists(&source, &mut problems);
         check_shape(&source, &mut problems);
+        check_record(&source, &mut problems);
         let mut bits = 0_u64;
         for (index, name) in source.mask.iter().enumerate() {
             match masks.iter().position(|mask| mask == name) {

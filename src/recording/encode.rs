@@ -118,12 +118,11 @@ impl Encoder {
             SessionEvent::Finished { stream, from } => self.finished(stream, from, now, out),
             SessionEvent::Exit(exit) => {
                 self.flush(now, out);
-                match exit.code {
-                    Some(code) => self.put(out, now, EXIT, &code.to_string()),
-                    None => {
-                        let text = format!("portcullis: no exit code: {}", exit.message);
-                        self.put(out, now, MARKER, &text);
-                    }
+                if let Some(code) = exit.code {
+                    self.put(out, now, EXIT, &code.to_string());
+                } else {
+                    let text = format!("portcullis: no exit code: {}", exit.message);
+                    self.put(out, now, MARKER, &text);
                 }
             }
             SessionEvent::Ending(ending) => {
@@ -290,13 +289,12 @@ impl Encoder {
             joiner.length = 0;
             return self.put_bytes(kind, &joined, now, out);
         }
-        match std::str::from_utf8(bytes) {
-            Ok(text) => self.put_text(kind, text, None, now, out),
-            Err(_) => {
-                let (body, tail) = bytes.split_at(bytes.len() - incomplete_tail(bytes));
-                joiner.hold(tail);
-                self.put_whole(kind, body, now, out);
-            }
+        if let Ok(text) = std::str::from_utf8(bytes) {
+            self.put_text(kind, text, None, now, out);
+        } else {
+            let (body, tail) = bytes.split_at(bytes.len() - incomplete_tail(bytes));
+            joiner.hold(tail);
+            self.put_whole(kind, body, now, out);
         }
     }
 

@@ -22,7 +22,7 @@ pub fn start(directory: PathBuf) -> io::Result<()> {
             Ok(0) => {}
             Ok(sealed) => tracing::warn!(sealed, "sealed recordings that a crash had left open"),
             Err(error) => {
-                tracing::error!(%error, "recordings that a crash left open cannot be sealed")
+                tracing::error!(%error, "recordings that a crash left open cannot be sealed");
             }
         })?;
     Ok(())

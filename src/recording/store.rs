@@ -52,8 +52,11 @@ struct Shared {
     medium: Arc<dyn Medium>,
     queue: Mutex<Queue>,
     wake: Condvar,
-    unsynced: Mutex<Vec<(Arc<Tape>, Arc<dyn PartFile>)>>,
+    unsynced: Mutex<Vec<Unsynced>>,
 }
+
+/// A file to sync, and the recording that has failed if that fails.
+type Unsynced = (Arc<Tape>, Arc<dyn PartFile>);
 
 #[derive(Default)]
 struct Queue {

@@ -11,12 +11,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::Settings;
 use super::encode::{Encoder, Options};
-use super::folder_of;
 use super::live::Place;
 use super::metadata::{Bytes, Exit, Metadata, Summary};
 use super::store::Tape;
+use super::{Recorder, Settings, folder_of};
 use crate::limits;
 use crate::metrics::{InFlight, Metrics};
 use crate::policy::RecordMode;
@@ -38,9 +37,17 @@ pub struct Recording {
     part_bytes: u64,
     capped: bool,
     lost: bool,
-    begun: bool,
-    sealed: bool,
+    stage: Stage,
     _open: InFlight,
+}
+
+/// How far a recording has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// The API server has not agreed to the session yet.
+    Open,
+    Begun,
+    Sealed,
 }
 
 /// What became of a recording.
@@ -54,14 +61,16 @@ pub struct Sealed {
 
 impl Recording {
     pub(super) fn new(
+        recorder: &Recorder,
         tape: Arc<Tape>,
         options: Options,
         metadata: Metadata,
         mode: RecordMode,
-        settings: &Settings,
         place: Place,
-        metrics: &Metrics,
     ) -> Self {
+        let Recorder {
+            settings, metrics, ..
+        } = recorder;
         let header_bytes = header(&metadata, settings).len() as u64;
         Self {
             tape,
@@ -76,8 +85,7 @@ impl Recording {
             part_bytes: header_bytes,
             capped: false,
             lost: false,
-            begun: false,
-            sealed: false,
+            stage: Stage::Open,
             _open: metrics.recording(),
         }
     }
@@ -130,7 +138,7 @@ impl Recording {
             connections: report.connections,
             ..self.summary()
         };
-        self.sealed = true;
+        self.stage = Stage::Sealed;
         let sealed = self.tape.seal(summary).await;
         let failure = match sealed {
             Ok(summary) => summary.failure,
@@ -148,7 +156,7 @@ impl Recording {
     /// The API server has agreed to the session. A recording that is dropped before that is removed:
     /// there is nothing it could show.
     pub fn begin(&mut self) {
-        self.begun = true;
+        self.stage = Stage::Begun;
     }
 
     /// What is known without the report of the session.
@@ -234,9 +242,9 @@ impl Tap for Recording {
 
 impl Drop for Recording {
     fn drop(&mut self) {
-        if !self.begun {
+        if self.stage == Stage::Open {
             self.tape.discard();
-        } else if !self.sealed {
+        } else if self.stage == Stage::Begun {
             let summary = Summary {
                 reason: "unknown".to_owned(),
                 truncated: true,

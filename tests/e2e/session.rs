@@ -273,3 +273,54 @@ fn a_session_ends_with_its_token_and_says_so() {
         );
     }
 }
+
+#[test]
+fn f10_sessions_are_on_tape_whatever_the_client_speaks() {
+    let world = World::start();
+    let pod = world.pod();
+    let mut seen = Vec::new();
+    for version in KUBECTLS {
+        let script = "echo to-out; echo to-err >&2; exit 7";
+        let exec = ["exec", &pod, "--", "sh", "-c", script];
+        world.run(version, Caller::Developer, &exec).expect_code(7);
+        let path = recording_beside(&world, &seen);
+        seen.push(path.clone());
+        let cast = world.read(&format!("data/recordings/{path}"));
+        for line in [
+            r#""o","to-out\n"]"#,
+            r#""o","to-err\n"]"#,
+            r#""portcullis.stderr","7"]"#,
+            r#""x","7"]"#,
+        ] {
+            assert!(cast.contains(line), "{line} is missing in\n{cast}");
+        }
+        let sidecar = world.read(&format!(
+            "data/recordings/{}",
+            path.replace(".cast", ".json")
+        ));
+        let summary: Value = serde_json::from_str(&sidecar).unwrap();
+        assert_eq!(summary["reason"], "completed");
+        assert_eq!(summary["exit"]["code"], 7);
+        assert_eq!(summary["metadata"]["command"][0], "sh");
+    }
+}
+
+/// The recording of a session that is over, other than those that were seen before.
+fn recording_beside(world: &World, seen: &[String]) -> String {
+    let started = std::time::Instant::now();
+    while started.elapsed() < Duration::from_secs(10) {
+        let over = world
+            .audit()
+            .into_iter()
+            .filter(|event| event["stage"] == "ResponseComplete");
+        let mut paths = over.filter_map(|event| {
+            let path = event["annotations"]["portcullis.dev/recording"].as_str()?;
+            Some(path.to_owned())
+        });
+        if let Some(path) = paths.find(|path| !seen.contains(path)) {
+            return path;
+        }
+        std::thread::yield_now();
+    }
+    panic!("no session came to an end on tape");
+}

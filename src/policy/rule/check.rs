@@ -112,16 +112,6 @@ pub(super) fn check_shape(source: &RuleSource, problems: &mut Vec<RuleProblem>) 
     if !source.non_resource_urls.is_empty() && !source.mask.is_empty() {
         whole("mask", "has no meaning for nonResourceURLs");
     }
-    if source.record.is_some() {
-        if source.decision == Some(Effect::Deny) {
-            whole("record", "has no meaning in a rule with `decision: deny`");
-        } else if !source.may_be_about_sessions() {
-            whole(
-                "record",
-                "needs a rule about sessions: pods/exec, pods/attach or pods/portforward with the verb create",
-            );
-        }
-    }
     if source.decision == Some(Effect::Allow) {
         if source.verbs.is_empty() {
             whole(
@@ -148,3 +138,21 @@ pub(super) fn check_shape(source: &RuleSource, problems: &mut Vec<RuleProblem>) 
 
 /// Refusals stay well under the 1024 bytes that clients keep of a refused upgrade.
 const MESSAGE_BYTES_MAX: usize = 512;
+
+/// Whether recording can matter where the rule asks for it.
+pub(super) fn check_record(source: &RuleSource, problems: &mut Vec<RuleProblem>) {
+    let message = if source.record.is_none() {
+        return;
+    } else if source.decision == Some(Effect::Deny) {
+        "has no meaning in a rule with `decision: deny`"
+    } else if !source.may_be_about_sessions() {
+        "needs a rule about sessions: pods/exec, pods/attach or pods/portforward with the verb create"
+    } else {
+        return;
+    };
+    problems.push(RuleProblem {
+        field: "record",
+        index: None,
+        message: message.to_owned(),
+    });
+}
