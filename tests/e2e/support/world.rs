@@ -179,6 +179,11 @@ apiVersion: portcullis.dev/v1alpha1
 kind: Policy
 metadata: {name: end-to-end}
 rules:
+- name: record-sessions
+  verbs: [create]
+  apiGroups: [""]
+  resources: [pods/exec, pods/attach, pods/portforward]
+  record: required
 - name: mask-secrets
   subjects: {groups: [developers, ai-agents]}
   mask: [secrets]
