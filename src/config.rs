@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 pub use document::{Position, Problem};
 
+use crate::gateway::route::Clusters;
 use crate::policy::Policy;
 use crate::{control, identity, listener, recording, upstream};
 use section::Document;
@@ -72,10 +73,10 @@ impl Config {
         Err(problems)
     }
 
-    /// Only the policy files that a configuration names, for tools that decide but do not serve.
-    pub fn policy_files(file: &Path) -> Result<Vec<PathBuf>, Vec<Problem>> {
+    /// Only the policy and the names of the clusters, for tools that decide but do not serve.
+    pub fn load_deciding(file: &Path) -> Result<(Policy, Clusters), Vec<Problem>> {
         let text = policy_file::read(file).map_err(|problem| vec![problem])?;
-        raw::read_policy_files(Document::new(file, &text))
+        raw::read_deciding(Document::new(file, &text))
     }
 }
 

@@ -82,7 +82,7 @@ pub enum Protocol {
 #[derive(Debug, Error)]
 pub enum ListenError {
     /// The address is in use, or not ours.
-    #[error("cannot listen on {address}: {source}")]
+    #[error("listener.address: cannot listen on {address}")]
     Address {
         /// The configured address.
         address: SocketAddr,
@@ -93,7 +93,7 @@ pub enum ListenError {
     #[error("{0}")]
     Certificate(String),
     /// rustls refuses the configuration.
-    #[error("TLS cannot be set up: {0}")]
+    #[error("TLS cannot be set up")]
     Tls(#[from] rustls::Error),
 }
 

@@ -54,17 +54,32 @@ pub fn run(args: &Args) -> ExitCode {
     finish(execute(args, &mut io::stdout().lock()))
 }
 
-/// The exit code of a command, 2 when it could not even look.
+/// The exit code of a command, 2 when it could not even look. Whoever stopped reading (`| head`) has
+/// what they wanted: no word, and the exit code that a shell gives a program SIGPIPE ended.
 #[expect(clippy::print_stderr, reason = "output belongs to the command line")]
 pub(super) fn finish(outcome: anyhow::Result<Outcome>) -> ExitCode {
     match outcome {
         Ok(Outcome::Good) => ExitCode::SUCCESS,
         Ok(Outcome::Problems) => ExitCode::FAILURE,
+        Err(error) if is_broken_pipe(&error) => ExitCode::from(141),
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::from(2)
         }
     }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        let kind = if let Some(error) = cause.downcast_ref::<io::Error>() {
+            Some(error.kind())
+        } else {
+            cause
+                .downcast_ref::<serde_json::Error>()
+                .and_then(serde_json::Error::io_error_kind)
+        };
+        kind == Some(io::ErrorKind::BrokenPipe)
+    })
 }
 
 fn execute(args: &Args, out: &mut dyn Write) -> anyhow::Result<Outcome> {
@@ -172,6 +187,31 @@ mod tests {
             text.ends_with("6 problems; the gateway would not start with it\n"),
             "{text}"
         );
+    }
+
+    /// A reader that is gone.
+    struct Gone;
+
+    impl Write for Gone {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_reader_that_stops_is_no_error() {
+        for output in [Output::Text, Output::Json] {
+            let file = PathBuf::from("none.yaml");
+            let error = execute(&Args { file, output }, &mut Gone).unwrap_err();
+            assert!(is_broken_pipe(&error), "{error:?}");
+            assert_eq!(finish(Err(error)), ExitCode::from(141));
+        }
+        let other = io::Error::from(io::ErrorKind::StorageFull);
+        assert_eq!(finish(Err(other.into())), ExitCode::from(2));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use super::check::{Outcome, Output, finish, print_json, print_problems};
 use crate::config::case_file::{self, CaseFile};
 use crate::config::{Config, Problem, policy_file};
+use crate::gateway::route::Clusters;
 use crate::policy::Policy;
 use crate::policy::cases::parse_request;
 
@@ -60,9 +61,10 @@ pub struct ExplainArgs {
     #[arg(long, value_name = "AGENT")]
     pub agent: Option<String>,
 
-    /// The cluster; a /clusters/NAME prefix of the request says it too
-    #[arg(long, value_name = "NAME", default_value = "default")]
-    pub cluster: String,
+    /// The cluster; a /clusters/NAME prefix of the request says it too. Without either it is the
+    /// configuration's default cluster, and with --policy one of the name "default"
+    #[arg(long, value_name = "NAME")]
+    pub cluster: Option<String>,
 
     /// The request: METHOD PATH
     #[arg(long, value_name = "REQUEST")]
@@ -98,17 +100,29 @@ fn execute(args: &Args, out: &mut dyn Write) -> anyhow::Result<Outcome> {
 }
 
 fn explain(args: &ExplainArgs, out: &mut dyn Write) -> anyhow::Result<Outcome> {
-    let policy = match load_policy(args) {
-        Ok(policy) => policy,
+    let (policy, clusters) = match load_policy(args) {
+        Ok(loaded) => loaded,
         Err(problems) => {
             print_problems(&problems, out)?;
             return Ok(Outcome::Problems);
         }
     };
-    let (cluster, request) = split_cluster(&args.request)
-        .unwrap_or_else(|| (args.cluster.clone(), args.request.clone()));
-    let info = match parse_request(&request) {
-        Ok(info) => info,
+    let (prefix, request) = split_cluster(&args.request);
+    if let (Some(option), Some(prefix)) = (args.cluster.as_deref(), prefix.as_deref())
+        && option != prefix
+    {
+        anyhow::bail!(
+            "--cluster says {option:?} and the request's prefix says {prefix:?}; leave one of them out"
+        );
+    }
+    let named = prefix.or_else(|| args.cluster.clone());
+    let asked = match &clusters {
+        Some(clusters) => served(named, clusters),
+        None => Ok(named.unwrap_or_else(|| "default".to_owned())),
+    }
+    .and_then(|cluster| Ok((cluster, parse_request(&request)?)));
+    let (cluster, info) = match asked {
+        Ok(asked) => asked,
         Err(message) => {
             writeln!(out, "REFUSED before any rule: {message}")?;
             return Ok(Outcome::Problems);
@@ -124,24 +138,48 @@ fn explain(args: &ExplainArgs, out: &mut dyn Write) -> anyhow::Result<Outcome> {
     Ok(Outcome::Good)
 }
 
-fn load_policy(args: &ExplainArgs) -> Result<Policy, Vec<Problem>> {
+/// The policy, and the clusters if a configuration says which there are.
+fn load_policy(args: &ExplainArgs) -> Result<(Policy, Option<Clusters>), Vec<Problem>> {
     match &args.config {
-        Some(config) => policy_file::load(&Config::policy_files(config)?),
-        None => policy_file::load(&args.policy),
+        Some(config) => {
+            let (policy, clusters) = Config::load_deciding(config)?;
+            Ok((policy, Some(clusters)))
+        }
+        None => Ok((policy_file::load(&args.policy)?, None)),
+    }
+}
+
+/// The cluster that the gateway would ask, or why it answers 404.
+fn served(named: Option<String>, clusters: &Clusters) -> Result<String, String> {
+    let names = clusters.names.join(", ");
+    match named.or_else(|| clusters.default.clone()) {
+        Some(name) if clusters.names.contains(&name) => Ok(name),
+        Some(name) => Err(format!(
+            "404, no cluster {name:?} is served here; the names are: {names}"
+        )),
+        None => Err(format!(
+            "404, no default cluster is served here; name one with --cluster or a /clusters/NAME prefix: {names}"
+        )),
     }
 }
 
 /// `GET /clusters/east/api/v1/pods` → `east`, `GET /api/v1/pods`.
-fn split_cluster(request: &str) -> Option<(String, String)> {
-    let (method, target) = request.trim().split_once(' ')?;
-    let rest = target.trim_start().strip_prefix("/clusters/")?;
-    let (cluster, rest) = rest.split_once('/').unwrap_or((rest, ""));
-    Some((cluster.to_owned(), format!("{method} /{rest}")))
+fn split_cluster(request: &str) -> (Option<String>, String) {
+    let prefixed = request
+        .trim()
+        .split_once(' ')
+        .and_then(|(method, target)| Some((method, target.trim().strip_prefix("/clusters/")?)));
+    let Some((method, prefixed)) = prefixed else {
+        return (None, request.to_owned());
+    };
+    let end = prefixed.find(['/', '?']).unwrap_or(prefixed.len());
+    let (cluster, rest) = prefixed.split_at(end);
+    let rest = if rest.is_empty() { "/" } else { rest };
+    (Some(cluster.to_owned()), format!("{method} {rest}"))
 }
 
 fn test(args: &TestArgs, out: &mut dyn Write) -> anyhow::Result<Outcome> {
-    let mut outcome = Outcome::Good;
-    let (mut passed, mut failed) = (0_usize, 0_usize);
+    let (mut passed, mut failed, mut unusable) = (0_usize, 0_usize, 0_usize);
     for file in &args.files {
         match case_file::load(file) {
             Ok(cases) => {
@@ -152,15 +190,21 @@ fn test(args: &TestArgs, out: &mut dyn Write) -> anyhow::Result<Outcome> {
             }
             Err(problems) => {
                 print_problems(&problems, out)?;
-                outcome = Outcome::Problems;
+                unusable += 1;
             }
         }
     }
-    writeln!(out, "{passed} passed, {failed} failed")?;
-    if failed > 0 {
-        outcome = Outcome::Problems;
+    write!(out, "{passed} passed, {} failed", failed + unusable)?;
+    match unusable {
+        0 => writeln!(out)?,
+        1 => writeln!(out, " (1 file cannot be used)")?,
+        many => writeln!(out, " ({many} files cannot be used)")?,
     }
-    Ok(outcome)
+    Ok(if failed + unusable > 0 {
+        Outcome::Problems
+    } else {
+        Outcome::Good
+    })
 }
 
 /// Runs the cases of one file; how many failed.
@@ -292,7 +336,66 @@ cases:
             "{text}"
         );
         assert!(text.ends_with("3 passed, 1 failed\n"), "{text}");
-        let (outcome, _) = portcullis(&["test", "FOLDER/none.yaml"]);
+        let (outcome, text) = portcullis(&["test", "FOLDER/cases.yaml", "FOLDER/none.yaml"]);
         assert_eq!(outcome, Outcome::Problems);
+        assert!(
+            text.ends_with("\n2 passed, 1 failed (1 file cannot be used)\n"),
+            "{text}"
+        );
+    }
+
+    const CONFIG: &str = "\
+apiVersion: portcullis.dev/v1alpha1
+kind: GatewayConfiguration
+clusters:
+- {name: west, kubeconfig: {file: none}}
+- {name: east, default: true, kubeconfig: {file: none}}
+policy: {files: [policy.yaml]}
+";
+
+    fn with_config(config: &str, request: &str, more: &[&str]) -> anyhow::Result<String> {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("policy.yaml"), POLICY).unwrap();
+        let file = folder.path().join("gateway.yaml");
+        fs::write(&file, config).unwrap();
+        let file = file.display().to_string();
+        let mut arguments = vec!["policy", "explain", "--config", &file, "--as", "alice"];
+        arguments.extend(["--as-group", "devs", "--request", request]);
+        arguments.extend(more);
+        let mut out = Vec::new();
+        execute(&Program::parse_from(arguments).args, &mut out)?;
+        Ok(String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn explain_asks_the_cluster_that_the_gateway_would() {
+        let ask = |request: &str, more: &[&str]| with_config(CONFIG, request, more).unwrap();
+        const EAST: &str = "ALLOWED by rule p/read\n";
+        assert!(ask("GET /api/v1/secrets", &[]).starts_with(EAST));
+        let west = ask("GET /clusters/west/api/v1/secrets", &[]);
+        assert!(west.starts_with("DENIED"), "{west}");
+        let west = ask("GET /api/v1/secrets", &["--cluster", "west"]);
+        assert!(west.starts_with("DENIED"), "{west}");
+        let both = ask("GET /clusters/east/api/v1/secrets", &["--cluster", "east"]);
+        assert!(both.starts_with(EAST), "{both}");
+        for unknown in [
+            ask("GET /clusters/north/api/v1/secrets", &[]),
+            ask("GET /api/v1/secrets", &["--cluster", "north"]),
+        ] {
+            assert_eq!(
+                unknown,
+                "REFUSED before any rule: 404, no cluster \"north\" is served here; the names are: west, east\n"
+            );
+        }
+        let contradiction = with_config(
+            CONFIG,
+            "GET /clusters/east/api/v1/secrets",
+            &["--cluster", "west"],
+        );
+        let message = contradiction.unwrap_err().to_string();
+        assert!(message.contains("leave one of them out"), "{message}");
+        let none = CONFIG.replace("default: true", "default: false");
+        let text = with_config(&none, "GET /api/v1/secrets", &[]).unwrap();
+        assert!(text.contains("no default cluster is served here"), "{text}");
     }
 }

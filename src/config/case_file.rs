@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::document::Problem;
 use super::policy_file;
-use super::section::{Document, Section};
+use super::section::{Document, Found, Section};
 use crate::identity::Identity;
 use crate::policy::Policy;
 use crate::policy::cases::{Case, parse_request};
@@ -27,11 +27,12 @@ pub fn load(file: &Path) -> Result<CaseFile, Vec<Problem>> {
     let text = policy_file::read(file).map_err(|problem| vec![problem])?;
     let document = Document::new(file, &text);
     let (files, cases) = read(&document);
-    let mut problems = document.into_problems();
     if files.is_empty() {
-        return Err(problems);
+        return Err(document.into_problems());
     }
-    match policy_file::load(&files) {
+    let policy = policy_file::load_named(&document, &files);
+    let mut problems = document.into_problems();
+    match policy {
         Ok(policy) if problems.is_empty() => Ok(CaseFile {
             file: file.to_owned(),
             policy,
@@ -52,19 +53,24 @@ pub(super) fn keys(document: &Document) -> std::collections::BTreeSet<String> {
     document.keys()
 }
 
-fn read(document: &Document) -> (Vec<PathBuf>, Vec<(u64, Case)>) {
+fn read(document: &Document) -> (Vec<Found<PathBuf>>, Vec<(u64, Case)>) {
     let Some(top) = document.open("PolicyTest") else {
         return (Vec::new(), Vec::new());
     };
     let folder = document.file().parent().unwrap_or_else(|| Path::new(""));
-    let files: Vec<PathBuf> = top
+    let files: Vec<Found<PathBuf>> = top
         .texts("policies")
-        .iter()
-        .map(|found| folder.join(&found.value))
+        .into_iter()
+        .map(|found| Found {
+            value: folder.join(&found.value),
+            at: found.at,
+            field: found.field,
+        })
         .collect();
     if files.is_empty() {
-        top.report_key(
+        top.report_item(
             "policies",
+            None,
             "is missing or empty; name the policy files to test",
         );
     }

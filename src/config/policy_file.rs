@@ -35,6 +35,30 @@ pub fn load(files: &[PathBuf]) -> Result<Policy, Vec<Problem>> {
     }
 }
 
+/// Reads and compiles the policy files that a document names. One that cannot be read is a problem of
+/// that document, at the place that names it; the problems of the others are returned.
+pub(super) fn load_named(
+    document: &Document,
+    files: &[Found<PathBuf>],
+) -> Result<Policy, Vec<Problem>> {
+    let mut texts = Vec::with_capacity(files.len());
+    for file in files {
+        match read(&file.value) {
+            Ok(text) => texts.push((file.value.clone(), text)),
+            Err(problem) => {
+                let name = problem.file.display();
+                file.report(document, format!("names {name}: {}", problem.message));
+            }
+        }
+    }
+    let policy = compile(&texts)?;
+    if texts.len() == files.len() {
+        Ok(policy)
+    } else {
+        Err(Vec::new())
+    }
+}
+
 /// Reads one file, bounded, as text.
 pub(super) fn read(file: &Path) -> Result<String, Problem> {
     let problem = |message: String| Problem {
@@ -63,6 +87,8 @@ pub fn compile(files: &[(PathBuf, String)]) -> Result<Policy, Vec<Problem>> {
     for document in &documents {
         reading.read(document);
     }
+    // Only what could not even be read hides what compiling it would say.
+    documents.iter().for_each(Document::reading_is_done);
     let Reading {
         masks,
         rules,

@@ -3,6 +3,7 @@
 mod authentication;
 mod listener;
 
+#[cfg(test)]
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use super::document::{Position, Problem};
 use super::section::{Document, Found, Section};
 use super::{Config, policy_file};
+use crate::gateway::route::Clusters;
 use crate::policy::Policy;
 use crate::upstream::{ClusterSettings, InCluster, Source};
 use crate::wire::asciicast;
@@ -29,12 +31,22 @@ pub(super) fn read(document: Document) -> (Option<Config>, Vec<Problem>) {
     (config, problems)
 }
 
-/// Reads the section `policy` alone.
-pub(super) fn read_policy_files(document: Document) -> Result<Vec<PathBuf>, Vec<Problem>> {
-    let files = document.open(KIND).map(|top| policy_files(&top));
-    match files {
-        Some(files) if !files.is_empty() => Ok(files),
-        _ => Err(document.into_problems()),
+/// Reads the policy and which clusters there are, and nothing else: no certificate, no credential.
+pub(super) fn read_deciding(document: Document) -> Result<(Policy, Clusters), Vec<Problem>> {
+    let mut others = Vec::new();
+    let read = document.open(KIND).and_then(|top| {
+        let mut clusters = Clusters::default();
+        for section in top.sections("clusters") {
+            read_cluster_name(&section, &mut clusters);
+        }
+        let policy = load_policy(&top, &policy_files(&top), &mut others)?;
+        Some((policy, clusters))
+    });
+    let mut problems = document.into_problems();
+    problems.append(&mut others);
+    match read {
+        Some(read) if problems.is_empty() => Ok(read),
+        _ => Err(problems),
     }
 }
 
@@ -64,9 +76,9 @@ fn read_top(top: &Section<'_>, others: &mut Vec<Problem>) -> Option<Config> {
     let authentication = top
         .required_section("authentication")
         .and_then(|section| authentication::read(&section, &mut warnings));
-    let (clusters, default_cluster) = read_clusters(top, others);
+    let (sources, clusters) = read_clusters(top, others);
     let policy_files = policy_files(top);
-    let policy = load_policy(&policy_files, others);
+    let policy = load_policy(top, &policy_files, others);
     let audit_file = match top.section("audit") {
         Some(section) => {
             let file = section.required("file").map(|found| path(&section, &found));
@@ -82,10 +94,10 @@ fn read_top(top: &Section<'_>, others: &mut Vec<Problem>) -> Option<Config> {
         listener: listener?,
         control: control?,
         authentication: authentication?,
-        upstream: upstream::Settings { clusters },
-        default_cluster,
-        policy_files,
-        policy: policy?,
+        upstream: upstream::Settings { clusters: sources },
+        default_cluster: clusters.default,
+        policy_files: policy_files.into_iter().map(|found| found.value).collect(),
+        policy: Arc::new(policy?),
         audit_file: audit_file?,
         recording,
         warnings,
@@ -143,10 +155,7 @@ fn address(section: &Section<'_>) -> Option<SocketAddr> {
     parsed.ok()
 }
 
-fn read_clusters(
-    top: &Section<'_>,
-    others: &mut Vec<Problem>,
-) -> (Vec<ClusterSettings>, Option<String>) {
+fn read_clusters(top: &Section<'_>, others: &mut Vec<Problem>) -> (Vec<ClusterSettings>, Clusters) {
     let sections = top.sections("clusters");
     if sections.is_empty() {
         top.report_key(
@@ -154,39 +163,69 @@ fn read_clusters(
             "is missing or empty; name the API server to serve",
         );
     }
-    let mut names = BTreeSet::new();
-    let mut default: Option<String> = None;
-    let mut clusters = Vec::new();
+    let mut clusters = Clusters::default();
+    let mut sources = Vec::new();
     for section in sections {
-        let name = section.required("name");
-        if let Some(name) = &name {
-            check_cluster_name(&section, name);
-            if !names.insert(name.value.clone()) {
-                name.report(section.document(), "is the name of an earlier cluster too");
-            }
-        }
-        if section.flag("default").unwrap_or(false) {
-            if let Some(earlier) = &default {
-                section.report_key(
-                    "default",
-                    format!("cannot be true here too: cluster {earlier:?} is the default already"),
-                );
-            }
-            default = name.as_ref().map(|name| name.value.clone());
-        }
+        let name = read_cluster_name(&section, &mut clusters);
         let source = read_source(&section);
         if let Some(source) = &source {
-            others.extend(upstream::check(source).into_iter().map(Problem::from));
+            report_source(&section, source, others);
         }
         section.finish();
         if let (Some(name), Some(source)) = (name, source) {
-            clusters.push(ClusterSettings {
-                name: name.value,
-                source,
-            });
+            sources.push(ClusterSettings { name, source });
         }
     }
-    (clusters, default)
+    (sources, clusters)
+}
+
+/// Reads `name` and `default`.
+fn read_cluster_name(section: &Section<'_>, clusters: &mut Clusters) -> Option<String> {
+    let name = section.required("name");
+    if let Some(name) = &name {
+        check_cluster_name(section, name);
+        if clusters.names.contains(&name.value) {
+            name.report(section.document(), "is the name of an earlier cluster too");
+        }
+        clusters.names.push(name.value.clone());
+    }
+    let name = name.map(|name| name.value);
+    if section.flag("default").unwrap_or(false) {
+        if let Some(earlier) = &clusters.default {
+            section.report_key(
+                "default",
+                format!("cannot be true here too: cluster {earlier:?} is the default already"),
+            );
+        }
+        clusters.default.clone_from(&name);
+    }
+    name
+}
+
+/// What is wrong with a credential: at our key where that names what is not there, else in its file.
+fn report_source(section: &Section<'_>, source: &Source, others: &mut Vec<Problem>) {
+    let (named, has_context) = match source {
+        Source::Kubeconfig { file, context } => (Some(file), context.is_some()),
+        Source::InCluster(_) => (None, false),
+    };
+    for problem in upstream::check(source) {
+        let field = match problem.field.as_str() {
+            "" => "kubeconfig.file",
+            "contexts" if has_context => "kubeconfig.context",
+            "contexts" | "current-context" => "kubeconfig.file",
+            _ => {
+                others.push(Problem::from(problem));
+                continue;
+            }
+        };
+        if named == Some(&problem.file) {
+            let file = problem.file.display();
+            let what = format!("{} {}", problem.field, problem.message);
+            section.report_item(field, None, format!("names {file}: {}", what.trim_start()));
+        } else {
+            others.push(Problem::from(problem));
+        }
+    }
 }
 
 impl From<upstream::Problem> for Problem {
@@ -244,32 +283,43 @@ fn read_source(section: &Section<'_>) -> Option<Source> {
     }
 }
 
-fn policy_files(top: &Section<'_>) -> Vec<PathBuf> {
+fn policy_files(top: &Section<'_>) -> Vec<Found<PathBuf>> {
     let Some(section) = top.required_section("policy") else {
         return Vec::new();
     };
     let files = section.texts("files");
     if files.is_empty() {
-        section.report_key(
+        section.report_item(
             "files",
+            None,
             "is missing or empty; without a policy nothing is allowed",
         );
     }
     section.finish();
-    files.iter().map(|found| path(&section, found)).collect()
+    files
+        .into_iter()
+        .map(|found| {
+            let value = path(&section, &found);
+            Found {
+                value,
+                at: found.at,
+                field: found.field,
+            }
+        })
+        .collect()
 }
 
-fn load_policy(files: &[PathBuf], others: &mut Vec<Problem>) -> Option<Arc<Policy>> {
+fn load_policy(
+    top: &Section<'_>,
+    files: &[Found<PathBuf>],
+    others: &mut Vec<Problem>,
+) -> Option<Policy> {
     if files.is_empty() {
         return None;
     }
-    match policy_file::load(files) {
-        Ok(policy) => Some(Arc::new(policy)),
-        Err(problems) => {
-            others.extend(problems);
-            None
-        }
-    }
+    policy_file::load_named(top.document(), files)
+        .map_err(|problems| others.extend(problems))
+        .ok()
 }
 
 /// A path in the file, relative to the file.

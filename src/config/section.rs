@@ -3,7 +3,7 @@
 //! A getter that finds something wrong reports it and answers as if the key were absent, so that one
 //! run lists every problem of a file.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -19,6 +19,8 @@ pub(super) struct Document {
     file: PathBuf,
     root: Option<Node>,
     problems: RefCell<Vec<Problem>>,
+    /// How many of them are about reading, if that is done.
+    unread: Cell<Option<usize>>,
     keys: RefCell<BTreeSet<String>>,
 }
 
@@ -49,6 +51,7 @@ impl Document {
             file: file.to_owned(),
             root,
             problems: RefCell::new(problems),
+            unread: Cell::new(None),
             keys: RefCell::default(),
         }
     }
@@ -83,9 +86,31 @@ impl Document {
         });
     }
 
-    /// Everything that is wrong, in the order of the file.
+    /// What is reported from now on is no reason for [`Section::report_item`] to be silent.
+    pub(super) fn reading_is_done(&self) {
+        self.unread.set(Some(self.problems.borrow().len()));
+    }
+
+    /// Whether the value of a field, or something in it, could not be read.
+    fn is_unread(&self, field: &str) -> bool {
+        let problems = self.problems.borrow();
+        let count = self.unread.get().unwrap_or(problems.len());
+        problems.iter().take(count).any(|problem| {
+            problem
+                .field
+                .strip_prefix(field)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        })
+    }
+
+    /// Everything that is wrong, each once, in the order of the file.
     pub(super) fn into_problems(self) -> Vec<Problem> {
-        let mut problems = self.problems.into_inner();
+        let mut problems = Vec::new();
+        for problem in self.problems.into_inner() {
+            if !problems.contains(&problem) {
+                problems.push(problem);
+            }
+        }
         problems.sort_by_key(|problem| problem.at);
         problems
     }
@@ -154,7 +179,11 @@ impl<'d> Section<'d> {
         let mut entries = Some(self.entries);
         let mut node = None;
         for key in field.split('.').filter(|key| !key.is_empty()) {
-            path = format!("{path}.{key}");
+            path = if path.is_empty() {
+                key.to_owned()
+            } else {
+                format!("{path}.{key}")
+            };
             let entry =
                 entries.and_then(|entries| entries.iter().find(|(name, _)| name.text == key));
             node = entry.map(|(_, node)| node);
@@ -166,14 +195,7 @@ impl<'d> Section<'d> {
                 _ => None,
             };
         }
-        if path != self.field
-            && self
-                .document
-                .problems
-                .borrow()
-                .iter()
-                .any(|problem| problem.field.starts_with(&path))
-        {
+        if path != self.field && self.document.is_unread(&path) {
             return;
         }
         if let Some(index) = index {
