@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::config::reload::{self, LivePolicy, Reload, Reloader};
 use crate::control;
 use crate::gateway::Gateway;
+use crate::gateway::budget::BodyBudget;
 use crate::gateway::grant::Holder;
 use crate::gateway::record::Keeper;
 use crate::gateway::route::Clusters;
@@ -156,6 +157,7 @@ fn assemble(
             Recorder::start(config.recording.clone(), metrics.clone())
                 .context("the recorder cannot start")?,
         ),
+        budget: BodyBudget::default(),
         keeper: Keeper {
             audit,
             metrics,

@@ -21,6 +21,7 @@ use crate::transform::{self, MaskReport, Placeholders, Released, Unreleased};
 use crate::upstream::{self, Call, Upstream};
 
 pub mod body;
+pub mod budget;
 pub mod grant;
 pub mod open;
 pub mod record;
@@ -30,6 +31,7 @@ pub mod upgrade;
 pub mod write;
 
 use body::Body;
+use budget::BodyBudget;
 use grant::{Ended, Holder};
 use record::{Keeper, Record};
 use refuse::Refusal;
@@ -51,6 +53,8 @@ pub struct Gateway {
     pub placeholders: Arc<Placeholders>,
     /// Puts sessions on tape, and knows those that are open.
     pub recorder: Arc<Recorder>,
+    /// How much of request bodies may be held.
+    pub budget: BodyBudget,
     /// Where records are kept.
     pub keeper: Keeper,
 }
@@ -138,7 +142,7 @@ impl Gateway {
                 if let Some(rule) = &reason.rule {
                     record.event.annotate("portcullis.dev/rule", rule.clone());
                 }
-                return Err(Refusal::denied(&info, identity.username(), &reason.message));
+                return Err(Refusal::denied(&info, &identity, &reason.message));
             }
         };
         record.event.annotate("portcullis.dev/decision", "allow");
@@ -148,7 +152,7 @@ impl Gateway {
         if info.is_kubelet_session() && permit.record().is_some() {
             return Err(Refusal::denied(
                 &info,
-                identity.username(),
+                &identity,
                 "policy demands that your sessions are recorded, and one through nodes/proxy cannot be; use kubectl exec, attach or port-forward",
             ));
         }
@@ -158,7 +162,7 @@ impl Gateway {
 
         // What do they write, and in which form may the answer come?
         transform::negotiate(request.headers_mut(), &info, &permit)?;
-        let request = self.checked(request, &info, &permit).await?;
+        let (request, _held) = self.checked(request, &info, &permit).await?;
 
         // As whom, where to?
         let response = self.upstream.send(request, &permit, call).await?;

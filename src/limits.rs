@@ -366,3 +366,8 @@ pub const RECORDING_COPY_NAMES_MAX: usize = 32;
 pub const RECORDING_COPY_NAME_BYTES_MAX: u64 = 4096;
 /// Forwarded connections that are followed at one time; more are counted but have no line of their own.
 pub const RECORDING_CONNECTIONS_MAX: usize = 1024;
+
+/// Bytes of request bodies held at one time, by everybody. Past it: 429.
+pub const REQUEST_BODIES_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Bytes of request bodies held at one time for one caller: sixteen of the largest. Past it: 429.
+pub const REQUEST_BODIES_BYTES_PER_CALLER_MAX: usize = 48 * 1024 * 1024;

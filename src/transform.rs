@@ -118,6 +118,7 @@ pub fn mask_json(
     let mask = json::Mask {
         plan: Arc::clone(plan),
         placeholders: Arc::clone(placeholders),
+        linkable: placeholder::Linkable::Yes,
         root: Root::Object,
         data_is_base64: true,
     };

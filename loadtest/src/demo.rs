@@ -47,11 +47,12 @@ pub struct Args {
     /// How long the callers' tokens are valid.
     #[arg(long, value_name = "HOURS", default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=24))]
     pub token_hours: u32,
-    /// What to log, as for `portcullis serve`.
+    /// What to log, as for `portcullis serve`. Hints about the configuration are left out: it is the
+    /// demo's own.
     #[arg(
         long,
         value_name = "FILTER",
-        default_value = "warn",
+        default_value = "warn,portcullis::app=error,portcullis::config::reload=info",
         env = "PORTCULLIS_LOG"
     )]
     pub log: String,

@@ -8,6 +8,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 
 use crate::gateway::body::{self, Body};
+use crate::identity::Identity;
 use crate::request::RequestInfo;
 
 mod rooms;
@@ -65,7 +66,16 @@ impl Refusal {
     }
 
     /// 403: policy denies this request. Worded as the API server words its own refusals.
-    pub fn denied(info: &RequestInfo, username: &str, why: &str) -> Self {
+    pub fn denied(info: &RequestInfo, identity: &Identity, why: &str) -> Self {
+        // The human may well be allowed what the agent acting for them is not.
+        let who = match identity.agent() {
+            Some(agent) => format!(
+                "Agent \"{}\" acting for user \"{}\"",
+                agent.name,
+                identity.username()
+            ),
+            None => format!("User \"{}\"", identity.username()),
+        };
         let message = if info.is_resource_request {
             let scope = if info.namespace.is_empty() {
                 "at the cluster scope".to_owned()
@@ -73,7 +83,7 @@ impl Refusal {
                 format!("in the namespace \"{}\"", info.namespace)
             };
             format!(
-                "{} is forbidden: User \"{username}\" cannot {} resource \"{}\" in API group \"{}\" {scope}: {why}",
+                "{} is forbidden: {who} cannot {} resource \"{}\" in API group \"{}\" {scope}: {why}",
                 described(info),
                 info.verb,
                 resource_path(info),
@@ -81,7 +91,7 @@ impl Refusal {
             )
         } else {
             format!(
-                "forbidden: User \"{username}\" cannot {} path \"{}\": {why}",
+                "forbidden: {who} cannot {} path \"{}\": {why}",
                 info.verb, info.path
             )
         };
@@ -170,7 +180,7 @@ impl Refusal {
         refusal
     }
 
-    /// 429: too many at once. Without `Retry-After`, which would make kubectl wait silently.
+    /// 429: too many at once. With `Retry-After: 1`, after which clients try again by themselves.
     pub fn too_many(message: impl Into<String>) -> Self {
         Self::new(
             Fault::Client,
@@ -289,6 +299,9 @@ impl Refusal {
             header::CONTENT_TYPE,
             HeaderValue::from_static("application/json"),
         );
+        if self.code == StatusCode::TOO_MANY_REQUESTS {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
         headers.insert(
             header::CACHE_CONTROL,
             HeaderValue::from_static("no-cache, private"),

@@ -1,11 +1,14 @@
 //! What a request carries upstream: nothing for reads, a checked body for writes.
 
-use http::{Method, Request, Uri, header};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Uri, header};
+use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
 use super::Gateway;
 use super::body::{self, Body};
+use super::budget::Share;
 use super::refuse::Refusal;
 use crate::limits;
 use crate::policy::Permit;
@@ -15,56 +18,72 @@ use crate::upstream::ReplayableBody;
 
 impl Gateway {
     /// Reads and checks the body of a write, so that the API server never sees a placeholder, and
-    /// builds the request that will be sent.
+    /// builds the request that will be sent. The share of the body budget is to be kept until then.
     pub(super) async fn checked(
         &self,
         request: Request<Incoming>,
         info: &RequestInfo,
         permit: &Permit,
-    ) -> Result<Request<Body>, Refusal> {
+    ) -> Result<(Request<Body>, Option<Share>), Refusal> {
         let (mut head, incoming) = request.into_parts();
         head.uri = target(info)?;
-        let body = if matches!(head.method, Method::GET | Method::HEAD) {
-            body::empty() // the API server reads no body here, so none is sent
-        } else if info.subresource == "proxy" {
+        if matches!(head.method, Method::GET | Method::HEAD) {
+            // The API server reads no body here, so none is sent.
+            return Ok((Request::from_parts(head, body::empty()), None));
+        }
+        if info.subresource == "proxy" {
             // Opaque application data for a pod, service or node: streamed, as large as it likes.
-            incoming.map_err(Into::into).boxed_unsync()
-        } else {
-            let reading = body::read_bounded(incoming, limits::REQUEST_BODY_BYTES_MAX);
-            let bytes = tokio::time::timeout(limits::REQUEST_BODY_TIMEOUT, reading)
-                .await
-                .map_err(|_| {
-                    Refusal::request_timeout(
-                        "the request body did not arrive within 60 s; send it again",
-                    )
-                })??;
-            if head
-                .headers
-                .get(header::CONTENT_ENCODING)
-                .is_some_and(|encoding| encoding != "identity")
-            {
-                // The API server does not decode bodies either; nobody may find out what it would make of one.
-                return Err(Refusal::unsupported_media_type(
-                    "request bodies with a Content-Encoding are not accepted; send it uncompressed",
-                ));
+            let body = incoming.map_err(Into::into).boxed_unsync();
+            return Ok((Request::from_parts(head, body), None));
+        }
+        let content_type = readable_type(&head.headers)?;
+        let (bytes, share) = self.read(incoming, permit).await?;
+        transform::guard_write(info, permit, content_type, &bytes).map_err(|error| {
+            if matches!(error, MaskError::Placeholder { .. }) {
+                self.keeper.metrics.placeholder_write();
             }
-            let content_type = head
-                .headers
-                .get(header::CONTENT_TYPE)
-                .map(|value| value.to_str())
-                .transpose();
-            let content_type = content_type
-                .map_err(|_| Refusal::bad_request("Content-Type is not readable text"))?;
-            transform::guard_write(info, permit, content_type, &bytes).inspect_err(|error| {
-                if matches!(error, MaskError::Placeholder { .. }) {
-                    self.keeper.metrics.placeholder_write();
-                }
-            })?;
-            head.extensions.insert(ReplayableBody(bytes.clone()));
-            body::full(bytes)
-        };
-        Ok(Request::from_parts(head, body))
+            Refusal::from(error).about(info)
+        })?;
+        head.extensions.insert(ReplayableBody(bytes.clone()));
+        let request = Request::from_parts(head, body::full(bytes));
+        Ok((request, Some(share)))
     }
+
+    async fn read(&self, body: Incoming, permit: &Permit) -> Result<(Bytes, Share), Refusal> {
+        let max = limits::REQUEST_BODY_BYTES_MAX;
+        let announced = body
+            .size_hint()
+            .exact()
+            .and_then(|size| usize::try_from(size).ok());
+        let share = self.budget.take(
+            permit.identity().username(),
+            announced.unwrap_or(max).min(max),
+        )?;
+        let reading = body::read_bounded(body, max);
+        let bytes = tokio::time::timeout(limits::REQUEST_BODY_TIMEOUT, reading)
+            .await
+            .map_err(|_| {
+                Refusal::request_timeout(
+                    "the request body did not arrive within 60 s; send it again",
+                )
+            })??;
+        Ok((bytes, share))
+    }
+}
+
+/// The content type of a body that can be read as it came.
+fn readable_type(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
+    let encoding = headers.get(header::CONTENT_ENCODING);
+    if encoding.is_some_and(|encoding| encoding != "identity") {
+        // The API server does not decode bodies either; nobody may find out what it would make of one.
+        return Err(Refusal::unsupported_media_type(
+            "request bodies with a Content-Encoding are not accepted; send it uncompressed",
+        ));
+    }
+    let content_type = headers.get(header::CONTENT_TYPE).map(HeaderValue::to_str);
+    content_type.transpose().map_err(|_| {
+        Refusal::bad_request("Content-Type is not readable text; send application/json")
+    })
 }
 
 /// The target that was parsed and decided on.

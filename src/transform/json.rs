@@ -14,7 +14,7 @@ mod embedded;
 use std::sync::Arc;
 
 use super::output::Sink;
-use super::placeholder::{Content, Digest, Placeholders};
+use super::placeholder::{Content, Digest, Linkable, Placeholders};
 use super::report::{Tally, ValuePath};
 use crate::limits::EMBEDDED_JSON_BYTES_MAX;
 use crate::policy::mask::{Action, Leaf, MaskPlan, Root, Shape, StateId};
@@ -25,6 +25,8 @@ use crate::wire::json::{Documents, JsonError, Kind, Scanner, Step, Unescaper};
 pub(super) struct Mask {
     pub(super) plan: Arc<MaskPlan>,
     pub(super) placeholders: Arc<Placeholders>,
+    /// Whether the caller may compare placeholders with those of other answers.
+    pub(super) linkable: Linkable,
     pub(super) root: Root,
     /// Do values below `data` hold base64? True for Secrets.
     pub(super) data_is_base64: bool,
@@ -221,7 +223,7 @@ impl JsonMasker {
             Kind::Object | Kind::Array | Kind::Scalar(_) => Content::Json,
         };
         Masking {
-            digest: self.mask.placeholders.start(content),
+            digest: self.mask.placeholders.start(content, self.mask.linkable),
             unescaper: (kind == Kind::String).then(Unescaper::default),
             base64,
         }

@@ -9,12 +9,16 @@
 //!  the family, by which placeholders of other gateways are known
 //! ```
 //!
+//! In answers to writes the digest says nothing at all: whoever may write could otherwise put guesses
+//! beside a masked value, with `dryRun=All` even without a trace, and see which placeholder is equal.
+//!
 //! The length is always the same, so a value's length stays hidden. Where a client expects base64
 //! the placeholder is encoded, and its digest is taken over the bytes that the value's base64 stands
 //! for: the same secret has one digest in `data` and in `stringData`. A value that is not valid
 //! base64 there is digested as it stands from the first wrong group on.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use aws_lc_rs::hmac;
 use base64::Engine as _;
@@ -40,6 +44,18 @@ const NOT_TEXT: &[u8] = b"\0json\0";
 pub struct Placeholders {
     digest: hmac::Key,
     tag: hmac::Key,
+    /// What digests that may not be compared begin with: random, then counted on.
+    unlinkable: [u8; 16],
+    used: AtomicU64,
+}
+
+/// Whether two placeholders may be compared.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Linkable {
+    /// Reads: equal values have equal placeholders, a changed value has another.
+    Yes,
+    /// Answers to writes: every placeholder is new.
+    No,
 }
 
 /// A placeholder, as text.
@@ -64,12 +80,14 @@ impl Placeholders {
         Self {
             digest: derive(b"portcullis placeholder digest"),
             tag: derive(b"portcullis placeholder tag"),
+            unlinkable: random(),
+            used: AtomicU64::new(0),
         }
     }
 
     /// The placeholder of a text value.
     pub fn of(&self, value: &str) -> Placeholder {
-        let mut digest = self.start(Content::Text);
+        let mut digest = self.start(Content::Text, Linkable::Yes);
         digest.update(value.as_bytes());
         self.finish(digest)
     }
@@ -88,8 +106,12 @@ impl Placeholders {
         found
     }
 
-    pub(super) fn start(&self, content: Content) -> Digest {
+    pub(super) fn start(&self, content: Content, linkable: Linkable) -> Digest {
         let mut context = hmac::Context::with_key(&self.digest);
+        if linkable == Linkable::No {
+            context.update(&self.unlinkable);
+            context.update(&self.used.fetch_add(1, Ordering::Relaxed).to_be_bytes());
+        }
         if content == Content::Json {
             context.update(NOT_TEXT);
         }
@@ -123,6 +145,13 @@ impl Placeholders {
         // The tag is no credential: whoever reads masked objects has seen many.
         self.tag_of(digest) == tag
     }
+}
+
+/// Sixteen random bytes. Should the system have none, the counter still keeps placeholders apart.
+fn random() -> [u8; 16] {
+    let mut bytes = [0; 16];
+    aws_lc_rs::rand::fill(&mut bytes).ok();
+    bytes
 }
 
 impl fmt::Debug for Placeholders {
@@ -253,11 +282,26 @@ mod tests {
 
     fn base64_digest(pieces: &[&[u8]]) -> Placeholder {
         let placeholders = Placeholders::new(&[7; 32]);
-        let mut digest = placeholders.start(Content::Base64);
+        let mut digest = placeholders.start(Content::Base64, Linkable::Yes);
         for piece in pieces {
             digest.update(piece);
         }
         placeholders.finish(digest)
+    }
+
+    #[test]
+    fn c_50_answers_to_writes_cannot_be_compared_with_anything() {
+        let placeholders = Placeholders::new(&[7; 32]);
+        let of = |linkable| {
+            let mut digest = placeholders.start(Content::Text, linkable);
+            digest.update(b"correct-horse-battery");
+            placeholders.finish(digest).text().to_owned()
+        };
+        assert_eq!(of(Linkable::Yes), of(Linkable::Yes));
+        let (first, second) = (of(Linkable::No), of(Linkable::No));
+        assert_ne!(first, second);
+        assert_ne!(first, of(Linkable::Yes));
+        assert_eq!(placeholders.recognise(&first), Some(Origin::Own));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use http_body::Body as _;
 use super::body::{Last, Pipeline};
 use super::gzip::Inflate;
 use super::json::{JsonMasker, Mask};
+use super::placeholder::Linkable;
 use super::status::Scrubber;
 use super::{MaskError, MaskReport, Placeholders, Released, Unreleased, cells_are_safe};
 use crate::policy::Permit;
@@ -72,6 +73,10 @@ pub fn release(
         let mask = Mask {
             plan: Arc::clone(plan),
             placeholders: Arc::clone(placeholders),
+            linkable: match info.verb.as_str() {
+                "get" | "list" | "watch" => Linkable::Yes,
+                _ => Linkable::No,
+            },
             root: if cells_are_safe(info, plan) {
                 Root::Object
             } else {

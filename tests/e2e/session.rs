@@ -307,8 +307,8 @@ fn f10_sessions_are_on_tape_whatever_the_client_speaks() {
 
 /// The recording of a session that is over, other than those that were seen before.
 fn recording_beside(world: &World, seen: &[String]) -> String {
-    let started = std::time::Instant::now();
-    while started.elapsed() < Duration::from_secs(10) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    while tokio::time::Instant::now() < deadline {
         let over = world
             .audit()
             .into_iter()

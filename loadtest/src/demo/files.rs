@@ -54,19 +54,19 @@ pub(super) const CALLERS: &[Caller] = &[
     },
 ];
 
-/// The ready-made policies, as the demo's own copies: edit them and watch the gateway reload.
+/// The ready-made policies in the order profiles/README.md asks for, as the demo's own copies: edit them and watch the gateway reload.
 const POLICIES: &[(&str, &str)] = &[
     (
         "ai-agent.yaml",
         include_str!("../../../profiles/ai-agent.yaml"),
     ),
     (
-        "developer.yaml",
-        include_str!("../../../profiles/developer.yaml"),
-    ),
-    (
         "on-call.yaml",
         include_str!("../../../profiles/on-call.yaml"),
+    ),
+    (
+        "developer.yaml",
+        include_str!("../../../profiles/developer.yaml"),
     ),
 ];
 
@@ -161,6 +161,7 @@ dataDirectory: data
 listener:
   address: {gateway}
   tls: {{certificateFile: tls.crt, privateKeyFile: tls.key}}
+  hosts: [localhost, {host}]
   drainTimeout: 5s
 control: {{address: \"{control}\"}}
 authentication:
@@ -181,6 +182,7 @@ policy: {{files: [{files}]}}
 audit: {{file: data/audit.jsonl}}
 ",
             gateway = args.gateway_address,
+            host = args.gateway_address.ip(),
             control = args.control_address,
             audience = crate::issuer::AUDIENCE,
             files = files.join(", "),

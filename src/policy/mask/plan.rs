@@ -157,12 +157,19 @@ impl MaskPlan {
         let Some(node) = self.node(state) else {
             return StateId::DEAD;
         };
+        // Readers that fold case exist, and so do manifests with `StringData`, kept unread in
+        // last-applied-configuration: a key counts in any case.
         let named = key.and_then(|key| {
-            let place = node
+            let exact = node
                 .keys
-                .binary_search_by(|(name, _)| name.as_ref().cmp(key))
-                .ok()?;
-            node.keys.get(place)
+                .binary_search_by(|(name, _)| name.as_ref().cmp(key));
+            match exact {
+                Ok(place) => node.keys.get(place),
+                Err(_) => node
+                    .keys
+                    .iter()
+                    .find(|(name, _)| name.eq_ignore_ascii_case(key)),
+            }
         });
         named.map_or(node.any_key, |(_, state)| *state)
     }
@@ -454,6 +461,25 @@ mod tests {
             };
         }
         plan.action(state, shape)
+    }
+
+    #[test]
+    fn c_44_keys_count_in_any_case() {
+        let plan = MaskPlan::compile(&[&builtin("secrets").unwrap()]);
+        for key in [
+            "data",
+            "Data",
+            "DATA",
+            "stringData",
+            "StringData",
+            "stringdata",
+        ] {
+            assert_ne!(
+                action(&plan, &[key, "x"], Shape::String),
+                Action::Pass,
+                "{key}"
+            );
+        }
     }
 
     #[test]
