@@ -370,14 +370,13 @@ policy: {files: [policy.yaml]}
     #[test]
     fn explain_asks_the_cluster_that_the_gateway_would() {
         let ask = |request: &str, more: &[&str]| with_config(CONFIG, request, more).unwrap();
-        const EAST: &str = "ALLOWED by rule p/read\n";
-        assert!(ask("GET /api/v1/secrets", &[]).starts_with(EAST));
+        assert!(ask("GET /api/v1/secrets", &[]).starts_with("ALLOWED by rule p/read\n"));
         let west = ask("GET /clusters/west/api/v1/secrets", &[]);
         assert!(west.starts_with("DENIED"), "{west}");
         let west = ask("GET /api/v1/secrets", &["--cluster", "west"]);
         assert!(west.starts_with("DENIED"), "{west}");
         let both = ask("GET /clusters/east/api/v1/secrets", &["--cluster", "east"]);
-        assert!(both.starts_with(EAST), "{both}");
+        assert!(both.starts_with("ALLOWED by rule p/read\n"), "{both}");
         for unknown in [
             ask("GET /clusters/north/api/v1/secrets", &[]),
             ask("GET /api/v1/secrets", &["--cluster", "north"]),

@@ -210,9 +210,8 @@ fn report_source(section: &Section<'_>, source: &Source, others: &mut Vec<Proble
     };
     for problem in upstream::check(source) {
         let field = match problem.field.as_str() {
-            "" => "kubeconfig.file",
             "contexts" if has_context => "kubeconfig.context",
-            "contexts" | "current-context" => "kubeconfig.file",
+            "" | "contexts" | "current-context" => "kubeconfig.file",
             _ => {
                 others.push(Problem::from(problem));
                 continue;

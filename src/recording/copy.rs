@@ -319,7 +319,7 @@ mod tests {
             assert_eq!(report.names, ["etc/x", "etc/", &long]);
             assert_eq!((report.members, report.malformed), (3, false));
             assert_eq!(report.bytes, archive.len() as u64);
-            assert_eq!(*expected.get_or_insert(report.clone()), report);
+            assert_eq!(*expected.get_or_insert_with(|| report.clone()), report);
         }
     }
 

@@ -222,14 +222,14 @@ mod tests {
         }
     }
 
-    fn tape() -> Option<(Bytes, Version)> {
-        Some((Bytes::from_static(b"header\n"), Version::V2))
+    fn tape() -> (Bytes, Version) {
+        (Bytes::from_static(b"header\n"), Version::V2)
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_follower_sees_the_header_the_lines_and_the_end() {
         let live = Arc::new(Live::default());
-        let (place, _killed) = live.enter(metadata("a"), tape());
+        let (place, _killed) = live.enter(metadata("a"), Some(tape()));
         place.show(b"before\n");
         let mut follower = live.follow("a").unwrap();
         assert_eq!(live.list()[0].followers, 1);
@@ -244,7 +244,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_slow_follower_gets_a_marker_and_slows_nobody() {
         let live = Arc::new(Live::default());
-        let (place, _killed) = live.enter(metadata("a"), tape());
+        let (place, _killed) = live.enter(metadata("a"), Some(tape()));
         let mut follower = live.follow("a").unwrap();
         for _ in 0..limits::RECORDING_FOLLOW_CHUNKS_MAX + 3 {
             place.show(b"line\n");

@@ -353,7 +353,7 @@ mod tests {
                 let read = Event::parse(&line).unwrap();
                 prop_assert_eq!(clock.at(&read), Duration::from_micros(micros));
                 prop_assert_eq!(&read.data, &text);
-                prop_assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
+                prop_assert_eq!(memchr::memchr_iter(b'\n', &line).count(), 1);
             }
         }
     }

@@ -131,7 +131,7 @@ fn a_full_recording_says_so_and_still_ends() {
     let mut encoder = encoder(false, false);
     let mut out = Vec::new();
     encoder.full(10, millis(1), &mut out);
-    assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 2);
+    assert_eq!(memchr::memchr_iter(b'\n', &out).count(), 2);
     assert!(String::from_utf8_lossy(&out).contains(r#""o","\r\n[portcullis: the recording"#));
     out.clear();
     encoder.event(&data(StreamType::Stdout, b"more"), millis(2), &mut out);
