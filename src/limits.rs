@@ -71,6 +71,15 @@ pub const SMALL_SPAN_BYTES_MAX: usize = 1024;
 /// Levels of base64, escapes and percent-encoding that are undone when a write is searched for a
 /// placeholder.
 pub const PLACEHOLDER_DECODINGS_MAX: u8 = 4;
+
+/// Levels of messages in a protobuf body that the name of a placeholder's field goes down. Objects
+/// of Kubernetes have about a dozen.
+pub const PROTOBUF_DEPTH_MAX: usize = 16;
+
+/// Bytes of values, those on every level counted, that are searched to name the field of a
+/// placeholder: a few times the largest body.
+pub const PROTOBUF_SEARCH_BYTES_MAX: usize = 12 * 1024 * 1024;
+
 // -- upstream --
 
 /// Size of a kubeconfig, token, key or certificate file, in bytes. Real ones are a few KiB; a larger

@@ -5,6 +5,7 @@
 //! masked or not, since a value read from one object is most easily lost in another.
 
 mod find;
+mod protobuf;
 mod walk;
 
 use bytes::Bytes;
@@ -19,6 +20,7 @@ use crate::policy::Permit;
 use crate::policy::mask::MaskPlan;
 use crate::request::RequestInfo;
 use crate::wire::json::JsonError;
+use crate::wire::protobuf::MAGIC as PROTOBUF_MAGIC;
 
 const JSON_PATCH: &str = "application/json-patch+json";
 
@@ -33,9 +35,6 @@ const READABLE: [&str; 8] = [
     "application/yaml",
     "application/vnd.kubernetes.protobuf",
 ];
-
-/// How a Kubernetes protobuf body begins.
-const PROTOBUF_MAGIC: &[u8] = b"k8s\0";
 
 /// The field of a placeholder that was found outside of any field.
 const SOMEWHERE: &str = "(request body)";
@@ -75,8 +74,9 @@ pub fn guard_write(
         read => read?,
     }
     if holds_placeholder(body) {
+        let field = protobuf::name(body, holds_placeholder);
         return Err(MaskError::Placeholder {
-            field: SOMEWHERE.to_owned(),
+            field: field.unwrap_or_else(|| SOMEWHERE.to_owned()),
         });
     }
     if let Some(plan) = plan

@@ -7,6 +7,7 @@ use super::*;
 use crate::identity::Identity;
 use crate::policy::mask::{LAST_APPLIED, builtin};
 use crate::transform::Placeholders;
+use crate::wire::protobuf::tests as wire;
 
 const SECRET: &str = "/api/v1/namespaces/shop/secrets/db";
 const CONFIG_MAP: &str = "/api/v1/namespaces/shop/configmaps/db";
@@ -78,6 +79,15 @@ fn c_81_a_placeholder_is_refused_in_every_kind_of_write() {
         for hidden in [&text, &base64] {
             let body = [b"k8s\0\x0a\x02v1\x12\x40\x0a", hidden.as_bytes(), b"\x1a\0"].concat();
             assert_eq!(field(target, protobuf, &body), "(request body)");
+            let type_meta = b"k8s\0\x0a\x0c\x0a\x02v1\x12\x06Secret";
+            let entry = [
+                wire::field(1, b"password"),
+                wire::field(2, hidden.as_bytes()),
+            ]
+            .concat();
+            let body = [&type_meta[..], &wire::field(2, &wire::field(2, &entry))].concat();
+            assert_eq!(field(target, protobuf, &body), "data.password");
+            assert_eq!(field(target, "", &body), "data.password");
         }
         assert!(guard(target, Some(protobuf), b"k8s\0\x0a\x02v1").is_ok());
     }
