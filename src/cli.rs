@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 
 pub mod check;
 pub mod policy;
+pub mod replay;
 pub mod serve;
 
 /// The streaming access gateway for Kubernetes.
@@ -42,6 +43,8 @@ enum Command {
     Check(check::Args),
     /// Try a policy: explain one decision, or run test cases.
     Policy(policy::Args),
+    /// Play a recorded session in the terminal, print it as text, or search it.
+    Replay(replay::Args),
 }
 
 impl Cli {
@@ -51,6 +54,7 @@ impl Cli {
             Command::Serve(args) => serve::run(&args),
             Command::Check(args) => check::run(&args),
             Command::Policy(args) => policy::run(&args),
+            Command::Replay(args) => replay::run(&args),
         }
     }
 }

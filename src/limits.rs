@@ -380,3 +380,9 @@ pub const RECORDING_CONNECTIONS_MAX: usize = 1024;
 pub const REQUEST_BODIES_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Bytes of request bodies held at one time for one caller: sixteen of the largest. Past it: 429.
 pub const REQUEST_BODIES_BYTES_PER_CALLER_MAX: usize = 48 * 1024 * 1024;
+/// Bytes of one line of a recording that is read; a longer one counts as damaged.
+pub const RECORDING_LINE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Bytes of output that an HTML export holds: a browser keeps all of it in memory.
+pub const RECORDING_HTML_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Characters of one line of a transcript; a longer one is continued on the next.
+pub const RECORDING_TRANSCRIPT_LINE_MAX: usize = 16 * 1024;

@@ -2,12 +2,13 @@
 //!
 //! [`encode`] says what the lines are (pure), [`store`] gets them onto the disk, [`tap`] stands
 //! between the relay and both, [`seal`] closes a recording, also one that a crash left open, and
-//! [`live`] knows the sessions that are open. `docs/recording.md` describes the files.
+//! [`live`] knows the sessions that are open, [`replay`] reads recordings back. `docs/recording.md` describes the files.
 
 pub mod copy;
 pub mod encode;
 pub mod live;
 pub mod metadata;
+pub mod replay;
 pub mod seal;
 pub mod store;
 pub mod tap;
@@ -26,6 +27,7 @@ use crate::wire::asciicast::Version;
 
 pub use live::{Kill, Live, Place};
 pub use metadata::{Metadata, Summary};
+pub use replay::export;
 pub use tap::{Recording, Sealed};
 
 use copy::Copy;

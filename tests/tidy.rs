@@ -24,6 +24,7 @@ const PURE: &[&str] = &[
     "recording/encode",
     "recording/copy",
     "recording/typed",
+    "recording/replay",
     "identity/token",
     "identity/credential",
     "upstream/headers",
@@ -31,7 +32,7 @@ const PURE: &[&str] = &[
 ];
 
 /// The drivers that live inside a pure room.
-const DRIVERS: &[&str] = &["transform/body.rs"];
+const DRIVERS: &[&str] = &["transform/body.rs", "recording/replay/files.rs"];
 
 /// What pure code never says.
 const IMPURE: &[&str] = &[

@@ -5,10 +5,11 @@
 #   venv/                    Python with the `kubernetes` package
 #   node/                    Node.js, `@kubernetes/client-node` and the certified `oidc-provider`
 #   cargo/bin/               cargo-fuzz
+#   asciinema/               asciinema 3 (bin/) and the last of its Python predecessors (2/)
 # Running it again costs a second: every part has a stamp that names what it was made from.
 # The machine itself is changed only where a base package (python3-venv, npm, curl) is missing.
 #
-# usage: tests/tools/install.sh [kubectl|python|node|fuzz ...]      default: all of them
+# usage: tests/tools/install.sh [kubectl|python|node|fuzz|asciinema ...]      default: all of them
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -18,6 +19,8 @@ mkdir -p "$tools"
 
 node_version=22.23.3      # @kubernetes/client-node 2 needs Node 22; Debian bookworm has 18
 cargo_fuzz_version=0.13.2
+asciinema_version=3.2.0   # reads asciicast v2 and v3
+asciinema_old_version=2.4.0 # what distributions have; reads v2
 kubectl_old_suite=bookworm
 kubectl_new_suite=forky
 
@@ -147,15 +150,30 @@ install_fuzz() {
   mark_done fuzz "$cargo_fuzz_version"
 }
 
+install_asciinema() {
+  local what="$asciinema_version $asciinema_old_version"
+  done_already asciinema "$what" && return
+  say "asciinema $asciinema_version and $asciinema_old_version"
+  rm -rf "$tools/asciinema"
+  CARGO_TARGET_DIR=$tools/build-asciinema cargo install --quiet --locked --debug --root "$tools/asciinema" \
+    --version "$asciinema_version" asciinema >>"$log" 2>&1 || fail "asciinema $asciinema_version does not build"
+  rm -rf "$tools/build-asciinema"
+  base_package python3 python3
+  base_package pip3 python3-pip
+  pip3 install --quiet --no-deps --target "$tools/asciinema/2" "asciinema==$asciinema_old_version" >>"$log" 2>&1 ||
+    fail "pip could not install asciinema $asciinema_old_version"
+  mark_done asciinema "$what"
+}
+
 # One at a time: two test runs may want the same tools.
 exec 9>"$tools/.lock"
 flock 9
 : >"$log"
-[ $# -gt 0 ] || set -- kubectl python node fuzz
+[ $# -gt 0 ] || set -- kubectl python node fuzz asciinema
 for part in "$@"; do
   case $part in
-    kubectl | python | node | fuzz) "install_$part" ;;
-    *) fail "unknown part '$part': kubectl, python, node or fuzz" ;;
+    kubectl | python | node | fuzz | asciinema) "install_$part" ;;
+    *) fail "unknown part '$part': kubectl, python, node, fuzz or asciinema" ;;
   esac
 done
 base_package curl curl

@@ -1,0 +1,236 @@
+//! `portcullis replay`: what happened in a session?
+
+use std::io::{self, IsTerminal as _, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+
+use super::check::{Outcome, finish};
+use crate::recording::replay::filter::visible;
+use crate::recording::replay::player::{Player, parse_time};
+use crate::recording::replay::{Flaws, Reader, clock_face, files, transcript};
+
+mod show;
+mod terminal;
+
+use show::Show;
+
+/// Places that `n` goes to; more are left out.
+const PLACES_MAX: usize = 10_000;
+
+/// Plays a recorded session.
+///
+/// In a terminal: space stops and goes on, `.` shows the next output, `+` and `-` change the speed,
+/// the arrows or `<` and `>` jump five seconds, `n` goes to the next place that `--search` found, `q`
+/// ends. When the output is no terminal, everything is written at once.
+#[derive(Clone, Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  portcullis replay 01997c3e-8f0e-7c52-9d2b-6a1f0f4c1f11 --speed 2\n  portcullis replay session.cast --from 1:30\n  portcullis replay session.cast --search 'DROP TABLE' --text"
+)]
+pub struct Args {
+    /// The id of a recording, or an asciicast file (v2 or v3)
+    #[arg(value_name = "ID|FILE.cast")]
+    pub recording: String,
+
+    /// The gateway's data directory; recordings are in `recordings` below it
+    #[arg(long, value_name = "DIR", default_value = "data")]
+    pub data_dir: PathBuf,
+
+    /// How many times as fast
+    #[arg(long, value_name = "N", default_value = "1", value_parser = speed)]
+    pub speed: f64,
+
+    /// Make longer pauses this short; 0 keeps them
+    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = seconds)]
+    pub idle_limit: Duration,
+
+    /// Begin here: SECONDS, MINUTES:SECONDS, HOURS:MINUTES:SECONDS or 1m30s
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub from: Option<Duration>,
+
+    /// Print a transcript without escape sequences
+    #[arg(long)]
+    pub text: bool,
+
+    /// Begin where this text is shown (upper and lower case are the same); with --text, print the
+    /// lines that have it and their times. Exit code 1 if there is none
+    #[arg(long, value_name = "TEXT")]
+    pub search: Option<String>,
+
+    /// Write everything as it was recorded: the session can then set the clipboard, titles and
+    /// keyboard of this terminal and make it send answers
+    #[arg(long, conflicts_with = "text")]
+    pub keep_escapes: bool,
+}
+
+fn speed(text: &str) -> Result<f64, String> {
+    let speed: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if (0.01..=1000.0).contains(&speed) {
+        Ok(speed)
+    } else {
+        Err("expected 0.01 to 1000".to_owned())
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    parse_time(text).ok_or_else(|| "expected a time such as 90, 1:30 or 1m30s".to_owned())
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> ExitCode {
+    let plays = !args.text && io::stdout().is_terminal();
+    let result = execute(args, plays, &mut io::stdout().lock(), &mut io::stderr());
+    match result {
+        // Whoever reads has enough, as `head` does.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        result => finish(result),
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<io::Error>();
+    error.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// Plays at the recorded pace when `plays` says so, and writes everything at once otherwise.
+fn execute(
+    args: &Args,
+    plays: bool,
+    out: &mut dyn Write,
+    notes: &mut dyn Write,
+) -> anyhow::Result<Outcome> {
+    let parts = find(args)?;
+    let open = || Reader::new(files::open(parts.clone()));
+    let from = args.from.unwrap_or_default();
+    let mut reader = open()?;
+    if args.text || (args.search.is_some() && !plays) {
+        let found = text(args, &mut reader, from, out)?;
+        out.flush()?;
+        tell(&parts, reader.flaws(), 0, notes)?;
+        return Ok(if found {
+            Outcome::Good
+        } else {
+            Outcome::Problems
+        });
+    }
+    let found = match &args.search {
+        Some(text) => search(&mut open()?, text)?,
+        None => Vec::new(),
+    };
+    let start = found.iter().copied().find(|at| *at >= from);
+    if args.search.is_some() && start.is_none() {
+        writeln!(notes, "note: the text is not shown in this recording")?;
+        return Ok(Outcome::Problems);
+    }
+    let idle_limit = (args.idle_limit > Duration::ZERO).then_some(args.idle_limit);
+    let player = Player::new(args.speed, idle_limit);
+    let mut show = Show::new(&open, reader, player, args.keep_escapes, found, out);
+    let hidden = if plays {
+        show.play(start.unwrap_or(from))?
+    } else {
+        show.write_all(from)?
+    };
+    tell(&parts, show.flaws(), hidden, notes)?;
+    Ok(Outcome::Good)
+}
+
+/// The files to play.
+fn find(args: &Args) -> anyhow::Result<Vec<PathBuf>> {
+    let file = Path::new(&args.recording);
+    if file.is_file() {
+        return Ok(files::with_later_parts(file));
+    }
+    let directory = args.data_dir.join("recordings");
+    let found = files::find(&directory, &args.recording)
+        .with_context(|| format!("cannot look into {}", directory.display()))?;
+    let Some(parts) = found else {
+        bail!(
+            "there is no file and, in {}, no recording named {}; `--data-dir` says where the gateway keeps its data",
+            directory.display(),
+            visible(&args.recording)
+        );
+    };
+    Ok(parts)
+}
+
+/// Prints the transcript, or the lines of it that are searched for; whether there were any.
+fn text(
+    args: &Args,
+    reader: &mut Reader,
+    from: Duration,
+    out: &mut dyn Write,
+) -> anyhow::Result<bool> {
+    let wanted = args.search.as_deref().map(str::to_lowercase);
+    let (mut written, mut found) = (Ok(()), wanted.is_none());
+    transcript::lines(reader, &mut |line| {
+        if line.at < from || written.is_err() {
+            return;
+        }
+        written = match &wanted {
+            None => writeln!(out, "{}", line.text),
+            Some(wanted) if line.text.to_lowercase().contains(wanted) => {
+                found = true;
+                writeln!(out, "{}  {}", clock_face(line.at), line.text)
+            }
+            Some(_) => Ok(()),
+        };
+    })?;
+    written?;
+    Ok(found)
+}
+
+/// When the text is shown; the first [`PLACES_MAX`] times.
+fn search(reader: &mut Reader, text: &str) -> anyhow::Result<Vec<Duration>> {
+    let wanted = text.to_lowercase();
+    let mut found = Vec::new();
+    transcript::lines(reader, &mut |line| {
+        if found.len() < PLACES_MAX && line.text.to_lowercase().contains(&wanted) {
+            found.push(line.at);
+        }
+    })?;
+    Ok(found)
+}
+
+/// Says what the reader cannot see: that something is missing.
+fn tell(parts: &[PathBuf], flaws: Flaws, hidden: u64, notes: &mut dyn Write) -> anyhow::Result<()> {
+    if hidden > 0 {
+        writeln!(notes, "note: {}", transcript::hidden_note(hidden))?;
+    }
+    if flaws != Flaws::default() {
+        writeln!(notes, "note: {flaws}")?;
+    }
+    let Some(summary) = parts.first().and_then(|first| files::summary(first)) else {
+        return Ok(());
+    };
+    if summary.truncated {
+        writeln!(
+            notes,
+            "note: this recording is truncated: the gateway ended before the session did, after {}",
+            clock_face(Duration::from_millis(summary.duration_ms))
+        )?;
+    }
+    if summary.capped {
+        writeln!(
+            notes,
+            "note: this recording reached its size cap; the session went on unrecorded"
+        )?;
+    }
+    if let Some(failure) = &summary.failure {
+        writeln!(
+            notes,
+            "note: this recording is incomplete: {}",
+            visible(failure)
+        )?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,286 @@
+//! Recordings in the hands of those who play them: stock asciinema, and `portcullis replay` in a
+//! terminal; the page of the HTML export in a JavaScript engine.
+//!
+//! asciinema and node come from `tests/tools/install.sh`; without them these tests fail and say so.
+
+#![expect(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use portcullis::recording::Metadata;
+use portcullis::recording::encode::{Encoder, Options};
+use portcullis::recording::export::{Format, export};
+use portcullis::recording::replay::files;
+use portcullis::session::{ExitStatus, SessionEvent, SessionStream, Side, StreamType};
+use portcullis::wire::asciicast::{Header, Version, put_header};
+
+fn tool(path: &str) -> PathBuf {
+    let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools");
+    let path = tools.join(path);
+    assert!(
+        path.exists(),
+        "{} is missing: run tests/tools/install.sh asciinema node",
+        path.display()
+    );
+    path
+}
+
+fn data(kind: StreamType, bytes: &[u8]) -> SessionEvent<'_> {
+    SessionEvent::Data {
+        stream: SessionStream {
+            kind,
+            connection: None,
+            port: None,
+        },
+        from: Side::Server,
+        bytes,
+    }
+}
+
+/// A recording in two parts with everything the recorder writes; its first file.
+fn recording(folder: &Path, version: Version) -> PathBuf {
+    let options = Options {
+        version,
+        stdin: true,
+        ..Options::default()
+    };
+    let mut encoder = Encoder::new(options);
+    let input = SessionEvent::Data {
+        stream: SessionStream {
+            kind: StreamType::Stdin,
+            connection: None,
+            port: None,
+        },
+        from: Side::Client,
+        bytes: b"typed",
+    };
+    let status = ExitStatus {
+        code: Some(7),
+        message: String::new(),
+    };
+    let exit = SessionEvent::Exit(&status);
+    let events = [
+        vec![
+            data(StreamType::Stdout, b"first\r\n\x1b[31mred\x1b[m\r\n"),
+            data(StreamType::Stderr, b"not utf-8: \xff\r\n"),
+        ],
+        vec![
+            input,
+            data(StreamType::Stdout, "caf\u{e9}\r\n".as_bytes()),
+            exit,
+        ],
+    ];
+    let (mut now, mut paths) = (Duration::ZERO, Vec::new());
+    for (part, events) in (1..).zip(&events) {
+        let metadata = Metadata {
+            id: "0199".to_owned(),
+            kind: "exec".to_owned(),
+            command: vec!["sh".to_owned()],
+            part,
+            ..Metadata::default()
+        };
+        let header = Header {
+            version,
+            columns: 80,
+            rows: 24,
+            timestamp: 1_700_000_000,
+            command: Some("sh"),
+            title: Some("exec shop/web-0"),
+        };
+        let mut lines = Vec::new();
+        put_header(&mut lines, &header, &metadata);
+        for event in events {
+            now += Duration::from_millis(20);
+            encoder.event(event, now, &mut lines);
+        }
+        let name = if part == 1 {
+            "0199.cast"
+        } else {
+            "0199.2.cast"
+        };
+        fs::write(folder.join(name), lines).unwrap();
+        paths.push(folder.join(name));
+    }
+    paths.swap_remove(0)
+}
+
+fn merged(first: &Path) -> PathBuf {
+    let mut out = Vec::new();
+    let parts = files::open(files::with_later_parts(first));
+    export(Format::Cast, parts, &mut out).unwrap();
+    let path = first.with_file_name("merged.cast");
+    fs::write(&path, out).unwrap();
+    path
+}
+
+fn run(command: &mut Command) -> Output {
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output
+}
+
+/// Runs a command line in a terminal of its own.
+fn in_terminal(line: &str) -> Command {
+    let mut command = Command::new("script");
+    command.args(["-qec", line, "/dev/null"]);
+    command.env("TERM", "xterm-256color");
+    command
+}
+
+const SHOWN: &str = "first\nred\nnot utf-8: \u{fffd}\ncaf\u{e9}\n";
+
+fn shown(output: &[u8]) -> String {
+    let text = String::from_utf8(output.to_vec()).unwrap();
+    text.replace("\r\n", "\n")
+        .replace("\u{1b}[31m", "")
+        .replace("\u{1b}[m", "")
+}
+
+#[test]
+fn asciinema_3_plays_and_converts_both_versions() {
+    let asciinema = tool("asciinema/bin/asciinema");
+    for version in [Version::V2, Version::V3] {
+        let folder = tempfile::tempdir().unwrap();
+        let first = recording(folder.path(), version);
+        let whole = merged(&first);
+        let convert = |format: &str, to: &str| {
+            let to = folder.path().join(to);
+            run(Command::new(&asciinema)
+                .args(["convert", "--overwrite", "-f", format])
+                .args([&whole, &to]));
+            fs::read_to_string(to).unwrap()
+        };
+        // asciinema trims the end of its text.
+        assert_eq!(convert("txt", "out.txt").trim_end(), SHOWN.trim_end());
+        // It begins its raw output with the size of the terminal.
+        let raw = convert("raw", "out.raw");
+        let raw = raw.trim_start_matches("\u{1b}[8;24;80t");
+        assert_eq!(shown(raw.as_bytes()), SHOWN);
+        for (format, event) in [("asciicast-v2", "[0.08, \"o\""), ("asciicast-v3", "\"o\"")] {
+            let cast = convert(format, "out.cast");
+            assert!(
+                cast.contains(event) && cast.contains("\"x\", \"7\""),
+                "{cast}"
+            );
+        }
+        let line = format!("{} play -s 10 {}", asciinema.display(), whole.display());
+        let played = run(&mut in_terminal(&line)).stdout;
+        assert!(shown(&played).contains(SHOWN), "{}", shown(&played));
+        // The parts as they are: what `cat` joins is what our export joins.
+        let joined = run(Command::new(&asciinema)
+            .arg("cat")
+            .args([&first, &first.with_file_name("0199.2.cast")]));
+        let joined = String::from_utf8(joined.stdout).unwrap();
+        assert!(joined.contains("caf\u{e9}"), "{joined}");
+    }
+}
+
+#[test]
+fn the_asciinema_of_distributions_plays_version_2() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = merged(&recording(folder.path(), Version::V2));
+    for command in ["cat", "play"] {
+        let output = run(Command::new("python3")
+            .env("PYTHONPATH", tool("asciinema/2"))
+            .args(["-m", "asciinema", command])
+            .arg(&whole));
+        assert_eq!(shown(&output.stdout), SHOWN, "{command}");
+    }
+}
+
+/// A recording with an hour between its three outputs, the last of which changes the clipboard.
+fn slow_recording(folder: &Path) -> PathBuf {
+    let path = folder.join("slow.cast");
+    let lines = [
+        r#"{"version": 2, "width": 80, "height": 24}"#,
+        r#"[0.0, "o", "first\u001b]0;title\u0007\u001b[6n\r\n"]"#,
+        r#"[3600.0, "o", "second\r\n"]"#,
+        r#"[7200.0, "o", "third\u001b]52;c;eA==\u0007\r\n"]"#,
+    ];
+    fs::write(&path, lines.join("\n")).unwrap();
+    path
+}
+
+#[test]
+fn keys_drive_replay_and_nothing_acts_on_the_terminal() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = slow_recording(folder.path());
+    let line = format!(
+        "{} replay --idle-limit 0 {}",
+        env!("CARGO_BIN_EXE_portcullis"),
+        path.display()
+    );
+    let mut child = in_terminal(&line)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (mut keys, mut screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let mut seen = String::new();
+    let mut wait_for = |seen: &mut String, text: &str| {
+        let mut bytes = [0; 4096];
+        while !seen.contains(text) {
+            let read = screen.read(&mut bytes).unwrap();
+            assert!(read > 0, "{text} was not shown: {seen:?}");
+            seen.push_str(&String::from_utf8_lossy(bytes.get(..read).unwrap()));
+        }
+    };
+    wait_for(&mut seen, "first");
+    keys.write_all(b".").unwrap();
+    wait_for(&mut seen, "second");
+    // Back to the beginning, which is drawn again, and to the end by steps.
+    keys.write_all(b"<").unwrap();
+    wait_for(&mut seen, "\u{1b}[2Jfirst");
+    keys.write_all(b".").unwrap();
+    wait_for(&mut seen, "\u{1b}[2Jfirst\r\nsecond");
+    keys.write_all(b"q").unwrap();
+    wait_for(&mut seen, "\u{1b}[?25h\u{1b}[0m");
+    assert!(child.wait().unwrap().success());
+    for acting in ["third", "\u{1b}]", "\u{1b}[6n"] {
+        assert!(!seen.contains(acting), "{acting:?}: {seen:?}");
+    }
+}
+
+#[test]
+fn a_pipe_gets_everything_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = slow_recording(folder.path());
+    let replay = |more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+        String::from_utf8(run(command.arg("replay").arg(&path).args(more)).stdout).unwrap()
+    };
+    assert_eq!(replay(&["--text"]), "first\nsecond\nthird\n");
+    assert_eq!(replay(&["--search", "SECOND"]), "1:00:00.000  second\n");
+    assert!(replay(&[]).starts_with("first\r\nsecond\r\nthird\r\n"));
+    assert!(replay(&["--keep-escapes"]).contains("\u{1b}]52;c;eA==\u{7}"));
+}
+
+#[test]
+fn the_page_shows_what_a_terminal_would() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = recording(folder.path(), Version::V3);
+    let (page, mut out) = (folder.path().join("page.html"), Vec::new());
+    let parts = files::open(files::with_later_parts(&first));
+    export(Format::Html, parts, &mut out).unwrap();
+    fs::write(&page, out).unwrap();
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/node/player.mjs");
+    let output = run(Command::new(tool("node/node")).arg(program).arg(&page)).stdout;
+    assert_eq!(
+        String::from_utf8(output).unwrap(),
+        "step: \"first\\nred\"\n\
+         end: \"first\\nred\\nnot utf-8: \u{fffd}\\ncaf\u{e9}\"\n\
+         stderr: \"not utf-8: \u{fffd}\"\n\
+         marks: [\"0:00 exit code 7\"]\n\
+         played: \"first\\nred\\nnot utf-8: \u{fffd}\\ncaf\u{e9}\" Play\n"
+    );
+}
