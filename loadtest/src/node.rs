@@ -115,6 +115,8 @@ impl Node {
     }
 }
 
+static SHARED: LazyLock<Node> = LazyLock::new(|| Node::new(Settings::default()));
+
 /// Answers on the node that the whole process shares; tests that count make their own [`Node`].
 #[expect(
     clippy::unused_async,
@@ -124,8 +126,12 @@ pub async fn handle<B>(request: Request<B>, pod: PodRef) -> Response<Body>
 where
     B: Send + 'static,
 {
-    static SHARED: LazyLock<Node> = LazyLock::new(|| Node::new(Settings::default()));
     SHARED.handle(request, pod)
+}
+
+/// Forgets the containers of a pod that is no more, on the node of the whole process.
+pub fn forget(pod: &PodRef) {
+    SHARED.forget(pod);
 }
 
 fn subresource(path: &str) -> &str {

@@ -13,6 +13,8 @@ use super::handle::{default, defaults, normalise, set, timestamp};
 use super::store::{Change, Decision, Outcome};
 use super::types::resources::Resource;
 
+pub(super) use pods::exited;
+
 /// The name of the only node.
 pub(super) const NODE: &str = "node-1";
 
@@ -32,7 +34,10 @@ pub(super) fn react(state: &State, resource: &Resource, outcome: &Outcome) {
             workload(state, resource, object);
         }
         ("pods", Some(Change::Added | Change::Modified)) => pods::run(state, object),
-        ("pods", Some(Change::Deleted)) => replace(state, object),
+        ("pods", Some(Change::Deleted)) => {
+            pods::gone(object);
+            replace(state, object);
+        }
         _ => {}
     }
 }

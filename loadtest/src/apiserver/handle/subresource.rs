@@ -1,6 +1,7 @@
 //! Subresources: `status`, `scale`, `token`, `eviction`, and the ones the node answers.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -12,6 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::admit::set;
 use super::{Call, body, read, review, timestamp, write};
+use crate::apiserver::controller;
 use crate::apiserver::patch;
 use crate::apiserver::respond;
 use crate::apiserver::status::ApiError;
@@ -64,9 +66,15 @@ async fn on_node(call: &Call, request: Request<Incoming>) -> Result<Response<Bod
         name: call.info.name.clone(),
         object: object.value.clone(),
         environment: environment(call, &object.value),
-        on_exit: None,
+        on_exit: Some(on_exit(call, &object.value)),
     };
     Ok(crate::node::handle(request, pod).await)
+}
+
+/// Has the stored pod follow the end of its containers.
+fn on_exit(call: &Call, pod: &Value) -> crate::node::ExitHook {
+    let (state, pod) = (Arc::clone(&call.state), pod.clone());
+    Arc::new(move |container, code| controller::exited(&state, &pod, container, code))
 }
 
 /// The environment that comes from Secrets and `ConfigMaps`: container, variable, value.

@@ -259,3 +259,45 @@ async fn a_websocket_watch_needs_an_origin_and_one_subprotocol() {
         (Some("ADDED"), Some("db"))
     );
 }
+
+#[tokio::test]
+async fn a_pod_follows_the_end_of_its_main_process() {
+    let running = started(Settings {
+        seed: false,
+        ..Settings::default()
+    })
+    .await;
+    running
+        .put(json!({
+            "kind": "Pod", "apiVersion": "v1", "metadata": {"name": "once", "namespace": "default"},
+            "spec": {"restartPolicy": "Never", "containers": [
+                {"name": "main", "image": "busybox", "args": ["sh", "-c", "exit 7"], "stdin": true},
+            ]},
+        }))
+        .expect("stored");
+    let pods = "/api/v1/namespaces/default/pods";
+    let pod = call(&running, "GET", &format!("{pods}/once"), &[], "").await;
+    let version = pod.json()["metadata"]["resourceVersion"].clone();
+    let version = version.as_str().expect("versioned");
+    let path = format!("{pods}?watch=1&resourceVersion={version}");
+    let mut watch = send(&running, request("GET", &path, &[], "")).await;
+    let path = format!("{pods}/once/attach?container=main&stdin=true&stdout=true");
+    let upgrade = [
+        "connection: upgrade",
+        "upgrade: websocket",
+        "sec-websocket-version: 13",
+        "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==",
+        "sec-websocket-protocol: v5.channel.k8s.io",
+    ];
+    let attached = send(&running, request("GET", &path, &upgrade, "")).await;
+    assert_eq!(attached.status(), StatusCode::SWITCHING_PROTOCOLS);
+    let event = tokio::time::timeout(Duration::from_secs(10), event(&mut watch));
+    let event = event.await.expect("the pod ends");
+    assert_eq!(event["type"], "MODIFIED");
+    let status = &event["object"]["status"];
+    assert_eq!(status["phase"], "Failed");
+    let ended = &status["containerStatuses"][0]["state"]["terminated"];
+    assert_eq!(ended["exitCode"], 7);
+    drop(attached);
+    running.stop().await;
+}
