@@ -359,7 +359,7 @@ async fn a_listener_that_cannot_start_says_why() {
         refused
             .unwrap_err()
             .to_string()
-            .starts_with("cannot listen on 127.0.0.1:")
+            .starts_with("listener.address: cannot listen on 127.0.0.1:")
     );
 }
 

@@ -59,12 +59,12 @@ fn check(name: &str, prepare: impl FnOnce(&World) -> Process) {
     let first = placeholder(step("get secret"), "value");
     let seen = placeholder(step("watch secrets"), "value");
     assert_ne!(first, seen, "{name}: two values, two placeholders");
-    assert_eq!(
-        seen,
-        placeholder(step("watch secrets"), "created"),
-        "{name}: one value, one placeholder"
-    );
-    assert_eq!(seen, placeholder(step("patch secret"), "value"));
+    // Answers to writes cannot be compared with what is read, or a writer could test guesses.
+    for (write, key) in [("watch secrets", "created"), ("patch secret", "value")] {
+        let answered = placeholder(step(write), key);
+        assert!(answered.contains("[masked:v1:"), "{name}: {answered}");
+        assert_ne!(seen, answered, "{name}: {write}");
+    }
     assert_eq!(step("patch secret")["label"], "yes");
     assert_eq!(
         step("replace with placeholder")["code"],
