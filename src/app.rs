@@ -23,6 +23,7 @@ use crate::identity::Authenticator;
 use crate::listener;
 use crate::metrics::Metrics;
 use crate::recording::Recorder;
+use crate::recording::index::{self, Catalog};
 use crate::transform::Placeholders;
 use crate::upstream::Upstream;
 
@@ -42,6 +43,8 @@ pub struct App {
     background: TaskTracker,
     drain_timeout: Duration,
     control: CancellationToken,
+    /// Removed when the gateway has ended.
+    _control_socket: Option<control::Socket>,
 }
 
 /// Starts a gateway from its configuration file. Cancelling `shutdown` stops it from accepting more;
@@ -65,14 +68,29 @@ pub async fn start(config_file: &Path, shutdown: CancellationToken) -> anyhow::R
     let reports = control::Reports {
         metrics: rendering,
         not_ready: Box::new(move || reporter.not_ready()),
+        sessions: Some(Arc::new(control::Sessions {
+            recorder: Arc::clone(&gateway.recorder),
+            catalog: Catalog::new(
+                config.data_directory.join(index::FILE),
+                config.recording.directory.clone(),
+            ),
+            audit: gateway.keeper.audit.clone(),
+            authenticator: Arc::clone(&gateway.authenticator),
+            operators: config.control.operators.clone(),
+        })),
     };
-    let control_address =
-        control::start(&config.control, reports, control.clone()).with_context(|| {
-            format!(
-                "control.address: cannot listen on {}",
-                config.control.address
-            )
-        })?;
+    let (control_address, control_socket) = control::start(
+        &config.control,
+        &config.data_directory,
+        reports,
+        control.clone(),
+    )
+    .with_context(|| {
+        format!(
+            "control.address: cannot listen on {}",
+            config.control.address
+        )
+    })?;
 
     let drain_timeout = config.listener.drain_timeout;
     let answer = move |request, peer| Arc::clone(&gateway).serve(request, peer);
@@ -86,6 +104,7 @@ pub async fn start(config_file: &Path, shutdown: CancellationToken) -> anyhow::R
         background,
         drain_timeout,
         control,
+        _control_socket: control_socket,
     })
 }
 
@@ -154,8 +173,12 @@ fn assemble(
             &config.data_directory,
         )?)),
         recorder: Arc::new(
-            Recorder::start(config.recording.clone(), metrics.clone())
-                .context("the recorder cannot start")?,
+            Recorder::start(
+                config.recording.clone(),
+                Some(config.data_directory.join(index::FILE)),
+                metrics.clone(),
+            )
+            .context("the recorder cannot start")?,
         ),
         budget: BodyBudget::default(),
         keeper: Keeper {

@@ -8,6 +8,7 @@ pub mod check;
 pub mod policy;
 pub mod replay;
 pub mod serve;
+pub mod sessions;
 
 /// The streaming access gateway for Kubernetes.
 ///
@@ -31,6 +32,8 @@ First steps:
                                            which rule decides a request, and why the others do not
   portcullis policy test profiles/tests/*.yaml
                                            run the cases of a policy, as CI does
+  portcullis sessions ls --data-dir data --user alice --since 2h
+                                           who was in which pod, and how it ended
 
 No cluster at hand? `make demo` in a checkout starts a simulated API server, an OIDC issuer and the
 gateway in front of them, and writes kubeconfigs to try.";
@@ -45,6 +48,8 @@ enum Command {
     Policy(policy::Args),
     /// Play a recorded session in the terminal, print it as text, or search it.
     Replay(replay::Args),
+    /// Look at sessions, open and past; watch one, end one, search them.
+    Sessions(sessions::Args),
 }
 
 impl Cli {
@@ -55,6 +60,7 @@ impl Cli {
             Command::Check(args) => check::run(&args),
             Command::Policy(args) => policy::run(&args),
             Command::Replay(args) => replay::run(&args),
+            Command::Sessions(args) => sessions::run(&args),
         }
     }
 }

@@ -1,11 +1,12 @@
-//! The control listener: health, readiness and metrics, on an own thread with an own runtime, so that
-//! no scrape slows a stream (principle 10 of the style guide).
+//! The control listener: health, readiness, metrics and sessions, on an own thread with an own runtime,
+//! so that no scrape slows a stream (principle 10 of the style guide).
 //!
-//! Plain HTTP, meant for loopback or a cluster-internal address; it serves no API request and needs no
-//! token. Approvals, sessions and the console join it later.
+//! Plain HTTP, meant for loopback or a cluster-internal address; it serves no API request. Only the
+//! [`sessions`] need a token, and are not there at all unless the configuration names operators.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,11 +22,23 @@ use tokio_util::task::TaskTracker;
 use crate::gateway::body::{self, Body};
 use crate::limits;
 
+mod api;
+mod cast;
+pub mod sessions;
+pub mod socket;
+
+pub use sessions::{Operators, Sessions};
+pub use socket::Socket;
+
+use sessions::Door;
+
 /// Where the control listener listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Address and port; port 0 picks a free one.
     pub address: SocketAddr,
+    /// Who may look at sessions and end them here; nobody when absent.
+    pub operators: Option<Operators>,
 }
 
 /// What the control listener reports on.
@@ -34,31 +47,51 @@ pub struct Reports {
     pub metrics: PrometheusHandle,
     /// Every reason why the gateway is not ready; empty when it is.
     pub not_ready: Box<dyn Fn() -> Vec<String> + Send + Sync>,
+    /// The sessions, open and past; what they are asked is answered by nobody when absent.
+    pub sessions: Option<Arc<Sessions>>,
 }
 
-/// Starts the control plane's thread; returns the address it listens on.
+/// Starts the control plane's thread; returns the address it listens on, and the socket in the data
+/// directory if that can be served.
 pub fn start(
     settings: &Settings,
+    data_directory: &Path,
     reports: Reports,
     shutdown: CancellationToken,
-) -> std::io::Result<SocketAddr> {
+) -> std::io::Result<(SocketAddr, Option<Socket>)> {
     let listener = std::net::TcpListener::bind(settings.address)?;
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
+    // Nobody's request depends on the socket, so the gateway starts without it, too.
+    let (local, socket) = match socket::bind(data_directory) {
+        Ok((local, socket)) => (Some(local), Some(socket)),
+        Err(error) => {
+            tracing::error!(%error, "the control socket is not served; `portcullis sessions --data-dir` cannot see open sessions");
+            (None, None)
+        }
+    };
+    let local = local.zip(reports.sessions.clone());
     std::thread::Builder::new()
         .name("control".to_owned())
         .spawn(move || {
             runtime.block_on(async move {
+                let socket = async {
+                    if let Some((local, sessions)) = local {
+                        socket::serve(local, sessions, shutdown.clone()).await;
+                    }
+                };
                 match TcpListener::from_std(listener) {
-                    Ok(listener) => serve(listener, Arc::new(reports), shutdown).await,
+                    Ok(listener) => {
+                        tokio::join!(serve(listener, Arc::new(reports), shutdown.clone()), socket);
+                    }
                     Err(error) => tracing::error!(%error, "the control listener did not start"),
                 }
             });
         })?;
-    Ok(address)
+    Ok((address, socket))
 }
 
 async fn serve(listener: TcpListener, reports: Arc<Reports>, shutdown: CancellationToken) {
@@ -66,14 +99,14 @@ async fn serve(listener: TcpListener, reports: Arc<Reports>, shutdown: Cancellat
     let places = Arc::new(tokio::sync::Semaphore::new(limits::CONTROL_CONNECTIONS_MAX));
     let mut upkeep = tokio::time::interval(UPKEEP_EVERY);
     loop {
-        let stream = tokio::select! {
+        let (stream, peer) = tokio::select! {
             () = shutdown.cancelled() => break,
             _ = upkeep.tick() => {
                 reports.metrics.run_upkeep(); // without it histograms only grow
                 continue;
             }
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
+                Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!(%error, "the control listener could not accept a connection");
                     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -87,8 +120,8 @@ async fn serve(listener: TcpListener, reports: Arc<Reports>, shutdown: Cancellat
         let reports = Arc::clone(&reports);
         connections.spawn(async move {
             let answer = service_fn(move |request: Request<Incoming>| {
-                let response = answer(request.method(), request.uri().path(), &reports);
-                async move { Ok::<_, Infallible>(response) }
+                let reports = Arc::clone(&reports);
+                async move { Ok::<_, Infallible>(route(request, peer, &reports).await) }
             });
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -104,6 +137,17 @@ async fn serve(listener: TcpListener, reports: Arc<Reports>, shutdown: Cancellat
 }
 
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
+
+async fn route(request: Request<Incoming>, peer: SocketAddr, reports: &Reports) -> Response<Body> {
+    let for_operators = request.uri().path().starts_with(api::PREFIX);
+    if for_operators
+        && let Some(sessions) = &reports.sessions
+        && sessions.has_operators()
+    {
+        return sessions.serve(request, Door::Address(peer)).await;
+    }
+    answer(request.method(), request.uri().path(), reports)
+}
 
 fn answer(method: &Method, path: &str, reports: &Reports) -> Response<Body> {
     if !matches!(*method, Method::GET | Method::HEAD) {
@@ -154,6 +198,7 @@ mod tests {
         let reports = |reasons: &'static [&'static str]| Reports {
             metrics: Metrics::new().1,
             not_ready: Box::new(move || reasons.iter().map(|&reason| reason.to_owned()).collect()),
+            sessions: None,
         };
         let ready = answer(&Method::GET, "/readyz", &reports(&[]));
         assert_eq!(ready.status(), StatusCode::OK);

@@ -369,6 +369,26 @@ pub const RECORDING_FOLLOW_CHUNKS_MAX: usize = 64;
 pub const RECORDING_TYPED_BYTES_MAX: usize = 4 * 1024;
 /// Time within which a typed byte must be echoed to be kept.
 pub const RECORDING_ECHO_TIMEOUT: Duration = Duration::from_millis(250);
+/// Bytes that are read of a recording's header line or sidecar when it is listed.
+pub const RECORDING_HEADER_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Changes that wait for the index; past it the index is compared with the files instead.
+pub const INDEX_QUEUE_MAX: usize = 1024;
+/// Rows of the index that are written in one transaction: others may write between two of them.
+pub const INDEX_BATCH: usize = 256;
+/// Time to wait for whoever else writes the index.
+pub const INDEX_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time between two looks at whether the index missed something.
+pub const INDEX_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// Time between two attempts to use an index that cannot be used.
+pub const INDEX_RETRY_INTERVAL: Duration = Duration::from_secs(5);
+/// Sessions of one list when nobody says how many.
+pub const SESSIONS_LISTED_DEFAULT: usize = 500;
+/// Sessions of one list at most: it is held in memory.
+pub const SESSIONS_LISTED_MAX: usize = 10_000;
+/// Bytes of a call to the sessions API.
+pub const SESSIONS_CALL_BYTES_MAX: usize = 16 * 1024;
+/// Characters of the reason for ending a session; its user reads it in a terminal.
+pub const KILL_REASON_CHARS_MAX: usize = 300;
 /// Names that are kept of a copied archive; further members are only counted.
 pub const RECORDING_COPY_NAMES_MAX: usize = 32;
 /// Bytes of a long name in an archive; a longer one is skipped.

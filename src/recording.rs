@@ -1,11 +1,13 @@
 //! Sessions on tape: what passes through a session is written down as asciicast while it passes.
 //!
 //! [`encode`] says what the lines are (pure), [`store`] gets them onto the disk, [`tap`] stands
-//! between the relay and both, [`seal`] closes a recording, also one that a crash left open, and
-//! [`live`] knows the sessions that are open, [`replay`] reads recordings back. `docs/recording.md` describes the files.
+//! between the relay and both, [`seal`] closes a recording, also one that a crash left open, [`live`]
+//! knows the sessions that are open, [`index`] finds the others, [`replay`] reads recordings back.
+//! `docs/recording.md` describes the files.
 
 pub mod copy;
 pub mod encode;
+pub mod index;
 pub mod live;
 pub mod metadata;
 pub mod replay;
@@ -32,6 +34,7 @@ pub use tap::{Recording, Sealed};
 
 use copy::Copy;
 use encode::Options;
+use index::{Indexed, Indexer};
 use store::{Disk, Medium, Store};
 
 /// Where recordings go and how large they may grow.
@@ -52,6 +55,7 @@ pub struct Recorder {
     settings: Settings,
     store: Store,
     live: Arc<Live>,
+    indexer: Option<Indexer>,
     metrics: Metrics,
 }
 
@@ -68,9 +72,23 @@ pub struct RecorderError {
 impl Recorder {
     /// Starts the recorder, and seals in the background what a crash left behind. An unusable folder
     /// is no error yet: policy says which sessions depend on it.
-    pub fn start(settings: Settings, metrics: Metrics) -> io::Result<Self> {
-        seal::start(settings.directory.clone())?;
-        Self::on(Arc::new(Disk), settings, metrics)
+    ///
+    /// `index` is the file of the index, which the recorder keeps up to date.
+    pub fn start(settings: Settings, index: Option<PathBuf>, metrics: Metrics) -> io::Result<Self> {
+        let directory = settings.directory.clone();
+        let indexer = index
+            .map(|file| Indexer::start(file, directory.clone()))
+            .transpose()?;
+        let medium: Arc<dyn Medium> = match &indexer {
+            Some(indexer) => Arc::new(Indexed(indexer.clone())),
+            None => Arc::new(Disk),
+        };
+        seal::start(directory, Arc::clone(&medium))?;
+        let recorder = Self::on(medium, settings, metrics)?;
+        Ok(Self {
+            indexer,
+            ..recorder
+        })
     }
 
     /// A recorder on any medium.
@@ -79,6 +97,7 @@ impl Recorder {
             settings,
             store: Store::start(medium)?,
             live: Arc::default(),
+            indexer: None,
             metrics,
         })
     }
@@ -103,6 +122,7 @@ impl Recorder {
         metadata.part = 1;
         let header = tap::header(&metadata, &self.settings);
         let folder = self.settings.directory.join(folder_of(&metadata));
+        let first = folder.join(store::part_name(&metadata.id, 1));
         let tape = self.store.tape(folder, &metadata.id);
         if let Err(reason) = tape.open(header.clone()).await {
             self.metrics.recording_failed(obligation.mode);
@@ -111,6 +131,9 @@ impl Recorder {
                 id: metadata.id,
                 reason,
             });
+        }
+        if let Some(indexer) = &self.indexer {
+            indexer.note(&first);
         }
         let summed_up = obligation.contents == Contents::Summary && metadata.kind == "exec";
         let options = Options {

@@ -112,10 +112,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &[
             "audit",
             "gateway::body",
+            "gateway::refuse",
+            "identity",
             "limits",
             "listener",
             "metrics",
             "recording",
+            "request",
         ],
     ),
     (

@@ -138,8 +138,44 @@ fn read_recording(top: &Section<'_>, data_directory: &Path) -> recording::Settin
 
 fn read_control(section: &Section<'_>) -> Option<control::Settings> {
     let address = address(section);
+    let operators = section
+        .section("operators")
+        .map(|operators| read_operators(&operators));
+    if operators.is_some() && address.is_some_and(|address| !address.ip().is_loopback()) {
+        section.report_key(
+            "operators",
+            "needs a loopback address: control.address is plain HTTP, on which the operators' tokens would be readable; put a proxy with TLS in front of 127.0.0.1",
+        );
+    }
     section.finish();
-    Some(control::Settings { address: address? })
+    Some(control::Settings {
+        address: address?,
+        operators,
+    })
+}
+
+fn read_operators(section: &Section<'_>) -> control::Operators {
+    let names = |key: &'static str| {
+        let found = section.texts(key);
+        for name in &found {
+            if name.value.is_empty() || name.value.contains(['*', '?']) {
+                name.report(
+                    section.document(),
+                    "must be a whole name; patterns are not read here",
+                );
+            }
+        }
+        found.into_iter().map(|name| name.value).collect()
+    };
+    let operators = control::Operators {
+        users: names("users"),
+        groups: names("groups"),
+    };
+    if operators == control::Operators::default() {
+        section.report("names nobody; leave it out if there are no operators");
+    }
+    section.finish();
+    operators
 }
 
 /// An address to listen on.

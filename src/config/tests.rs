@@ -26,7 +26,7 @@ listener:
   handshakeTimeout: 5s
   headerTimeout: 1m30s
   drainTimeout: 500ms
-control: {address: 127.0.0.1:9090}
+control: {address: 127.0.0.1:9090, operators: {users: [olga], groups: [operators]}}
 authentication:
   streamGracePeriod: 5m
   jwt:
@@ -155,6 +155,11 @@ fn every_key_is_read() {
             if *file == folder.path().join("east.kubeconfig") && context == "admin"
     ));
     assert_eq!(config.audit_file, Path::new("/var/log/audit.jsonl"));
+    let operators = config.control.operators.as_ref().unwrap();
+    assert_eq!(
+        (&operators.users[0], &operators.groups[0]),
+        (&"olga".to_owned(), &"operators".to_owned())
+    );
     assert_eq!(config.policy.rules(), 1);
 }
 
@@ -169,6 +174,34 @@ fn defaults_are_those_of_the_documentation() {
     assert_eq!(config.listener.drain_timeout, Duration::from_secs(30));
     assert_eq!(config.authentication.stream_grace, Duration::ZERO);
     assert!(!config.warnings.is_empty(), "no username prefix");
+}
+
+#[test]
+fn operators_are_named_in_full_and_their_tokens_stay_on_this_machine() {
+    let folder = folder();
+    assert_eq!(
+        load(folder.path(), MINIMAL).unwrap().control.operators,
+        None
+    );
+    for (control, problem) in [
+        (
+            "{address: 0.0.0.0:9090, operators: {users: [a]}}",
+            "needs a loopback address",
+        ),
+        (
+            "{address: 127.0.0.1:9090, operators: {groups: ['ops-*']}}",
+            "patterns are not read",
+        ),
+        ("{address: 127.0.0.1:9090, operators: {}}", "names nobody"),
+        (
+            "{address: 127.0.0.1:9090, operators: {agents: [a]}}",
+            "agents",
+        ),
+    ] {
+        let text = MINIMAL.replace("{address: 127.0.0.1:9090}", control);
+        let problems = load(folder.path(), &text).unwrap_err();
+        assert!(problems.contains(problem), "{problems}");
+    }
 }
 
 #[test]

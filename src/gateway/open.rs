@@ -172,17 +172,19 @@ impl Watched {
         ended: Ended,
         record: &mut Record,
     ) {
-        let mut killed_by = None;
+        let mut ordered = None;
         let failed = self.recording.as_ref().map(|recording| recording.failed());
         let killed = self.killed;
         let until = async {
             tokio::select! {
                 why = ended => farewell(why),
                 Ok(kill) = killed => {
-                    killed_by = Some(kill.by);
+                    let message =
+                        format!("portcullis: an operator ended this session: {}", kill.reason);
+                    ordered = Some(kill);
                     Ending {
                         reason: EndReason::Killed,
-                        message: format!("portcullis: an operator ended this session: {}", kill.reason),
+                        message,
                     }
                 }
                 Some(why) = async { Some(failed?.await) } => {
@@ -201,8 +203,11 @@ impl Watched {
         };
         let report = session::relay(client, upstream, session, until, tap).await;
         record.session(&report);
-        if let Some(by) = killed_by {
-            record.event.annotate("portcullis.dev/killed-by", by);
+        if let Some(kill) = ordered {
+            record.event.annotate("portcullis.dev/killed-by", kill.by);
+            record
+                .event
+                .annotate("portcullis.dev/kill-reason", kill.reason);
         }
         if let Some(recording) = self.recording {
             let sealed = recording.seal(&report).await;

@@ -4,6 +4,7 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::digest;
@@ -11,14 +12,14 @@ use jiff::Timestamp;
 
 use super::hex;
 use super::metadata::{Exit, Metadata, Part, Summary};
-use super::store::{Disk, Medium, part_name};
+use super::store::{Medium, part_name};
 use crate::wire::asciicast::{Clock, EXIT, Event, ParsedHeader};
 
 /// Seals in a thread of its own, so that a large folder does not hold up the start.
-pub fn start(directory: PathBuf) -> io::Result<()> {
+pub fn start(directory: PathBuf, medium: Arc<dyn Medium>) -> io::Result<()> {
     std::thread::Builder::new()
         .name("recording-seal".to_owned())
-        .spawn(move || match seal_all(&directory) {
+        .spawn(move || match seal_all(&directory, &*medium) {
             Ok(0) => {}
             Ok(sealed) => tracing::warn!(sealed, "sealed recordings that a crash had left open"),
             Err(error) => {
@@ -29,13 +30,13 @@ pub fn start(directory: PathBuf) -> io::Result<()> {
 }
 
 /// Seals every recording that has no sidecar and that nobody is writing; returns how many.
-pub fn seal_all(directory: &Path) -> io::Result<usize> {
+pub fn seal_all(directory: &Path, medium: &dyn Medium) -> io::Result<usize> {
     let mut sealed = 0;
     for year in folders(directory)? {
         for month in folders(&year)? {
             for day in folders(&month)? {
                 for id in open_recordings(&day)? {
-                    match seal_one(&day, &id) {
+                    match seal_one(&day, &id, medium) {
                         Ok(true) => sealed += 1,
                         Ok(false) => {}
                         // The others are worth sealing all the same.
@@ -79,7 +80,7 @@ fn open_recordings(folder: &Path) -> io::Result<Vec<String>> {
     Ok(found)
 }
 
-fn seal_one(folder: &Path, id: &str) -> io::Result<bool> {
+fn seal_one(folder: &Path, id: &str, medium: &dyn Medium) -> io::Result<bool> {
     let mut paths = Vec::new();
     while let path = folder.join(part_name(id, paths.len() + 1))
         && path.exists()
@@ -126,7 +127,7 @@ fn seal_one(folder: &Path, id: &str) -> io::Result<bool> {
     summary.ended = Timestamp::try_from(modified).unwrap_or_default();
     summary.duration_ms = u64::try_from(reading.at.as_millis()).unwrap_or(u64::MAX);
     let content = serde_json::to_vec(&summary)?;
-    Disk.write(&folder.join(format!("{id}.json")), &content)?;
+    medium.write(&folder.join(format!("{id}.json")), &content)?;
     Ok(true)
 }
 

@@ -173,6 +173,9 @@ impl Shared {
                 }
                 queue.urgent = false;
                 if queue.waiting.is_empty() && queue.closed {
+                    drop(queue);
+                    // Tapes in here would keep this, and the medium, for ever.
+                    drop(std::mem::take(&mut *self.unsynced.lock()));
                     return;
                 }
                 std::mem::take(&mut queue.waiting)

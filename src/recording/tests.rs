@@ -259,7 +259,7 @@ async fn e15_no_recording_where_nothing_can_be_written() {
     let folder = tempfile::tempdir().unwrap();
     let not_a_folder = folder.path().join("file");
     std::fs::write(&not_a_folder, "").unwrap();
-    let recorder = Recorder::start(settings(&not_a_folder), Metrics::new().0).unwrap();
+    let recorder = Recorder::start(settings(&not_a_folder), None, Metrics::new().0).unwrap();
     for mode in [RecordMode::Required, RecordMode::BestEffort] {
         let error = recorder.open(metadata(), RecordObligation::new(mode)).await;
         assert!(error.is_err_and(|error| error.to_string().contains(ID)));
@@ -537,7 +537,7 @@ async fn e12_what_a_crash_left_behind_is_sealed_wherever_it_was_cut() {
     let path = day.join("0193-id.cast");
     for cut in 0..=cast.len() {
         std::fs::write(&path, &cast.as_bytes()[..cut]).unwrap();
-        assert_eq!(seal::seal_all(folder.path()).unwrap(), 1);
+        assert_eq!(seal::seal_all(folder.path(), &Disk).unwrap(), 1);
         let whole = cast.as_bytes()[..cut]
             .iter()
             .rposition(|byte| *byte == b'\n')
@@ -561,17 +561,17 @@ async fn a_recording_that_is_being_written_is_not_sealed() {
     use std::os::unix::fs::PermissionsExt;
 
     let folder = tempfile::tempdir().unwrap();
-    let recorder = Recorder::start(settings(folder.path()), Metrics::new().0).unwrap();
+    let recorder = Recorder::start(settings(folder.path()), None, Metrics::new().0).unwrap();
     let mut recording = begin(&recorder, RecordMode::Required).await;
     recording.event(&output(b"hi"), Duration::ZERO).unwrap();
-    assert_eq!(seal::seal_all(folder.path()).unwrap(), 0);
+    assert_eq!(seal::seal_all(folder.path(), &Disk).unwrap(), 0);
     let path = folder.path().join(recording.path());
     let mode = std::fs::metadata(&path).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     assert_eq!(recording.seal(&report()).await.failure, None);
     assert_eq!(shown(&std::fs::read_to_string(&path).unwrap()).0, "hi");
     assert_eq!(
-        seal::seal_all(folder.path()).unwrap(),
+        seal::seal_all(folder.path(), &Disk).unwrap(),
         0,
         "it has its sidecar"
     );

@@ -21,6 +21,7 @@ mod clients;
 mod get;
 mod identity;
 mod memory;
+mod operators;
 mod raw;
 mod session;
 mod watch;

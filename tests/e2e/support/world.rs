@@ -424,6 +424,18 @@ impl World {
         self.gateway.as_ref().expect("it runs")
     }
 
+    /// The gateway's own program, to look at its sessions.
+    pub(crate) fn portcullis(&self, args: &[&str]) -> Process {
+        Process::new(self.runtime(), env!("CARGO_BIN_EXE_portcullis"))
+            .args(args)
+            .directory(self.directory.path())
+    }
+
+    /// The control address, as a URL.
+    pub(crate) fn control_url(&self) -> String {
+        format!("http://{}", self.control_address)
+    }
+
     /// The audit events so far.
     pub(crate) fn audit(&self) -> Vec<Value> {
         let text = self.read("data/audit.jsonl");
@@ -520,7 +532,7 @@ fn start_gateway(workshop: &Workshop, issuers: &[Value]) -> (Running, SocketAddr
                 "tls": {"certificateFile": "tls.crt", "privateKeyFile": "tls.key"},
                 "drainTimeout": "10s",
             },
-            "control": {"address": control.to_string()},
+            "control": {"address": control.to_string(), "operators": {"groups": ["on-call"]}},
             "authentication": {"jwt": issuers},
             "clusters": [{"name": "demo", "default": true, "kubeconfig": {"file": "gateway.kubeconfig"}}],
             "policy": {"files": ["policy.yaml"]},

@@ -1,0 +1,400 @@
+//! `portcullis sessions`: who is in a shell now, who was, and what happened there.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use jiff::{Span, SpanRelativeTo, Timestamp};
+
+use super::check::{Outcome, Output, finish, print_json};
+use crate::limits;
+use crate::recording::index::{self, Catalog, Filter};
+
+mod client;
+mod plain;
+mod print;
+mod search;
+mod source;
+
+use source::Source;
+
+/// Looks at sessions: those of a running gateway, and the recordings of past ones.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// What to do
+    #[command(subcommand)]
+    pub command: SessionsCommand,
+}
+
+/// The subcommands of `portcullis sessions`.
+#[derive(Clone, Debug, clap::Subcommand)]
+pub enum SessionsCommand {
+    /// List sessions, the latest first
+    Ls(ListArgs),
+    /// Say everything that is known of one session
+    Show(ShowArgs),
+    /// Watch an open session; escape sequences are left out
+    Tail(OneArgs),
+    /// End an open session; its user reads the reason
+    Kill(KillArgs),
+    /// Write a recording as one asciicast
+    Export(ExportArgs),
+    /// Build the index anew from the recordings
+    Reindex(ReindexArgs),
+    /// Find a text in what sessions showed; exit code 1 when it is nowhere
+    Search(SearchArgs),
+}
+
+/// Where sessions are looked for.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Target {
+    /// The gateway's data directory, on this machine; works without a running gateway, too
+    #[arg(
+        long,
+        value_name = "DIR",
+        required_unless_present = "server",
+        conflicts_with = "server"
+    )]
+    pub data_dir: Option<PathBuf>,
+
+    /// A gateway's control address; needs the token of an operator
+    #[arg(long, value_name = "URL", requires = "token_file")]
+    pub server: Option<String>,
+
+    /// The file with the operator's token
+    #[arg(long, value_name = "FILE", requires = "server")]
+    pub token_file: Option<PathBuf>,
+
+    /// Certificates to trust for --server instead of the machine's
+    #[arg(long, value_name = "FILE", requires = "server")]
+    pub ca_file: Option<PathBuf>,
+}
+
+/// Which sessions.
+#[derive(Clone, Debug, clap::Args)]
+pub struct FilterArgs {
+    /// Only this user's
+    #[arg(long)]
+    pub user: Option<String>,
+    /// Only those that this agent opened
+    #[arg(long)]
+    pub agent: Option<String>,
+    /// Only in this namespace
+    #[arg(long, short)]
+    pub namespace: Option<String>,
+    /// Only in this pod
+    #[arg(long)]
+    pub pod: Option<String>,
+    /// Only with this text in the command line
+    #[arg(long, value_name = "TEXT")]
+    pub command: Option<String>,
+    /// Only those that began at this time or later: 2026-11-20T08:00:00Z, or 2h for two hours ago
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub since: Option<Timestamp>,
+    /// Only those that began before this time
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub until: Option<Timestamp>,
+    /// Only those whose command ended with this code
+    #[arg(long, value_name = "CODE")]
+    pub exit_code: Option<u8>,
+    /// Only those that ended so: completed, killed, token-expired, policy-changed, ...; or open
+    #[arg(long, value_name = "WORD")]
+    pub verdict: Option<String>,
+    /// Only those that go on
+    #[arg(long)]
+    pub live: bool,
+}
+
+/// The arguments of `portcullis sessions ls`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ListArgs {
+    /// Where
+    #[command(flatten)]
+    pub target: Target,
+    /// Which
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    /// How many at most
+    #[arg(long, value_name = "NUMBER", default_value_t = limits::SESSIONS_LISTED_DEFAULT, value_parser = limit)]
+    pub limit: usize,
+    /// How to print the list
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+}
+
+/// The arguments of commands about one session.
+#[derive(Clone, Debug, clap::Args)]
+pub struct OneArgs {
+    /// The session
+    #[arg(value_name = "ID")]
+    pub id: String,
+    /// Where
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// The arguments of `portcullis sessions show`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ShowArgs {
+    /// Which one
+    #[command(flatten)]
+    pub one: OneArgs,
+    /// How to print it
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+}
+
+/// The arguments of `portcullis sessions kill`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct KillArgs {
+    /// Which one
+    #[command(flatten)]
+    pub one: OneArgs,
+    /// Why; the user reads it in the terminal, and it is kept in the audit log
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+}
+
+/// The arguments of `portcullis sessions export`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ExportArgs {
+    /// Which one
+    #[command(flatten)]
+    pub one: OneArgs,
+    /// The file to write; standard output when absent
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+}
+
+/// The arguments of `portcullis sessions reindex`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ReindexArgs {
+    /// The gateway's data directory
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: PathBuf,
+    /// Where the recordings are, if the configuration keeps them elsewhere and the index is lost
+    #[arg(long, value_name = "DIR")]
+    pub recordings: Option<PathBuf>,
+}
+
+/// The arguments of `portcullis sessions search`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct SearchArgs {
+    /// The text; within one line of what the terminal showed
+    #[arg(value_name = "TEXT")]
+    pub text: String,
+    /// Where
+    #[command(flatten)]
+    pub target: Target,
+    /// Which sessions
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    /// Take upper and lower case as the same
+    #[arg(short, long)]
+    pub ignore_case: bool,
+    /// How many places at most
+    #[arg(long, value_name = "NUMBER", default_value_t = 1000)]
+    pub limit: usize,
+    /// How to print what was found
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("the runtime could not be started");
+    let mut out = io::stdout().lock();
+    finish(runtime.and_then(|runtime| runtime.block_on(execute(args, &mut out))))
+}
+
+async fn execute(args: &Args, out: &mut dyn Write) -> anyhow::Result<Outcome> {
+    match &args.command {
+        SessionsCommand::Ls(args) => list(args, out).await?,
+        SessionsCommand::Show(args) => show(args, out).await?,
+        SessionsCommand::Tail(args) => tail(args, out).await?,
+        SessionsCommand::Kill(args) => {
+            let gateway = Source::open(&args.one.target).await?.gateway()?;
+            gateway.kill(&args.one.id, &args.reason).await?;
+            writeln!(out, "session {} was ended", args.one.id)?;
+        }
+        SessionsCommand::Export(args) => export(args, out).await?,
+        SessionsCommand::Reindex(args) => reindex(args, out)?,
+        SessionsCommand::Search(args) => return search(args, out).await,
+    }
+    Ok(Outcome::Good)
+}
+
+async fn list(args: &ListArgs, out: &mut dyn Write) -> anyhow::Result<()> {
+    let source = Source::open(&args.target).await?;
+    let list = source.list(&args.filter.read(args.limit)).await?;
+    match args.output {
+        Output::Json => print_json(&list.items, out)?,
+        Output::Text => print::list(&list.items, out)?,
+    }
+    if list.more {
+        super::complain(&format!(
+            "there are more than {}; narrow the list down, or use --limit",
+            args.limit
+        ));
+    }
+    Ok(())
+}
+
+async fn show(args: &ShowArgs, out: &mut dyn Write) -> anyhow::Result<()> {
+    let details = Source::open(&args.one.target)
+        .await?
+        .show(&args.one.id)
+        .await?;
+    match args.output {
+        Output::Json => print_json(&details, out),
+        Output::Text => Ok(print::details(&details, out)?),
+    }
+}
+
+async fn tail(args: &OneArgs, out: &mut dyn Write) -> anyhow::Result<()> {
+    let gateway = Source::open(&args.target).await?.gateway()?;
+    let mut screen = plain::Screen::default();
+    let mut each = |line: &[u8]| -> anyhow::Result<()> {
+        screen.line(line, out)?;
+        Ok(out.flush()?)
+    };
+    gateway.live(&args.id, &mut each).await?;
+    writeln!(out, "\n[the session is over]")?;
+    Ok(())
+}
+
+async fn export(args: &ExportArgs, out: &mut dyn Write) -> anyhow::Result<()> {
+    let source = Source::open(&args.one.target).await?;
+    let Some(path) = &args.file else {
+        return source
+            .cast(&args.one.id, &mut |line| Ok(out.write_all(line)?))
+            .await;
+    };
+    let cannot = || format!("{} cannot be written", path.display());
+    let mut file = io::BufWriter::new(private(path).with_context(cannot)?);
+    source
+        .cast(&args.one.id, &mut |line| Ok(file.write_all(line)?))
+        .await?;
+    file.flush().with_context(cannot)
+}
+
+/// A file for nobody else: what a session showed is as private as the recording. One that is there
+/// is never written over.
+fn private(path: &Path) -> io::Result<std::fs::File> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+
+    std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+}
+
+fn reindex(args: &ReindexArgs, out: &mut dyn Write) -> anyhow::Result<()> {
+    let catalog = Catalog::of(&args.data_dir);
+    let directory = match &args.recordings {
+        Some(directory) => directory,
+        None => catalog.directory(),
+    };
+    anyhow::ensure!(
+        directory.is_dir(),
+        "there are no recordings in {}; name their folder with --recordings",
+        directory.display()
+    );
+    let count = index::rebuild(catalog.file(), directory)?;
+    writeln!(
+        out,
+        "{}: {count} recordings of {}",
+        catalog.file().display(),
+        directory.display()
+    )?;
+    Ok(())
+}
+
+async fn search(args: &SearchArgs, out: &mut dyn Write) -> anyhow::Result<Outcome> {
+    anyhow::ensure!(
+        !args.text.trim().is_empty(),
+        "the text to look for is empty"
+    );
+    let source = Source::open(&args.target).await?;
+    let filter = args.filter.read(limits::SESSIONS_LISTED_MAX);
+    let mut list = source.list(&filter).await?;
+    list.items.retain(|session| session.recorded);
+    let mut found = Vec::new();
+    for session in &list.items {
+        let mut searcher = search::Searcher::new(session, &args.text, args.ignore_case);
+        let room = args.limit.saturating_sub(found.len());
+        let read = source
+            .cast(&session.metadata.id, &mut |line| {
+                searcher.line(line, room);
+                Ok(())
+            })
+            .await;
+        if let Err(error) = read {
+            // The others are worth searching all the same.
+            super::complain(&format!("{}: {error:#}", session.metadata.id));
+        }
+        found.append(&mut searcher.finish(room));
+        if found.len() >= args.limit {
+            super::complain(&format!("stopped at {} places; use --limit", args.limit));
+            break;
+        }
+    }
+    if list.more {
+        super::complain("only the latest sessions were searched; narrow them down with --until");
+    }
+    match args.output {
+        Output::Json => print_json(&found, out)?,
+        Output::Text => print::places(&found, out)?,
+    }
+    Ok(if found.is_empty() {
+        Outcome::Problems
+    } else {
+        Outcome::Good
+    })
+}
+
+impl FilterArgs {
+    fn read(&self, limit: usize) -> Filter {
+        Filter {
+            user: self.user.clone(),
+            agent: self.agent.clone(),
+            namespace: self.namespace.clone(),
+            pod: self.pod.clone(),
+            command: self.command.clone(),
+            since: self.since,
+            until: self.until,
+            exit_code: self.exit_code,
+            verdict: self.verdict.clone(),
+            live: self.live,
+            limit,
+        }
+    }
+}
+
+/// A time, or how long ago.
+fn time(text: &str) -> Result<Timestamp, String> {
+    if let Ok(time) = text.parse() {
+        return Ok(time);
+    }
+    let ago = text
+        .parse::<Span>()
+        .and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()));
+    ago.and_then(|ago| Timestamp::now().checked_sub(ago))
+        .map_err(|_| "write a time such as 2026-11-20T08:00:00Z, or 90m, 2h or 7d".to_owned())
+}
+
+fn limit(text: &str) -> Result<usize, String> {
+    let most = limits::SESSIONS_LISTED_MAX;
+    text.parse()
+        .ok()
+        .filter(|limit| (1..=most).contains(limit))
+        .ok_or_else(|| format!("write a number from 1 to {most}"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,340 @@
+//! Calls the sessions API of a running gateway: through its socket, or at its control address.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail, ensure};
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use http::{HeaderValue, Method, Request, Response, Uri};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsConnector;
+use tokio_util::task::TaskTracker;
+
+use super::source::Each;
+use crate::control::sessions::{Details, KillCall, SessionList};
+use crate::gateway::body;
+use crate::recording::index::Filter;
+
+/// Bytes of one line of a recording; the gateway writes far shorter ones.
+pub(super) const LINE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Bytes of a list or another document.
+const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// A gateway to ask.
+pub(super) struct Client {
+    endpoint: Endpoint,
+    /// Drives the connections.
+    tasks: TaskTracker,
+}
+
+enum Endpoint {
+    Socket(PathBuf),
+    Server {
+        host: String,
+        authority: String,
+        port: u16,
+        tls: Option<TlsConnector>,
+        token: SecretString,
+    },
+}
+
+/// What is read of a refusal.
+#[derive(Deserialize)]
+struct Refused {
+    message: String,
+}
+
+impl Client {
+    /// The gateway that serves this socket; `None` when none does.
+    pub(super) async fn socket(path: &Path) -> anyhow::Result<Option<Self>> {
+        match UnixStream::connect(path).await {
+            Ok(_) => Ok(Some(Self {
+                endpoint: Endpoint::Socket(path.to_owned()),
+                tasks: TaskTracker::new(),
+            })),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+                ) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(error).with_context(|| {
+                format!(
+                    "the gateway cannot be asked through {}; run this as the gateway's user",
+                    path.display()
+                )
+            }),
+        }
+    }
+
+    /// The gateway at a control address.
+    pub(super) fn server(
+        url: &str,
+        token_file: &Path,
+        ca_file: Option<&Path>,
+    ) -> anyhow::Result<Self> {
+        let uri: Uri = url
+            .parse()
+            .with_context(|| format!("{url:?} is not a URL"))?;
+        let encrypted = match uri.scheme_str() {
+            Some("https") => true,
+            Some("http") => false,
+            _ => bail!("{url:?} must begin with https:// or http://"),
+        };
+        ensure!(
+            matches!(uri.path(), "" | "/") && uri.query().is_none(),
+            "{url:?} must end with its host and port"
+        );
+        let authority = uri.authority().context("the URL names no host")?;
+        ensure!(
+            !authority.as_str().contains('@'),
+            "credentials do not belong into the URL; use --token-file"
+        );
+        let host = authority.host().trim_matches(['[', ']']).to_owned();
+        let loopback = host == "localhost"
+            || host
+                .parse::<std::net::IpAddr>()
+                .is_ok_and(|address| address.is_loopback());
+        ensure!(
+            encrypted || loopback,
+            "a token is not sent over http:// to another machine; use https://"
+        );
+        let token = std::fs::read_to_string(token_file)
+            .with_context(|| format!("{} cannot be read", token_file.display()))?;
+        let token = token.trim();
+        ensure!(!token.is_empty(), "{} is empty", token_file.display());
+        Ok(Self {
+            endpoint: Endpoint::Server {
+                host,
+                authority: authority.as_str().to_owned(),
+                port: authority
+                    .port_u16()
+                    .unwrap_or(if encrypted { 443 } else { 80 }),
+                tls: encrypted.then(|| tls(ca_file)).transpose()?,
+                token: SecretString::from(token),
+            },
+            tasks: TaskTracker::new(),
+        })
+    }
+
+    pub(super) async fn list(&self, filter: &Filter) -> anyhow::Result<SessionList> {
+        self.document(&format!("/v1/sessions?{}", query(filter)))
+            .await
+    }
+
+    pub(super) async fn show(&self, id: &str) -> anyhow::Result<Details> {
+        self.document(&format!("/v1/sessions/{}", encoded(id)))
+            .await
+    }
+
+    pub(super) async fn kill(&self, id: &str, reason: &str) -> anyhow::Result<()> {
+        let call = serde_json::to_vec(&KillCall {
+            reason: reason.to_owned(),
+        })?;
+        let path = format!("/v1/sessions/{}/kill", encoded(id));
+        self.send(Method::POST, &path, call).await.map(drop)
+    }
+
+    /// A recording, line by line.
+    pub(super) async fn cast(&self, id: &str, each: Each<'_>) -> anyhow::Result<()> {
+        self.lines(&format!("/v1/sessions/{}/cast", encoded(id)), each)
+            .await
+    }
+
+    /// An open session from now on, line by line, until it is over.
+    pub(super) async fn live(&self, id: &str, each: Each<'_>) -> anyhow::Result<()> {
+        self.lines(&format!("/v1/sessions/{}/live", encoded(id)), each)
+            .await
+    }
+
+    async fn document<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        let response = self.send(Method::GET, path, Vec::new()).await?;
+        let text = body::read_bounded(response.into_body(), ANSWER_BYTES_MAX)
+            .await
+            .context("the gateway's answer cannot be read")?;
+        serde_json::from_slice(&text).context("the gateway's answer is not understood")
+    }
+
+    async fn lines(&self, path: &str, each: Each<'_>) -> anyhow::Result<()> {
+        let mut body = self.send(Method::GET, path, Vec::new()).await?.into_body();
+        let mut waiting: Vec<u8> = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.context("the gateway's answer broke off")?;
+            let Ok(data) = frame.into_data() else {
+                continue;
+            };
+            for piece in data.split_inclusive(|byte| *byte == b'\n') {
+                waiting.extend_from_slice(piece);
+                if piece.ends_with(b"\n") {
+                    each(&waiting)?;
+                    waiting.clear();
+                }
+            }
+            ensure!(
+                (waiting.len() as u64) < LINE_BYTES_MAX,
+                "the gateway sent a line without an end"
+            );
+        }
+        Ok(())
+    }
+
+    /// Calls; an answer that is a refusal becomes an error with its message.
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        content: Vec<u8>,
+    ) -> anyhow::Result<Response<Incoming>> {
+        let mut request = Request::new(Full::new(Bytes::from(content)));
+        *request.method_mut() = method;
+        *request.uri_mut() = path.parse()?;
+        request
+            .headers_mut()
+            .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let response = match &self.endpoint {
+            Endpoint::Socket(path) => {
+                request
+                    .headers_mut()
+                    .insert(HOST, HeaderValue::from_static("localhost"));
+                let stream = UnixStream::connect(path).await;
+                self.exchange(stream.context("the gateway is gone")?, request)
+                    .await?
+            }
+            Endpoint::Server {
+                host,
+                authority,
+                port,
+                tls,
+                token,
+            } => {
+                let mut bearer =
+                    HeaderValue::from_str(&format!("Bearer {}", token.expose_secret()))
+                        .context("the token file does not hold a token")?;
+                bearer.set_sensitive(true);
+                request.headers_mut().insert(AUTHORIZATION, bearer);
+                let authority = HeaderValue::from_str(authority)?;
+                request.headers_mut().insert(HOST, authority);
+                let stream = TcpStream::connect((host.as_str(), *port)).await;
+                let stream = stream.with_context(|| format!("cannot connect to {host}:{port}"))?;
+                match tls {
+                    None => self.exchange(stream, request).await?,
+                    Some(tls) => {
+                        let name = ServerName::try_from(host.clone())?;
+                        let stream = tls.connect(name, stream).await;
+                        self.exchange(stream.context("TLS failed")?, request)
+                            .await?
+                    }
+                }
+            }
+        };
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let code = response.status();
+        let text = body::read_bounded(response.into_body(), 64 * 1024).await;
+        let told = text
+            .ok()
+            .and_then(|text| serde_json::from_slice::<Refused>(&text).ok());
+        match told {
+            Some(Refused { message }) => bail!(super::print::clean(&message)),
+            None => bail!(
+                "the gateway answered {code}; does it serve the sessions API there (control.operators)?"
+            ),
+        }
+    }
+
+    async fn exchange(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        request: Request<Full<Bytes>>,
+    ) -> anyhow::Result<Response<Incoming>> {
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .context("HTTP failed")?;
+        // What goes wrong with the connection is told where its answer is read.
+        self.tasks.spawn(async move { drop(connection.await) });
+        sender
+            .send_request(request)
+            .await
+            .context("the gateway did not answer")
+    }
+}
+
+fn tls(ca_file: Option<&Path>) -> anyhow::Result<TlsConnector> {
+    let mut roots = RootCertStore::empty();
+    match ca_file {
+        Some(file) => {
+            let cannot = || format!("{} cannot be used", file.display());
+            for certificate in CertificateDer::pem_file_iter(file).with_context(cannot)? {
+                roots
+                    .add(certificate.with_context(cannot)?)
+                    .with_context(cannot)?;
+            }
+        }
+        None => {
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        }
+    }
+    ensure!(
+        !roots.is_empty(),
+        "there is no certificate to trust; use --ca-file"
+    );
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
+/// A filter as the query of a list.
+pub(super) fn query(filter: &Filter) -> String {
+    let mut pairs = vec![format!("limit={}", filter.limit)];
+    let mut add = |key: &str, value: Option<String>| {
+        if let Some(value) = value {
+            pairs.push(format!("{key}={}", encoded(&value)));
+        }
+    };
+    add("user", filter.user.clone());
+    add("agent", filter.agent.clone());
+    add("namespace", filter.namespace.clone());
+    add("pod", filter.pod.clone());
+    add("command", filter.command.clone());
+    add("since", filter.since.map(|at| at.to_string()));
+    add("until", filter.until.map(|at| at.to_string()));
+    add("exitCode", filter.exit_code.map(|code| code.to_string()));
+    add("verdict", filter.verdict.clone());
+    add("live", filter.live.then(|| "true".to_owned()));
+    pairs.join("&")
+}
+
+/// A text as part of a path or a query (RFC 3986 §2.3).
+fn encoded(text: &str) -> String {
+    let mut out = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push('%');
+            for digit in [byte >> 4, byte & 15] {
+                let digit = char::from_digit(u32::from(digit), 16).unwrap_or('0');
+                out.push(digit.to_ascii_uppercase());
+            }
+        }
+    }
+    out
+}

@@ -1,0 +1,187 @@
+//! Sessions for people.
+
+use std::io::{self, Write};
+
+use super::search::Place;
+use crate::control::sessions::Details;
+use crate::recording::Summary;
+use crate::recording::index::Session;
+
+/// A text that somebody else wrote, without anything that could act on a terminal.
+pub(super) fn clean(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
+}
+
+/// A table; the command comes last, since it may be long.
+pub(super) fn list(sessions: &[Session], out: &mut dyn Write) -> io::Result<()> {
+    let mut rows = vec![
+        [
+            "ID", "STARTED", "VERDICT", "EXIT", "TIME", "WHO", "POD", "COMMAND",
+        ]
+        .map(str::to_owned),
+    ];
+    rows.extend(sessions.iter().map(row));
+    let mut widths = [0; 8];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    for row in rows {
+        let cells: Vec<String> = row
+            .iter()
+            .zip(widths)
+            .map(|(cell, width)| format!("{cell:width$}"))
+            .collect();
+        writeln!(out, "{}", cells.join("  ").trim_end())?;
+    }
+    Ok(())
+}
+
+fn row(session: &Session) -> [String; 8] {
+    let metadata = &session.metadata;
+    let who = match &metadata.agent {
+        Some(agent) => format!("{} ({agent})", metadata.user),
+        None => metadata.user.clone(),
+    };
+    let command = if metadata.command.is_empty() {
+        format!("[{}]", metadata.kind)
+    } else {
+        metadata.command_line()
+    };
+    let mut verdict = session.verdict.clone();
+    if !session.recorded {
+        verdict.push_str(" (not recorded)");
+    }
+    [
+        metadata.id.clone(),
+        metadata.started.strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
+        verdict,
+        session
+            .exit_code
+            .map_or_else(String::new, |code| code.to_string()),
+        clock(session.duration_ms),
+        who,
+        metadata.target(),
+        command,
+    ]
+    .map(|cell| clean(&cell))
+}
+
+/// Everything that is known of a session.
+pub(super) fn details(details: &Details, out: &mut dyn Write) -> io::Result<()> {
+    let session = &details.session;
+    let metadata = &session.metadata;
+    let mut put = |name: &str, value: &str| put(out, name, value);
+    put("id", &metadata.id)?;
+    put("kind", &metadata.kind)?;
+    put("user", &metadata.user)?;
+    put("groups", &metadata.groups.join(", "))?;
+    put("agent", metadata.agent.as_deref().unwrap_or_default())?;
+    put("from", &metadata.source_ip)?;
+    put("client", &metadata.user_agent)?;
+    put("transport", &metadata.transport)?;
+    put("cluster", &metadata.cluster)?;
+    put("pod", &metadata.target())?;
+    put("command", &metadata.command_line())?;
+    put("rule", &metadata.rule)?;
+    put("started", &metadata.started.to_string())?;
+    put(
+        "ended",
+        &session.ended.map_or_else(String::new, |at| at.to_string()),
+    )?;
+    put("time", &clock(session.duration_ms))?;
+    put("verdict", &session.verdict)?;
+    put(
+        "exit code",
+        &session
+            .exit_code
+            .map_or_else(String::new, |code| code.to_string()),
+    )?;
+    if !session.recorded {
+        return put("recording", "none");
+    }
+    put("recording", &format!("{} bytes", session.recorded_bytes))?;
+    match &details.summary {
+        Some(summary) => sealed(summary, out),
+        None => Ok(()),
+    }
+}
+
+/// What the sidecar adds.
+fn sealed(summary: &Summary, out: &mut dyn Write) -> io::Result<()> {
+    let mut put = |name: &str, value: &str| put(out, name, value);
+    put("detail", summary.detail.as_deref().unwrap_or_default())?;
+    let bytes = &summary.bytes;
+    put(
+        "passed",
+        &format!(
+            "{} in, {} out",
+            bytes.stdin + bytes.data_sent,
+            bytes.stdout + bytes.stderr + bytes.data_received
+        ),
+    )?;
+    for part in &summary.parts {
+        put(
+            "part",
+            &format!(
+                "{} {} bytes, SHA-256 {}",
+                part.file, part.bytes, part.sha256
+            ),
+        )?;
+    }
+    if let Some(copy) = &summary.copy {
+        let what = format!(
+            "{} members, {} bytes, SHA-256 {}",
+            copy.members, copy.bytes, copy.sha256
+        );
+        put("copied", &what)?;
+        put("names", &copy.names.join(", "))?;
+    }
+    if summary.capped {
+        put("incomplete", "the recording reached its size cap")?;
+    }
+    if summary.truncated {
+        put("incomplete", "the gateway ended before the session did")?;
+    }
+    put("incomplete", summary.failure.as_deref().unwrap_or_default())
+}
+
+/// A line for what is known; none for what is not.
+fn put(out: &mut dyn Write, name: &str, value: &str) -> io::Result<()> {
+    if value.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "{name:<12} {}", clean(value))
+}
+
+/// Where a text was found.
+pub(super) fn places(places: &[Place], out: &mut dyn Write) -> io::Result<()> {
+    for place in places {
+        let what = format!(
+            "{} {} {}/{} {} {}: {}",
+            place.id,
+            place.user,
+            place.namespace,
+            place.pod,
+            clock(place.at_ms),
+            place.stream,
+            place.text
+        );
+        writeln!(out, "{}", clean(&what))?;
+    }
+    Ok(())
+}
+
+/// `1:02:03`.
+fn clock(milliseconds: u64) -> String {
+    let seconds = milliseconds / 1000;
+    format!(
+        "{}:{:02}:{:02}",
+        seconds / 3600,
+        seconds / 60 % 60,
+        seconds % 60
+    )
+}

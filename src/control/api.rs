@@ -1,0 +1,225 @@
+//! What a call to the sessions API asks for.
+
+use http::{Method, Uri};
+
+use super::sessions::KillCall;
+use crate::gateway::refuse::Refusal;
+use crate::limits;
+use crate::recording::index::Filter;
+use crate::recording::index::files::is_id;
+use crate::request::Query;
+
+/// What every path of the API begins with.
+pub(super) const PREFIX: &str = "/v1/";
+
+/// A call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Call {
+    /// `GET /v1/sessions`
+    List(Filter),
+    /// `GET /v1/sessions/ID`
+    Show(String),
+    /// `GET /v1/sessions/ID/cast`
+    Cast(String),
+    /// `GET /v1/sessions/ID/live`
+    Live(String),
+    /// `POST /v1/sessions/ID/kill`
+    Kill(String),
+}
+
+/// Reads a call. What is not known is refused: a filter with a typing error must not show everything.
+pub(super) fn parse(method: &Method, uri: &Uri) -> Result<Call, Refusal> {
+    let parts: Vec<&str> = uri.path().split('/').skip(1).collect();
+    let (id, what) = match parts.as_slice() {
+        ["v1", "sessions"] => (None, None),
+        ["v1", "sessions", id] => (Some(*id), None),
+        ["v1", "sessions", id, what] => (Some(*id), Some(*what)),
+        _ => return Err(nothing_here()),
+    };
+    if id.is_some_and(|id| !is_id(id)) {
+        return Err(Refusal::not_found("that is not the id of a session"));
+    }
+    let id = id.map(str::to_owned);
+    let wanted = if what == Some("kill") {
+        Method::POST
+    } else {
+        Method::GET
+    };
+    let query = Query::parse(uri.query().unwrap_or_default())?;
+    let call = match (id, what) {
+        (None, _) => Call::List(filter(&query)?),
+        (Some(id), None) => Call::Show(id),
+        (Some(id), Some("cast")) => Call::Cast(id),
+        (Some(id), Some("live")) => Call::Live(id),
+        (Some(id), Some("kill")) => Call::Kill(id),
+        (Some(_), Some(_)) => return Err(nothing_here()),
+    };
+    if !matches!(call, Call::List(_))
+        && let Some((key, _)) = query.pairs().next()
+    {
+        return Err(Refusal::bad_request(format!(
+            "there is no parameter {key:?} here"
+        )));
+    }
+    if *method != wanted {
+        return Err(Refusal::method_not_allowed(format!(
+            "this is asked for with {wanted}"
+        )));
+    }
+    Ok(call)
+}
+
+fn nothing_here() -> Refusal {
+    Refusal::not_found(
+        "served here: /v1/sessions, /v1/sessions/ID and, below that, cast, live and kill",
+    )
+}
+
+fn filter(query: &Query) -> Result<Filter, Refusal> {
+    let mut filter = Filter::default();
+    let mut seen = std::collections::BTreeSet::new();
+    for (key, value) in query.pairs() {
+        let bad = |what: &str| Refusal::bad_request(format!("{key} must be {what}"));
+        if !seen.insert(key) {
+            return Err(Refusal::bad_request(format!("{key} is there twice")));
+        }
+        let text = Some(value.to_owned());
+        let time = || {
+            value
+                .parse()
+                .map(Some)
+                .map_err(|_| bad("a time such as 2026-11-20T08:00:00Z"))
+        };
+        match key {
+            "user" => filter.user = text,
+            "agent" => filter.agent = text,
+            "namespace" => filter.namespace = text,
+            "pod" => filter.pod = text,
+            "command" => filter.command = text,
+            "verdict" => filter.verdict = text,
+            "since" => filter.since = time()?,
+            "until" => filter.until = time()?,
+            "exitCode" => {
+                filter.exit_code = Some(value.parse().map_err(|_| bad("a number from 0 to 255"))?);
+            }
+            "live" => filter.live = value.parse().map_err(|_| bad("true or false"))?,
+            "limit" => {
+                let limit = value
+                    .parse()
+                    .ok()
+                    .filter(|limit| (1..=limits::SESSIONS_LISTED_MAX).contains(limit));
+                filter.limit = limit.ok_or_else(|| bad("a number from 1 to 10000"))?;
+            }
+            _ => {
+                return Err(Refusal::bad_request(format!(
+                    "there is no parameter {key:?}; there are user, agent, namespace, pod, command, since, until, exitCode, verdict, live and limit"
+                )));
+            }
+        }
+    }
+    Ok(filter)
+}
+
+/// The reason in the body of a kill. The user of the session reads it in a terminal: nothing in it may
+/// act on that.
+pub(super) fn reason(body: &[u8]) -> Result<String, Refusal> {
+    let call: KillCall = serde_json::from_slice(body).map_err(|error| {
+        Refusal::bad_request(format!(
+            "the body must be JSON such as {{\"reason\": \"…\"}}: {error}"
+        ))
+    })?;
+    let reason: String = call
+        .reason
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(limits::KILL_REASON_CHARS_MAX)
+        .collect();
+    let reason = reason.trim();
+    if reason.is_empty() {
+        return Err(Refusal::bad_request(
+            "reason is empty; the user of the session reads it, so say why",
+        ));
+    }
+    Ok(reason.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn get(target: &str) -> Result<Call, u16> {
+        parse(&Method::GET, &target.parse().unwrap()).map_err(|refusal| refusal.code().as_u16())
+    }
+
+    #[test]
+    fn calls_are_what_the_documentation_says() {
+        assert_eq!(get("/v1/sessions"), Ok(Call::List(Filter::default())));
+        assert_eq!(get("/v1/sessions/a-1"), Ok(Call::Show("a-1".to_owned())));
+        assert_eq!(get("/v1/sessions/a/cast"), Ok(Call::Cast("a".to_owned())));
+        assert_eq!(get("/v1/sessions/a/live"), Ok(Call::Live("a".to_owned())));
+        let kill = parse(&Method::POST, &"/v1/sessions/a/kill".parse().unwrap());
+        assert_eq!(kill, Ok(Call::Kill("a".to_owned())));
+        let Ok(Call::List(filter)) = get(
+            "/v1/sessions?user=a%20b&command=rm+-rf&since=2026-11-20T00:00:00Z&exitCode=7&live=true&limit=3",
+        ) else {
+            panic!("not a list");
+        };
+        assert_eq!(filter.user.as_deref(), Some("a b"));
+        assert_eq!(filter.command.as_deref(), Some("rm -rf"));
+        assert_eq!(
+            (filter.exit_code, filter.live, filter.limit),
+            (Some(7), true, 3)
+        );
+        assert!(filter.since.is_some() && filter.until.is_none());
+    }
+
+    #[test]
+    fn what_is_not_known_is_refused() {
+        for (target, code) in [
+            ("/v1/", 404),
+            ("/v1/sessions/", 404),
+            ("/v1/sessions/a/b", 404),
+            ("/v1/sessions/a/cast/x", 404),
+            ("/v1/sessions/..", 404),
+            ("/v1/sessions/..%2f..%2fetc", 404),
+            ("/v1/sessions/a.2/cast", 404),
+            ("/v1/sessions/a/kill", 405),
+            ("/v1/sessions?usr=a", 400),
+            ("/v1/sessions?user=a&user=b", 400),
+            ("/v1/sessions?exitCode=256", 400),
+            ("/v1/sessions?since=yesterday", 400),
+            ("/v1/sessions?limit=0", 400),
+            ("/v1/sessions?limit=10001", 400),
+            ("/v1/sessions/a?part=1", 400),
+        ] {
+            assert_eq!(get(target), Err(code), "{target}");
+        }
+        let posted = parse(&Method::POST, &"/v1/sessions".parse().unwrap());
+        assert_eq!(posted.unwrap_err().code().as_u16(), 405);
+    }
+
+    #[test]
+    fn a_reason_is_text_and_cannot_act_on_a_terminal() {
+        let read = |body: &str| reason(body.as_bytes()).map_err(|refusal| refusal.code().as_u16());
+        assert_eq!(
+            read(r#"{"reason":" lunch \u001b]52;c;x\u0007\u009b2J "}"#),
+            Ok("lunch  ]52;c;x  2J".to_owned())
+        );
+        for bad in [
+            "",
+            "{}",
+            r#"{"reason":""}"#,
+            r#"{"reason":"\n"}"#,
+            r#"{"reason":"a","by":"x"}"#,
+        ] {
+            assert_eq!(read(bad), Err(400), "{bad}");
+        }
+        assert_eq!(
+            read(&format!(r#"{{"reason":"{}"}}"#, "ä".repeat(999)))
+                .unwrap()
+                .chars()
+                .count(),
+            300
+        );
+    }
+}

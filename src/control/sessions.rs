@@ -1,0 +1,342 @@
+//! The sessions API: who is in a shell now, who was, what they saw; and the way to end it.
+//!
+//! Served to whoever may use the socket in the data directory, and on the control address to the
+//! operators of the configuration. Every call is an audit event, written before the answer leaves.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::stream;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body::Frame;
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper::body::Incoming;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::api::{self, Call};
+use super::cast;
+use crate::audit::{AuditLog, Event, Stage};
+use crate::gateway::body::{self, Body};
+use crate::gateway::refuse::Refusal;
+use crate::identity::{Authenticator, Identity, credential};
+use crate::limits;
+use crate::recording::index::{Catalog, Filter, Session, latest_first};
+use crate::recording::{Kill, Recorder, Summary};
+
+/// Who may use the sessions API on the control address. Names are compared as they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Operators {
+    /// Users.
+    pub users: Vec<String>,
+    /// Groups; one of them is enough.
+    pub groups: Vec<String>,
+}
+
+impl Operators {
+    /// Whether somebody is an operator. An agent is none, whoever it acts for.
+    #[must_use]
+    pub fn include(&self, identity: &Identity) -> bool {
+        let named = self.users.iter().any(|user| user == identity.username());
+        let grouped = identity
+            .groups()
+            .iter()
+            .any(|group| self.groups.contains(group));
+        identity.agent().is_none() && (named || grouped)
+    }
+}
+
+/// Everything the sessions API needs.
+pub struct Sessions {
+    /// Knows the sessions that are open.
+    pub recorder: Arc<Recorder>,
+    /// Knows the others.
+    pub catalog: Catalog,
+    /// Where calls are put on record.
+    pub audit: AuditLog,
+    /// Verifies the tokens of operators.
+    pub authenticator: Arc<Authenticator>,
+    /// Who may call on the control address; nobody when absent.
+    pub operators: Option<Operators>,
+}
+
+/// Where a call comes from.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Door {
+    /// The control address: a token decides.
+    Address(SocketAddr),
+    /// The socket in the data directory: its mode has decided. With the caller's user id.
+    Socket(Option<u32>),
+}
+
+/// A session with everything that is known of it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Details {
+    /// As in lists.
+    #[serde(flatten)]
+    pub session: Session,
+    /// The sidecar of its recording, once that is sealed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub summary: Option<Summary>,
+}
+
+/// The sessions that were asked for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SessionList {
+    /// The sessions, the latest first.
+    pub items: Vec<Session>,
+    /// Whether there are more than were asked for.
+    #[serde(default)]
+    pub more: bool,
+}
+
+/// The body of a call that ends a session.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KillCall {
+    /// Why; the user reads it.
+    pub reason: String,
+}
+
+impl Sessions {
+    /// Whether there is anybody who may call on the control address.
+    #[must_use]
+    pub fn has_operators(&self) -> bool {
+        self.operators.is_some()
+    }
+
+    /// Answers one call and puts it on record.
+    pub(super) async fn serve(&self, request: Request<Incoming>, door: Door) -> Response<Body> {
+        let now = Timestamp::now();
+        let peer = match door {
+            Door::Address(address) => address.ip(),
+            Door::Socket(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        };
+        let target = request
+            .uri()
+            .path_and_query()
+            .map_or("", http::uri::PathAndQuery::as_str);
+        let mut event = Event::received(
+            &uuid::Uuid::now_v7().to_string(),
+            request.method().as_str(),
+            target,
+            request.headers(),
+            peer,
+            now,
+        );
+        let answer = self.answer(request, door, &mut event, now).await;
+        let response = match answer {
+            Ok(response) => {
+                event.annotate("portcullis.dev/decision", "allow");
+                event.answered(response.status(), None, None);
+                response
+            }
+            Err(refusal) => {
+                event.annotate("portcullis.dev/decision", "refuse");
+                if let Some(detail) = refusal.hidden_detail() {
+                    event.annotate("portcullis.dev/detail", detail);
+                }
+                let message = Some(refusal.message().to_owned());
+                event.answered(refusal.code(), Some(refusal.reason()), message);
+                refusal.response()
+            }
+        };
+        event.at(Stage::ResponseComplete, Timestamp::now());
+        if self.audit.write(&event).await.is_err() {
+            return unrecorded().response();
+        }
+        response
+    }
+
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        door: Door,
+        event: &mut Event,
+        now: Timestamp,
+    ) -> Result<Response<Body>, Refusal> {
+        if !self.audit.healthy() {
+            return Err(unrecorded());
+        }
+        let operator = self.authorize(&request, door, event, now).await?;
+        let (head, body) = request.into_parts();
+        match api::parse(&head.method, &head.uri)? {
+            Call::List(filter) => json(&self.list(filter).await?),
+            Call::Show(id) => json(&self.show(id).await?),
+            Call::Cast(id) => self.cast(id).await,
+            Call::Live(id) => self.live(&id),
+            Call::Kill(id) => {
+                let body = body::read_bounded(body, limits::SESSIONS_CALL_BYTES_MAX).await?;
+                let reason = api::reason(&body)?;
+                event.annotate("portcullis.dev/kill-reason", reason.clone());
+                self.kill(&id, operator, reason)
+            }
+        }
+    }
+
+    /// Who calls; the name is for the user of a session that is ended, and for the record.
+    async fn authorize(
+        &self,
+        request: &Request<Incoming>,
+        door: Door,
+        event: &mut Event,
+        now: Timestamp,
+    ) -> Result<String, Refusal> {
+        if let Door::Socket(uid) = door {
+            let uid = uid.map_or_else(|| "unknown".to_owned(), |uid| uid.to_string());
+            event.annotate("portcullis.dev/operator", format!("local, uid {uid}"));
+            return Ok("local".to_owned());
+        }
+        let operators = self
+            .operators
+            .as_ref()
+            .ok_or_else(|| Refusal::not_found("the sessions API is not served here"))?;
+        let token = credential::from_headers(request.headers(), false)?;
+        let identity = self.authenticator.identify(&token, now).await?;
+        event.caller(&identity);
+        if !operators.include(&identity) {
+            return Err(Refusal::never_allowed(
+                "you are not an operator of this gateway; control.operators in its configuration names them",
+            ));
+        }
+        let name = identity.username().to_owned();
+        event.annotate("portcullis.dev/operator", name.clone());
+        Ok(name)
+    }
+
+    async fn list(&self, filter: Filter) -> Result<SessionList, Refusal> {
+        let limit = filter.limit;
+        let filter = Filter {
+            limit: limit + 1,
+            ..filter
+        };
+        let live = self.recorder.live().list();
+        let mut items: Vec<Session> = live
+            .into_iter()
+            .map(Session::from)
+            .filter(|session| filter.matches(session))
+            .collect();
+        let past = self
+            .look_up(move |catalog| catalog.list(&filter))
+            .await?
+            .into_iter()
+            .filter(|past| self.recorder.live().get(&past.metadata.id).is_none())
+            .filter(|past| {
+                items
+                    .iter()
+                    .all(|open| open.metadata.id != past.metadata.id)
+            })
+            .collect::<Vec<_>>();
+        items.extend(past);
+        latest_first(&mut items);
+        let more = items.len() > limit;
+        items.truncate(limit);
+        Ok(SessionList { items, more })
+    }
+
+    async fn show(&self, id: String) -> Result<Details, Refusal> {
+        if let Some(live) = self.recorder.live().get(&id) {
+            return Ok(Details {
+                session: live.into(),
+                summary: None,
+            });
+        }
+        let missing = unknown(&id);
+        let found = self.look_up(move |catalog| catalog.get(&id)).await?;
+        let (session, summary) = found.ok_or(missing)?;
+        Ok(Details { session, summary })
+    }
+
+    async fn cast(&self, id: String) -> Result<Response<Body>, Refusal> {
+        let missing = unknown(&id);
+        let parts = self.look_up(move |catalog| catalog.parts(&id)).await?;
+        if parts.is_empty() {
+            return Err(missing);
+        }
+        let mut response = Response::new(cast::body(parts));
+        response.headers_mut().insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/x-asciicast"),
+        );
+        Ok(response)
+    }
+
+    /// Follows a session. What was recorded before the call is not part of it.
+    fn live(&self, id: &str) -> Result<Response<Body>, Refusal> {
+        let Some(follower) = self.recorder.live().follow(id) else {
+            return Err(match self.recorder.live().get(id) {
+                Some(_) => Refusal::not_found(format!(
+                    "session {id} is not recorded, so there is nothing to follow"
+                )),
+                None => Refusal::not_found(format!("no session {id} is open")),
+            });
+        };
+        let lines = stream::unfold(follower, |mut follower| async move {
+            let lines: Bytes = follower.next().await?;
+            Some((Ok(Frame::data(lines)), follower))
+        });
+        let mut response = Response::new(StreamBody::new(lines).boxed_unsync());
+        response.headers_mut().insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/x-asciicast"),
+        );
+        Ok(response)
+    }
+
+    fn kill(&self, id: &str, by: String, reason: String) -> Result<Response<Body>, Refusal> {
+        if !self.recorder.live().kill(id, Kill { by, reason }) {
+            return Err(Refusal::not_found(format!(
+                "no session {id} is open, or it is ending already"
+            )));
+        }
+        json(&serde_json::json!({"id": id, "killed": true}))
+    }
+
+    /// Asks the catalog, which reads files, without holding up this thread.
+    async fn look_up<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&Catalog) -> std::io::Result<T> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let catalog = self.catalog.clone();
+        let answer = tokio::task::spawn_blocking(move || ask(&catalog)).await;
+        let failed = |detail: &dyn std::fmt::Display| {
+            tracing::error!(%detail, "recordings cannot be read");
+            Refusal::gateway_failed("the recordings cannot be read; the gateway's log says why")
+                .detail(&detail.to_string())
+        };
+        match answer {
+            Ok(Ok(found)) => Ok(found),
+            Ok(Err(error)) => Err(failed(&error)),
+            Err(error) => Err(failed(&error)),
+        }
+    }
+}
+
+fn unknown(id: &str) -> Refusal {
+    let id: String = id.chars().take(64).collect();
+    Refusal::not_found(format!("there is no recording and no open session {id:?}"))
+}
+
+fn unrecorded() -> Refusal {
+    Refusal::gateway_unavailable(
+        "the gateway's audit log cannot be written, so no call is answered",
+    )
+}
+
+fn json(value: &impl Serialize) -> Result<Response<Body>, Refusal> {
+    let text = serde_json::to_vec(value)
+        .map_err(|error| Refusal::gateway_failed("the answer cannot be written").detail(&error))?;
+    let mut response = Response::new(body::full(text));
+    *response.status_mut() = StatusCode::OK;
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,377 @@
+use std::path::Path;
+use std::time::Duration;
+
+use loadtest::issuer::{AUDIENCE, Issuer, Running};
+use loadtest::pki::Ca;
+use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::*;
+use crate::control::{self, Reports, Settings, Socket, socket};
+use crate::identity::IssuerSettings;
+use crate::metrics::Metrics;
+use crate::policy::{RecordMode, RecordObligation};
+use crate::recording::index::FILE;
+use crate::recording::{self, Metadata, Recording};
+use crate::session::{
+    ByteCounts, EndReason, SessionEvent, SessionReport, SessionStream, Side, StreamType, Tap as _,
+};
+use crate::wire::asciicast::Version;
+
+struct World {
+    folder: tempfile::TempDir,
+    issuer: Running,
+    recorder: Arc<Recorder>,
+    address: SocketAddr,
+    socket: Option<Socket>,
+    shutdown: CancellationToken,
+    _background: TaskTracker,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+    }
+}
+
+impl World {
+    async fn start(operators: Option<Operators>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let ca = Ca::new().unwrap();
+        let tls = ca
+            .server_config(&["localhost", "127.0.0.1"], &["http/1.1"])
+            .unwrap();
+        let issuer = Issuer::start("127.0.0.1:0".parse().unwrap(), tls)
+            .await
+            .unwrap();
+        let mut settings = IssuerSettings::new(issuer.url(), vec![AUDIENCE.to_owned()]);
+        settings.certificate_authority = Some(ca.pem());
+        let (background, shutdown) = (TaskTracker::new(), CancellationToken::new());
+        let authenticator = Authenticator::start(
+            crate::identity::Settings {
+                issuers: vec![settings],
+                stream_grace: Duration::ZERO,
+            },
+            &background,
+            shutdown.clone(),
+        )
+        .unwrap();
+        let (metrics, rendering) = Metrics::new();
+        let directory = folder.path().join("recordings");
+        let settings = recording::Settings {
+            directory: directory.clone(),
+            format: Version::V2,
+            max_bytes: 1 << 20,
+            part_bytes: 600, // a header and two events
+        };
+        let index = folder.path().join(FILE);
+        let recorder = Recorder::start(settings, Some(index.clone()), metrics).unwrap();
+        let recorder = Arc::new(recorder);
+        let sessions = Sessions {
+            recorder: Arc::clone(&recorder),
+            catalog: Catalog::new(index, directory),
+            audit: AuditLog::open(&folder.path().join("audit.jsonl")).unwrap(),
+            authenticator,
+            operators: operators.clone(),
+        };
+        let reports = Reports {
+            metrics: rendering,
+            not_ready: Box::new(Vec::new),
+            sessions: Some(Arc::new(sessions)),
+        };
+        let settings = Settings {
+            address: "127.0.0.1:0".parse().unwrap(),
+            operators,
+        };
+        let (address, socket) =
+            control::start(&settings, folder.path(), reports, shutdown.clone()).unwrap();
+        Self {
+            folder,
+            issuer,
+            recorder,
+            address,
+            socket,
+            shutdown,
+            _background: background,
+        }
+    }
+
+    fn token(&self, user: &str, groups: &[&str], agent: Option<&str>) -> String {
+        let mut claims = json!({"sub": user, "groups": groups});
+        if let Some(agent) = agent {
+            claims["act"] = json!({"sub": agent});
+        }
+        self.issuer.issue(claims).unwrap()
+    }
+
+    async fn at_address(&self, line: &str, token: Option<&str>, body: &str) -> (u16, String) {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        let bearer = token.map_or_else(String::new, |token| {
+            format!("Authorization: Bearer {token}\r\n")
+        });
+        exchange(stream, line, &bearer, body).await
+    }
+
+    async fn at_socket(&self, line: &str, body: &str) -> (u16, Value) {
+        let stream = UnixStream::connect(self.folder.path().join(socket::FILE)).await;
+        let (code, text) = exchange(stream.unwrap(), line, "", body).await;
+        (code, serde_json::from_str(&text).unwrap_or(Value::Null))
+    }
+
+    fn audit(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.folder.path().join("audit.jsonl")).unwrap();
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
+    async fn record(&self, id: &str) -> (Recording, tokio::sync::oneshot::Receiver<Kill>) {
+        let obligation = RecordObligation::new(RecordMode::Required);
+        let opened = self.recorder.open(metadata(id), obligation).await;
+        let (mut recording, killed) = opened.unwrap();
+        recording.begin();
+        (recording, killed)
+    }
+}
+
+async fn exchange(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    line: &str,
+    headers: &str,
+    body: &str,
+) -> (u16, String) {
+    let request = format!(
+        "{line} HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n{headers}Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let code = head.split(' ').nth(1).unwrap().parse().unwrap();
+    let body = if head.contains("chunked") {
+        unchunked(body)
+    } else {
+        body.to_owned()
+    };
+    (code, body)
+}
+
+fn unchunked(mut body: &str) -> String {
+    let mut out = String::new();
+    while let Some((length, rest)) = body.split_once("\r\n") {
+        let length = usize::from_str_radix(length, 16).unwrap();
+        out.push_str(&rest[..length]);
+        body = &rest[length + 2..];
+        if length == 0 {
+            break;
+        }
+    }
+    out
+}
+
+fn metadata(id: &str) -> Metadata {
+    Metadata {
+        id: id.to_owned(),
+        kind: "exec".to_owned(),
+        namespace: "shop".to_owned(),
+        pod: "web-0".to_owned(),
+        command: vec!["sh".to_owned()],
+        user: "alice".to_owned(),
+        started: Timestamp::now(),
+        ..Metadata::default()
+    }
+}
+
+fn output(bytes: &[u8]) -> SessionEvent<'_> {
+    SessionEvent::Data {
+        stream: SessionStream {
+            kind: StreamType::Stdout,
+            port: None,
+            connection: None,
+        },
+        from: Side::Server,
+        bytes,
+    }
+}
+
+fn report() -> SessionReport {
+    SessionReport {
+        reason: EndReason::Completed,
+        detail: None,
+        exit: None,
+        bytes: ByteCounts::default(),
+        connections: 0,
+        duration: Duration::from_secs(2),
+    }
+}
+
+fn operators() -> Option<Operators> {
+    Some(Operators {
+        users: vec!["root".to_owned()],
+        groups: vec!["operators".to_owned()],
+    })
+}
+
+#[tokio::test]
+async fn only_operators_are_answered_on_the_control_address() {
+    let world = World::start(operators()).await;
+    let (_recording, mut killed) = world.record("one").await;
+    let stranger = world.token("eve", &["developers"], None);
+    let operator = world.token("olga", &["staff", "operators"], None);
+    let named = world.token("root", &[], None);
+    let agent = world.token("olga", &["operators"], Some("coder"));
+    let lookalike = world.token("operators", &["root", "operators2"], None);
+    let cases = [
+        (None, 401),
+        (Some("rubbish"), 401),
+        (Some(stranger.as_str()), 403),
+        (Some(lookalike.as_str()), 403),
+        (Some(agent.as_str()), 403),
+        (Some(operator.as_str()), 200),
+        (Some(named.as_str()), 200),
+    ];
+    for (token, expected) in cases {
+        for path in ["/v1/sessions", "/v1/sessions/one", "/v1/sessions/one/cast"] {
+            let (code, text) = world.at_address(&format!("GET {path}"), token, "").await;
+            assert_eq!(code, expected, "{path}: {text}");
+            if expected != 200 {
+                assert!(text.contains(r#""kind":"Status""#), "{text}");
+                assert!(!text.contains("alice"), "{text}");
+            }
+        }
+    }
+    let token = Some(operator.as_str());
+    for (line, expected) in [
+        ("GET /v1/sessions/none", 404),
+        ("GET /v1/sessions/none/cast", 404),
+        ("GET /v1/sessions/none/live", 404),
+        ("GET /v1/sessions/../../audit.jsonl", 404),
+        ("GET /v1/else", 404),
+        ("GET /v1/sessions/one/kill", 405),
+        ("GET /v1/sessions?usr=x", 400),
+    ] {
+        assert_eq!(
+            world.at_address(line, token, "").await.0,
+            expected,
+            "{line}"
+        );
+    }
+    let kill = |id: &str| format!("POST /v1/sessions/{id}/kill");
+    let why = r#"{"reason":"lunch"}"#;
+    for token in [None, Some(stranger.as_str()), Some(agent.as_str())] {
+        assert!(world.at_address(&kill("one"), token, why).await.0 > 400);
+    }
+    assert!(killed.try_recv().is_err(), "nobody may");
+    assert_eq!(world.at_address(&kill("one"), token, "{}").await.0, 400);
+    assert_eq!(world.at_address(&kill("none"), token, why).await.0, 404);
+    assert_eq!(world.at_address(&kill("one"), token, why).await.0, 200);
+    let kill = killed.await.unwrap();
+    assert_eq!((kill.by.as_str(), kill.reason.as_str()), ("olga", "lunch"));
+
+    let last = world.audit().pop().unwrap();
+    assert_eq!(last["user"]["username"], "olga");
+    assert_eq!(last["requestURI"], "/v1/sessions/one/kill");
+    assert_eq!(last["annotations"]["portcullis.dev/kill-reason"], "lunch");
+    assert_eq!(last["annotations"]["portcullis.dev/operator"], "olga");
+    let refused = |event: &&Value| event["annotations"]["portcullis.dev/decision"] == "refuse";
+    assert!(world.audit().iter().filter(refused).count() > 15);
+    assert_eq!(world.at_address("GET /healthz", None, "").await.0, 200);
+}
+
+#[tokio::test]
+async fn without_operators_nothing_is_served_on_the_control_address() {
+    let world = World::start(None).await;
+    let token = world.token("root", &["operators"], None);
+    for line in ["GET /v1/sessions", "GET /v1/sessions/one"] {
+        assert_eq!(world.at_address(line, Some(&token), "").await.0, 404);
+    }
+    let (code, _) = world
+        .at_address("POST /v1/sessions/one/kill", Some(&token), "{}")
+        .await;
+    assert_eq!(code, 405);
+    assert!(world.audit().is_empty());
+}
+
+#[tokio::test]
+async fn the_socket_is_for_the_owner_of_the_data_directory_and_goes_with_the_gateway() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let mut world = World::start(None).await;
+    let path = world.folder.path().join(socket::FILE);
+    let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert!(socket::bind(world.folder.path()).is_err(), "it is in use");
+
+    let (place, killed) = world.recorder.enter(metadata("one"));
+    let (code, list) = world.at_socket("GET /v1/sessions?live=true", "").await;
+    assert_eq!(code, 200);
+    assert_eq!(list["items"][0]["id"], "one");
+    assert_eq!(list["items"][0]["verdict"], "open");
+    assert_eq!(list["items"][0]["recorded"], false);
+    assert_eq!(
+        world.at_socket("GET /v1/sessions/one/live", "").await.0,
+        404
+    );
+    let why = r#"{"reason":"a\u001b[2Jb"}"#;
+    let (code, _) = world.at_socket("POST /v1/sessions/one/kill", why).await;
+    assert_eq!(code, 200);
+    let kill = killed.await.unwrap();
+    assert_eq!(
+        (kill.by.as_str(), kill.reason.as_str()),
+        ("local", "a [2Jb")
+    );
+    let (code, _) = world.at_socket("POST /v1/sessions/one/kill", why).await;
+    assert_eq!(code, 404, "it is ending already");
+    let last = world.audit().pop().unwrap();
+    let operator = last["annotations"]["portcullis.dev/operator"]
+        .as_str()
+        .unwrap();
+    assert!(operator.starts_with("local, uid "), "{operator}");
+    drop(place);
+
+    drop(world.socket.take());
+    assert!(!path.exists());
+}
+
+#[tokio::test]
+async fn a_session_is_listed_followed_and_read_until_it_is_over() {
+    let world = World::start(None).await;
+    let (mut recording, _killed) = world.record("one").await;
+    let path = world.folder.path().join(socket::FILE);
+    let follower = UnixStream::connect(&path).await.unwrap();
+    let live = &world.recorder.live();
+    let following = exchange(follower, "GET /v1/sessions/one/live", "", "");
+    let session = async {
+        while live.get("one").is_none_or(|session| session.followers == 0) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        for second in 1..=8 {
+            let event = format!("event {second} {}", "x".repeat(100));
+            let at = Duration::from_secs(second);
+            recording.event(&output(event.as_bytes()), at).unwrap();
+        }
+        recording.seal(&report()).await
+    };
+    let ((code, followed), sealed) = tokio::join!(following, session);
+    assert_eq!((code, sealed.failure), (200, None));
+    assert_eq!(followed.lines().count(), 1 + 8, "{followed}");
+
+    let stream = UnixStream::connect(&path).await.unwrap();
+    let (code, cast) = exchange(stream, "GET /v1/sessions/one/cast", "", "").await;
+    assert_eq!(code, 200);
+    let (_, details) = world.at_socket("GET /v1/sessions/one", "").await;
+    assert!(details["summary"]["parts"].as_array().unwrap().len() > 2);
+    assert_eq!(details["verdict"], "completed");
+    // Parts become one recording, which is what was followed.
+    assert_eq!(cast, followed);
+    let (_, list) = world.at_socket("GET /v1/sessions?user=alice", "").await;
+    assert_eq!(list["items"].as_array().unwrap().len(), 1);
+    assert_eq!(list["items"][0]["id"], "one");
+    let (_, list) = world.at_socket("GET /v1/sessions?user=bob", "").await;
+    assert_eq!(list["items"], json!([]));
+    assert!(Path::new(&path).exists());
+}
