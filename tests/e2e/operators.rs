@@ -1,6 +1,6 @@
 //! Operators: who lists sessions, watches them and ends them.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -15,6 +15,7 @@ fn open_sessions(world: &World, place: &[&str]) -> Vec<Value> {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one session's story, told twice")]
 fn an_operator_watches_a_session_and_ends_it_and_its_user_reads_why() {
     let world = World::start();
     let pod = world.pod();
@@ -52,7 +53,7 @@ fn an_operator_watches_a_session_and_ends_it_and_its_user_reads_why() {
         cat.type_in("second\n");
         tail.wait_for("what is typed now", |text| text.contains("second"));
 
-        let ordered = Instant::now();
+        let ordered = tokio::time::Instant::now();
         let kill = ["sessions", "kill", id, "--reason", "the incident is over"];
         world
             .portcullis(&[&kill[..], place].concat())

@@ -84,7 +84,7 @@ fn metadata(number: u8) -> Metadata {
             pick(["ls", "rm it's", "top"]),
         ],
         user: pick(["alice", "bob", "alice"]),
-        agent: (number % 2 == 0).then(|| "coder".to_owned()),
+        agent: number.is_multiple_of(2).then(|| "coder".to_owned()),
         started: format!(
             "2026-11-{:02}T23:59:{number:02}.123456789Z",
             18 + number % 3
@@ -172,6 +172,7 @@ async fn an_index_that_grew_is_the_one_that_is_built_anew() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a table of filters")]
 async fn every_filter_finds_what_it_says_with_and_without_an_index() {
     let world = World::new();
     for number in 0..12 {
@@ -395,8 +396,8 @@ async fn what_happened_while_nobody_indexed_is_caught_up_with() {
 }
 
 #[test]
-fn a_full_queue_makes_nobody_wait_and_is_remembered() {
-    let (notes, _queue) = sync_channel(1);
+fn a_fullqueue_makes_nobody_wait_and_is_remembered() {
+    let (notes, queue) = sync_channel(1);
     let indexer = Indexer {
         notes,
         behind: Arc::default(),
@@ -407,7 +408,7 @@ fn a_full_queue_makes_nobody_wait_and_is_remembered() {
     indexer.note(path);
     assert!(indexer.behind.load(Ordering::Acquire));
     assert!(
-        matches!(_queue.recv(), Ok(Note::Changed(day, id)) if day == "2026/11/20" && id == "0193-id")
+        matches!(queue.recv(), Ok(Note::Changed(day, id)) if day == "2026/11/20" && id == "0193-id")
     );
 }
 
