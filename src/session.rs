@@ -1,7 +1,7 @@
 //! exec, attach and port-forward: bytes pass unchanged, in order and with back-pressure, while a tap
 //! reads them.
 //!
-//! [`relay()`] drives the two sockets. The taps below are pure: [`spdy`] and [`websocket`] say what
+//! [`relay()`] drives the two sockets. The taps below are pure: `spdy` and `websocket` say what
 //! the bytes mean and what may pass, [`tap`] turns that into [`SessionEvent`]s for whoever records.
 
 pub mod relay;

@@ -1,8 +1,8 @@
 //! What may they see? Masks every response while it streams, and keeps placeholders out of writes.
 //!
-//! A request for a masked resource passes here three times: [`negotiate`] makes sure that the answer
-//! will be JSON, [`guard_write`] refuses bodies that would store a placeholder or read around the
-//! mask, and [`release`] turns an [`Unreleased`] answer into a [`Released`] one, which is the only
+//! A request for a masked resource passes here three times: [`negotiate()`] makes sure that the answer
+//! will be JSON, [`guard_write()`] refuses bodies that would store a placeholder or read around the
+//! mask, and [`release()`] turns an [`Unreleased`] answer into a [`Released`] one, which is the only
 //! kind the gateway can send.
 
 pub mod body;

@@ -1,8 +1,8 @@
 //! The simulated node: what stands behind `pods/log`, `exec`, `attach` and `portforward`.
 //!
 //! Nothing here runs a process, opens a file or connects anywhere. A container is a shell with a
-//! file system in memory ([`shell`]), its log is computed from its name and the clock ([`logs`]),
-//! its ports are answered by functions ([`portforward`]). What a client can do to it is bounded by
+//! file system in memory (`shell`), its log is computed from its name and the clock ([`logs`]),
+//! its ports are answered by functions (`portforward`). What a client can do to it is bounded by
 //! [`Settings::memory`].
 
 mod machines;

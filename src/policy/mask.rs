@@ -3,7 +3,7 @@
 //! A [`MaskRule`] names fields by path. All rules that apply to one resource are compiled into one
 //! [`MaskPlan`], an automaton over keys and array elements that a scanner drives; the plan knows
 //! nothing of bytes. The document's own `kind` is never consulted: the plan is rooted at every place
-//! where the API server puts an object (see [`plan`]).
+//! where the API server puts an object (see `plan`).
 
 mod path;
 mod plan;

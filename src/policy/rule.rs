@@ -1,4 +1,4 @@
-//! A rule: as written ([`RuleSource`]), and compiled ([`Rule`]).
+//! A rule: as written ([`RuleSource`]), and compiled (`Rule`).
 
 mod check;
 

@@ -56,7 +56,7 @@ struct Entry {
     tape: Option<(Bytes, Version)>,
     opened: Instant,
     recorded_bytes: AtomicU64,
-    /// Whole lines. Dropped with the session's [`Broadcast`], so that followers see the end.
+    /// Whole lines. Dropped with the session's `Broadcast`, so that followers see the end.
     lines: Mutex<Option<broadcast::Sender<Bytes>>>,
     kill: Mutex<Option<oneshot::Sender<Kill>>>,
 }
