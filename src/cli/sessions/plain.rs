@@ -118,8 +118,9 @@ mod tests {
             let ends: Vec<usize> = input.char_indices().map(|(at, _)| at).collect();
             for cut in ends {
                 let (mut plain, mut out) = (Plain::default(), String::new());
-                plain.push(&input[..cut], &mut out);
-                plain.push(&input[cut..], &mut out);
+                let (head, tail) = input.split_at(cut);
+                plain.push(head, &mut out);
+                plain.push(tail, &mut out);
                 assert_eq!(out, expected, "{input:?} cut at {cut}");
             }
         }
