@@ -164,8 +164,8 @@ fn unchunked(mut body: &str) -> String {
     let mut out = String::new();
     while let Some((length, rest)) = body.split_once("\r\n") {
         let length = usize::from_str_radix(length, 16).unwrap();
-        out.push_str(&rest[..length]);
-        body = &rest[length + 2..];
+        out.push_str(rest.get(..length).unwrap());
+        body = rest.get(length + 2..).unwrap();
         if length == 0 {
             break;
         }
@@ -209,16 +209,16 @@ fn report() -> SessionReport {
     }
 }
 
-fn operators() -> Option<Operators> {
-    Some(Operators {
+fn operators() -> Operators {
+    Operators {
         users: vec!["root".to_owned()],
         groups: vec!["operators".to_owned()],
-    })
+    }
 }
 
 #[tokio::test]
 async fn only_operators_are_answered_on_the_control_address() {
-    let world = World::start(operators()).await;
+    let world = World::start(Some(operators())).await;
     let (_recording, mut killed) = world.record("one").await;
     let stranger = world.token("eve", &["developers"], None);
     let operator = world.token("olga", &["staff", "operators"], None);
