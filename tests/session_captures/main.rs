@@ -9,164 +9,17 @@
     reason = "helpers of tests may fail as tests do"
 )]
 
+mod captures;
+mod relayed;
+
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use http::{Request, Response, request, response};
-use portcullis::gateway::upgrade::{Agreed, Offer};
-use portcullis::recording::encode::{Encoder, Options};
-use portcullis::request::RequestInfo;
 use portcullis::session::tap::Wire;
-use portcullis::session::{
-    EndReason, Ending, ExitStatus, Protocol, Session, SessionEvent, Side, Streams, Tap, TapError,
-    relay,
-};
-use portcullis::wire::asciicast::Event;
+use portcullis::session::{ExitStatus, Protocol, SessionEvent, Side};
 use portcullis::wire::websocket::{Decoder, Frame};
-use serde_json::Value;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 
-/// One recorded connection, from the upgrade on.
-struct Capture {
-    name: String,
-    session: Session,
-    agreed: Agreed,
-    /// What was sent after the heads, in the order in which it was seen.
-    steps: Vec<(Side, Vec<u8>)>,
-    ended_by: Side,
-    meta: Value,
-}
-
-impl Capture {
-    fn sent(&self, side: Side) -> Vec<u8> {
-        let steps = self.steps.iter().filter(|(from, _)| *from == side);
-        steps.flat_map(|(_, bytes)| bytes.clone()).collect()
-    }
-
-    /// The exit code that the client's process had, if it was that of the command.
-    fn client_exit_code(&self) -> Option<i64> {
-        self.meta["steps"][0]["exit_code"].as_i64()
-    }
-}
-
-fn captures() -> Vec<Capture> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/captures");
-    let mut folders: Vec<PathBuf> = fs::read_dir(root)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|folder| folder.join("meta.json").exists()) // others hold plain requests
-        .collect();
-    folders.sort();
-    let found: Vec<_> = folders
-        .iter()
-        .flat_map(|folder| sessions_in(folder))
-        .collect();
-    assert!(found.len() >= 59, "only {} captures found", found.len());
-    found
-}
-
-fn sessions_in(folder: &Path) -> Vec<Capture> {
-    let meta: Value =
-        serde_json::from_str(&fs::read_to_string(folder.join("meta.json")).unwrap()).unwrap();
-    let negotiated = meta["negotiated"].as_array().cloned().unwrap_or_default();
-    let is_session = |connection: &&Value| {
-        let path = connection["path"].as_str().unwrap();
-        ["/exec", "/attach", "/portforward"]
-            .iter()
-            .any(|end| path.ends_with(end))
-    };
-    negotiated
-        .iter()
-        .filter(is_session)
-        .filter_map(|it| load(folder, &meta, it))
-        .collect()
-}
-
-fn load(folder: &Path, meta: &Value, negotiated: &Value) -> Option<Capture> {
-    let number = negotiated["conn"].as_str().unwrap();
-    let read = |end: &str| fs::read(folder.join(format!("{number}.{end}"))).ok();
-    let (client, server) = (read("client.bin")?, read("server.bin")?);
-    let timeline = String::from_utf8(read("timeline.jsonl")?).unwrap();
-    let name = format!("{} {number}", folder.file_name().unwrap().to_str().unwrap());
-    let (request, client_head) = request_head(&client);
-    let (answer, server_head) = response_head(&server);
-    let target = request.uri.to_string();
-    let info = RequestInfo::parse(&request.method, &target).unwrap();
-    let offer = Offer::parse(&request, info.session().unwrap())
-        .unwrap_or_else(|error| panic!("{name}: {error}"));
-    let agreed = offer
-        .accept(&answer)
-        .unwrap_or_else(|error| panic!("{name}: {error}"));
-    let mut steps = Vec::new();
-    for line in timeline.lines() {
-        let line: Value = serde_json::from_str(line).unwrap();
-        let at = |key: &str| usize::try_from(line[key].as_u64().unwrap()).unwrap();
-        let (side, bytes, head) = match line["dir"].as_str() {
-            Some("c") => (Side::Client, &client, client_head),
-            _ => (Side::Server, &server, server_head),
-        };
-        let (from, to) = (at("offset").max(head), at("offset") + at("len"));
-        if from < to {
-            steps.push((side, bytes[from..to].to_vec()));
-        }
-    }
-    let connections = meta["connections"].as_array().unwrap();
-    let entry = connections
-        .iter()
-        .find(|entry| entry["n"] == number)
-        .unwrap();
-    let ended_by = if entry["ended_by"] == "client" {
-        Side::Client
-    } else {
-        Side::Server
-    };
-    let session = agreed.session(&info);
-    Some(Capture {
-        name,
-        session,
-        agreed,
-        steps,
-        ended_by,
-        meta: meta.clone(),
-    })
-}
-
-fn head(bytes: &[u8]) -> (Vec<&str>, usize) {
-    let end = bytes
-        .windows(4)
-        .position(|four| four == b"\r\n\r\n")
-        .unwrap();
-    (
-        std::str::from_utf8(&bytes[..end])
-            .unwrap()
-            .split("\r\n")
-            .collect(),
-        end + 4,
-    )
-}
-
-fn request_head(bytes: &[u8]) -> (request::Parts, usize) {
-    let (lines, length) = head(bytes);
-    let mut words = lines[0].split(' ');
-    let mut builder = Request::builder()
-        .method(words.next().unwrap())
-        .uri(words.next().unwrap());
-    for (name, value) in lines[1..].iter().filter_map(|line| line.split_once(':')) {
-        builder = builder.header(name, value.trim());
-    }
-    (builder.body(()).unwrap().into_parts().0, length)
-}
-
-fn response_head(bytes: &[u8]) -> (response::Parts, usize) {
-    let (lines, length) = head(bytes);
-    let mut builder = Response::builder().status(lines[0].split(' ').nth(1).unwrap());
-    for (name, value) in lines[1..].iter().filter_map(|line| line.split_once(':')) {
-        builder = builder.header(name, value.trim());
-    }
-    (builder.body(()).unwrap().into_parts().0, length)
-}
+use captures::{Capture, captures};
 
 /// What was seen, with the slices of each stream joined.
 #[derive(Debug, Default, PartialEq, Clone)]
@@ -222,76 +75,6 @@ fn replay(capture: &Capture, cut: usize) -> (Seen, [Vec<u8>; 2], Vec<usize>) {
     (seen, passed, lengths)
 }
 
-/// The recording of a capture, with the number of the step as its time in milliseconds.
-fn cast(capture: &Capture, cut: usize, stdin: bool) -> String {
-    let Streams::RemoteCommand { tty, .. } = capture.session.streams else {
-        panic!("{}: not a command", capture.name)
-    };
-    let mut encoder = Encoder::new(Options {
-        stdin,
-        tty,
-        ..Options::default()
-    });
-    let mut wire = Wire::new(&capture.session);
-    let (mut lines, mut now) = (Vec::new(), Duration::ZERO);
-    for (side, bytes) in &capture.steps {
-        now += Duration::from_millis(1);
-        for piece in bytes.chunks(cut) {
-            wire.receive(*side, piece, now, &mut Vec::new(), &mut |event| {
-                encoder.event(&event, now, &mut lines);
-            })
-            .unwrap();
-        }
-    }
-    encoder.finish(now, &mut lines);
-    String::from_utf8(lines).unwrap()
-}
-
-#[test]
-fn recordings_of_captures_look_like_this() {
-    let mut checked = 0;
-    for capture in captures() {
-        let wanted = [
-            ("exec-tty-1.36", true),
-            ("exec-spdy-tty-1.36", false),
-            ("exec-exit7-1.20", false),
-            ("exec-exit7-1.36", false),
-            ("exec-notfound-1.32", false),
-            ("attach-plain-1.36", false),
-        ];
-        let (folder, number) = capture.name.split_once(' ').unwrap();
-        if let Some((_, stdin)) = wanted.iter().find(|(name, _)| *name == folder) {
-            checked += 1;
-            let name = format!("{folder}-{number}");
-            insta::assert_snapshot!(name, cast(&capture, usize::MAX, *stdin));
-        }
-    }
-    assert!(checked >= 6, "only {checked}");
-}
-
-#[test]
-fn recordings_show_the_same_wherever_bytes_are_cut() {
-    let shown = |cast: &str| -> (String, Vec<String>) {
-        let events = cast
-            .lines()
-            .map(|line| Event::parse(line.as_bytes()).unwrap());
-        let (output, others): (Vec<_>, Vec<_>) = events.partition(|event| event.code == "o");
-        let others = others
-            .into_iter()
-            .filter(|event| !event.code.starts_with("portcullis."));
-        (
-            output.into_iter().map(|event| event.data).collect(),
-            others.map(|event| event.code + &event.data).collect(),
-        )
-    };
-    for capture in captures() {
-        if matches!(capture.session.streams, Streams::RemoteCommand { .. }) {
-            let whole = shown(&cast(&capture, usize::MAX, false));
-            assert_eq!(shown(&cast(&capture, 1, false)), whole, "{}", capture.name);
-        }
-    }
-}
-
 /// The payload of all messages: what a tunnel must keep.
 fn payload(side: Side, bytes: &[u8]) -> Vec<u8> {
     let (mut decoder, mut input, mut payload) = (Decoder::new(side), bytes, Vec::new());
@@ -305,37 +88,32 @@ fn payload(side: Side, bytes: &[u8]) -> Vec<u8> {
     }
 }
 
+/// What passed is what was sent: byte for byte, except where the gateway frames anew what it had to look
+/// at whole.
+#[track_caller]
+fn assert_passed(capture: &Capture, side: Side, passed: &[u8]) {
+    let sent = capture.sent(side);
+    let joined = capture.name.starts_with("exec-ws-fragmented-stdin") && side == Side::Client;
+    if joined || capture.session.protocol == Protocol::Tunnel {
+        let same = payload(side, passed) == payload(side, &sent);
+        assert!(same, "{} {side:?}: other payload", capture.name);
+        let shorter = passed.len() < sent.len();
+        assert!(!joined || shorter, "the fragments became one frame");
+    } else {
+        assert!(
+            passed == sent,
+            "{} {side:?}: not byte for byte",
+            capture.name
+        );
+    }
+}
+
 #[test]
 fn every_recorded_byte_passes() {
     for capture in captures() {
         let (_, passed, _) = replay(&capture, usize::MAX);
-        for (side, passed) in [Side::Client, Side::Server].into_iter().zip(&passed) {
-            let sent = capture.sent(side);
-            let joined =
-                capture.name.starts_with("exec-ws-fragmented-stdin") && side == Side::Client;
-            if capture.session.protocol == Protocol::Tunnel {
-                assert_eq!(
-                    payload(side, passed),
-                    payload(side, &sent),
-                    "{} {side:?}",
-                    capture.name
-                );
-            } else if joined {
-                assert_eq!(
-                    payload(side, passed),
-                    payload(side, &sent),
-                    "{}",
-                    capture.name
-                );
-                assert!(passed.len() < sent.len(), "the fragments became one frame");
-            } else {
-                assert!(
-                    *passed == sent,
-                    "{} {side:?}: not byte for byte",
-                    capture.name
-                );
-            }
-        }
+        assert_passed(&capture, Side::Client, &passed[0]);
+        assert_passed(&capture, Side::Server, &passed[1]);
     }
 }
 
@@ -471,81 +249,4 @@ fn occurrences(bytes: &[u8], value: &[u8]) -> u64 {
         .filter(|window| *window == value)
         .map(|_| 1)
         .sum()
-}
-
-#[derive(Default)]
-struct Notes(Seen);
-
-impl Tap for Notes {
-    fn event(&mut self, event: &SessionEvent<'_>, _: Duration) -> Result<(), TapError> {
-        self.0.note(event);
-        Ok(())
-    }
-}
-
-async fn read(stream: &mut DuplexStream, length: usize) -> Vec<u8> {
-    let mut bytes = vec![0; length];
-    stream.read_exact(&mut bytes).await.unwrap();
-    bytes
-}
-
-#[tokio::test(start_paused = true)]
-async fn every_capture_passes_the_relay() {
-    for capture in captures() {
-        let (expected, bytes, lengths) = replay(&capture, usize::MAX);
-        let (mut client, gateway_client) = duplex(256 * 1024);
-        let (mut server, gateway_server) = duplex(256 * 1024);
-        let session = capture.session.clone();
-        let relaying = async {
-            let mut notes = Notes::default();
-            let never = std::future::pending::<Ending>();
-            let report = relay(gateway_client, gateway_server, session, never, &mut notes).await;
-            (report, notes.0)
-        };
-        let peers = async {
-            let mut arrived = [Vec::new(), Vec::new()];
-            for ((side, sent), length) in capture.steps.iter().zip(&lengths) {
-                let (from, to) = match side {
-                    Side::Client => (&mut client, &mut server),
-                    Side::Server => (&mut server, &mut client),
-                };
-                from.write_all(sent).await.unwrap();
-                arrived[usize::from(*side == Side::Server)].extend(read(to, *length).await);
-            }
-            let (first, second) = match capture.ended_by {
-                Side::Client => (&mut client, &mut server),
-                Side::Server => (&mut server, &mut client),
-            };
-            first.shutdown().await.unwrap();
-            let (mut at_first, mut at_second) = (Vec::new(), Vec::new());
-            second.read_to_end(&mut at_second).await.unwrap();
-            second.shutdown().await.unwrap();
-            first.read_to_end(&mut at_first).await.unwrap();
-            let (at_server, at_client) = match capture.ended_by {
-                Side::Client => (at_second, at_first),
-                Side::Server => (at_first, at_second),
-            };
-            arrived[0].extend(at_server);
-            arrived[1].extend(at_client);
-            arrived
-        };
-        let ((report, seen), arrived) = tokio::join!(relaying, peers);
-        for (side, (arrived, expected)) in [Side::Client, Side::Server]
-            .into_iter()
-            .zip(arrived.iter().zip(&bytes))
-        {
-            assert!(
-                arrived == expected,
-                "{} {side:?}: other bytes arrived",
-                capture.name
-            );
-        }
-        assert!(seen == expected, "{}: {seen:?}\n{expected:?}", capture.name);
-        assert_eq!(report.exit, expected.exit, "{}", capture.name);
-        if expected.exit.is_some() {
-            assert_eq!(report.reason, EndReason::Completed, "{}", capture.name);
-        }
-        assert_eq!(report.detail, None, "{}", capture.name);
-        assert!(capture.agreed.response().is_ok());
-    }
 }
