@@ -68,17 +68,22 @@ pub const INFLATE_BYTES_MAX: usize = 64 * 1024;
 /// a frame for every few bytes costs more than the copy.
 pub const SMALL_SPAN_BYTES_MAX: usize = 1024;
 
-/// Levels of base64, escapes and percent-encoding that are undone when a write is searched for a
-/// placeholder.
-pub const PLACEHOLDER_DECODINGS_MAX: u8 = 4;
+/// Layers of base64, hexadecimal and gzip that are undone when a value of a write is searched for a
+/// placeholder. A Helm release that installs a Secret with a kubeconfig has seven; a value with more
+/// is refused.
+pub const PLACEHOLDER_DECODINGS_MAX: u8 = 12;
 
-/// Levels of messages in a protobuf body that the name of a placeholder's field goes down. Objects
-/// of Kubernetes have about a dozen.
-pub const PROTOBUF_DEPTH_MAX: usize = 16;
+/// Bytes of decoded text, those of every layer counted, that are searched for one value of a write.
+/// The largest Helm release (1 MiB compressed) inflates to about half of it; a value with more is
+/// refused.
+pub const PLACEHOLDER_SEARCH_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Bytes of values, those on every level counted, that are searched to name the field of a
-/// placeholder: a few times the largest body.
-pub const PROTOBUF_SEARCH_BYTES_MAX: usize = 12 * 1024 * 1024;
+/// Levels of messages in a protobuf body that are followed. Objects of Kubernetes have about a dozen.
+pub const PROTOBUF_DEPTH_MAX: usize = 32;
+
+/// Bytes of values, those on every level counted, that a protobuf body is searched for placeholders
+/// in: eight times the largest body. A body that would need more is refused.
+pub const PROTOBUF_SEARCH_BYTES_MAX: usize = 24 * 1024 * 1024;
 
 // -- upstream --
 

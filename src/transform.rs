@@ -57,8 +57,8 @@ pub enum MaskError {
     },
     /// A body that would store a placeholder (422, the client's fault).
     #[error(
-        "{field}: holds a placeholder of a masked value; nothing was written. \
-         Remove this field from the request (a patch leaves it as it is) or put the real value there"
+        "{field}: holds a placeholder of a masked value (or is encoded too many times to tell); \
+         nothing was written. Remove this field from the request (a patch leaves it as it is) or put the real value there"
     )]
     Placeholder {
         /// Where, such as `data.password`.

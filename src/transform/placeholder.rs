@@ -265,7 +265,8 @@ impl Digest {
     }
 }
 
-fn hexadecimal(bytes: &[u8], length: usize) -> String {
+/// The first `length` bytes as digits.
+pub(super) fn hexadecimal(bytes: &[u8], length: usize) -> String {
     use fmt::Write as _;
     let mut text = String::with_capacity(2 * length);
     for byte in bytes.iter().take(length) {

@@ -73,11 +73,9 @@ pub fn guard_write(
             if !info.is_resource_request || info.subresource == "proxy" => {}
         read => read?,
     }
-    if holds_placeholder(body) {
-        let field = protobuf::name(body, holds_placeholder);
-        return Err(MaskError::Placeholder {
-            field: field.unwrap_or_else(|| SOMEWHERE.to_owned()),
-        });
+    let field = protobuf::find(body, holds_placeholder);
+    if let Some(field) = field.or_else(|| holds_placeholder(body).then(|| SOMEWHERE.to_owned())) {
+        return Err(MaskError::Placeholder { field });
     }
     if let Some(plan) = plan
         && media_type == JSON_PATCH

@@ -1,33 +1,56 @@
-//! Finds placeholders however they are wrapped: base64 at any alignment and up to three times,
-//! escapes of JSON and YAML, percent-encoding, line breaks, any case.
+//! Finds placeholders however they are wrapped.
+//!
+//! Two searches complement each other. A pattern meets what is plainly there, and what any text with
+//! it inside looks like as base64 (at any alignment, three times), hexadecimal or UTF-16. Where a
+//! value, or a long word in it, is wholly encoded, its layers are peeled off and each is searched in
+//! turn: escapes, percent-encoding, line breaks, UTF-16, base64, hexadecimal, gzip.
+//!
+//! The work for one value is bounded. A value wrapped deeper, or inflating to more, counts as a
+//! placeholder: nothing that a client writes in earnest looks like that.
+
+mod undo;
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use base64::Engine as _;
-use base64::alphabet;
-use base64::engine::DecodePaddingMode;
-use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
+use base64::engine::general_purpose::STANDARD;
 use regex::bytes::{Regex, RegexBuilder};
 
-use crate::limits::PLACEHOLDER_DECODINGS_MAX;
-use crate::transform::placeholder::FAMILY;
+use crate::limits::{PLACEHOLDER_DECODINGS_MAX, PLACEHOLDER_SEARCH_BYTES_MAX};
+use crate::transform::placeholder::{FAMILY, hexadecimal};
 
-/// How many times a placeholder may be encoded when it is only part of a value.
+/// How many times a placeholder may be in base64 when it is only part of a value.
 const BASE64_LEVELS: usize = 3;
 
-/// The family's prefix, plain and as it looks inside base64. `None` would mean a faulty constant;
-/// then everything is a placeholder and every test fails.
+/// How many times escapes are undone; what still has some then is no placeholder in earnest.
+const CLEANINGS_MAX: u8 = 4;
+
+/// The shortest word that is peeled: the family's prefix in base64 without padding.
+const WORD_BYTES_MIN: usize = FAMILY.len() * 4 / 3;
+
+/// The family's prefix, plain and as it looks inside other encodings. `None` would mean a faulty
+/// constant; then everything is a placeholder and every test fails.
 static PATTERN: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    let mut forms = vec![FAMILY.to_owned()];
-    let mut latest = forms.clone();
+    let plain = FAMILY.as_bytes().to_vec();
+    let wide: Vec<u8> = plain.iter().flat_map(|byte| [*byte, 0]).collect();
+    // Without the last NUL, so that both byte orders match.
+    let wide = wide.get(..wide.len() - 1).unwrap_or_default().to_vec();
+    let mut forms = vec![
+        plain.clone(),
+        wide.clone(),
+        hexadecimal(&plain, plain.len()).into_bytes(),
+    ];
+    forms.extend(inside_base64(&wide));
+    let mut latest = vec![plain];
     for _ in 0..BASE64_LEVELS {
         latest = latest.iter().flat_map(|form| inside_base64(form)).collect();
         forms.extend(latest.iter().cloned());
     }
     forms.sort();
     forms.dedup();
-    let forms: Vec<String> = forms.iter().map(|form| regex::escape(form)).collect();
+    let literal = |form: &Vec<u8>| regex::escape(&String::from_utf8_lossy(form));
+    let forms: Vec<String> = forms.iter().map(literal).collect();
     RegexBuilder::new(&forms.join("|"))
         .case_insensitive(true)
         .unicode(false)
@@ -35,143 +58,145 @@ static PATTERN: LazyLock<Option<Regex>> = LazyLock::new(|| {
         .ok()
 });
 
-/// Decodes with or without padding, and whatever the last bits say.
-const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
-    .with_decode_allow_trailing_bits(true)
-    .with_decode_padding_mode(DecodePaddingMode::Indifferent);
-
-/// Does `text` hold a placeholder of any gateway?
+/// Does `text` hold a placeholder of any gateway, or something that could hide one?
 pub(super) fn holds_placeholder(text: &[u8]) -> bool {
     let Some(pattern) = PATTERN.as_ref() else {
         return true;
     };
-    let mut text = Cow::Borrowed(text);
-    for _ in 0..=PLACEHOLDER_DECODINGS_MAX {
-        if pattern.is_match(&text) {
+    let mut search = Search {
+        pattern,
+        bytes_left: text.len() + PLACEHOLDER_SEARCH_BYTES_MAX,
+    };
+    search.value(text, PLACEHOLDER_DECODINGS_MAX)
+}
+
+struct Search {
+    pattern: &'static Regex,
+    /// Bytes of decoded text that may still be searched.
+    bytes_left: usize,
+}
+
+impl Search {
+    /// Searches a text and everything it may be the encoding of.
+    fn value(&mut self, text: &[u8], layers: u8) -> bool {
+        if self.pattern.is_match(text) {
             return true;
         }
-        let mut decoded = None;
-        for undo in [unescape, percent_decode, without_blanks, base64_decode] {
-            if let Some(changed) = undo(decoded.as_deref().unwrap_or(&text)) {
-                if pattern.is_match(&changed) {
-                    return true;
-                }
-                decoded = Some(changed);
+        if text.starts_with(undo::GZIP_MAGIC) {
+            match undo::gunzip(text, self.bytes_left) {
+                Some(plain) if self.layer(&plain, layers) => return true,
+                Some(_) => {}
+                None => return true,
             }
         }
-        match decoded {
-            Some(changed) => text = Cow::Owned(changed),
-            None => return false,
+        let mut clean = Cow::Borrowed(text);
+        for _ in 0..CLEANINGS_MAX {
+            let before = clean.len();
+            for undo in [undo::unescape, undo::percent_decode, undo::without_nuls] {
+                if let Some(changed) = undo(&clean) {
+                    if self.pattern.is_match(&changed) {
+                        return true;
+                    }
+                    clean = Cow::Owned(changed);
+                }
+            }
+            if clean.len() == before {
+                break;
+            }
         }
+        let folded = undo::without_blanks(&clean);
+        folded.is_some_and(|solid| self.pattern.is_match(&solid) || self.word(&solid, layers))
+            || words(&clean).any(|word| self.word(word, layers))
     }
-    false
+
+    /// Searches what a word without blanks may be the encoding of.
+    fn word(&mut self, word: &[u8], layers: u8) -> bool {
+        [undo::base64, undo::from_hexadecimal]
+            .into_iter()
+            .filter_map(|decode| decode(word))
+            .any(|plain| self.layer(&plain, layers))
+    }
+
+    fn layer(&mut self, plain: &[u8], layers: u8) -> bool {
+        let (Some(left), Some(layers)) = (
+            self.bytes_left.checked_sub(plain.len()),
+            layers.checked_sub(1),
+        ) else {
+            return true;
+        };
+        self.bytes_left = left;
+        self.value(plain, layers)
+    }
+}
+
+/// The parts of a text that may be encoded on their own.
+fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let inside = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/-_=".contains(byte);
+    text.split(move |byte| !inside(byte))
+        .filter(|word| word.len() >= WORD_BYTES_MIN)
 }
 
 /// The characters that base64 of any text with `form` inside certainly holds, by alignment.
-fn inside_base64(form: &str) -> Vec<String> {
+fn inside_base64(form: &[u8]) -> Vec<Vec<u8>> {
     let whole = |skip: usize| {
-        let rest = form.as_bytes().get(skip..).unwrap_or_default();
+        let rest = form.get(skip..).unwrap_or_default();
         let whole = rest.get(..rest.len() - rest.len() % 3).unwrap_or_default();
-        STANDARD.encode(whole)
+        STANDARD.encode(whole).into_bytes()
     };
     (0..3).map(whole).collect()
 }
 
-/// Undoes the escapes of JSON and of double-quoted YAML, leniently.
-fn unescape(text: &[u8]) -> Option<Vec<u8>> {
-    if !text.contains(&b'\\') {
-        return None;
-    }
-    let mut plain = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = memchr::memchr(b'\\', rest) {
-        let (before, escape) = rest.split_at(at);
-        plain.extend_from_slice(before);
-        let (digits, length) = match escape.get(1) {
-            None => break,
-            Some(b'x') => (2, 4),
-            Some(b'u') => (4, 6),
-            Some(b'U') => (8, 10),
-            Some(b'\r' | b'\n') => {
-                let next = escape.get(1..).unwrap_or_default().trim_ascii_start();
-                rest = next;
-                continue;
-            }
-            Some(byte) => {
-                plain.push(match byte {
-                    b'n' => b'\n',
-                    b't' => b'\t',
-                    b'r' => b'\r',
-                    other => *other,
-                });
-                (0, 2)
-            }
-        };
-        if digits > 0 {
-            let code = escape.get(2..2 + digits).and_then(hexadecimal);
-            let character = code.and_then(char::from_u32).unwrap_or('\u{fffd}');
-            plain.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
-        }
-        rest = escape.get(length..).unwrap_or_default();
-    }
-    plain.extend_from_slice(rest);
-    Some(plain)
-}
-
-fn percent_decode(text: &[u8]) -> Option<Vec<u8>> {
-    if !text.contains(&b'%') {
-        return None;
-    }
-    let mut plain = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((byte, after)) = rest.split_first() {
-        let code = (*byte == b'%').then(|| after.get(..2).and_then(hexadecimal));
-        if let Some(Some(code)) = code {
-            plain.push(u8::try_from(code).unwrap_or_default());
-            rest = after.get(2..).unwrap_or_default();
-        } else {
-            plain.push(*byte);
-            rest = after;
-        }
-    }
-    (plain.len() != text.len()).then_some(plain)
-}
-
-fn without_blanks(text: &[u8]) -> Option<Vec<u8>> {
-    if !text.iter().any(u8::is_ascii_whitespace) {
-        return None;
-    }
-    let solid = text.iter().filter(|byte| !byte.is_ascii_whitespace());
-    Some(solid.copied().collect())
-}
-
-/// The decoded text, if all of it is base64 of either alphabet.
-fn base64_decode(text: &[u8]) -> Option<Vec<u8>> {
-    if text.len() < FAMILY.len() {
-        return None;
-    }
-    [&alphabet::STANDARD, &alphabet::URL_SAFE]
-        .into_iter()
-        .find_map(|alphabet| GeneralPurpose::new(alphabet, LENIENT).decode(text).ok())
-}
-
-fn hexadecimal(digits: &[u8]) -> Option<u32> {
-    let digits = std::str::from_utf8(digits).ok()?;
-    if digits.starts_with('+') {
-        return None;
-    }
-    u32::from_str_radix(digits, 16).ok()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE};
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+    use proptest::prelude::*;
 
     use super::*;
     use crate::transform::Placeholders;
 
     fn placeholder() -> String {
         Placeholders::new(&[9; 32]).of("x").text().to_owned()
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        hexadecimal(bytes, bytes.len())
+    }
+
+    fn utf16(text: &str, order: fn(u16) -> [u8; 2]) -> Vec<u8> {
+        "\u{feff}"
+            .encode_utf16()
+            .chain(text.encode_utf16())
+            .flat_map(order)
+            .collect()
+    }
+
+    fn gzip(text: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(text).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    /// One more layer around a value: an encoding, and in text sometimes line breaks.
+    fn wrap(value: &[u8], layer: u8, width: usize) -> Vec<u8> {
+        let folded = |text: String| {
+            let lines: Vec<&[u8]> = text.as_bytes().chunks(width).collect();
+            lines.join(&b"\n"[..])
+        };
+        match layer {
+            0 => STANDARD.encode(value).into_bytes(),
+            1 => STANDARD_NO_PAD.encode(value).into_bytes(),
+            2 => URL_SAFE.encode(value).into_bytes(),
+            3 => folded(STANDARD.encode(value)),
+            4 => hex(value).into_bytes(),
+            5 => folded(hex(value).to_uppercase()),
+            6 => gzip(value),
+            7 if value.is_ascii() => value.iter().flat_map(|byte| [0, *byte]).collect(),
+            _ => value.to_vec(),
+        }
     }
 
     fn spell(text: &str, form: fn(u8) -> String) -> String {
@@ -213,6 +238,24 @@ mod tests {
         ] {
             assert!(holds_placeholder(hidden.as_bytes()), "{hidden}");
         }
+        for hidden in [
+            hex(text.as_bytes()).into_bytes(),
+            hex(text.as_bytes()).to_uppercase().into_bytes(),
+            format!("key={}", hex(text.as_bytes())).into_bytes(),
+            hex(hex(text.as_bytes()).as_bytes()).into_bytes(),
+            utf16(&text, u16::to_le_bytes),
+            utf16(&text, u16::to_be_bytes),
+            utf16(&encode(&text, 2), u16::to_le_bytes),
+            gzip(text.as_bytes()),
+            gzip(&gzip(encode(&text, 4).as_bytes())),
+            [gzip(b"first"), gzip(text.as_bytes()), b"x".to_vec()].concat(),
+        ] {
+            assert!(holds_placeholder(&hidden), "{hidden:?}");
+            for line in [STANDARD.encode(&hidden), STANDARD_NO_PAD.encode(&hidden)] {
+                let field = format!("password: {line}\n");
+                assert!(holds_placeholder(field.as_bytes()), "{field}");
+            }
+        }
         for level in 1..=3 {
             for shift in ["", "a", "ab"] {
                 let inside = (0..level).fold(text.clone(), |text, _| {
@@ -221,6 +264,48 @@ mod tests {
                 let hidden = format!("key: \"{inside}\" more text");
                 assert!(holds_placeholder(hidden.as_bytes()), "{level} {shift}");
             }
+        }
+    }
+
+    #[test]
+    fn c_82_what_is_wrapped_too_deep_or_inflates_to_too_much_is_refused() {
+        assert!(!holds_placeholder(
+            encode(&"plain text ".repeat(9), 4).as_bytes()
+        ));
+        assert!(holds_placeholder(
+            encode(&"plain text ".repeat(9), 13).as_bytes()
+        ));
+        assert!(!holds_placeholder(&gzip(&vec![
+            b' ';
+            PLACEHOLDER_SEARCH_BYTES_MAX
+                / 2
+        ])));
+        assert!(holds_placeholder(&gzip(
+            &vec![b' '; 2 * PLACEHOLDER_SEARCH_BYTES_MAX]
+        )));
+    }
+
+    proptest! {
+        #[test]
+        fn c_82_any_wrapping_of_a_value_is_undone(
+            before in "[ -~]{0,20}", after in "[ -~\\n]{0,20}",
+            layers in prop::collection::vec((0_u8..8, 1_usize..100), 0..8),
+        ) {
+            let mut value = format!("{before}{}{after}", placeholder()).into_bytes();
+            for (layer, width) in layers {
+                value = wrap(&value, layer, width);
+                // Layers of text grow by half or double.
+                if value.len() > 1 << 20 {
+                    break;
+                }
+            }
+            prop_assert!(holds_placeholder(&value));
+        }
+
+        #[test]
+        fn random_bytes_are_none(bytes: Vec<u8>, layers in prop::collection::vec(0_u8..8, 0..4)) {
+            let wrapped = layers.into_iter().fold(bytes, |value, layer| wrap(&value, layer, 64));
+            prop_assert!(!holds_placeholder(&wrapped));
         }
     }
 

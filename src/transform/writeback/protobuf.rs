@@ -1,10 +1,11 @@
-//! Names the field of a placeholder that a search of the whole protobuf body has found.
+//! Searches every field of a protobuf body, on every level, and names the one that matches.
 //!
-//! Nothing here decides whether a body passes: names may be wrong when a body lies about its kind.
+//! No schema is needed: what may be a message is searched as one and as text. Names may be wrong when a
+//! body lies about its kind; they decide nothing.
 
 use crate::limits::{PROTOBUF_DEPTH_MAX, PROTOBUF_SEARCH_BYTES_MAX};
 use crate::transform::report::ValuePath;
-use crate::wire::protobuf::{FieldValue, Unknown, fields, is_message, last_bytes};
+use crate::wire::protobuf::{FieldValue, MAGIC, Unknown, fields, is_message, last_bytes};
 
 /// The metadata of every kind.
 const METADATA: u32 = 1;
@@ -12,64 +13,79 @@ const METADATA: u32 = 1;
 /// The maps of `ObjectMeta`.
 const METADATA_MAPS: &[(u32, &str)] = &[(11, "labels"), (12, "annotations")];
 
-/// The field that holds the placeholder, if the body can be read so far.
-pub(super) fn name(body: &[u8], matches: fn(&[u8]) -> bool) -> Option<String> {
+/// The field of the object that matches, or that would cost too much to search.
+pub(super) fn find(body: &[u8], matches: fn(&[u8]) -> bool) -> Option<String> {
     let object = Unknown::parse(body).ok()?;
-    let maps: &[_] = match object.kind {
+    let mut search = Search {
+        matches,
+        bytes_left: PROTOBUF_SEARCH_BYTES_MAX,
+        way: Vec::new(),
+    };
+    search
+        .message(object.raw)
+        .then(|| name(object.kind, &search.way))
+}
+
+struct Search<'a> {
+    matches: fn(&[u8]) -> bool,
+    bytes_left: usize,
+    /// The fields that lead to the one that is searched, with what they hold.
+    way: Vec<(u32, &'a [u8])>,
+}
+
+impl<'a> Search<'a> {
+    /// Does a field match? Then `way` leads to it.
+    fn message(&mut self, message: &'a [u8]) -> bool {
+        fields(message)
+            .map_while(Result::ok)
+            .any(|field| match field.value {
+                FieldValue::Bytes(value) => self.field(field.number, value),
+                _ => false,
+            })
+    }
+
+    fn field(&mut self, number: u32, value: &'a [u8]) -> bool {
+        self.way.push((number, value));
+        let Some(left) = self.bytes_left.checked_sub(value.len()) else {
+            return true;
+        };
+        self.bytes_left = left;
+        // Items of a `v1.List` travel in envelopes of their own.
+        let message = value.strip_prefix(MAGIC).unwrap_or(value);
+        let nested = self.way.len() < PROTOBUF_DEPTH_MAX && is_message(message);
+        if nested && self.message(message) || (self.matches)(value) {
+            return true;
+        }
+        self.way.pop();
+        false
+    }
+}
+
+fn name(kind: &str, way: &[(u32, &[u8])]) -> String {
+    let maps: &[_] = match kind {
         "Secret" => &[(2, "data"), (4, "stringData")],
         "ConfigMap" => &[(2, "data"), (3, "binaryData")],
         _ => &[],
     };
-    let mut search = Search {
-        matches,
-        bytes_left: PROTOBUF_SEARCH_BYTES_MAX,
-    };
-    let (number, value) = search.find(object.raw)?;
     let mut path = ValuePath::default();
-    if let Some((_, map)) = maps.iter().find(|(known, _)| *known == number) {
-        path.key(Some(map.as_bytes()));
-        path.key(Some(last_bytes(value, 1)));
-        return Some(path.text().to_owned());
-    }
-    let mut numbers = vec![number];
-    let mut message = value;
-    while numbers.len() < PROTOBUF_DEPTH_MAX && is_message(message) {
-        let Some((number, value)) = search.find(message) else {
-            break;
-        };
-        let map = METADATA_MAPS.iter().find(|(known, _)| *known == number);
-        if let (Some((_, map)), [METADATA]) = (map, numbers.as_slice()) {
+    let (maps, entry) = match way {
+        [(METADATA, _), entry, ..]
+            if METADATA_MAPS.iter().any(|(number, _)| *number == entry.0) =>
+        {
             path.key(Some(b"metadata"));
-            path.key(Some(map.as_bytes()));
-            path.key(Some(last_bytes(value, 1)));
-            return Some(path.text().to_owned());
+            (METADATA_MAPS, entry)
         }
-        numbers.push(number);
-        message = value;
+        [entry, ..] => (maps, entry),
+        [] => (maps, &(0, &[][..])),
+    };
+    let (number, entry) = entry;
+    if let Some((_, map)) = maps.iter().find(|(known, _)| known == number) {
+        path.key(Some(map.as_bytes()));
+        path.key(Some(last_bytes(entry, 1)));
+        return path.text().to_owned();
     }
-    let numbers: Vec<String> = numbers.iter().map(u32::to_string).collect();
-    Some(format!("(protobuf field {})", numbers.join(".")))
-}
-
-struct Search {
-    matches: fn(&[u8]) -> bool,
-    bytes_left: usize,
-}
-
-impl Search {
-    /// The first field that holds the placeholder.
-    fn find<'a>(&mut self, message: &'a [u8]) -> Option<(u32, &'a [u8])> {
-        for field in fields(message).map_while(Result::ok) {
-            let FieldValue::Bytes(value) = field.value else {
-                continue;
-            };
-            self.bytes_left = self.bytes_left.checked_sub(value.len())?;
-            if (self.matches)(value) {
-                return Some((field.number, value));
-            }
-        }
-        None
-    }
+    let numbers: Vec<String> = way.iter().map(|(number, _)| number.to_string()).collect();
+    format!("(protobuf field {})", numbers.join("."))
 }
 
 #[cfg(test)]
@@ -77,11 +93,14 @@ mod tests {
     use std::fs;
     use std::path::PathBuf;
 
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
     use proptest::prelude::*;
 
     use super::super::find::holds_placeholder;
     use super::*;
     use crate::transform::Placeholders;
+    use crate::transform::placeholder::hexadecimal;
     use crate::wire::protobuf::MAGIC;
     use crate::wire::protobuf::tests::field;
 
@@ -136,14 +155,14 @@ mod tests {
             "write-protobuf-raw/002.client.bin",
         ] {
             let body = capture(path, value, &text);
-            let named = name(&body, holds_placeholder);
+            let named = find(&body, holds_placeholder);
             assert_eq!(named.as_deref(), Some("data.password"), "{path}");
             let body = capture(path, value, value);
-            assert_eq!(name(&body, holds_placeholder), None, "{path}");
+            assert_eq!(find(&body, holds_placeholder), None, "{path}");
         }
         let path = "kubectl-create-secret-1.36/001.client.bin";
         let body = capture(path, b"shop_rw", &text);
-        let named = name(&body, holds_placeholder);
+        let named = find(&body, holds_placeholder);
         assert_eq!(named.as_deref(), Some("data.user"));
     }
 
@@ -197,8 +216,32 @@ mod tests {
                 "(protobuf field 2.12.2)",
             ),
         ] {
-            let named = name(&object(kind, &raw), holds_placeholder);
+            let named = find(&object(kind, &raw), holds_placeholder);
             assert_eq!(named.as_deref(), Some(expected), "{kind}");
+        }
+    }
+
+    #[test]
+    fn c_82_values_are_unwrapped_on_every_level() {
+        let text = String::from_utf8(placeholder()).unwrap();
+        let four = (0..4).fold(text.clone(), |text, _| STANDARD.encode(text));
+        let wide: Vec<u8> = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
+        let hex = hexadecimal(&wide, wide.len());
+        for hidden in [
+            four.as_bytes(),
+            &wide,
+            hex.as_bytes(),
+            STANDARD.encode(&four).as_bytes(),
+        ] {
+            let object = object("Secret", &field(2, &entry("password", hidden)));
+            let named = find(&object, holds_placeholder);
+            assert_eq!(named.as_deref(), Some("data.password"), "{hidden:?}");
+            let deep = field(2, &field(3, &field(1, hidden)));
+            let named = find(&self::object("Pod", &deep), holds_placeholder);
+            assert_eq!(named.as_deref(), Some("(protobuf field 2.3.1)"));
+            let list = field(2, &field(1, &object));
+            let named = find(&self::object("List", &list), holds_placeholder);
+            assert_eq!(named.as_deref(), Some("(protobuf field 2.1.2.2.2)"));
         }
     }
 
@@ -208,24 +251,27 @@ mod tests {
         for _ in 0..200 {
             raw = field(1, &raw);
         }
-        let named = name(&object("Pod", &raw), holds_placeholder).unwrap();
+        let named = find(&object("Pod", &raw), holds_placeholder).unwrap();
         let expected = vec!["1"; PROTOBUF_DEPTH_MAX].join(".");
         assert_eq!(named, format!("(protobuf field {expected})"));
 
-        let mut raw = vec![0; PROTOBUF_SEARCH_BYTES_MAX / 3];
-        raw.extend(placeholder());
-        for _ in 0..10 {
+        let mut raw = field(1, &vec![0; PROTOBUF_SEARCH_BYTES_MAX / 8]);
+        for _ in 0..6 {
             raw = field(1, &raw);
         }
-        let named = name(&object("Pod", &raw), |bytes| bytes.ends_with(b"]"));
-        assert_eq!(named.as_deref(), Some("(protobuf field 1.1)"));
+        assert_eq!(find(&object("Pod", &raw), |_| false), None);
+        for _ in 0..6 {
+            raw = field(1, &raw);
+        }
+        let named = find(&object("Pod", &raw), |_| false);
+        assert_eq!(named.as_deref(), Some("(protobuf field 1.1.1.1.1.1.1.1)"));
     }
 
     proptest! {
         #[test]
         fn no_bytes_panic(bytes: Vec<u8>, kind in "Secret|ConfigMap|Pod") {
-            drop(name(&bytes, |_| true));
-            drop(name(&object(&kind, &bytes), |_| true));
+            drop(find(&bytes, |_| true));
+            drop(find(&object(&kind, &bytes), |_| true));
         }
 
         #[test]
@@ -234,7 +280,7 @@ mod tests {
             let mut body = capture(path, b"S3cr3t-Pa55w0rd!", &placeholder());
             let at = at % body.len();
             body[at] = with;
-            drop(name(&body, holds_placeholder));
+            drop(find(&body, holds_placeholder));
         }
     }
 }

@@ -32,6 +32,10 @@ fn field(target: &str, content_type: &str, body: &[u8]) -> String {
     }
 }
 
+fn hex_of(text: &str) -> String {
+    super::super::placeholder::hexadecimal(text.as_bytes(), text.len())
+}
+
 fn placeholder() -> String {
     Placeholders::new(&[7; 32]).of("x").text().to_owned()
 }
@@ -116,6 +120,14 @@ fn c_82_hidden_placeholders_are_found_and_named() {
             json!({"data": {"a": STANDARD.encode(STANDARD.encode(format!("{text}\n")))}})
                 .to_string(),
             "data.a".to_owned(),
+        ),
+        (
+            json!({"data": {"a": STANDARD.encode(hex_of(&STANDARD.encode(&text)))}}).to_string(),
+            "data.a".to_owned(),
+        ),
+        (
+            json!({"spec": {"env": [{"value": "x"}, {"value": hex_of(&text)}]}}).to_string(),
+            "spec.env[1].value".to_owned(),
         ),
         (
             json!({"url": format!("http://u:{text}@host")}).to_string(),
