@@ -71,6 +71,15 @@ fn complain(message: &str) {
     eprintln!("error: {message}");
 }
 
+/// Prints what the reader of a result should know besides, on standard error.
+#[expect(
+    clippy::print_stderr,
+    reason = "results go to standard output, notes do not"
+)]
+fn note(message: &str) {
+    eprintln!("note: {message}");
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;

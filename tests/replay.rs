@@ -281,6 +281,9 @@ fn the_page_shows_what_a_terminal_would() {
          end: \"first\\nred\\nnot utf-8: \u{fffd}\\ncaf\u{e9}\"\n\
          stderr: \"not utf-8: \u{fffd}\"\n\
          marks: [\"0:00 exit code 7\"]\n\
-         played: \"first\\nred\\nnot utf-8: \u{fffd}\\ncaf\u{e9}\" Play\n"
+         played: \"first\\nred\\nnot utf-8: \u{fffd}\\ncaf\u{e9}\" Play\n\
+         search RED: 0:00 / 0:00, 1 / 1 [\"red\"]\n\
+         search f: 0:00 / 0:00, 1 / 3 [\"f\"]\n\
+         search nowhere: 0:00 / 0:00, 0 matches []\n"
     );
 }

@@ -153,7 +153,19 @@ pub(super) fn print_problems(problems: &[Problem], out: &mut dyn Write) -> io::R
 }
 
 pub(super) fn print_json(value: &impl Serialize, out: &mut dyn Write) -> anyhow::Result<()> {
-    serde_json::to_writer_pretty(&mut *out, value)?;
+    // JSON lets these stand as they are, but terminals act on them. Only strings can have them.
+    let acts = |c: char| ('\u{7f}'..='\u{9f}').contains(&c);
+    for piece in serde_json::to_string_pretty(value)?.split_inclusive(acts) {
+        match piece.chars().next_back().filter(|c| acts(*c)) {
+            Some(c) => write!(
+                out,
+                "{}\\u{:04x}",
+                piece.trim_end_matches(acts),
+                u32::from(c)
+            )?,
+            None => out.write_all(piece.as_bytes())?,
+        }
+    }
     writeln!(out)?;
     Ok(())
 }
@@ -161,6 +173,19 @@ pub(super) fn print_json(value: &impl Serialize, out: &mut dyn Write) -> anyhow:
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn json_has_nothing_that_a_terminal_acts_on() {
+        let value = ["\u{9b}31m\u{7f}\u{9d}x \u{e4}\u{a0}", "\u{1b}[m"];
+        let mut out = Vec::new();
+        print_json(&value, &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(
+            text.chars().all(|c| c == '\n' || !c.is_control()),
+            "{text:?}"
+        );
+        assert_eq!(serde_json::from_str::<Vec<String>>(&text).unwrap(), value);
+    }
 
     fn check(output: Output) -> (Outcome, String) {
         let folder = tempfile::tempdir().unwrap();

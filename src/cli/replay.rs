@@ -1,20 +1,24 @@
 //! `portcullis replay`: what happened in a session?
 
 use std::io::{self, IsTerminal as _, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 
 use super::check::{Outcome, finish};
+use super::sessions::source::{Source, Tape};
+use crate::recording::Summary;
 use crate::recording::replay::filter::visible;
 use crate::recording::replay::player::{Player, parse_time};
+use crate::recording::replay::transcript::Needle;
 use crate::recording::replay::{Flaws, Reader, clock_face, files, transcript};
 
 mod show;
 mod terminal;
 
+pub use super::sessions::Target;
 use show::Show;
 
 /// Places that `n` goes to; more are left out.
@@ -30,13 +34,13 @@ const PLACES_MAX: usize = 10_000;
     after_help = "Examples:\n  portcullis replay 01997c3e-8f0e-7c52-9d2b-6a1f0f4c1f11 --speed 2\n  portcullis replay session.cast --from 1:30\n  portcullis replay session.cast --search 'DROP TABLE' --text"
 )]
 pub struct Args {
-    /// The id of a recording, or an asciicast file (v2 or v3)
+    /// The id of a recording, or an asciicast file (v2 or v3), for which nothing else is needed
     #[arg(value_name = "ID|FILE.cast")]
     pub recording: String,
 
-    /// The gateway's data directory; recordings are in `recordings` below it
-    #[arg(long, value_name = "DIR", default_value = "data")]
-    pub data_dir: PathBuf,
+    /// Where
+    #[command(flatten)]
+    pub target: Target,
 
     /// How many times as fast
     #[arg(long, value_name = "N", default_value = "1", value_parser = speed)]
@@ -106,14 +110,14 @@ fn execute(
     out: &mut dyn Write,
     notes: &mut dyn Write,
 ) -> anyhow::Result<Outcome> {
-    let parts = find(args)?;
-    let open = || Reader::new(files::open(parts.clone()));
+    let (tape, summary) = find(args)?;
+    let open = || Reader::new(tape.parts());
     let from = args.from.unwrap_or_default();
     let mut reader = open()?;
     if args.text || (args.search.is_some() && !plays) {
         let found = text(args, &mut reader, from, out)?;
         out.flush()?;
-        tell(&parts, reader.flaws(), 0, notes)?;
+        tell(summary.as_ref(), reader.flaws(), 0, notes)?;
         return Ok(if found {
             Outcome::Good
         } else {
@@ -137,27 +141,28 @@ fn execute(
     } else {
         show.write_all(from)?
     };
-    tell(&parts, show.flaws(), hidden, notes)?;
+    tell(summary.as_ref(), show.flaws(), hidden, notes)?;
     Ok(Outcome::Good)
 }
 
-/// The files to play.
-fn find(args: &Args) -> anyhow::Result<Vec<PathBuf>> {
+/// The recording to play, and what its sidecar says: a file, or what the data directory or a gateway
+/// has under this id.
+fn find(args: &Args) -> anyhow::Result<(Tape, Option<Summary>)> {
     let file = Path::new(&args.recording);
     if file.is_file() {
-        return Ok(files::with_later_parts(file));
+        let summary = files::summary(file);
+        return Ok((Tape::Files(files::with_later_parts(file)), summary));
     }
-    let directory = args.data_dir.join("recordings");
-    let found = files::find(&directory, &args.recording)
-        .with_context(|| format!("cannot look into {}", directory.display()))?;
-    let Some(parts) = found else {
-        bail!(
-            "there is no file and, in {}, no recording named {}; `--data-dir` says where the gateway keeps its data",
-            directory.display(),
-            visible(&args.recording)
-        );
-    };
-    Ok(parts)
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("the runtime could not be started")?;
+    runtime.block_on(async {
+        let source = Source::open(&args.target).await?;
+        let details = source.show(&args.recording).await?;
+        let tape = source.tape(&details.session.metadata.id).await?;
+        Ok((tape, details.summary))
+    })
 }
 
 /// Prints the transcript, or the lines of it that are searched for; whether there were any.
@@ -167,7 +172,7 @@ fn text(
     from: Duration,
     out: &mut dyn Write,
 ) -> anyhow::Result<bool> {
-    let wanted = args.search.as_deref().map(str::to_lowercase);
+    let wanted = args.search.as_deref().map(|text| Needle::new(text, true));
     let (mut written, mut found) = (Ok(()), wanted.is_none());
     transcript::lines(reader, &mut |line| {
         if line.at < from || written.is_err() {
@@ -175,7 +180,7 @@ fn text(
         }
         written = match &wanted {
             None => writeln!(out, "{}", line.text),
-            Some(wanted) if line.text.to_lowercase().contains(wanted) => {
+            Some(wanted) if wanted.find(&line.text).is_some() => {
                 found = true;
                 writeln!(out, "{}  {}", clock_face(line.at), line.text)
             }
@@ -188,10 +193,10 @@ fn text(
 
 /// When the text is shown; the first [`PLACES_MAX`] times.
 fn search(reader: &mut Reader, text: &str) -> anyhow::Result<Vec<Duration>> {
-    let wanted = text.to_lowercase();
+    let wanted = Needle::new(text, true);
     let mut found = Vec::new();
     transcript::lines(reader, &mut |line| {
-        if found.len() < PLACES_MAX && line.text.to_lowercase().contains(&wanted) {
+        if found.len() < PLACES_MAX && wanted.find(&line.text).is_some() {
             found.push(line.at);
         }
     })?;
@@ -199,14 +204,19 @@ fn search(reader: &mut Reader, text: &str) -> anyhow::Result<Vec<Duration>> {
 }
 
 /// Says what the reader cannot see: that something is missing.
-fn tell(parts: &[PathBuf], flaws: Flaws, hidden: u64, notes: &mut dyn Write) -> anyhow::Result<()> {
+fn tell(
+    summary: Option<&Summary>,
+    flaws: Flaws,
+    hidden: u64,
+    notes: &mut dyn Write,
+) -> anyhow::Result<()> {
     if hidden > 0 {
         writeln!(notes, "note: {}", transcript::hidden_note(hidden))?;
     }
     if flaws != Flaws::default() {
         writeln!(notes, "note: {flaws}")?;
     }
-    let Some(summary) = parts.first().and_then(|first| files::summary(first)) else {
+    let Some(summary) = summary else {
         return Ok(());
     };
     if summary.truncated {

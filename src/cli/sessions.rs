@@ -10,12 +10,15 @@ use jiff::{Span, SpanRelativeTo, Timestamp};
 use super::check::{Outcome, Output, finish, print_json};
 use crate::limits;
 use crate::recording::index::{self, Catalog, Filter};
+use crate::recording::replay::Flaws;
+use crate::recording::replay::export::{self, Format};
+use crate::recording::replay::transcript::Needle;
 
 mod client;
-mod plain;
 mod print;
 mod search;
-mod source;
+pub(super) mod source;
+mod tail;
 
 use source::Source;
 
@@ -34,11 +37,11 @@ pub enum SessionsCommand {
     Ls(ListArgs),
     /// Say everything that is known of one session
     Show(ShowArgs),
-    /// Watch an open session; escape sequences are left out
-    Tail(OneArgs),
+    /// Watch an open session from now on; only what draws reaches the terminal
+    Tail(TailArgs),
     /// End an open session; its user reads the reason
     Kill(KillArgs),
-    /// Write a recording as one asciicast
+    /// Write a recording as one asciicast, as plain text, or as a page that plays it
     Export(ExportArgs),
     /// Build the index anew from the recordings
     Reindex(ReindexArgs),
@@ -53,10 +56,10 @@ pub struct Target {
     #[arg(
         long,
         value_name = "DIR",
-        required_unless_present = "server",
+        default_value = "data",
         conflicts_with = "server"
     )]
-    pub data_dir: Option<PathBuf>,
+    pub data_dir: PathBuf,
 
     /// A gateway's control address; needs the token of an operator
     #[arg(long, value_name = "URL", requires = "token_file")]
@@ -156,22 +159,36 @@ pub struct KillArgs {
     pub reason: String,
 }
 
+/// The arguments of `portcullis sessions tail`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct TailArgs {
+    /// Which one
+    #[command(flatten)]
+    pub one: OneArgs,
+    /// Print lines of text, without escape sequences
+    #[arg(long)]
+    pub text: bool,
+}
+
 /// The arguments of `portcullis sessions export`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ExportArgs {
     /// Which one
     #[command(flatten)]
     pub one: OneArgs,
-    /// The file to write; standard output when absent
-    #[arg(long, value_name = "FILE")]
-    pub file: Option<PathBuf>,
+    /// What to write
+    #[arg(long, value_enum, default_value_t = Format::Cast)]
+    pub format: Format,
+    /// The file to write (mode 0600, never over another); standard output when absent
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
 }
 
 /// The arguments of `portcullis sessions reindex`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ReindexArgs {
     /// The gateway's data directory
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", default_value = "data")]
     pub data_dir: PathBuf,
     /// Where the recordings are, if the configuration keeps them elsewhere and the index is lost
     #[arg(long, value_name = "DIR")]
@@ -215,7 +232,10 @@ async fn execute(args: &Args, out: &mut dyn Write) -> anyhow::Result<Outcome> {
     match &args.command {
         SessionsCommand::Ls(args) => list(args, out).await?,
         SessionsCommand::Show(args) => show(args, out).await?,
-        SessionsCommand::Tail(args) => tail(args, out).await?,
+        SessionsCommand::Tail(args) => {
+            let gateway = Source::open(&args.one.target).await?.gateway()?;
+            tail::tail(&gateway, &args.one.id, args.text, out).await?;
+        }
         SessionsCommand::Kill(args) => {
             let gateway = Source::open(&args.one.target).await?.gateway()?;
             gateway.kill(&args.one.id, &args.reason).await?;
@@ -255,31 +275,21 @@ async fn show(args: &ShowArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     }
 }
 
-async fn tail(args: &OneArgs, out: &mut dyn Write) -> anyhow::Result<()> {
-    let gateway = Source::open(&args.target).await?.gateway()?;
-    let mut screen = plain::Screen::default();
-    let mut each = |line: &[u8]| -> anyhow::Result<()> {
-        screen.line(line, out)?;
-        Ok(out.flush()?)
-    };
-    gateway.live(&args.id, &mut each).await?;
-    writeln!(out, "\n[the session is over]")?;
-    Ok(())
-}
-
 async fn export(args: &ExportArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let source = Source::open(&args.one.target).await?;
-    let Some(path) = &args.file else {
-        return source
-            .cast(&args.one.id, &mut |line| Ok(out.write_all(line)?))
-            .await;
+    let tape = source.tape(&args.one.id).await?;
+    let flaws = match &args.output {
+        None => export::export(args.format, tape.parts(), out)?,
+        Some(path) => {
+            let cannot = || format!("{} cannot be written", path.display());
+            let mut file = io::BufWriter::new(private(path).with_context(cannot)?);
+            export::export(args.format, tape.parts(), &mut file).with_context(cannot)?
+        }
     };
-    let cannot = || format!("{} cannot be written", path.display());
-    let mut file = io::BufWriter::new(private(path).with_context(cannot)?);
-    source
-        .cast(&args.one.id, &mut |line| Ok(file.write_all(line)?))
-        .await?;
-    file.flush().with_context(cannot)
+    if flaws != Flaws::default() {
+        super::note(&flaws.to_string());
+    }
+    Ok(())
 }
 
 /// A file for nobody else: what a session showed is as private as the recording. One that is there
@@ -324,24 +334,22 @@ async fn search(args: &SearchArgs, out: &mut dyn Write) -> anyhow::Result<Outcom
     let filter = args.filter.read(limits::SESSIONS_LISTED_MAX);
     let mut list = source.list(&filter).await?;
     list.items.retain(|session| session.recorded);
+    let needle = Needle::new(&args.text, args.ignore_case);
     let mut found = Vec::new();
     for session in &list.items {
-        let mut searcher = search::Searcher::new(session, &args.text, args.ignore_case);
         let room = args.limit.saturating_sub(found.len());
-        let read = source
-            .cast(&session.metadata.id, &mut |line| {
-                searcher.line(line, room);
-                Ok(())
-            })
-            .await;
-        if let Err(error) = read {
-            // The others are worth searching all the same.
-            super::complain(&format!("{}: {error:#}", session.metadata.id));
-        }
-        found.append(&mut searcher.finish(room));
-        if found.len() >= args.limit {
+        if room == 0 {
             super::complain(&format!("stopped at {} places; use --limit", args.limit));
             break;
+        }
+        match source.tape(&session.metadata.id).await {
+            Ok(tape) => {
+                if let Err(error) = search::places(session, &tape, &needle, room, &mut found) {
+                    super::complain(&format!("{}: {error}", session.metadata.id));
+                }
+            }
+            // The others are worth searching all the same.
+            Err(error) => super::complain(&format!("{}: {error:#}", session.metadata.id)),
         }
     }
     if list.more {

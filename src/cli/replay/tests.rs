@@ -69,7 +69,7 @@ fn an_id_and_a_file_are_the_same_recording() {
     }
     let (result, ..) = replay(&["none"], false);
     let message = result.unwrap_err().to_string();
-    assert!(message.contains("no recording named none"), "{message}");
+    assert!(message.contains("no recording \"none\""), "{message}");
 }
 
 #[test]

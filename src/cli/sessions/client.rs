@@ -28,12 +28,12 @@ use crate::gateway::body;
 use crate::recording::index::Filter;
 
 /// Bytes of one line of a recording; the gateway writes far shorter ones.
-pub(super) const LINE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+const LINE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Bytes of a list or another document.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// A gateway to ask.
-pub(super) struct Client {
+pub(in crate::cli) struct Client {
     endpoint: Endpoint,
     /// Drives the connections.
     tasks: TaskTracker,

@@ -5,12 +5,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::plain::Plain;
+use super::source::Tape;
+use crate::limits::RECORDING_TRANSCRIPT_LINE_MAX as LINE_MAX;
 use crate::recording::index::Session;
-use crate::wire::asciicast::{Clock, Event, INPUT, OUTPUT, ParsedHeader};
+use crate::recording::replay::transcript::{Line, Needle, Transcript};
+use crate::recording::replay::{Moment, ReadError, Reader};
+use crate::wire::asciicast::{INPUT, OUTPUT};
 
-/// Bytes of one line of a terminal; a longer one is searched in pieces that overlap.
-const LINE_BYTES_MAX: usize = 16 * 1024;
 /// Characters that are shown of a line.
 const SHOWN_CHARS: usize = 200;
 
@@ -31,143 +32,113 @@ pub(super) struct Place {
     pub(super) text: String,
 }
 
-/// Searches one recording.
-pub(super) struct Searcher<'a> {
-    session: &'a Session,
-    clock: Option<Clock>,
-    streams: [Stream; 2],
-    found: Vec<Place>,
-    text: String,
-    needle: String,
-    ignore_case: bool,
-}
-
-#[derive(Default)]
-struct Stream {
-    plain: Plain,
-    line: String,
-    began: Duration,
-}
-
-const STREAMS: [&str; 2] = ["output", "input"];
-
-impl<'a> Searcher<'a> {
-    pub(super) fn new(session: &'a Session, text: &str, ignore_case: bool) -> Self {
-        let needle = if ignore_case {
-            text.to_lowercase()
-        } else {
-            text.to_owned()
-        };
-        Self {
-            session,
-            clock: None,
-            streams: Default::default(),
-            found: Vec::new(),
-            text: String::new(),
-            needle,
-            ignore_case,
-        }
-    }
-
-    /// Takes the next line of the recording; keeps at most `room` places.
-    pub(super) fn line(&mut self, line: &[u8], room: usize) {
-        let Some(clock) = &mut self.clock else {
-            self.clock = ParsedHeader::parse(line)
-                .ok()
-                .map(|header| Clock::new(header.version));
-            return;
-        };
-        let Ok(event) = Event::parse(line) else {
-            return;
-        };
-        let at = clock.at(&event);
-        let index = match event.code.as_str() {
-            OUTPUT => 0,
-            INPUT => 1,
-            _ => return,
-        };
-        let mut text = std::mem::take(&mut self.text);
-        text.clear();
-        if let Some(stream) = self.streams.get_mut(index) {
-            stream.plain.push(&event.data, &mut text);
-        }
-        for c in text.chars() {
-            self.put(index, c, at, room);
-        }
-        self.text = text;
-    }
-
-    /// What was found.
-    pub(super) fn finish(mut self, room: usize) -> Vec<Place> {
-        for index in 0..STREAMS.len() {
-            self.check(index, room);
-        }
-        self.found
-    }
-
-    fn put(&mut self, index: usize, c: char, at: Duration, room: usize) {
-        let overlap = self.needle.len();
-        let Some(stream) = self.streams.get_mut(index) else {
-            return;
-        };
-        if stream.line.is_empty() {
-            stream.began = at;
-        }
-        match c {
-            '\n' | '\r' => {
-                self.check(index, room);
-                if let Some(stream) = self.streams.get_mut(index) {
-                    stream.line.clear();
-                }
-            }
-            // A correction while typing.
-            '\u{8}' => {
-                stream.line.pop();
-            }
-            _ => {
-                stream.line.push(c);
-                if stream.line.len() >= LINE_BYTES_MAX.max(4 * overlap) && self.check(index, room) {
-                    if let Some(stream) = self.streams.get_mut(index) {
-                        stream.line.clear();
-                    }
-                } else if let Some(stream) = self.streams.get_mut(index)
-                    && stream.line.len() >= LINE_BYTES_MAX.max(4 * overlap)
-                {
-                    let keep = stream.line.len().saturating_sub(overlap);
-                    let keep = stream.line.floor_char_boundary(keep);
-                    stream.line.drain(..keep);
-                }
-            }
-        }
-    }
-
-    /// Looks at the line as it is; whether the text is in it.
-    fn check(&mut self, index: usize, room: usize) -> bool {
-        let (Some(stream), Some(name)) = (self.streams.get(index), STREAMS.get(index)) else {
-            return false;
-        };
-        let at = if self.ignore_case {
-            stream.line.to_lowercase().find(&self.needle)
-        } else {
-            stream.line.find(&self.needle)
-        };
-        let Some(at) = at else {
-            return false;
-        };
-        if self.found.len() < room {
-            let metadata = &self.session.metadata;
-            self.found.push(Place {
-                id: metadata.id.clone(),
-                user: metadata.user.clone(),
-                namespace: metadata.namespace.clone(),
-                pod: metadata.pod.clone(),
-                started: metadata.started,
-                at_ms: u64::try_from(stream.began.as_millis()).unwrap_or(u64::MAX),
-                stream: name,
-                text: excerpt(&stream.line, at),
+/// Adds the first `room` places of a recording where the text stands.
+pub(super) fn places(
+    session: &Session,
+    tape: &Tape,
+    needle: &Needle,
+    room: usize,
+    found: &mut Vec<Place>,
+) -> Result<(), ReadError> {
+    let mut reader = Reader::new(tape.parts())?;
+    let first = found.len();
+    let full = first.saturating_add(room);
+    let (mut output, mut input) = (Stream::new("output"), Stream::new("input"));
+    let mut take = |place: (&'static str, Line, usize)| {
+        let (stream, line, at) = place;
+        if found.len() < full {
+            found.push(Place {
+                id: session.metadata.id.clone(),
+                user: session.metadata.user.clone(),
+                namespace: session.metadata.namespace.clone(),
+                pod: session.metadata.pod.clone(),
+                started: session.metadata.started,
+                at_ms: u64::try_from(line.at.as_millis()).unwrap_or(u64::MAX),
+                stream,
+                text: excerpt(&line.text, at),
             });
         }
-        true
+    };
+    while let Some(moment) = reader.next_moment()? {
+        if moment.code == INPUT {
+            input.push(&as_shown(moment), needle, &mut take);
+        } else {
+            output.push(&moment, needle, &mut take);
+        }
+    }
+    output.finish(needle, &mut take);
+    input.finish(needle, &mut take);
+    found
+        .get_mut(first..)
+        .unwrap_or_default()
+        .sort_by_key(|place| place.at_ms);
+    Ok(())
+}
+
+type Take<'a> = &'a mut dyn FnMut((&'static str, Line, usize));
+
+/// One direction of a session.
+struct Stream {
+    name: &'static str,
+    transcript: Transcript,
+    /// The end of a line that was too long to be whole: the text may begin in it.
+    before: String,
+}
+
+impl Stream {
+    fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            transcript: Transcript::default(),
+            before: String::new(),
+        }
+    }
+
+    fn push(&mut self, moment: &Moment, needle: &Needle, take: Take<'_>) {
+        let Self {
+            name,
+            transcript,
+            before,
+        } = self;
+        transcript.push(moment, &mut |line| check(name, before, line, needle, take));
+    }
+
+    fn finish(&mut self, needle: &Needle, take: Take<'_>) {
+        let Self {
+            name,
+            transcript,
+            before,
+        } = self;
+        transcript.finish(Duration::ZERO, &mut |line| {
+            check(name, before, line, needle, take);
+        });
+    }
+}
+
+fn check(name: &'static str, before: &mut String, mut line: Line, needle: &Needle, take: Take<'_>) {
+    let goes_on = line.text.chars().nth(LINE_MAX - 1).is_some();
+    line.text.insert_str(0, before);
+    before.clear();
+    if goes_on {
+        let overlap = line.text.len().saturating_sub(needle.overlap());
+        let end = line.text.get(line.text.floor_char_boundary(overlap)..);
+        before.push_str(end.unwrap_or_default());
+    }
+    if let Some(at) = needle.find(&line.text) {
+        take((name, line, at));
+    }
+}
+
+/// What was typed, the way a terminal would show it.
+fn as_shown(moment: Moment) -> Moment {
+    let data = moment
+        .data
+        .replace('\r', "\n")
+        .replace('\u{7f}', "\u{8} \u{8}");
+    Moment {
+        code: OUTPUT.to_owned(),
+        data,
+        ..moment
     }
 }
 
@@ -181,16 +152,21 @@ fn excerpt(line: &str, at: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+    use std::sync::Arc;
+
     use super::*;
 
     fn search(lines: &[&str], text: &str, ignore_case: bool) -> Vec<(u64, &'static str, String)> {
-        let session = Session::default();
-        let mut searcher = Searcher::new(&session, text, ignore_case);
-        searcher.line(br#"{"version":2,"width":80,"height":24}"#, 10);
+        let mut file = tempfile::tempfile().unwrap();
+        writeln!(file, r#"{{"version":2,"width":80,"height":24}}"#).unwrap();
         for line in lines {
-            searcher.line(line.as_bytes(), 10);
+            writeln!(file, "{line}").unwrap();
         }
-        let found = searcher.finish(10);
+        let mut found = Vec::new();
+        let needle = Needle::new(text, ignore_case);
+        let tape = Tape::Fetched(Arc::new(file));
+        places(&Session::default(), &tape, &needle, 10, &mut found).unwrap();
         found
             .into_iter()
             .map(|place| (place.at_ms, place.stream, place.text))
@@ -204,37 +180,39 @@ mod tests {
             r#"[2.0,"o","\b"]"#,
             r#"[3.0,"o","m \u001b["]"#,
             r#"[4.0,"o","31m-rf /"]"#,
-            r#"[5.0,"i","rm -rf"]"#,
+            r#"[5.0,"i","rm\u007fm -rf"]"#,
+            r#"[6.0,"i","\rls\r"]"#,
         ];
         assert_eq!(
             search(&typed, "rm -rf", false),
             [
                 (1000, "output", "$ rm -rf /".to_owned()),
-                (5000, "input", "rm -rf".to_owned())
+                (5000, "input", "rm -rf".to_owned()),
             ]
         );
         assert!(search(&typed, "RM", false).is_empty());
         assert_eq!(search(&typed, "RM", true).len(), 2);
         assert!(search(&typed, "31m", false).is_empty());
+        assert_eq!(search(&typed, "ls", false).len(), 1);
         let two = [r#"[1.0,"o","one\r\ntwo one\r\n"]"#, r#"[2.0,"o","three"]"#];
         assert_eq!(search(&two, "one", false).len(), 2);
         assert!(search(&two, "one two", false).is_empty());
     }
 
     #[test]
-    fn a_line_without_end_is_searched_in_bounded_memory() {
-        let session = Session::default();
-        let mut searcher = Searcher::new(&session, "needle", false);
-        searcher.line(br#"{"version":3,"term":{"cols":80,"rows":24}}"#, 9);
-        let hay = format!(r#"[0.1,"o","{}"]"#, "x".repeat(1021));
-        for round in 0..100 {
-            searcher.line(hay.as_bytes(), 9);
-            if round == 50 {
-                searcher.line(br#"[0.1,"o","nee"]"#, 9);
-                searcher.line(br#"[0.1,"o","dle"]"#, 9);
-            }
-            assert!(searcher.streams[0].line.len() <= LINE_BYTES_MAX);
-        }
-        assert_eq!(searcher.finish(9).len(), 1);
+    fn a_text_across_the_pieces_of_an_endless_line_is_found_once() {
+        let hay = format!(
+            r#"[0.1,"o","{}needle{}"]"#,
+            "x".repeat(LINE_MAX - 3),
+            "y".repeat(9)
+        );
+        assert_eq!(search(&[&hay], "needle", false).len(), 1);
+        assert_eq!(search(&[&hay], "needley", false).len(), 1);
+    }
+
+    #[test]
+    fn no_more_than_was_asked_for_is_found() {
+        let lines = [r#"[0.1,"o","a\na\na\na\na\na\n"]"#; 3];
+        assert_eq!(search(&lines, "a", false).len(), 10);
     }
 }

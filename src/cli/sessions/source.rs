@@ -1,21 +1,25 @@
 //! Where the commands get sessions from: a running gateway, or the files it left.
 
 use std::fs::File;
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{self, BufReader, BufWriter, Read, Write as _};
+use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail, ensure};
 
 use super::Target;
-use super::client::{Client, LINE_BYTES_MAX};
+use super::client::Client;
 use crate::control::sessions::{Details, SessionList};
 use crate::control::socket;
 use crate::recording::index::{Catalog, Filter};
+use crate::recording::replay::{Parts, files, one_part};
 
 /// Takes whole lines of asciicast, one after the other.
 pub(super) type Each<'a> = &'a mut dyn FnMut(&[u8]) -> anyhow::Result<()>;
 
 /// Where sessions come from.
-pub(super) enum Source {
+pub(in crate::cli) enum Source {
     Gateway(Box<Client>),
     /// No gateway runs on this data directory.
     Files(Catalog),
@@ -23,7 +27,7 @@ pub(super) enum Source {
 
 impl Source {
     /// Finds the gateway, or what it left behind.
-    pub(super) async fn open(target: &Target) -> anyhow::Result<Self> {
+    pub(in crate::cli) async fn open(target: &Target) -> anyhow::Result<Self> {
         if let Some(server) = &target.server {
             let token = target
                 .token_file
@@ -32,13 +36,10 @@ impl Source {
             let client = Client::server(server, token, target.ca_file.as_deref())?;
             return Ok(Self::Gateway(Box::new(client)));
         }
-        let directory = target
-            .data_dir
-            .as_deref()
-            .context("name the gateway's data directory with --data-dir")?;
+        let directory = &target.data_dir;
         ensure!(
             directory.is_dir(),
-            "{} is not a directory; --data-dir names the dataDirectory of a gateway",
+            "{} is not a directory; --data-dir names the dataDirectory of a gateway, --server a running one",
             directory.display()
         );
         let path = directory.join(socket::FILE);
@@ -77,7 +78,7 @@ impl Source {
     }
 
     /// One session.
-    pub(super) async fn show(&self, id: &str) -> anyhow::Result<Details> {
+    pub(in crate::cli) async fn show(&self, id: &str) -> anyhow::Result<Details> {
         match self {
             Self::Gateway(client) => client.show(id).await,
             Self::Files(catalog) => {
@@ -88,43 +89,65 @@ impl Source {
         }
     }
 
-    /// A recording line by line, all parts as one. An unfinished last line is left out.
-    pub(super) async fn cast(&self, id: &str, each: Each<'_>) -> anyhow::Result<()> {
-        let catalog = match self {
-            Self::Gateway(client) => return client.cast(id, each).await,
-            Self::Files(catalog) => catalog,
-        };
-        let parts = catalog.parts(id)?;
-        ensure!(!parts.is_empty(), missing(id));
-        for (number, path) in parts.iter().enumerate() {
-            let cannot = || format!("{} cannot be read", path.display());
-            let mut file = BufReader::new(File::open(path).with_context(cannot)?);
-            let (mut line, mut is_header) = (Vec::new(), true);
-            loop {
-                line.clear();
-                (&mut file)
-                    .take(LINE_BYTES_MAX)
-                    .read_until(b'\n', &mut line)
-                    .with_context(cannot)?;
-                if !line.ends_with(b"\n") {
-                    ensure!(
-                        (line.len() as u64) < LINE_BYTES_MAX,
-                        "{} has a line that no gateway wrote",
-                        path.display()
-                    );
-                    break;
-                }
-                // The times of later parts go on from those before, so their headers are not needed.
-                if number == 0 || !is_header {
-                    each(&line)?;
-                }
-                is_header = false;
+    /// A recording, to be read as often as need be.
+    pub(in crate::cli) async fn tape(&self, id: &str) -> anyhow::Result<Tape> {
+        match self {
+            Self::Gateway(client) => {
+                let file = tempfile::tempfile().context("no temporary file can be made")?;
+                let mut out = BufWriter::new(&file);
+                client
+                    .cast(id, &mut |line| Ok(out.write_all(line)?))
+                    .await?;
+                out.flush().context("the recording cannot be kept")?;
+                drop(out);
+                Ok(Tape::Fetched(Arc::new(file)))
+            }
+            Self::Files(catalog) => {
+                let parts = catalog.parts(id).context("the recordings cannot be read")?;
+                ensure!(!parts.is_empty(), missing(id));
+                Ok(Tape::Files(parts))
             }
         }
-        Ok(())
     }
 }
 
 fn missing(id: &str) -> String {
-    format!("there is no recording {id:?} in this data directory")
+    format!(
+        "there is no recording {id:?} in this data directory; if the configuration keeps recordings elsewhere and the index was lost, `portcullis sessions reindex --recordings DIR` finds them"
+    )
+}
+
+/// A recording within reach.
+pub(in crate::cli) enum Tape {
+    /// Its parts, in order.
+    Files(Vec<PathBuf>),
+    /// What a gateway sent: a file without a name, which is gone when this program ends.
+    Fetched(Arc<File>),
+}
+
+impl Tape {
+    /// Its parts from the beginning.
+    pub(in crate::cli) fn parts(&self) -> Parts {
+        match self {
+            Self::Files(parts) => files::open(parts.clone()),
+            Self::Fetched(file) => one_part(BufReader::new(Cursor {
+                file: Arc::clone(file),
+                at: 0,
+            })),
+        }
+    }
+}
+
+/// Reads a file from its beginning, whoever else reads it.
+struct Cursor {
+    file: Arc<File>,
+    at: u64,
+}
+
+impl Read for Cursor {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read_at(into, self.at)?;
+        self.at += read as u64;
+        Ok(read)
+    }
 }

@@ -86,7 +86,7 @@ async fn past_sessions_are_there_without_a_gateway_and_without_an_index() {
 async fn export_joins_the_parts_and_keeps_the_file_private() {
     let folder = left_behind();
     let file = folder.path().join("out.cast");
-    let words = ["export", ID, "--file", file.to_str().unwrap()];
+    let words = ["export", ID, "-o", file.to_str().unwrap()];
     run_at(folder.path(), &words).await.unwrap();
     let text = std::fs::read_to_string(&file).unwrap();
     let lines: Vec<&str> = text.lines().collect();
@@ -100,6 +100,51 @@ async fn export_joins_the_parts_and_keeps_the_file_private() {
     );
     let (_, printed) = run_at(folder.path(), &["export", ID]).await.unwrap();
     assert_eq!(printed, text);
+}
+
+#[tokio::test]
+async fn export_writes_text_and_a_page() {
+    let folder = left_behind();
+    let (_, text) = run_at(folder.path(), &["export", ID, "--format", "text"])
+        .await
+        .unwrap();
+    assert!(
+        text.starts_with("password: hunter2\n[portcullis: "),
+        "{text}"
+    );
+    let page = folder.path().join("page.html");
+    let words = [
+        "export",
+        ID,
+        "--format",
+        "html",
+        "-o",
+        page.to_str().unwrap(),
+    ];
+    run_at(folder.path(), &words).await.unwrap();
+    let page = std::fs::read_to_string(&page).unwrap();
+    assert!(page.starts_with("<!DOCTYPE html>") && page.contains("hunter2"));
+}
+
+#[tokio::test]
+async fn recordings_elsewhere_are_found_through_the_index() {
+    let folder = left_behind();
+    let elsewhere = tempfile::tempdir().unwrap();
+    std::fs::rename(
+        folder.path().join("recordings"),
+        elsewhere.path().join("tapes"),
+    )
+    .unwrap();
+    let error = run_at(folder.path(), &["show", ID]).await.unwrap_err();
+    assert!(
+        error.to_string().contains("reindex --recordings"),
+        "{error}"
+    );
+    let tapes = elsewhere.path().join("tapes");
+    let words = ["reindex", "--recordings", tapes.to_str().unwrap()];
+    run_at(folder.path(), &words).await.unwrap();
+    let (_, text) = run_at(folder.path(), &["export", ID]).await.unwrap();
+    assert_eq!(text.lines().count(), 3);
 }
 
 #[tokio::test]
@@ -151,10 +196,9 @@ async fn what_is_not_there_is_an_error_that_says_so() {
 }
 
 #[test]
-fn it_has_to_be_said_where_and_tokens_stay_on_this_machine_or_under_tls() {
+fn places_are_said_once_and_tokens_stay_on_this_machine_or_under_tls() {
     for words in [
-        &["ls"][..],
-        &["ls", "--data-dir", "x", "--server", "y"],
+        &["ls", "--data-dir", "x", "--server", "y"][..],
         &["ls", "--server", "http://localhost:1"],
         &["ls", "--data-dir", "x", "--since", "yesterday"],
         &["ls", "--data-dir", "x", "--limit", "0"],

@@ -4,6 +4,9 @@
 const BASE = ['#000000', '#cd3131', '#0dbc79', '#e5e510', '#2472c8', '#bc3fbc', '#11a8cd', '#d0d0d0',
   '#666666', '#f14c4c', '#23d18b', '#f5f543', '#3b8eea', '#d670d6', '#29b8db', '#ffffff'];
 const LINES = { j: '┘', k: '┐', l: '┌', m: '└', n: '┼', q: '─', t: '├', u: '┤', v: '┴', w: '┬', x: '│', a: '▒', '`': '◆' };
+// Characters that take two columns (East Asian Width W and F, and emoji).
+const WIDE = /[\u1100-\u115f\u2e80-\u303e\u3041-\ua4cf\ua960-\ua97c\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6\u{1f300}-\u{1f64f}\u{1f680}-\u{1f6ff}\u{1f900}-\u{1faff}\u{20000}-\u{3fffd}]/u;
+const JOINED = /\p{Mark}|\u200d|\ufe0f/u; // characters that are drawn over the one before
 const PLAIN = Object.freeze({ fg: null, bg: null, bold: false, underline: false, reverse: false, stderr: false });
 
 function palette(n) {
@@ -13,6 +16,8 @@ function palette(n) {
   n -= 16;
   return `rgb(${level(Math.floor(n / 36))},${level(Math.floor(n / 6) % 6)},${level(n % 6)})`;
 }
+
+const words = (line) => line.map((cell) => cell.c).join('');
 
 class Screen {
   constructor(columns, rows, tty) {
@@ -26,10 +31,13 @@ class Screen {
     this.top = 0; this.bottom = this.rows - 1;
     this.wrap = true; this.insert = false; this.cursor = true; this.drawing = false;
     this.last = ' ';
+    this.leave = null; // called with a line before the cursor leaves it, or something on it is erased
   }
+  left() { if (this.leave) this.leave(this.lines[this.y]); }
   row() { return Array.from({ length: this.columns }, () => ({ c: ' ', pen: PLAIN })); }
   blank() { return Array.from({ length: this.rows }, () => this.row()); }
   resize(columns, rows) {
+    this.left();
     columns = Math.min(1000, Math.max(1, columns)); rows = Math.min(1000, Math.max(1, rows));
     this.columns = columns;
     while (this.lines.length > rows && this.y < this.lines.length - 1) this.lines.pop();
@@ -44,10 +52,12 @@ class Screen {
     this.move(this.x, this.y);
   }
   move(x, y) {
+    if (y !== this.y) this.left();
     this.x = Math.min(this.columns - 1, Math.max(0, x));
     this.y = Math.min(this.rows - 1, Math.max(0, y));
   }
   scroll(n) {
+    this.left();
     for (let i = Math.min(Math.abs(n), this.rows); i > 0; i -= 1) {
       const [out, into] = n > 0 ? [this.top, this.bottom] : [this.bottom, this.top];
       this.lines.splice(out, 1);
@@ -57,19 +67,23 @@ class Screen {
   down() { if (this.y === this.bottom) this.scroll(1); else this.move(this.x, this.y + 1); }
   up() { if (this.y === this.top) this.scroll(-1); else this.move(this.x, this.y - 1); }
   print(c) {
-    this.last = c;
-    if (this.x >= this.columns) {
-      if (this.wrap) { this.x = 0; this.down(); } else this.x = this.columns - 1;
+    const wide = WIDE.test(c) && this.columns > 1;
+    if (this.x + (wide ? 1 : 0) >= this.columns && !JOINED.test(c)) {
+      if (this.wrap) { this.x = 0; this.down(); } else this.x = this.columns - (wide ? 2 : 1);
     }
     const line = this.lines[this.y];
     const cell = { c: this.drawing && LINES[c] ? LINES[c] : c, pen: this.pen };
-    if (/\p{Mark}|\u200d|\ufe0f/u.test(c) && this.x > 0) {
-      const before = line[this.x - 1];
-      if (before.c.length < 32) line[this.x - 1] = { c: before.c + c, pen: before.pen };
+    if (JOINED.test(c) && this.x > 0) {
+      const at = this.x > 1 && line[this.x - 1].c === '' ? this.x - 2 : this.x - 1;
+      const before = line[at];
+      if (before.c.length < 32) line[at] = { c: before.c + c, pen: before.pen };
       return;
     }
-    if (this.insert) { line.splice(this.x, 0, cell); line.length = this.columns; } else line[this.x] = cell;
-    this.x += 1;
+    this.last = c;
+    const cells = wide ? [cell, { c: '', pen: this.pen }] : [cell];
+    line.splice(this.x, this.insert ? 0 : cells.length, ...cells);
+    line.length = this.columns;
+    this.x += cells.length;
   }
   erase(line, from, to) {
     for (let x = Math.max(0, from); x < Math.min(to, this.columns); x += 1) {
@@ -97,6 +111,7 @@ class Screen {
     else if (c === 'E') { this.x = 0; this.down(); } else if (c === 'M') this.up();
   }
   sequence(parameters, final) {
+    if ('JKXPLM'.includes(final)) this.left();
     if (parameters.startsWith('?')) { this.mode(parameters.slice(1), final === 'h'); return; }
     if (parameters.startsWith('!')) { this.pen = PLAIN; this.wrap = true; this.insert = false; this.cursor = true; return; }
     const ns = parameters.split(';').map((p) => parseInt(p, 10) || 0);
@@ -181,12 +196,43 @@ class Screen {
     }
     this.pen = pen;
   }
-  text() { return this.lines.map((line) => line.map((cell) => cell.c).join('').trimEnd()).join('\n').trimEnd(); }
+  text() { return this.lines.map((line) => words(line).trimEnd()).join('\n').trimEnd(); }
 }
 
 function apply(screen, [, code, data]) {
   if (code === 'o' || code === 'e') screen.write(data, code === 'e');
   else if (code === 'r') { const [columns, rows] = data.split('x').map(Number); if (columns > 0 && rows > 0) screen.resize(columns, rows); }
+}
+
+// When the text came to stand on a line of the screen: the times of the events that put it there.
+function search(page, events, text) {
+  const screen = new Screen(page.columns, page.rows, page.tty);
+  const found = [];
+  let here = false;
+  screen.leave = (line) => {
+    const times = words(line).toLowerCase().split(text).length - 1;
+    here = here || times > (line.times || 0);
+    line.times = times;
+  };
+  for (const event of events) {
+    here = false;
+    apply(screen, event);
+    screen.left();
+    if (here) found.push(event[0]);
+  }
+  return found;
+}
+
+// The cells of a line that belong to a place with the text.
+function hits(line, text) {
+  const starts = new Map();
+  let joined = '';
+  line.forEach((cell, x) => { starts.set(joined.length, x); joined += cell.c.toLowerCase(); });
+  const cells = new Set();
+  for (let at = joined.indexOf(text); at >= 0; at = joined.indexOf(text, at + text.length)) {
+    for (let i = at; i < at + text.length; i += 1) if (starts.has(i)) cells.add(starts.get(i));
+  }
+  return cells;
 }
 
 function start() {
@@ -205,19 +251,26 @@ function start() {
   for (const value of [0.5, 1, 2, 4, 16]) make('option', speed, { value, textContent: `${value}×`, selected: value === 1 });
   const idle = make('select', bar, { title: 'Longest pause' });
   for (const [value, name] of [[2, 'pauses ≤ 2 s'], [10, 'pauses ≤ 10 s'], [Infinity, 'all pauses']]) make('option', idle, { value, textContent: name });
+  const query = make('input', bar, { type: 'search', placeholder: 'Search', maxLength: 200 });
+  const back = make('button', bar, { type: 'button', textContent: '‹', title: 'Match before' });
+  const onward = make('button', bar, { type: 'button', textContent: '›', title: 'Next match (n)' });
+  const count = make('span', bar, { className: 'time' });
   const marks = make('ul', root, { className: 'note' });
   let screen; let next = 0; let at = 0; let running = false; let before = 0;
+  let wanted = ''; let found = [];
 
   const face = (t) => `${Math.floor(t / 60)}:${String(Math.floor(t % 60)).padStart(2, '0')}`;
   function draw() {
     view.textContent = '';
     screen.lines.forEach((line, y) => {
-      let span = null; let pen = null;
+      let span = null; let pen = null; let hit = false;
+      const matching = wanted ? hits(line, wanted) : null;
       line.forEach((cell, x) => {
         const here = screen.cursor && y === screen.y && x === Math.min(screen.x, screen.columns - 1);
-        if (cell.pen !== pen || here || span.className.includes('cursor')) {
-          pen = cell.pen;
-          span = make('span', view, { className: `${pen.stderr ? 'stderr' : ''}${here ? ' cursor' : ''}` });
+        const matches = matching !== null && matching.has(x);
+        if (span === null || cell.pen !== pen || here || matches !== hit || span.className.includes('cursor')) {
+          pen = cell.pen; hit = matches;
+          span = make('span', view, { className: `${pen.stderr ? 'stderr' : ''}${here ? ' cursor' : ''}${hit ? ' hit' : ''}` });
           const [fg, bg] = pen.reverse ? [pen.bg || '#000000', pen.fg || '#d0d0d0'] : [pen.fg, pen.bg];
           if (fg) span.style.color = fg;
           if (bg) span.style.backgroundColor = bg;
@@ -258,6 +311,23 @@ function start() {
       requestAnimationFrame(tick);
     }
   }
+  function look() {
+    const text = query.value.toLowerCase();
+    if (text !== wanted) { wanted = text; found = text ? search(page, events, text) : []; }
+    count.textContent = wanted ? (found.length === 1 ? '1 match' : `${found.length} matches`) : '';
+  }
+  function go(on) {
+    look();
+    const to = on ? found.find((time) => time > at) : found.findLast((time) => time < at);
+    const there = to === undefined ? (on ? found[0] : found[found.length - 1]) : to;
+    if (there === undefined) { draw(); return; }
+    set(false); seek(there);
+    count.textContent = `${found.indexOf(there) + 1} / ${found.length}`;
+  }
+  query.addEventListener('change', () => go(true));
+  query.addEventListener('input', () => { if (!query.value) { look(); draw(); } });
+  back.addEventListener('click', () => go(false));
+  onward.addEventListener('click', () => go(true));
   play.addEventListener('click', () => set(!running));
   step.addEventListener('click', () => { set(false); if (next < events.length) seek(events[next][0]); });
   slider.addEventListener('input', () => seek(Number(slider.value)));
@@ -265,11 +335,18 @@ function start() {
     if (event.target !== document.body) return;
     if (event.key === ' ') { event.preventDefault(); set(!running); }
     else if (event.key === '.') step.click();
+    else if (event.key === '/') { event.preventDefault(); query.focus(); }
+    else if (event.key === 'n' || event.key === 'N') go(event.key === 'n');
     else if (event.key === 'ArrowLeft') seek(Math.max(0, at - 5));
     else if (event.key === 'ArrowRight') seek(Math.min(end, at + 5));
   });
   for (const [time, code, data] of events) {
-    if (code === 'm' || code === 'x') make('li', marks, { textContent: `${face(time)} ${code === 'x' ? `exit code ${data}` : data}` });
+    if (code === 'm' || code === 'x') {
+      const mark = make('li', marks, {});
+      const jump = make('button', mark, { type: 'button', textContent: face(time) });
+      jump.addEventListener('click', () => { set(false); seek(time); });
+      mark.append(` ${code === 'x' ? `exit code ${data}` : data}`);
+    }
   }
   seek(0);
 }

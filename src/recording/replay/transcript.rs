@@ -187,6 +187,42 @@ pub fn lines(reader: &mut Reader, line: &mut dyn FnMut(Line)) -> Result<(), Read
     Ok(())
 }
 
+/// A text that is searched for in lines.
+#[derive(Clone, Debug)]
+pub struct Needle {
+    text: String,
+    ignore_case: bool,
+}
+
+impl Needle {
+    /// The text; with `ignore_case` upper and lower case are the same.
+    #[must_use]
+    pub fn new(text: &str, ignore_case: bool) -> Self {
+        let text = if ignore_case {
+            text.to_lowercase()
+        } else {
+            text.to_owned()
+        };
+        Self { text, ignore_case }
+    }
+
+    /// About where in the line the text begins, in bytes; nothing when it is not there.
+    #[must_use]
+    pub fn find(&self, line: &str) -> Option<usize> {
+        if self.ignore_case {
+            line.to_lowercase().find(&self.text)
+        } else {
+            line.find(&self.text)
+        }
+    }
+
+    /// Bytes of the text that may stand at the end of a piece with the rest in the next one.
+    #[must_use]
+    pub fn overlap(&self) -> usize {
+        self.text.len().saturating_sub(1)
+    }
+}
+
 /// Says that a control string hid what came after it.
 #[must_use]
 pub fn hidden_note(characters: u64) -> String {

@@ -32,9 +32,9 @@ vm.runInNewContext(between('<script>', '</script>'), {
 });
 
 const find = (name, from = root) => from.children.flatMap((child) => [...(child.name === name ? [child] : []), ...find(name, child)]);
-const [slider] = find('input');
+const [slider, query] = find('input');
 const screen = () => find('pre')[0].textContent.split('\n').map((line) => line.trimEnd()).join('\n').trimEnd();
-const [play, step] = find('button');
+const [play, step, back] = find('button');
 if (screen() !== '') throw new Error(`something is drawn at the beginning: ${screen()}`);
 step.listeners.click();
 console.log(`step: ${JSON.stringify(screen())}`);
@@ -49,3 +49,10 @@ for (let now = 0; frames.length > 0; now += 20) {
   frames.shift()(now);
 }
 console.log(`played: ${JSON.stringify(screen())} ${play.textContent}`);
+for (const text of ['RED', 'f', 'nowhere']) {
+  query.value = text;
+  query.listeners.change();
+  back.listeners.click();
+  const hits = find('span').filter((span) => span.className.includes('hit')).map((span) => span.textContent);
+  console.log(`search ${text}: ${find('span', find('div')[0]).map((span) => span.textContent).join(', ')} ${JSON.stringify(hits)}`);
+}
