@@ -93,7 +93,7 @@ pub async fn start(config_file: &Path, shutdown: CancellationToken) -> anyhow::R
     })?;
 
     let drain_timeout = config.listener.drain_timeout;
-    let answer = move |request, peer| Arc::clone(&gateway).serve(request, peer);
+    let answer = move |arrival, peer| Arc::clone(&gateway).answer(arrival, peer);
     let address = listener::serve(config.listener, answer, &answering, shutdown.clone()).await?;
     Ok(App {
         address,

@@ -1,18 +1,18 @@
 //! The story of one request, top to bottom. Read this file first.
 //!
-//! [`Gateway::serve`] takes every request the listener accepts. Each step is a room of the house, each
+//! [`Gateway::answer`] takes everything the listener lets in. Each step is a room of the house, each
 //! `?` ends in [`refuse`], and whatever happens ends in the audit log.
 
 use std::sync::Arc;
 
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
 use jiff::Timestamp;
 
 use crate::audit::Event;
 use crate::identity::Authenticator;
 use crate::identity::credential;
-use crate::listener::{self, Peer};
+use crate::listener::{self, Arrival, Peer, Unreadable};
 use crate::metrics::VerbClass;
 use crate::policy::{Decision, Permit};
 use crate::recording::Recorder;
@@ -60,11 +60,32 @@ pub struct Gateway {
 }
 
 impl Gateway {
+    /// Answers whatever arrives.
+    pub async fn answer(self: Arc<Self>, arrival: Arrival, peer: Peer) -> Response<Body> {
+        match arrival {
+            Arrival::Request(request) => self.serve(request, peer).await,
+            Arrival::Unreadable(why) => self.refuse_unread(why, peer).await,
+        }
+    }
+
+    /// Refuses what the listener did not accept as a request. Nothing of it is known but whence it came.
+    async fn refuse_unread(&self, why: Unreadable, peer: Peer) -> Response<Body> {
+        let (audit_id, now) = (new_audit_id(), Timestamp::now());
+        let from = peer.address.ip();
+        let event = Event::received(&audit_id, "", "", &HeaderMap::new(), from, now);
+        let record = Record::open(&self.keeper, event, now);
+        self.keeper.metrics.unreadable(why);
+        let refusal = Refusal::from(why);
+        let response = refusal.response();
+        record.refused(&refusal).await;
+        response
+    }
+
     /// Carries one request from its arrival to its answer.
-    pub async fn serve(self: Arc<Self>, request: Request<Incoming>, peer: Peer) -> Response<Body> {
+    async fn serve(self: Arc<Self>, request: Request<Incoming>, peer: Peer) -> Response<Body> {
         let now = Timestamp::now();
         let mut call = Call {
-            audit_id: uuid::Uuid::now_v7().to_string(),
+            audit_id: new_audit_id(),
             peer: peer.address.ip(),
             long_running: false,
         };
@@ -200,6 +221,10 @@ impl Gateway {
             long_running,
         })
     }
+}
+
+fn new_audit_id() -> String {
+    uuid::Uuid::now_v7().to_string()
 }
 
 /// How a request is answered when nothing refuses it.

@@ -331,6 +331,13 @@ pub const LISTENER_IDLE: Duration = Duration::from_secs(90);
 /// closed.
 pub const LISTENER_WRITE_TIMEOUT: Duration = Duration::from_mins(5);
 
+/// How long a client whose request was refused unread may go on sending, so that it gets to read why;
+/// then the connection is closed under it.
+pub const LISTENER_FAREWELL: Duration = Duration::from_secs(1);
+
+/// Bytes of it that are dropped in that time; past it the connection is closed at once.
+pub const LISTENER_FAREWELL_BYTES: usize = 1024 * 1024;
+
 /// hyper's smallest buffer for a head.
 pub const HTTP1_BUFFER_BYTES_MIN: usize = 8 * 1024;
 

@@ -10,6 +10,7 @@ mod framing;
 mod guard;
 mod target;
 mod tls;
+mod unreadable;
 
 use std::io;
 use std::net::SocketAddr;
@@ -26,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use target::{TargetRefused, check as check_target};
+pub use unreadable::Unreadable;
 
 use self::admission::Admission;
 use self::connection::Shared;
@@ -78,6 +80,19 @@ pub enum Protocol {
     Http2,
 }
 
+/// What the handler is asked to answer.
+#[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are requests, and a box would cost each of them an allocation"
+)]
+pub enum Arrival {
+    /// A request of which there is one reading.
+    Request(Request<Incoming>),
+    /// A request that is not read; its connection closes after the answer.
+    Unreadable(Unreadable),
+}
+
 /// Why the gateway cannot listen.
 #[derive(Debug, Error)]
 pub enum ListenError {
@@ -97,7 +112,7 @@ pub enum ListenError {
     Tls(#[from] rustls::Error),
 }
 
-/// Listens, and gives every request to `handler`. Returns the bound address once connections are
+/// Listens, and gives every request to `handler`, also those that are refused before they are read. Returns the bound address once connections are
 /// accepted.
 ///
 /// Cancelling `shutdown` refuses new connections, lets open requests finish within the drain timeout
@@ -110,7 +125,7 @@ pub async fn serve<H, F>(
     shutdown: CancellationToken,
 ) -> Result<SocketAddr, ListenError>
 where
-    H: Fn(Request<Incoming>, Peer) -> F + Clone + Send + Sync + 'static,
+    H: Fn(Arrival, Peer) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
     let (certificate, key) = (
@@ -157,7 +172,7 @@ fn bind(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
 
 async fn accept<H, F>(listener: TcpListener, shared: Arc<Shared<H>>, admission: Arc<Admission>)
 where
-    H: Fn(Request<Incoming>, Peer) -> F + Clone + Send + Sync + 'static,
+    H: Fn(Arrival, Peer) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
     loop {

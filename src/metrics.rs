@@ -8,6 +8,7 @@ use metrics_exporter_prometheus::{
     Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
 
+use crate::listener::Unreadable;
 use crate::policy::RecordMode;
 use crate::request::RequestInfo;
 
@@ -17,6 +18,11 @@ pub const ALL: &[(&str, Option<Unit>, &str)] = &[
         REQUESTS,
         None,
         "Requests answered, by decision and verb class.",
+    ),
+    (
+        UNREADABLE,
+        None,
+        "HTTP/1.1 requests refused before they were read, by what was wrong with them.",
     ),
     (
         IN_FLIGHT,
@@ -57,6 +63,7 @@ pub const ALL: &[(&str, Option<Unit>, &str)] = &[
 ];
 
 const REQUESTS: &str = "portcullis_requests_total";
+const UNREADABLE: &str = "portcullis_unreadable_requests_total";
 const IN_FLIGHT: &str = "portcullis_requests_in_flight";
 const DURATION: &str = "portcullis_request_duration_seconds";
 const STREAMS: &str = "portcullis_streams_open";
@@ -118,6 +125,7 @@ pub enum StreamEnd {
 #[derive(Clone)]
 pub struct Metrics {
     requests: [[Counter; 5]; 4],
+    unreadable: [Counter; 3],
     durations: [Histogram; 5],
     streams: [Gauge; 2],
     streams_ended: [Counter; 3],
@@ -172,6 +180,8 @@ impl Metrics {
                     counter(REQUESTS, &[("decision", decision), ("verb_class", class)])
                 })
             }),
+            unreadable: ["not-canonical", "too-large", "too-slow"]
+                .map(|reason| counter(UNREADABLE, &[("reason", reason)])),
             durations: VERB_CLASSES.map(|class| {
                 recorder.register_histogram(&key(DURATION, &[("verb_class", class)]), &METADATA)
             }),
@@ -195,6 +205,17 @@ impl Metrics {
     pub fn arrived(&self) -> InFlight {
         self.in_flight.increment(1.0);
         InFlight(self.in_flight.clone())
+    }
+
+    /// A request was refused before it was read.
+    pub fn unreadable(&self, why: Unreadable) {
+        let [not_canonical, too_large, too_slow] = &self.unreadable;
+        match why {
+            Unreadable::NotCanonical(_) => not_canonical,
+            Unreadable::TooLarge => too_large,
+            Unreadable::TooSlow => too_slow,
+        }
+        .increment(1);
     }
 
     /// A stream or session opened; it counts as open until the guard is dropped.

@@ -136,7 +136,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "wire",
         ],
     ),
-    ("metrics", &["limits", "policy", "request"]), // the labels of a request and of a recording
+    // the labels of a request and of a recording
+    (
+        "metrics",
+        &["limits", "listener::Unreadable", "policy", "request"],
+    ),
     ("limits", &[]),
 ];
 

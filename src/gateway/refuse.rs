@@ -123,7 +123,7 @@ impl Refusal {
         )
     }
 
-    /// 408: the request body did not arrive in time.
+    /// 408: the request's head or body did not arrive in time.
     pub fn request_timeout(message: impl Into<String>) -> Self {
         Self::new(
             Fault::Client,
@@ -216,6 +216,16 @@ impl Refusal {
             Fault::Gateway,
             StatusCode::SERVICE_UNAVAILABLE,
             "ServiceUnavailable",
+            message,
+        )
+    }
+
+    /// 431 (RFC 6585 §5): the request's head is larger than is read.
+    pub fn headers_too_large(message: impl Into<String>) -> Self {
+        Self::new(
+            Fault::Client,
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "RequestEntityTooLarge",
             message,
         )
     }

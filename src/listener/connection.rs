@@ -22,8 +22,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::admission::Place;
-use super::guard::Guard;
-use super::{Peer, Protocol, Settings};
+use super::guard::{Guard, Refused};
+use super::{Arrival, Peer, Protocol, Settings};
 use crate::gateway::body::{Body, BodyError};
 use crate::limits;
 
@@ -43,7 +43,7 @@ pub(super) async fn run<H, F>(
     address: SocketAddr,
     place: Place,
 ) where
-    H: Fn(Request<Incoming>, Peer) -> F + Clone + Send + Sync + 'static,
+    H: Fn(Arrival, Peer) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
     let handshake = timeout(shared.settings.handshake_timeout, shared.tls.accept(tcp));
@@ -73,24 +73,25 @@ pub(super) async fn run<H, F>(
 
 async fn http1<H, F>(shared: &Shared<H>, stream: TlsStream<TcpStream>, peer: Peer, place: Place)
 where
-    H: Fn(Request<Incoming>, Peer) -> F + Clone + Send + Sync + 'static,
+    H: Fn(Arrival, Peer) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
     let head_bytes = usize::try_from(shared.settings.header_bytes_max).unwrap_or(usize::MAX);
-    let guard = Guard::http1(stream, place, head_bytes, shared.settings.header_timeout);
+    let head_timeout = shared.settings.header_timeout;
+    let (guard, refused) = Guard::http1(stream, place, head_bytes, head_timeout);
     let activity = Arc::new(Activity::new());
-    let service = service(shared, peer, Arc::clone(&activity));
+    let service = service(shared, peer, Arc::clone(&activity), refused);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        // hyper counts from the end of the former request: this is how long a connection may be idle.
-        // The guard bounds a head from its first byte.
-        .header_read_timeout(limits::LISTENER_IDLE)
+        // hyper counts from the end of the former request, the guard from a head's first byte; hyper
+        // must not be the one to end it, for it would not say why.
+        .header_read_timeout(limits::LISTENER_IDLE + head_timeout)
         .max_buf_size(head_bytes.max(limits::HTTP1_BUFFER_BYTES_MIN))
         .max_headers(limits::HEADERS_MAX)
         .serve_connection(TokioIo::new(guard), service_fn(service))
         .with_upgrades();
     let mut connection = pin!(connection);
-    let mut end = End::new(shared, &activity);
+    let mut end = End::new(shared, &activity, None); // the guard waits for the first request
     loop {
         tokio::select! {
             biased;
@@ -105,12 +106,12 @@ where
 
 async fn http2<H, F>(shared: &Shared<H>, stream: TlsStream<TcpStream>, peer: Peer, place: Place)
 where
-    H: Fn(Request<Incoming>, Peer) -> F + Clone + Send + Sync + 'static,
+    H: Fn(Arrival, Peer) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
     let guard = Guard::http2(stream, place, shared.settings.header_timeout);
     let activity = Arc::new(Activity::new());
-    let service = service(shared, peer, Arc::clone(&activity));
+    let service = service(shared, peer, Arc::clone(&activity), Refused::default());
     let connection = http2::Builder::new(Spawner(shared.tasks.clone()))
         .timer(TokioTimer::new())
         .max_concurrent_streams(shared.settings.concurrent_streams_max)
@@ -124,7 +125,8 @@ where
         .keep_alive_timeout(limits::PING_TIMEOUT)
         .serve_connection(TokioIo::new(guard), service_fn(service));
     let mut connection = pin!(connection);
-    let mut end = End::new(shared, &activity);
+    let first_request_by = Instant::now() + shared.settings.header_timeout;
+    let mut end = End::new(shared, &activity, Some(first_request_by));
     loop {
         tokio::select! {
             biased;
@@ -151,9 +153,10 @@ fn service<H, F>(
     shared: &Shared<H>,
     peer: Peer,
     activity: Arc<Activity>,
+    refused: Refused,
 ) -> impl Fn(Request<Incoming>) -> Answering + use<H, F>
 where
-    H: Fn(Request<Incoming>, Peer) -> F + Clone + Send + Sync + 'static,
+    H: Fn(Arrival, Peer) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
     let handler = shared.handler.clone();
@@ -161,7 +164,11 @@ where
         let open = Activity::open(&activity);
         let upgrade =
             request.version() != Version::HTTP_2 && request.headers().contains_key(UPGRADE);
-        let answer = handler(request, peer);
+        let arrival = match refused.why() {
+            Some(why) => Arrival::Unreadable(why),
+            None => Arrival::Request(request),
+        };
+        let answer = handler(arrival, peer);
         Box::pin(async move {
             let mut response = answer.await;
             // After a request for an upgrade the guard no longer reads HTTP: what a client has sent
@@ -226,7 +233,7 @@ impl Drop for Open {
 struct End<'a> {
     shutdown: &'a CancellationToken,
     activity: &'a Activity,
-    first_request_by: Instant,
+    first_request_by: Option<Instant>,
     drain: std::time::Duration,
     finishing: Option<Instant>,
 }
@@ -238,11 +245,15 @@ enum Next {
 }
 
 impl<'a> End<'a> {
-    fn new<H>(shared: &'a Shared<H>, activity: &'a Activity) -> Self {
+    fn new<H>(
+        shared: &'a Shared<H>,
+        activity: &'a Activity,
+        first_request_by: Option<Instant>,
+    ) -> Self {
         Self {
             shutdown: &shared.shutdown,
             activity,
-            first_request_by: Instant::now() + shared.settings.header_timeout,
+            first_request_by,
             drain: shared.settings.drain_timeout,
             finishing: None,
         }
@@ -266,13 +277,15 @@ impl<'a> End<'a> {
 }
 
 /// Returns when the connection is not used: true if there was never a request.
-async fn idle_for_long(activity: &Activity, first_request_by: Instant) -> bool {
-    sleep_until(first_request_by).await;
+async fn idle_for_long(activity: &Activity, first_request_by: Option<Instant>) -> bool {
+    if let Some(first_request_by) = first_request_by {
+        sleep_until(first_request_by).await;
+    }
     loop {
         match activity.idle_since() {
-            Some((_, false)) => return true,
-            Some((since, true)) if since.elapsed() >= limits::LISTENER_IDLE => return false,
-            Some((since, true)) => sleep_until(since + limits::LISTENER_IDLE).await,
+            Some((_, false)) if first_request_by.is_some() => return true,
+            Some((since, _)) if since.elapsed() >= limits::LISTENER_IDLE => return false,
+            Some((since, _)) => sleep_until(since + limits::LISTENER_IDLE).await,
             None => sleep(limits::LISTENER_IDLE).await,
         }
     }

@@ -12,6 +12,9 @@
 //!                                            the listener closes if the answer is not 101
 //! ```
 
+use http::Uri;
+
+use super::Unreadable;
 use crate::limits;
 
 /// Follows the framing of one connection's requests.
@@ -46,10 +49,8 @@ pub(super) enum Verdict {
     Release(usize),
     /// More bytes are needed.
     Hold,
-    /// The head is larger than allowed.
-    TooLarge,
-    /// Not a canonical request.
-    Refuse(&'static str),
+    /// Not a request that can be read in one way only; nothing behind it is read either.
+    Refuse(Unreadable),
 }
 
 /// How a request's body is delimited.
@@ -123,20 +124,26 @@ impl Framing {
         let Some(end) = memchr::memmem::find(fresh, b"\r\n\r\n").map(|at| from + at) else {
             // A bare LF can end a head for a lenient reader; it is refused as soon as it is seen.
             if has_bare_line_end(bytes, self.searched) {
-                return Verdict::Refuse("a line does not end in CRLF");
+                return refuse("a line does not end in CRLF");
             }
             self.searched = bytes.len();
             if bytes.len() >= self.head_bytes_max {
-                return Verdict::TooLarge;
+                return Verdict::Refuse(Unreadable::TooLarge);
             }
             return Verdict::Hold;
         };
         self.searched = 0;
         let length = end + 4;
         if length > self.head_bytes_max {
-            return Verdict::TooLarge;
+            return Verdict::Refuse(Unreadable::TooLarge);
         }
         let head = bytes.get(..end).unwrap_or_default();
+        if has_bare_line_end(head, 0) {
+            return refuse("a line does not end in CRLF");
+        }
+        if memchr::memchr_iter(b'\n', head).count() > limits::HEADERS_MAX {
+            return Verdict::Refuse(Unreadable::TooLarge);
+        }
         match read_head(head) {
             Ok((body, upgrade)) => {
                 self.upgrade = upgrade;
@@ -147,7 +154,7 @@ impl Framing {
                 };
                 Verdict::Release(length)
             }
-            Err(why) => Verdict::Refuse(why),
+            Err(why) => refuse(why),
         }
     }
 
@@ -158,11 +165,11 @@ impl Framing {
             .take_while(|byte| byte.is_ascii_hexdigit())
             .count();
         if digits > limits::CHUNK_SIZE_DIGITS_MAX {
-            return Verdict::Refuse("a chunk is too large");
+            return refuse("a chunk is too large");
         }
         let rest = bytes.get(digits..).unwrap_or_default();
         if !b"\r\n".starts_with(rest.get(..2).unwrap_or(rest)) {
-            return Verdict::Refuse("a chunk's size is not plain");
+            return refuse("a chunk's size is not plain");
         }
         if rest.len() < 2 {
             return Verdict::Hold;
@@ -171,7 +178,7 @@ impl Framing {
             .get(..digits)
             .and_then(|digits| std::str::from_utf8(digits).ok());
         let Some(size) = digits_text.and_then(|digits| u64::from_str_radix(digits, 16).ok()) else {
-            return Verdict::Refuse("a chunk has no size");
+            return refuse("a chunk has no size");
         };
         if size > 0 {
             self.state = State::ChunkData(size + 2);
@@ -179,7 +186,7 @@ impl Framing {
         }
         let end = rest.get(2..).unwrap_or_default();
         if !b"\r\n".starts_with(end.get(..2).unwrap_or(end)) {
-            return Verdict::Refuse("trailers are not accepted");
+            return refuse("trailers are not accepted");
         }
         if end.len() < 2 {
             return Verdict::Hold;
@@ -197,7 +204,7 @@ impl Framing {
                 _ => continue,
             };
             if byte != expected {
-                return Verdict::Refuse("a chunk does not end where its size says");
+                return refuse("a chunk does not end where its size says");
             }
         }
         self.state = match left - count as u64 {
@@ -206,6 +213,10 @@ impl Framing {
         };
         Verdict::Release(count)
     }
+}
+
+fn refuse(why: &'static str) -> Verdict {
+    Verdict::Refuse(Unreadable::NotCanonical(why))
 }
 
 fn has_bare_line_end(bytes: &[u8], from: usize) -> bool {
@@ -296,6 +307,10 @@ fn read_request_line(line: &[u8]) -> Result<(), &'static str> {
     if target.is_empty() || !target.iter().all(u8::is_ascii_graphic) {
         return Err("the target holds characters that must be escaped");
     }
+    // The form is judged later (`super::target`); what is not even a target would be hyper's to refuse.
+    if Uri::try_from(target).is_err() {
+        return Err("the target is not a path");
+    }
     if version != b"HTTP/1.1" {
         return Err("only HTTP/1.1 and HTTP/2 are spoken");
     }
@@ -340,7 +355,7 @@ mod tests {
     use super::*;
 
     /// Feeds the bytes in pieces of `cut` bytes, as a connection would, and returns what got through.
-    fn run(bytes: &[u8], cut: usize) -> (Vec<u8>, Result<(), &'static str>) {
+    fn run(bytes: &[u8], cut: usize) -> (Vec<u8>, Result<(), Unreadable>) {
         let mut framing = Framing::new(1024);
         let (mut pending, mut out) = (Vec::new(), Vec::new());
         for piece in bytes.chunks(cut) {
@@ -352,7 +367,6 @@ mod tests {
                         out.extend(pending.drain(..count));
                     }
                     Verdict::Hold => break,
-                    Verdict::TooLarge => return (out, Err("too large")),
                     Verdict::Refuse(why) => return (out, Err(why)),
                 }
             }
@@ -488,6 +502,8 @@ mod tests {
             "GET /evil HTTP/1.1\r\nHost: h\r\nA: b\0c\r\n\r\n",
             "GET /evil HTTP/1.1\r\nHost: h\r\nA: b\x7fc\r\n\r\n",
             "GET /evil HTTP/1.1\r\nHost: h\r\nExpect: 200-maybe\r\n\r\n",
+            "GET /evil\"<> HTTP/1.1\r\nHost: h\r\n\r\n",
+            "GET evil/nowhere HTTP/1.1\r\nHost: h\r\n\r\n",
         ] {
             refused(request.as_bytes());
         }
@@ -496,8 +512,18 @@ mod tests {
     #[test]
     fn b53_a_head_that_never_ends_is_too_large() {
         let endless = format!("GET / HTTP/1.1\r\nHost: h\r\nA: {}", "a".repeat(2000));
-        assert_eq!(run(endless.as_bytes(), 100).1, Err("too large"));
+        let too_large = Err(Unreadable::TooLarge);
+        assert_eq!(run(endless.as_bytes(), 100).1, too_large);
         let ended = format!("{endless}\r\n\r\n");
-        assert_eq!(run(ended.as_bytes(), ended.len()).1, Err("too large"));
+        assert_eq!(run(ended.as_bytes(), ended.len()).1, too_large);
+        let lines = |count: usize| {
+            let head = format!(
+                "GET / HTTP/1.1\r\nHost: h\r\n{}\r\n",
+                "A:\r\n".repeat(count)
+            );
+            run(head.as_bytes(), head.len()).1
+        };
+        assert_eq!(lines(limits::HEADERS_MAX - 1), Ok(()));
+        assert_eq!(lines(limits::HEADERS_MAX), too_large);
     }
 }

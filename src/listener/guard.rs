@@ -1,8 +1,14 @@
 //! Stands between TLS and hyper: lets only canonical HTTP/1.1 requests through, meters HTTP/2 control
 //! frames, and ends connections that make no progress.
+//!
+//! A head that is refused never reaches hyper. In its place hyper gets [`STAND_IN`], a request without
+//! meaning, so that the refusal is answered and kept on record like any other. What tells the two apart
+//! is no byte that a client could send: it is [`Refused`], which only the guard can set, and behind
+//! which it lets no further byte of the client through.
 
 use std::io;
 use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -10,12 +16,30 @@ use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::Unreadable;
 use super::flood::FrameMeter;
 use super::framing::{Framing, Verdict};
 use crate::limits;
 
-/// What hyper is given instead of a refused request: it answers 400 by itself and closes.
-const POISON: &[u8] = b"\0\r\n\r\n";
+/// What hyper is given instead of a refused head.
+const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nHost: refused\r\nConnection: close\r\n\r\n";
+
+/// Whether the connection's last request was refused, and why. Once set, the next request that hyper
+/// makes out is the stand-in: it hands over a head as soon as it is complete, and reads no other before
+/// that one is answered.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Refused(Arc<OnceLock<Unreadable>>);
+
+impl Refused {
+    pub(super) fn why(&self) -> Option<Unreadable> {
+        self.0.get().copied()
+    }
+
+    fn set(&self, why: Unreadable) {
+        // The first refusal stands: nothing is judged behind it.
+        self.0.get_or_init(|| why);
+    }
+}
 
 /// A guarded connection.
 #[derive(Debug)]
@@ -25,6 +49,8 @@ pub(super) struct Guard<I, P> {
     head_timeout: Duration,
     head_deadline: Option<Pin<Box<Sleep>>>,
     write_deadline: Option<Pin<Box<Sleep>>>,
+    /// After a refusal: until when, and how many more bytes, what the client still sends is dropped.
+    farewell: Option<(Pin<Box<Sleep>>, usize)>,
     /// The connection's places under the caps; given back when the bytes end, also after an upgrade.
     _permit: P,
 }
@@ -41,7 +67,9 @@ struct Held {
     framing: Framing,
     bytes: BytesMut,
     released: usize,
-    refused: bool,
+    refused: Refused,
+    /// Why a body's framing is refused; hyper fails its body with it.
+    broken: Option<Unreadable>,
 }
 
 impl<I, P> Guard<I, P> {
@@ -50,14 +78,19 @@ impl<I, P> Guard<I, P> {
         permit: P,
         head_bytes_max: usize,
         head_timeout: Duration,
-    ) -> Self {
+    ) -> (Self, Refused) {
+        let refused = Refused::default();
         let held = Held {
             framing: Framing::new(head_bytes_max),
             bytes: BytesMut::new(),
             released: 0,
-            refused: false,
+            refused: refused.clone(),
+            broken: None,
         };
-        Self::new(inner, permit, Reading::Http1(held), head_timeout)
+        let mut guard = Self::new(inner, permit, Reading::Http1(held), head_timeout);
+        // The first head, and be it of no byte.
+        guard.head_deadline = Some(Box::pin(sleep(head_timeout)));
+        (guard, refused)
     }
 
     pub(super) fn http2(inner: I, permit: P, head_timeout: Duration) -> Self {
@@ -72,6 +105,7 @@ impl<I, P> Guard<I, P> {
             head_timeout,
             head_deadline: None,
             write_deadline: None,
+            farewell: None,
             _permit: permit,
         }
     }
@@ -80,27 +114,28 @@ impl<I, P> Guard<I, P> {
 impl Held {
     /// Moves the judgement on as far as the bytes at hand allow.
     fn judge(&mut self) {
-        if self.released > 0 || self.refused {
+        if self.released > 0 || self.is_over() {
             return;
         }
+        let in_head = self.framing.is_in_head();
         match self.framing.judge(&self.bytes) {
             Verdict::Release(count) => self.released = count,
             Verdict::Hold => {}
-            Verdict::TooLarge => {
-                // hyper finds it too large as well and answers 431; the poison ends it in any case.
-                self.released = self.bytes.len();
-                self.bytes.extend_from_slice(POISON);
-                self.released += POISON.len();
-                self.refused = true;
-            }
-            Verdict::Refuse(why) => {
-                tracing::info!(why, "refused an HTTP/1.1 request that is not canonical");
-                self.bytes.clear();
-                self.bytes.extend_from_slice(POISON);
-                self.released = POISON.len();
-                self.refused = true;
-            }
+            Verdict::Refuse(why) if in_head => self.refuse_head(why),
+            Verdict::Refuse(why) => self.broken = Some(why),
         }
+    }
+
+    fn refuse_head(&mut self, why: Unreadable) {
+        self.refused.set(why);
+        self.bytes.clear();
+        self.bytes.extend_from_slice(STAND_IN);
+        self.released = STAND_IN.len();
+    }
+
+    /// Whether something was refused: the client's bytes no longer count.
+    fn is_over(&self) -> bool {
+        self.broken.is_some() || self.refused.why().is_some()
     }
 
     fn hand_over(&mut self, buf: &mut ReadBuf<'_>) {
@@ -112,7 +147,7 @@ impl Held {
 
     /// A request has begun to arrive and is not complete.
     fn is_in_head(&self) -> bool {
-        !self.bytes.is_empty() && self.framing.is_in_head()
+        !self.bytes.is_empty() && self.framing.is_in_head() && !self.is_over()
     }
 }
 
@@ -129,8 +164,11 @@ impl<I: AsyncRead + Unpin, P> Guard<I, P> {
                 held.hand_over(buf);
                 return Poll::Ready(Ok(()));
             }
-            if held.refused {
-                return Poll::Ready(Ok(())); // the end, as hyper sees it
+            if let Some(why) = held.broken {
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, why)));
+            }
+            if held.refused.why().is_some() {
+                return Poll::Pending; // hyper closes when the stand-in is answered
             }
             let passes = held.framing.passes();
             if passes > 0 && held.bytes.is_empty() {
@@ -177,17 +215,29 @@ impl<I: AsyncRead + Unpin, P: Unpin> AsyncRead for Guard<I, P> {
             }
             Reading::Http1(held) => {
                 let read = Self::poll_read_http1(&mut this.inner, held, cx, buf);
-                if !held.is_in_head() {
+                if read.is_ready() {
                     this.head_deadline = None;
-                } else if read.is_pending() {
-                    let timeout = this.head_timeout;
-                    let deadline = this
-                        .head_deadline
-                        .get_or_insert_with(|| Box::pin(sleep(timeout)));
-                    ready!(deadline.as_mut().poll(cx));
-                    return Poll::Ready(Err(timed_out("no complete request head in time")));
+                    return read;
                 }
-                read
+                if held.is_over() {
+                    return Poll::Pending;
+                }
+                if held.is_in_head() {
+                    let timeout = this.head_timeout;
+                    this.head_deadline
+                        .get_or_insert_with(|| Box::pin(sleep(timeout)));
+                }
+                let Some(deadline) = &mut this.head_deadline else {
+                    return Poll::Pending;
+                };
+                ready!(deadline.as_mut().poll(cx));
+                this.head_deadline = None;
+                if !held.is_in_head() {
+                    return Poll::Ready(Err(timed_out("no request in time")));
+                }
+                held.refuse_head(Unreadable::TooSlow);
+                held.hand_over(buf);
+                Poll::Ready(Ok(()))
             }
         }
     }
@@ -212,11 +262,32 @@ impl<I: AsyncWrite + Unpin, P: Unpin> Guard<I, P> {
     }
 }
 
+impl<I: AsyncRead + Unpin, P> Guard<I, P> {
+    fn poll_farewell(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let (deadline, left) = self.farewell.get_or_insert_with(|| {
+            let deadline = Box::pin(sleep(limits::LISTENER_FAREWELL));
+            (deadline, limits::LISTENER_FAREWELL_BYTES)
+        });
+        loop {
+            if deadline.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            let mut space = [0; limits::LISTENER_READ_BYTES];
+            let mut part = ReadBuf::new(&mut space);
+            let read = ready!(Pin::new(&mut self.inner).poll_read(cx, &mut part));
+            *left = left.saturating_sub(part.filled().len());
+            if read.is_err() || part.filled().is_empty() || *left == 0 {
+                return Poll::Ready(());
+            }
+        }
+    }
+}
+
 fn timed_out(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, what)
 }
 
-impl<I: AsyncWrite + Unpin, P: Unpin> AsyncWrite for Guard<I, P> {
+impl<I: AsyncRead + AsyncWrite + Unpin, P: Unpin> AsyncWrite for Guard<I, P> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -247,9 +318,15 @@ impl<I: AsyncWrite + Unpin, P: Unpin> AsyncWrite for Guard<I, P> {
         this.watch(cx, flushed)
     }
 
+    /// A client that was refused may still be sending. To close on it at once would make its system
+    /// throw our answer away, so what comes is dropped for a moment (RFC 9112 §9.6).
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let shut = Pin::new(&mut this.inner).poll_shutdown(cx);
-        this.watch(cx, shut)
+        ready!(this.watch(cx, shut))?;
+        match &this.reading {
+            Reading::Http1(held) if held.is_over() => this.poll_farewell(cx).map(Ok),
+            _ => Poll::Ready(Ok(())),
+        }
     }
 }

@@ -26,6 +26,8 @@ struct World {
     address: SocketAddr,
     /// `GET /path` of every request that reached the handler.
     seen: Arc<Mutex<Vec<String>>>,
+    /// Why requests were refused before they were read.
+    unreadable: Arc<Mutex<Vec<Unreadable>>>,
     /// Requests whose answer is not complete.
     open: Arc<AtomicUsize>,
     /// Ends every `/watch` cleanly when its sender goes.
@@ -75,9 +77,20 @@ impl World {
         let watches = Arc::<Mutex<Vec<mpsc::Sender<&'static str>>>>::default();
         let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
         let state = (Arc::clone(&seen), Arc::clone(&open), Arc::clone(&watches));
-        let handler = move |request: Request<Incoming>, _: Peer| {
+        let unreadable = Arc::<Mutex<Vec<Unreadable>>>::default();
+        let refusals = Arc::clone(&unreadable);
+        let handler = move |arrival: Arrival, _: Peer| {
             let (seen, open, watches) = state.clone();
-            async move { answer(request, &seen, &open, &watches).await }
+            let refusals = Arc::clone(&refusals);
+            async move {
+                match arrival {
+                    Arrival::Request(request) => answer(request, &seen, &open, &watches).await,
+                    Arrival::Unreadable(why) => {
+                        refusals.lock().push(why);
+                        status(400, &why.to_string())
+                    }
+                }
+            }
         };
         let address = serve(settings, handler, &tasks, shutdown.clone())
             .await
@@ -86,6 +99,7 @@ impl World {
             ca,
             address,
             seen,
+            unreadable,
             open,
             watches,
             directory,
@@ -168,6 +182,13 @@ impl Drop for Opened {
     }
 }
 
+fn status(code: u16, message: &str) -> Response<Body> {
+    let status = format!(r#"{{"kind":"Status","message":"{message}"}}"#);
+    let mut response = Response::new(body::full(status));
+    *response.status_mut() = StatusCode::from_u16(code).unwrap();
+    response
+}
+
 async fn answer(
     request: Request<Incoming>,
     seen: &Mutex<Vec<String>>,
@@ -176,10 +197,7 @@ async fn answer(
 ) -> Response<Body> {
     let (parts, incoming) = request.into_parts();
     if let Err(refused) = check_target(&parts, &["localhost".to_owned()]) {
-        let status = format!(r#"{{"kind":"Status","message":"{refused}"}}"#);
-        let mut response = Response::new(body::full(status));
-        *response.status_mut() = StatusCode::BAD_REQUEST;
-        return response;
+        return status(400, &refused.to_string());
     }
     let request = Request::from_parts(parts, incoming);
     let path = request.uri().path().to_owned();
@@ -201,12 +219,14 @@ async fn answer(
         "/never" => std::future::pending().await,
         "/echo" => {
             let sent = body::read_bounded(request.into_body(), 1 << 20).await;
-            if let Ok(bytes) = sent {
-                return Response::new(body::full(bytes));
+            match sent {
+                Ok(bytes) => Response::new(body::full(bytes)),
+                Err(body::ReadError::Broken(error)) => {
+                    let why = Unreadable::behind(error.as_ref());
+                    status(400, &why.map_or(String::new(), |why| why.to_string()))
+                }
+                Err(error) => status(413, &error.to_string()),
             }
-            let mut response = Response::new(body::empty());
-            *response.status_mut() = StatusCode::BAD_REQUEST;
-            response
         }
         "/switch" => {
             let mut request = request;
@@ -257,12 +277,15 @@ async fn d01_silent_slow_and_idle_connections_are_closed() {
             .unwrap_or(0),
         0
     );
-    for stream in [mute1, half] {
-        assert_eq!(read_to_end(stream).await, "");
-    }
+    assert_eq!(read_to_end(mute1).await, "");
     read_to_end(mute2).await;
+    // Whoever began to ask is told.
+    let answer = read_to_end(half).await;
+    assert!(answer.contains("did not arrive in time"), "{answer}");
     let answer = read_to_end(later).await;
     assert_eq!(answer.matches("HTTP/1.1 200 OK").count(), 1, "{answer}");
+    assert!(answer.contains("did not arrive in time"), "{answer}");
+    assert_eq!(*world.unreadable.lock(), [Unreadable::TooSlow; 2]);
     assert_eq!(world.seen(), ["GET /first"]);
 }
 
@@ -340,7 +363,7 @@ async fn e08_new_handshakes_get_the_new_certificate_and_open_connections_stay() 
 #[tokio::test]
 async fn a_listener_that_cannot_start_says_why() {
     let directory = tempfile::tempdir().unwrap();
-    let handler = |_: Request<Incoming>, _: Peer| async { Response::new(body::empty()) };
+    let handler = |_: Arrival, _: Peer| async { Response::new(body::empty()) };
     let tasks = TaskTracker::new();
     let missing = serve(
         settings(directory.path()),

@@ -24,5 +24,6 @@ mod memory;
 mod operators;
 mod raw;
 mod session;
+mod smuggling;
 mod watch;
 mod write;

@@ -5,7 +5,7 @@ use crate::gateway::body::ReadError;
 use crate::gateway::upgrade::UpgradeError;
 use crate::identity::credential::CredentialError;
 use crate::identity::{Fault, IdentityError};
-use crate::listener::TargetRefused;
+use crate::listener::{TargetRefused, Unreadable};
 use crate::request::Malformed;
 use crate::transform::MaskError;
 use crate::upstream::{HeadersRefused, UpstreamError};
@@ -13,6 +13,17 @@ use crate::upstream::{HeadersRefused, UpstreamError};
 impl From<TargetRefused> for Refusal {
     fn from(error: TargetRefused) -> Self {
         Self::bad_request(error.to_string())
+    }
+}
+
+impl From<Unreadable> for Refusal {
+    fn from(error: Unreadable) -> Self {
+        let message = error.to_string();
+        match error {
+            Unreadable::NotCanonical(_) => Self::bad_request(message),
+            Unreadable::TooLarge => Self::headers_too_large(message),
+            Unreadable::TooSlow => Self::request_timeout(message),
+        }
     }
 }
 
@@ -54,7 +65,10 @@ impl From<ReadError> for Refusal {
             ReadError::TooLarge { .. } => {
                 Self::too_large(format!("{error}; split the request into smaller ones"))
             }
-            ReadError::Broken(_) => Self::bad_request(error.to_string()),
+            ReadError::Broken(source) => match Unreadable::behind(source.as_ref()) {
+                Some(why) => why.into(),
+                None => Self::bad_request(error.to_string()),
+            },
         }
     }
 }

@@ -30,12 +30,62 @@ async fn b09_to_b13_what_is_not_canonical_gets_400_and_the_connection_closes() {
             .raw(format!("{head}\r\n\r\n{smuggled}").as_bytes())
             .await;
         assert!(
-            answer.starts_with("HTTP/1.1 400 Bad Request\r\n"),
+            answer.starts_with("HTTP/1.1 400 Bad Request\r\n") && answer.contains("\"Status\""),
             "{head:?}: {answer}"
         );
-        assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{head:?}: {answer}");
+        assert_eq!(
+            answer.matches("HTTP/1.1 4").count(),
+            1,
+            "{head:?}: {answer}"
+        );
+        let why = world.unreadable.lock().pop();
+        assert!(
+            matches!(why, Some(Unreadable::NotCanonical(_))),
+            "{head:?}: {why:?}"
+        );
+        assert!(world.unreadable.lock().is_empty(), "{head:?}");
     }
     assert_eq!(world.seen(), [""; 0], "nothing reached the handler");
+}
+
+#[tokio::test]
+async fn b13_a_refusal_waits_for_the_answer_before_it() {
+    let world = World::new().await;
+    let mut stream = world.connect(&[]).await;
+    let watch = "GET /watch HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let bad = "GET /a HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n";
+    let more = "GET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    stream
+        .write_all(format!("{watch}{bad}{more}").as_bytes())
+        .await
+        .unwrap();
+    world.wait_open(1).await;
+    let watches: Vec<_> = std::mem::take(&mut *world.watches.lock());
+    watches[0].send("event\n").await.unwrap();
+    drop(watches);
+    let answer = read_to_end(stream).await;
+    let (first, second) = answer.split_once("0\r\n\r\n").unwrap();
+    assert!(
+        first.starts_with("HTTP/1.1 200") && first.contains("event\n"),
+        "{answer}"
+    );
+    assert!(
+        second.starts_with("HTTP/1.1 400") && second.contains("Host header"),
+        "{answer}"
+    );
+    assert_eq!(world.seen(), ["GET /watch"]);
+}
+
+#[tokio::test]
+async fn b13_whoever_goes_on_sending_still_reads_why_it_was_refused() {
+    let world = World::new().await;
+    let mut stream = world.connect(&[]).await;
+    let mut request = b"GET /a HTTP/1.1\r\nHost: localhost\r\nA: ".to_vec();
+    request.resize(limits::LISTENER_FAREWELL_BYTES / 2, b'a');
+    stream.write_all(&request).await.unwrap();
+    let answer = read_to_end(stream).await;
+    assert!(answer.contains("headers are larger"), "{answer}");
+    assert_eq!(world.seen(), [""; 0]);
 }
 
 #[tokio::test]
@@ -48,7 +98,8 @@ async fn b12_a_bad_chunk_ends_the_body_in_an_error() {
         "3\r\nok\r\n0\r\n\r\n",
     ] {
         let answer = world.raw(format!("{head}{chunks}").as_bytes()).await;
-        assert!(!answer.starts_with("HTTP/1.1 200"), "{chunks:?}: {answer}");
+        assert!(answer.starts_with("HTTP/1.1 400"), "{chunks:?}: {answer}");
+        assert!(answer.contains("not canonical HTTP/1.1"), "{answer}");
     }
     let good = format!(
         "{head}2\r\nok\r\n0\r\n\r\nGET /x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
@@ -95,9 +146,10 @@ async fn b53_heads_are_bounded() {
         let answer = world
             .raw(format!("GET /a HTTP/1.1\r\nHost: localhost\r\n{head}\r\n").as_bytes())
             .await;
-        assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
+        assert!(answer.contains("headers are larger"), "{answer}");
     }
     assert_eq!(world.seen(), [""; 0]);
+    assert_eq!(*world.unreadable.lock(), [Unreadable::TooLarge; 3]);
 }
 
 #[tokio::test]
