@@ -181,6 +181,9 @@ pub const WEBSOCKET_JOINED_BYTES_MAX: usize = 256 * 1024;
 pub const SESSION_STATUS_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of one terminal size in JSON; real ones have 25. More is passed on but not read.
 pub const SESSION_RESIZE_BYTES_MAX: usize = 1024;
+/// Bytes of a frame that are filled with zeroes, so that a client within it can be told of the session's
+/// end. Frames have 32 KiB at most; within a longer one the client is cut off without a word.
+pub const SESSION_FILL_BYTES_MAX: usize = 64 * 1024;
 /// Bytes read at once from either end of a session.
 pub const SESSION_READ_BYTES: usize = 16 * 1024;
 /// How long a session may pass no byte at all: Kubernetes' own limit. Longer ends the session.

@@ -149,6 +149,15 @@ pub struct Ending {
 }
 
 impl Ending {
+    /// The end of a session that must be recorded and no longer can be.
+    #[must_use]
+    pub fn unrecorded() -> Self {
+        Self {
+            reason: EndReason::RecorderFailed,
+            message: "portcullis: this session must be recorded and no longer can be; tell the platform team".to_owned(),
+        }
+    }
+
     /// The content of the error channel: a `Status`, or plain text before v4.
     fn error_content(&self, version: channel::Version) -> Vec<u8> {
         if !version.has_json_status() {

@@ -189,10 +189,7 @@ impl Watched {
                 }
                 Some(why) = async { Some(failed?.await) } => {
                     tracing::error!(why, "a session ends because it can no longer be recorded");
-                    Ending {
-                        reason: EndReason::RecorderFailed,
-                        message: "portcullis: this session must be recorded and no longer can be; tell the platform team".to_owned(),
-                    }
+                    Ending::unrecorded()
                 }
             }
         };

@@ -98,8 +98,9 @@ impl Encoder {
                 bytes,
             } => self.data(stream, from, bytes, now, out),
             SessionEvent::Resize(size) => {
-                let size = format!("{}x{}", size.width, size.height);
-                if !self.muted {
+                // A terminal that does not know its size says zero, and players cannot draw in that.
+                if !self.muted && size.width > 0 && size.height > 0 {
+                    let size = format!("{}x{}", size.width, size.height);
                     self.put(out, now, RESIZE, &size);
                 }
             }

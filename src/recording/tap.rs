@@ -174,7 +174,7 @@ impl Recording {
     }
 
     /// Takes whole lines, beginning the next part or stopping at the cap when it is time.
-    fn keep(&mut self, lines: &[u8]) -> Result<(), TapError> {
+    fn keep(&mut self, lines: &[u8]) -> Result<(), String> {
         let length = lines.len() as u64;
         if self.part_bytes.saturating_add(length) > self.settings.part_bytes {
             self.metadata.part += 1;
@@ -183,7 +183,7 @@ impl Recording {
             self.total_bytes = self.total_bytes.saturating_add(self.part_bytes);
             self.tape.next_part(header);
         }
-        self.tape.append(lines).map_err(TapError)?;
+        self.tape.append(lines)?;
         self.part_bytes = self.part_bytes.saturating_add(length);
         self.total_bytes = self.total_bytes.saturating_add(length);
         self.metrics.recorded(lines.len());
@@ -200,7 +200,15 @@ impl Recording {
 }
 
 impl Tap for Recording {
-    fn event(&mut self, event: &SessionEvent<'_>, now: Duration) -> Result<(), TapError> {
+    /// What is handed over while the recording fails is lost like what waited for the disk then.
+    fn ready(&mut self) -> Result<(), TapError> {
+        match self.mode {
+            RecordMode::Required => self.tape.failure().map_or(Ok(()), |why| Err(TapError(why))),
+            RecordMode::BestEffort => Ok(()),
+        }
+    }
+
+    fn event(&mut self, event: &SessionEvent<'_>, now: Duration) {
         let mut lines = std::mem::take(&mut self.lines);
         lines.clear();
         self.encoder.event(event, now, &mut lines);
@@ -210,26 +218,11 @@ impl Tap for Recording {
             lines.clear();
             self.encoder.full(self.settings.max_bytes, now, &mut lines);
         }
-        let kept = if self.lost || lines.is_empty() {
-            Ok(())
-        } else {
-            self.keep(&lines)
-        };
+        if !self.lost && !lines.is_empty() && self.keep(&lines).is_err() {
+            self.lose();
+        }
         lines.shrink_to(limits::RECORDING_QUEUE_BYTES_MAX);
         self.lines = lines;
-        match kept {
-            Err(error) => {
-                self.lose();
-                match self.mode {
-                    RecordMode::Required => Err(error),
-                    RecordMode::BestEffort => Ok(()),
-                }
-            }
-            Ok(()) if self.lost && self.mode == RecordMode::Required => {
-                Err(TapError("the recording has failed".to_owned()))
-            }
-            Ok(()) => Ok(()),
-        }
     }
 
     fn pace(&self) -> Option<Arc<dyn Pace>> {

@@ -198,7 +198,7 @@ async fn f10_the_header_is_written_before_the_session_begins_and_the_sidecar_aft
     let header = shelf.read("2026/11/20/0193-id.cast").unwrap();
     assert!(header.starts_with(r#"{"version":2,"width":80,"height":24,"timestamp":1795219199,"command":"sh -c 'echo hi'","title":"exec shop/web-0","portcullis":{"id":"0193-id","#), "{header}");
     assert!(header.ends_with('\n'));
-    recording.event(&output(b"hi\n"), Duration::ZERO).unwrap();
+    recording.event(&output(b"hi\n"), Duration::ZERO);
     assert_eq!(recorder.live().list().len(), 1);
     let sealed = recording.seal(&report()).await;
     assert_eq!(sealed.path, Path::new("2026/11/20/0193-id.cast"));
@@ -231,7 +231,7 @@ async fn a_session_that_never_began_leaves_nothing() {
 async fn f12_a_recording_that_is_dropped_is_sealed_as_truncated() {
     let (shelf, recorder) = on_shelf(|_| {});
     let mut recording = begin(&recorder, RecordMode::Required).await;
-    recording.event(&output(b"hi\n"), Duration::ZERO).unwrap();
+    recording.event(&output(b"hi\n"), Duration::ZERO);
     drop(recording);
     within(Duration::from_secs(5), || {
         shelf
@@ -246,7 +246,7 @@ async fn f12_a_recording_that_is_dropped_is_sealed_as_truncated() {
 async fn output_is_on_disk_within_a_second() {
     let (shelf, recorder) = on_shelf(|_| {});
     let mut recording = begin(&recorder, RecordMode::Required).await;
-    recording.event(&output(b"risk"), Duration::ZERO).unwrap();
+    recording.event(&output(b"risk"), Duration::ZERO);
     within(Duration::from_secs(1), || {
         shelf
             .read("0193-id.cast")
@@ -273,22 +273,16 @@ async fn e15_a_full_disk_ends_what_must_be_recorded_and_nothing_else() {
         let (shelf, recorder) = on_shelf(|_| {});
         let mut recording = begin(&recorder, mode).await;
         *shelf.room.lock() = Some(100);
-        recording
-            .event(&output(&[b'a'; 200]), Duration::ZERO)
-            .unwrap();
+        recording.event(&output(&[b'a'; 200]), Duration::ZERO);
         within(Duration::from_secs(5), || *shelf.room.lock() == Some(0));
         // The writer says so right after the disk has.
         within(Duration::from_secs(5), || {
-            recording.event(&output(b"b"), Duration::ZERO).is_err()
-                || mode == RecordMode::BestEffort
+            recording.event(&output(b"b"), Duration::ZERO);
+            recording.ready().is_err() || mode == RecordMode::BestEffort
         });
-        let again = recording.event(&output(b"c"), Duration::ZERO);
         match mode {
-            RecordMode::Required => {
-                assert!(again.is_err());
-                assert!(recording.failed().await.contains("storage"));
-            }
-            RecordMode::BestEffort => again.unwrap(),
+            RecordMode::Required => assert!(recording.failed().await.contains("storage")),
+            RecordMode::BestEffort => assert!(recording.ready().is_ok()),
         }
         *shelf.room.lock() = None;
         let failure = recording.seal(&report()).await.failure.unwrap();
@@ -303,15 +297,11 @@ async fn e15_a_full_disk_ends_what_must_be_recorded_and_nothing_else() {
 async fn e15_permission_lost_in_the_middle_shows_at_the_next_part() {
     let (shelf, recorder) = on_shelf(|settings| settings.part_bytes = 2000);
     let mut recording = begin(&recorder, RecordMode::Required).await;
-    recording
-        .event(&output(&[b'a'; 500]), Duration::ZERO)
-        .unwrap();
+    recording.event(&output(&[b'a'; 500]), Duration::ZERO);
     shelf.refuses.store(true, Ordering::Relaxed);
-    recording
-        .event(&output(&[b'b'; 1500]), Duration::ZERO)
-        .unwrap();
+    recording.event(&output(&[b'b'; 1500]), Duration::ZERO);
     assert!(recording.failed().await.contains("permission"));
-    assert!(recording.event(&output(b"c"), Duration::ZERO).is_err());
+    assert!(recording.ready().is_err());
     let sealed = recording.seal(&report()).await;
     assert!(sealed.failure.is_some());
 }
@@ -325,7 +315,7 @@ async fn d18_a_slow_disk_slows_the_session_and_memory_stays_bounded() {
     let piece = [b'x'; 16 * 1024];
     let mut pieces = 0;
     while pace.has_room() {
-        recording.event(&output(&piece), Duration::ZERO).unwrap();
+        recording.event(&output(&piece), Duration::ZERO);
         pieces += 1;
         assert!(pieces < 1000, "nothing stops the session");
     }
@@ -345,13 +335,11 @@ async fn a_best_effort_recording_is_given_up_rather_than_hold_up_its_session() {
     tokio::time::pause();
     shelf.stick(true);
     while pace.has_room() {
-        recording
-            .event(&output(&[b'x'; 16 * 1024]), Duration::ZERO)
-            .unwrap();
+        recording.event(&output(&[b'x'; 16 * 1024]), Duration::ZERO);
     }
     pace.room().await;
     assert!(pace.has_room());
-    recording.event(&output(b"more"), Duration::ZERO).unwrap();
+    recording.event(&output(b"more"), Duration::ZERO);
     shelf.stick(false);
     let failure = recording.seal(&report()).await.failure.unwrap();
     assert!(failure.contains("too slow"), "{failure}");
@@ -362,9 +350,7 @@ async fn a_recording_stops_at_its_cap_and_says_so() {
     let (shelf, recorder) = on_shelf(|settings| settings.max_bytes = 5000);
     let mut recording = begin(&recorder, RecordMode::Required).await;
     for _ in 0..100 {
-        recording
-            .event(&output(&[b'x'; 500]), Duration::ZERO)
-            .unwrap();
+        recording.event(&output(&[b'x'; 500]), Duration::ZERO);
     }
     assert_eq!(recording.seal(&report()).await.failure, None);
     let cast = shelf.read("0193-id.cast").unwrap();
@@ -389,9 +375,7 @@ async fn parts_together_are_the_recording() {
     let mut recording = begin(&recorder, RecordMode::Required).await;
     for number in 0..20 {
         let text = format!("{number:0>400}");
-        recording
-            .event(&output(text.as_bytes()), Duration::from_secs(number))
-            .unwrap();
+        recording.event(&output(text.as_bytes()), Duration::from_secs(number));
     }
     recording.seal(&report()).await;
     let summary: Summary = serde_json::from_str(&shelf.read("0193-id.json").unwrap()).unwrap();
@@ -524,12 +508,8 @@ async fn e12_what_a_crash_left_behind_is_sealed_wherever_it_was_cut() {
     let folder = tempfile::tempdir().unwrap();
     let (shelf, recorder) = on_shelf(|_| {});
     let mut recording = begin(&recorder, RecordMode::Required).await;
-    recording
-        .event(&output(b"one"), Duration::from_secs(1))
-        .unwrap();
-    recording
-        .event(&output("zwölf".as_bytes()), Duration::from_secs(2))
-        .unwrap();
+    recording.event(&output(b"one"), Duration::from_secs(1));
+    recording.event(&output("zwölf".as_bytes()), Duration::from_secs(2));
     recording.seal(&report()).await;
     let cast = shelf.read("0193-id.cast").unwrap();
     let day = folder.path().join("2026/11/20");
@@ -563,7 +543,7 @@ async fn a_recording_that_is_being_written_is_not_sealed() {
     let folder = tempfile::tempdir().unwrap();
     let recorder = Recorder::start(settings(folder.path()), None, Metrics::new().0).unwrap();
     let mut recording = begin(&recorder, RecordMode::Required).await;
-    recording.event(&output(b"hi"), Duration::ZERO).unwrap();
+    recording.event(&output(b"hi"), Duration::ZERO);
     assert_eq!(seal::seal_all(folder.path(), &Disk).unwrap(), 0);
     let path = folder.path().join(recording.path());
     let mode = std::fs::metadata(&path).unwrap().permissions().mode();

@@ -121,7 +121,7 @@ enum PumpEnd {
     Stopped,
     /// The sender broke the protocol.
     Broken(ProtocolError),
-    /// The tap could not take note; the last bytes were not forwarded.
+    /// The tap cannot take note; the last bytes were neither looked at nor forwarded.
     Unrecorded(String),
 }
 
@@ -219,10 +219,7 @@ fn gateway_ending(end: &PumpEnd, from: Side) -> Option<Ending> {
             reason: EndReason::UpstreamProtocol,
             message: "session ended: the API server broke the protocol".to_owned(),
         }),
-        (PumpEnd::Unrecorded(_), _) => Some(Ending {
-            reason: EndReason::RecorderFailed,
-            message: "session ended: it can no longer be recorded".to_owned(),
-        }),
+        (PumpEnd::Unrecorded(_), _) => Some(Ending::unrecorded()),
         (PumpEnd::Eof | PumpEnd::ReadFailed | PumpEnd::WriteFailed | PumpEnd::Stopped, _) => None,
     }
 }
@@ -371,9 +368,6 @@ struct State<'t> {
     wire: Wire,
     ledger: Ledger<'t>,
     active: Instant,
-    /// The forwarded bytes of a side end within a frame although its parser does not: the bytes that
-    /// completed the frame could not be recorded.
-    out_of_step: Option<Side>,
 }
 
 impl<'t> Shared<'t> {
@@ -390,7 +384,6 @@ impl<'t> Shared<'t> {
                 wire,
                 ledger,
                 active: started,
-                out_of_step: None,
             }),
         }
     }
@@ -401,19 +394,16 @@ impl<'t> Shared<'t> {
             wire,
             ledger,
             active,
-            out_of_step,
         } = &mut *state;
+        if let Err(error) = ledger.ready() {
+            return Err(PumpEnd::Unrecorded(error.to_string()));
+        }
         *active = Instant::now();
         let now = active.duration_since(self.started);
-        let was_at_boundary = wire.at_boundary(side);
-        let result = wire.receive(side, bytes, now, output, &mut |event| {
+        wire.receive(side, bytes, now, output, &mut |event| {
             ledger.event(&event, now);
-        });
-        if let Some(failure) = &ledger.failure {
-            *out_of_step = (!was_at_boundary).then_some(side);
-            return Err(PumpEnd::Unrecorded(failure.to_string()));
-        }
-        result.map_err(PumpEnd::Broken)
+        })
+        .map_err(PumpEnd::Broken)
     }
 
     /// Asks the direction to stop; true when it may at once.
@@ -428,12 +418,18 @@ impl<'t> Shared<'t> {
     }
 
     fn ending(&self, to: Side, ending: &Ending) -> Vec<u8> {
-        let mut state = self.state.lock();
-        let from = to.other();
-        if state.out_of_step == Some(from) || !state.wire.at_boundary(from) {
-            return Vec::new();
+        let wire = &mut self.state.lock().wire;
+        let mut bytes = Vec::new();
+        if !wire.at_boundary(to.other()) {
+            // A command must not get input that nobody sent, so only clients are told within a frame.
+            let filled = (to == Side::Client).then(|| wire.fill()).flatten();
+            let Some(filled) = filled else {
+                return bytes;
+            };
+            bytes = filled;
         }
-        state.wire.ending(to, ending)
+        bytes.extend(wire.ending(to, ending));
+        bytes
     }
 
     fn note_ending(&self, ending: &Ending) {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::tap::{Contents, Events, ProtocolError};
 use super::{EndReason, Ending, SessionEvent, SessionStream, Side, StreamType, Streams};
+use crate::limits;
 use crate::wire::channel::Version;
 use crate::wire::spdy::frame::{self, GOAWAY_OK, GOAWAY_PROTOCOL_ERROR};
 use crate::wire::spdy::{Connection, Event, Expected, StreamInfo};
@@ -96,6 +97,11 @@ impl SpdyTap {
         self.connection
             .held(Side::Client)
             .saturating_add(self.connection.held(Side::Server))
+    }
+
+    pub(super) fn fill(&mut self) -> Option<Vec<u8>> {
+        let missing = self.connection.abandon(Side::Server);
+        (missing <= limits::SESSION_FILL_BYTES_MAX).then(|| vec![0; missing])
     }
 
     pub(super) fn ending(&mut self, to: Side, ending: &Ending) -> Vec<u8> {

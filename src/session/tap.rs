@@ -10,9 +10,15 @@ use crate::wire::channel::{self, ExitStatus, ResizeReader, TerminalSize};
 
 /// Sees a session pass. Recording is one.
 pub trait Tap: Send {
+    /// Whether note can be taken. Asked before the bytes of either side are looked at: if it fails, they
+    /// are not forwarded and the session ends.
+    fn ready(&mut self) -> Result<(), TapError> {
+        Ok(())
+    }
+
     /// Takes note of `event`, `now` after the beginning of the session. The bytes behind the event
-    /// are forwarded only afterwards, and not at all if this fails: the session ends then.
-    fn event(&mut self, event: &SessionEvent<'_>, now: Duration) -> Result<(), TapError>;
+    /// are forwarded only afterwards.
+    fn event(&mut self, event: &SessionEvent<'_>, now: Duration);
 
     /// How fast the tap can take note, asked once at the beginning; `None` is as fast as it comes.
     fn pace(&self) -> Option<Arc<dyn Pace>> {
@@ -29,7 +35,7 @@ pub trait Pace: Send + Sync {
     fn room(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }
 
-/// A tap that could not take note.
+/// A tap that cannot take note any longer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct TapError(pub String);
@@ -39,9 +45,7 @@ pub struct TapError(pub String);
 pub struct NoTap;
 
 impl Tap for NoTap {
-    fn event(&mut self, _: &SessionEvent<'_>, _: Duration) -> Result<(), TapError> {
-        Ok(())
-    }
+    fn event(&mut self, _: &SessionEvent<'_>, _: Duration) {}
 }
 
 /// One stream of a session.
@@ -195,6 +199,16 @@ impl Wire {
         }
     }
 
+    /// Completes what the server has begun to send, with zeroes in place of its content, so that bytes of
+    /// our own may follow. `None` if that is too much; nothing of the server may pass in any case.
+    pub fn fill(&mut self) -> Option<Vec<u8>> {
+        match &mut self.0 {
+            Format::Spdy(tap) => tap.fill(),
+            Format::Channels(tap) => tap.fill(),
+            Format::Tunnel(tap) => tap.fill(),
+        }
+    }
+
     /// What `to` is told when the gateway ends the session (only at a boundary of the other side).
     pub fn ending(&mut self, to: Side, ending: &Ending) -> Vec<u8> {
         match &mut self.0 {
@@ -293,13 +307,12 @@ impl Contents {
     }
 }
 
-/// Counts, and hands events to the tap until it fails.
+/// Counts, and hands events to the tap.
 pub(super) struct Ledger<'t> {
     tap: &'t mut dyn Tap,
     pub(super) bytes: ByteCounts,
     pub(super) connections: u64,
     pub(super) exit: Option<ExitStatus>,
-    pub(super) failure: Option<TapError>,
 }
 
 impl<'t> Ledger<'t> {
@@ -309,14 +322,14 @@ impl<'t> Ledger<'t> {
             bytes: ByteCounts::default(),
             connections: 0,
             exit: None,
-            failure: None,
         }
     }
 
+    pub(super) fn ready(&mut self) -> Result<(), TapError> {
+        self.tap.ready()
+    }
+
     pub(super) fn event(&mut self, event: &SessionEvent<'_>, now: Duration) {
-        if self.failure.is_some() {
-            return;
-        }
         match *event {
             SessionEvent::Data {
                 stream,
@@ -343,6 +356,6 @@ impl<'t> Ledger<'t> {
             | SessionEvent::Finished { .. }
             | SessionEvent::Ending(_) => {}
         }
-        self.failure = self.tap.event(event, now).err();
+        self.tap.event(event, now);
     }
 }

@@ -201,6 +201,11 @@ impl Decoder {
         self.rest == 0 && self.message.is_none()
     }
 
+    /// Gives up the payload of the current frame; how many bytes of it were still to come.
+    pub fn abandon(&mut self) -> usize {
+        usize::try_from(std::mem::take(&mut self.rest)).unwrap_or(usize::MAX)
+    }
+
     /// Bytes held back now.
     #[must_use]
     pub fn held(&self) -> usize {

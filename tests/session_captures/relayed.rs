@@ -10,7 +10,7 @@ use aws_lc_rs::digest;
 use portcullis::recording::copy::Copy;
 use portcullis::recording::encode::{Encoder, Options, RAW, STDERR};
 use portcullis::session::{
-    EndReason, Ending, Protocol, SessionEvent, SessionReport, Side, Streams, Tap, TapError, relay,
+    EndReason, Ending, Protocol, SessionEvent, SessionReport, Side, Streams, Tap, relay,
 };
 use portcullis::wire::asciicast::{Event, INPUT, OUTPUT};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, duplex};
@@ -56,11 +56,10 @@ impl Cassette {
 }
 
 impl Tap for Cassette {
-    fn event(&mut self, event: &SessionEvent<'_>, _: Duration) -> Result<(), TapError> {
+    fn event(&mut self, event: &SessionEvent<'_>, _: Duration) {
         self.seen.note(event);
         let now = self.now();
         self.encoder.event(event, now, &mut self.lines);
-        Ok(())
     }
 }
 

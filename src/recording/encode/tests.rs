@@ -79,6 +79,12 @@ fn a_session_looks_like_this() {
             height: 40,
         }),
     );
+    // What `script` says whose own input is no terminal.
+    let unknown = TerminalSize {
+        width: 0,
+        height: 0,
+    };
+    put(1, &SessionEvent::Resize(unknown));
     put(2, &data(StreamType::Stdin, b"not recorded"));
     put(3, &data(StreamType::Stdout, b"gr\xc3"));
     put(4, &data(StreamType::Stderr, b"no\n"));

@@ -46,7 +46,7 @@ impl World {
             from: Side::Server,
             bytes: b"hello",
         };
-        recording.event(&output, Duration::from_secs(1)).unwrap();
+        recording.event(&output, Duration::from_secs(1));
         recording
     }
 

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::io::{DuplexStream, duplex};
@@ -10,7 +11,7 @@ use crate::wire::spdy::frame::{
     self, put_data, put_goaway, put_rst_stream, put_syn_reply, put_syn_stream,
 };
 use crate::wire::spdy::{Decoder, Deflater, Frame};
-use crate::wire::websocket::{CLOSE_NORMAL, MessageType, put_close, put_message};
+use crate::wire::websocket::{self, CLOSE_NORMAL, MessageType, put_close, put_message};
 
 const MASK: Option<[u8; 4]> = Some([9, 8, 7, 6]);
 
@@ -356,18 +357,17 @@ async fn d03_a_client_that_does_not_read_stops_the_server() {
     assert!(report.bytes.stdout < 128 * 1024);
 }
 
+/// Takes note of so many reads.
 struct FailingTap(u32);
 
 impl Tap for FailingTap {
-    fn event(&mut self, event: &SessionEvent<'_>, _: Duration) -> Result<(), TapError> {
-        if let SessionEvent::Data { .. } = event {
-            self.0 = self
-                .0
-                .checked_sub(1)
-                .ok_or_else(|| TapError("disk full".to_owned()))?;
-        }
+    fn ready(&mut self) -> Result<(), TapError> {
+        let failed = || TapError("disk full".to_owned());
+        self.0 = self.0.checked_sub(1).ok_or_else(failed)?;
         Ok(())
     }
+
+    fn event(&mut self, _: &SessionEvent<'_>, _: Duration) {}
 }
 
 #[tokio::test(start_paused = true)]
@@ -392,6 +392,82 @@ async fn what_cannot_be_recorded_is_not_forwarded() {
     .await;
     assert_eq!(report.reason, EndReason::RecorderFailed);
     assert_eq!(report.detail.as_deref(), Some("disk full"));
+}
+
+/// The payload of every DATA frame, by stream.
+fn spdy_data(mut input: &[u8]) -> BTreeMap<u32, Vec<u8>> {
+    let (mut decoder, mut data, mut current) = (Decoder::new(), BTreeMap::new(), 0);
+    while let Some(frame) = decoder.next(&mut input).unwrap() {
+        match frame {
+            Frame::Data { stream, .. } => current = stream,
+            Frame::Payload { bytes, .. } => {
+                let stream: &mut Vec<u8> = data.entry(current).or_default();
+                stream.extend_from_slice(bytes);
+            }
+            Frame::Control(..) => {}
+        }
+    }
+    assert!(decoder.at_boundary(), "half a frame was left behind");
+    data
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_within_a_frame_is_told_that_nothing_more_is_recorded() {
+    let session = Session::new(streams(true), Protocol::Spdy(Version::V4));
+    // Three streams opened and accepted, and one more read.
+    let mut tap = FailingTap(7);
+    let (report, ()) = play(session, &mut tap, async |mut client, mut server, _end| {
+        open_spdy(&mut client, &mut server, &["error", "stdin", "stdout"]).await;
+        let mut output = Vec::new();
+        put_data(&mut output, 5, false, b"recorded, and then not any more");
+        server.write_all(&output[..8 + 8]).await.unwrap();
+        expect(&mut client, &output[..8 + 8]).await;
+        server.write_all(&output[8 + 8..]).await.unwrap();
+        let told = [&output[..8 + 8], &rest(&mut client).await].concat();
+        let data = spdy_data(&told);
+        let filled = [&b"recorded"[..], &[0; 23]].concat();
+        assert!(data[&5].starts_with(&filled), "{data:x?}");
+        let said = String::from_utf8(data[&5][filled.len()..].to_vec()).unwrap();
+        assert!(said.contains("no longer can be"), "{said}");
+        let status = String::from_utf8(data[&1].clone()).unwrap();
+        assert!(status.contains(r#""status":"Failure""#), "{status}");
+        rest(&mut server).await;
+    })
+    .await;
+    assert_eq!(report.reason, EndReason::RecorderFailed);
+    assert_eq!(report.bytes.stdout, 8);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_within_a_message_is_told_that_nothing_more_is_recorded() {
+    for (protocol, message) in [
+        ("v5.channel.k8s.io", &b"\x82\x0a\x01output..."[..]),
+        ("v4.base64.channel.k8s.io", b"\x81\x0d1b3V0cHV0Li4u"),
+    ] {
+        let mut tap = FailingTap(1);
+        let session = websocket(protocol, false);
+        let (report, ()) = play(session, &mut tap, async |mut client, mut server, _end| {
+            server.write_all(&message[..7]).await.unwrap();
+            expect(&mut client, &message[..7]).await;
+            server.write_all(&message[7..]).await.unwrap();
+            let told = rest(&mut client).await;
+            // Filled up to its length, the message is followed by whole ones.
+            let (filled, mut after) = told.split_at(message.len() - 7);
+            assert!(
+                filled.iter().all(|byte| [0, b'A'].contains(byte)),
+                "{told:x?}"
+            );
+            let mut messages = websocket::Decoder::new(Side::Server);
+            let mut heads = 0;
+            while let Some(frame) = messages.next(&mut after).unwrap() {
+                heads += u32::from(matches!(frame, websocket::Frame::Data(..)));
+            }
+            assert_eq!(heads, 2, "the line for the terminal and the status");
+            rest(&mut server).await;
+        })
+        .await;
+        assert_eq!(report.reason, EndReason::RecorderFailed, "{protocol}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -434,14 +510,10 @@ async fn a_port_forward_counts_and_ends_each_connection() {
         expect(&mut server, &query).await;
         end.send(expired()).unwrap();
         let told = rest(&mut client).await;
-        let (mut decoder, mut input, mut text) = (Decoder::new(), told.as_slice(), Vec::new());
-        while let Some(frame) = decoder.next(&mut input).unwrap() {
-            if let Frame::Payload { bytes, .. } = frame {
-                text.extend_from_slice(bytes);
-            }
-        }
+        let text = BTreeMap::from([(1, b"your token has expired".to_vec())]);
         assert_eq!(
-            text, b"your token has expired",
+            spdy_data(&told),
+            text,
             "on the error stream, not in the data"
         );
         rest(&mut server).await;

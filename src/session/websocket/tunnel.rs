@@ -139,6 +139,13 @@ impl TunnelTap {
         self.spdy.held().saturating_add(frames)
     }
 
+    pub(in crate::session) fn fill(&mut self) -> Option<Vec<u8>> {
+        let mut output = Vec::new();
+        self.inner = self.spdy.fill()?;
+        self.wrap(Side::Server, &mut output);
+        Some(output)
+    }
+
     pub(in crate::session) fn ending(&mut self, to: Side, ending: &Ending) -> Vec<u8> {
         let from = to.other();
         let mut output = Vec::new();

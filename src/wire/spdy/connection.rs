@@ -206,6 +206,19 @@ impl Connection {
         self.directions.of(side).gone
     }
 
+    /// Gives up the DATA frame that `side` has begun to send; how many bytes of it were still to be
+    /// forwarded. Nothing of that side may be passed in afterwards.
+    pub fn abandon(&mut self, side: Side) -> usize {
+        let direction = self.directions.of(side);
+        let missing = direction.decoder.abandon();
+        // Of a frame that is dropped nothing was forwarded.
+        if direction.current.is_some() {
+            missing
+        } else {
+            0
+        }
+    }
+
     /// The streams on which `side` may still send.
     pub fn open_from(&mut self, side: Side) -> impl Iterator<Item = StreamInfo> {
         self.streams.values_mut().filter_map(move |stream| {

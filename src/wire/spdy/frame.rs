@@ -226,6 +226,11 @@ impl Decoder {
         self.data_rest > 0
     }
 
+    /// Gives up the payload of the current DATA frame; how many bytes of it were still to come.
+    pub fn abandon(&mut self) -> usize {
+        usize::try_from(std::mem::take(&mut self.data_rest)).unwrap_or(usize::MAX)
+    }
+
     /// Bytes held back now.
     #[must_use]
     pub fn held(&self) -> usize {
