@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use crate::support::gateway::jwt;
 use crate::support::oidc::Provider;
 use crate::support::process::PATIENCE;
-use crate::support::world::{Caller, KUBECTLS, Kubectl, Options, POLICY, Workshop, World, jwt};
+use crate::support::world::{Caller, KUBECTLS, Kubectl, Options, POLICY, Workshop, World};
 
 #[test]
 fn tokens_of_a_certified_provider_are_accepted() {

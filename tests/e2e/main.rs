@@ -17,13 +17,19 @@
 
 mod support;
 
+mod bulk;
 mod clients;
+mod crash;
+mod forward;
 mod get;
 mod identity;
 mod memory;
 mod operators;
+mod players;
 mod raw;
+mod recorder;
 mod session;
 mod smuggling;
+mod terminal;
 mod watch;
 mod write;

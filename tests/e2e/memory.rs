@@ -111,16 +111,6 @@ impl HugeList {
     }
 }
 
-/// The most memory that the process ever had in use.
-fn peak_memory(process: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
-        .expect("VmHWM");
-    1024 * line.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
-}
-
 /// Waits until the API server has stopped sending, and returns how much it sent.
 fn sent_when_quiet(list: &HugeList) -> u64 {
     let mut before = u64::MAX;
@@ -148,8 +138,8 @@ fn a_gigabyte_of_secrets_streams_in_constant_memory() {
         ..Options::default()
     };
     let world = World::start_with(Arc::clone(&workshop), &options);
-    let gateway = world.gateway().id();
-    let idle = peak_memory(gateway);
+    let gateway = world.gateway();
+    let idle = gateway.peak_memory();
 
     let mut curl = std::process::Command::new("curl")
         .args(["-sS", "--no-buffer", "--max-time", "240", "--cacert"])
@@ -186,7 +176,7 @@ fn a_gigabyte_of_secrets_streams_in_constant_memory() {
     let (bytes, items) = read_masked(&mut answer);
     assert!(curl.wait().unwrap().success(), "the list ended early");
     assert_eq!(items, list.item_count(), "items are missing");
-    let needed = peak_memory(gateway) - idle;
+    let needed = gateway.peak_memory() - idle;
     eprintln!(
         "{bytes} bytes left the gateway; it needed {} KiB above idle ({} KiB)",
         needed >> 10,

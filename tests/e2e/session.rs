@@ -284,9 +284,8 @@ fn f10_sessions_are_on_tape_whatever_the_client_speaks() {
         let script = "echo to-out; echo to-err >&2; exit 7";
         let exec = ["exec", &pod, "--", "sh", "-c", script];
         world.run(version, Caller::Developer, &exec).expect_code(7);
-        let path = recording_beside(&world, &seen);
-        seen.push(path.clone());
-        let cast = world.read(&format!("data/recordings/{path}"));
+        let tape = world.next_tape(&mut seen);
+        let cast = world.read(&format!("data/recordings/{}", tape.path));
         for line in [
             r#""o","to-out\n"]"#,
             r#""o","to-err\n"]"#,
@@ -295,33 +294,8 @@ fn f10_sessions_are_on_tape_whatever_the_client_speaks() {
         ] {
             assert!(cast.contains(line), "{line} is missing in\n{cast}");
         }
-        let sidecar = world.read(&format!(
-            "data/recordings/{}",
-            path.replace(".cast", ".json")
-        ));
-        let summary: Value = serde_json::from_str(&sidecar).unwrap();
-        assert_eq!(summary["reason"], "completed");
-        assert_eq!(summary["exit"]["code"], 7);
-        assert_eq!(summary["metadata"]["command"][0], "sh");
+        assert_eq!(tape.summary["reason"], "completed");
+        assert_eq!(tape.summary["exit"]["code"], 7);
+        assert_eq!(tape.summary["metadata"]["command"][0], "sh");
     }
-}
-
-/// The recording of a session that is over, other than those that were seen before.
-fn recording_beside(world: &World, seen: &[String]) -> String {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
-    while tokio::time::Instant::now() < deadline {
-        let over = world
-            .audit()
-            .into_iter()
-            .filter(|event| event["stage"] == "ResponseComplete");
-        let mut paths = over.filter_map(|event| {
-            let path = event["annotations"]["portcullis.dev/recording"].as_str()?;
-            Some(path.to_owned())
-        });
-        if let Some(path) = paths.find(|path| !seen.contains(path)) {
-            return path;
-        }
-        std::thread::yield_now();
-    }
-    panic!("no session came to an end on tape");
 }

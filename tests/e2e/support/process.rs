@@ -208,6 +208,16 @@ impl Running {
         self.child.id().expect("it runs")
     }
 
+    /// The most memory that it ever had in use, in bytes.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))
+            .expect("VmHWM");
+        1024 * line.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
+    }
+
     pub(crate) fn stdout(&self) -> String {
         String::from_utf8_lossy(&self.stdout.lock()).into_owned()
     }
@@ -231,7 +241,18 @@ impl Running {
     /// Waits until standard output satisfies `enough`, and returns it.
     #[track_caller]
     pub(crate) fn wait_for(&mut self, what: &str, enough: impl Fn(&str) -> bool) -> String {
-        let deadline = Instant::now() + PATIENCE;
+        self.wait_longer(PATIENCE, what, enough)
+    }
+
+    /// The same with a patience of its own.
+    #[track_caller]
+    pub(crate) fn wait_longer(
+        &mut self,
+        patience: Duration,
+        what: &str,
+        enough: impl Fn(&str) -> bool,
+    ) -> String {
+        let deadline = Instant::now() + patience;
         loop {
             let ended = self.has_ended();
             let stdout = self.stdout();

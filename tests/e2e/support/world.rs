@@ -1,6 +1,6 @@
 //! A world of its own for each test: certificates, issuer, API server, gateway, callers and their kubeconfigs.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use tempfile::TempDir;
 use tokio::runtime::{Handle, Runtime};
 
 use super::canary::Canaries;
+use super::gateway::{Setup, jwt};
 use super::process::{Outcome, Process, Running};
 
 /// The credential that only the gateway has.
@@ -153,15 +154,6 @@ impl Workshop {
     }
 }
 
-/// A port that was free a moment ago.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
-}
-
 /// What a test may want otherwise than usual.
 #[derive(Debug, Default)]
 pub(crate) struct Options {
@@ -171,6 +163,10 @@ pub(crate) struct Options {
     pub(crate) issuers: Vec<Value>,
     /// Another upstream than the simulated API server.
     pub(crate) upstream: Option<String>,
+    /// The section `recording` of the configuration; the defaults when null.
+    pub(crate) recording: Value,
+    /// How large any file of the gateway may grow.
+    pub(crate) file_bytes_max: Option<u64>,
 }
 
 /// Developers do everything behind a mask, on-call without one; agents read.
@@ -220,6 +216,7 @@ rules:
 /// A gateway between callers and a simulated cluster.
 #[derive(Debug)]
 pub(crate) struct World {
+    setup: Setup,
     gateway: Option<Running>,
     gateway_address: SocketAddr,
     control_address: SocketAddr,
@@ -277,13 +274,22 @@ impl World {
         workshop.write("tls.key", &key);
         workshop.write("policy.yaml", options.policy.as_deref().unwrap_or(POLICY));
         let usual = jwt(issuer.url(), &workshop.path("ca.crt"), &[issuer::AUDIENCE]);
-        let issuers = if options.issuers.is_empty() {
-            &[usual][..]
-        } else {
-            &options.issuers
+        let setup = Setup {
+            issuers: if options.issuers.is_empty() {
+                vec![usual]
+            } else {
+                options.issuers.clone()
+            },
+            recording: if options.recording.is_null() {
+                json!({})
+            } else {
+                options.recording.clone()
+            },
+            file_bytes_max: options.file_bytes_max,
         };
-        let (gateway, gateway_address, control_address) = start_gateway(&workshop, issuers);
+        let (gateway, gateway_address, control_address) = setup.start(&workshop);
         let world = Self {
+            setup,
             gateway: Some(gateway),
             gateway_address,
             control_address,
@@ -291,10 +297,30 @@ impl World {
             api_server,
             workshop,
         };
-        for caller in [Caller::Developer, Caller::OnCall, Caller::Agent] {
-            world.log_in(caller, Duration::from_hours(1));
-        }
+        world.log_everybody_in();
         world
+    }
+
+    fn log_everybody_in(&self) {
+        for caller in [Caller::Developer, Caller::OnCall, Caller::Agent] {
+            self.log_in(caller, Duration::from_hours(1));
+        }
+    }
+
+    /// Ends the gateway without a chance to do anything about it.
+    pub(crate) fn kill_gateway(&mut self) {
+        let gateway = self.gateway.take().expect("it runs");
+        gateway.signal("KILL");
+        gateway.wait().expect_code(128 + 9);
+    }
+
+    /// Starts the gateway again, on other ports, with the data that is there.
+    pub(crate) fn restart_gateway(&mut self) {
+        let (gateway, address, control) = self.setup.start(&self.workshop);
+        self.gateway = Some(gateway);
+        self.gateway_address = address;
+        self.control_address = control;
+        self.log_everybody_in();
     }
 
     /// Writes the caller's kubeconfig with a fresh token.
@@ -439,7 +465,10 @@ impl World {
     /// The audit events so far.
     pub(crate) fn audit(&self) -> Vec<Value> {
         let text = self.read("data/audit.jsonl");
-        text.lines()
+        // What follows the last line break is still being written.
+        let (whole, _) = text.rsplit_once('\n').unwrap_or_default();
+        whole
+            .lines()
             .map(|line| {
                 serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
             })
@@ -497,65 +526,4 @@ impl Drop for World {
             }
         }
     }
-}
-
-/// An entry of `authentication.jwt`.
-pub(crate) fn jwt(url: &str, authority: &Path, audiences: &[&str]) -> Value {
-    let mut issuer =
-        json!({"url": url, "certificateAuthorityFile": authority, "audiences": audiences});
-    if audiences.len() > 1 {
-        issuer["audienceMatchPolicy"] = json!("MatchAny");
-    }
-    json!({
-        "issuer": issuer,
-        "clockSkew": "0s", // a test that waits for an expiry waits no longer
-        "claimMappings": {
-            "username": {"claim": "sub", "prefix": ""},
-            "groups": {"claim": "groups", "prefix": ""},
-            "agent": {"claim": "act.sub", "prefix": ""},
-        },
-    })
-}
-
-/// Starts the program on ports that were just free; another process may have taken one, so it tries again.
-fn start_gateway(workshop: &Workshop, issuers: &[Value]) -> (Running, SocketAddr, SocketAddr) {
-    for attempt in 1.. {
-        let [listener, control] =
-            [free_port(), free_port()].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
-        // JSON is YAML.
-        let configuration = json!({
-            "apiVersion": "portcullis.dev/v1alpha1",
-            "kind": "GatewayConfiguration",
-            "dataDirectory": "data",
-            "listener": {
-                "address": listener.to_string(),
-                "tls": {"certificateFile": "tls.crt", "privateKeyFile": "tls.key"},
-                "drainTimeout": "10s",
-            },
-            "control": {"address": control.to_string(), "operators": {"groups": ["on-call"]}},
-            "authentication": {"jwt": issuers},
-            "clusters": [{"name": "demo", "default": true, "kubeconfig": {"file": "gateway.kubeconfig"}}],
-            "policy": {"files": ["policy.yaml"]},
-            "audit": {"file": "data/audit.jsonl"},
-        });
-        let path = workshop.write("gateway.yaml", &configuration.to_string());
-        let mut gateway = Process::new(workshop.runtime(), env!("CARGO_BIN_EXE_portcullis"))
-            .args(["serve".as_ref(), "--config".as_ref(), path.as_os_str()])
-            .start();
-        let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
-        let url = format!("http://{control}/readyz");
-        while tokio::time::Instant::now() < deadline && !gateway.has_ended() {
-            let probe = Process::new(workshop.runtime(), "curl")
-                .args(["-sf", "-o", "/dev/null", &url])
-                .run();
-            if probe.code == 0 {
-                return (gateway, listener, control);
-            }
-            gateway.pause();
-        }
-        gateway.signal_if_running("KILL");
-        let end = gateway.wait();
-        assert!(attempt < 3, "the gateway does not get ready: {end}");
-    }
-    unreachable!("the loop returns or fails")
 }
