@@ -64,10 +64,12 @@ pub async fn start(config_file: &Path, shutdown: CancellationToken) -> anyhow::R
         &ending,
     )?);
 
-    let reporter = Arc::clone(&gateway);
+    gateway.upstream.look(&background, &ending);
+    let (reporter, degraded) = (Arc::clone(&gateway), Arc::clone(&gateway));
     let reports = control::Reports {
         metrics: rendering,
         not_ready: Box::new(move || reporter.not_ready()),
+        degraded: Box::new(move || degraded.degraded()),
         sessions: Some(Arc::new(control::Sessions {
             recorder: Arc::clone(&gateway.recorder),
             catalog: Catalog::new(
@@ -168,7 +170,7 @@ fn assemble(
             draining: shutdown.clone(),
             ending: ending.clone(),
         },
-        upstream: Upstream::start(config.upstream.clone(), background, ending)?,
+        upstream: Upstream::start(config.upstream.clone(), background, &metrics, ending)?,
         placeholders: Arc::new(Placeholders::new(&keys::placeholder_key(
             &config.data_directory,
         )?)),

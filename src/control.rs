@@ -47,6 +47,8 @@ pub struct Reports {
     pub metrics: PrometheusHandle,
     /// Every reason why the gateway is not ready; empty when it is.
     pub not_ready: Box<dyn Fn() -> Vec<String> + Send + Sync>,
+    /// What does not work although the gateway is ready, such as one cluster of several.
+    pub degraded: Box<dyn Fn() -> Vec<String> + Send + Sync>,
     /// The sessions, open and past; what they are asked is answered by nobody when absent.
     pub sessions: Option<Arc<Sessions>>,
 }
@@ -161,7 +163,9 @@ fn answer(method: &Method, path: &str, reports: &Reports) -> Response<Body> {
         "/readyz" => {
             let reasons = (reports.not_ready)();
             if reasons.is_empty() {
-                text(StatusCode::OK, "ok\n".to_owned())
+                let mut lines = vec!["ok".to_owned()];
+                lines.extend((reports.degraded)());
+                text(StatusCode::OK, format!("{}\n", lines.join("\n")))
             } else {
                 text(
                     StatusCode::SERVICE_UNAVAILABLE,
@@ -198,6 +202,7 @@ mod tests {
         let reports = |reasons: &'static [&'static str]| Reports {
             metrics: Metrics::new().1,
             not_ready: Box::new(move || reasons.iter().map(|&reason| reason.to_owned()).collect()),
+            degraded: Box::new(|| vec!["cluster `b` is away".to_owned()]),
             sessions: None,
         };
         let ready = answer(&Method::GET, "/readyz", &reports(&[]));

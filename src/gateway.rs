@@ -202,8 +202,15 @@ impl Gateway {
             reasons.push("the audit log cannot be written".to_owned());
         }
         reasons.extend(self.authenticator.ready().err());
-        reasons.extend(self.upstream.ready().err());
+        if !self.upstream.is_usable() {
+            reasons.extend(self.upstream.unusable());
+        }
         reasons
+    }
+
+    /// What does not work although requests are carried.
+    pub fn degraded(&self) -> Vec<String> {
+        self.upstream.unusable()
     }
 
     fn release(

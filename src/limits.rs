@@ -235,6 +235,10 @@ pub const HEADERS_MAX: usize = 128;
 /// into its closing.
 pub const UPSTREAM_IDLE: Duration = Duration::from_mins(1);
 
+/// How often an API server that has answered nothing meanwhile is connected to, to see whether it is
+/// there: how long `/readyz` may be behind, besides the time that connecting takes.
+pub const UPSTREAM_REACH_POLL: Duration = Duration::from_secs(5);
+
 /// How often idle connections are looked for.
 pub const UPSTREAM_IDLE_POLL: Duration = Duration::from_secs(5);
 

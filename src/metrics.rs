@@ -46,6 +46,11 @@ pub const ALL: &[(&str, Option<Unit>, &str)] = &[
         None,
         "Streams the gateway ended before their time, by reason.",
     ),
+    (
+        CLUSTERS,
+        None,
+        "Configured clusters, by whether they can be used.",
+    ),
     (RELOADS, None, "Policy reloads, by result."),
     (AUDIT_EVENTS, None, "Audit events written."),
     (AUDIT_QUEUE, None, "Audit events waiting to be written."),
@@ -70,6 +75,7 @@ const STREAMS: &str = "portcullis_streams_open";
 const MASKED: &str = "portcullis_masked_values_total";
 const PLACEHOLDER_WRITES: &str = "portcullis_placeholder_writes_total";
 const STREAMS_ENDED: &str = "portcullis_streams_ended_total";
+const CLUSTERS: &str = "portcullis_clusters";
 const RELOADS: &str = "portcullis_policy_reloads_total";
 const AUDIT_EVENTS: &str = "portcullis_audit_events_total";
 const AUDIT_QUEUE: &str = "portcullis_audit_queue_events";
@@ -121,14 +127,26 @@ pub enum StreamEnd {
     Drain,
 }
 
+/// Whether a cluster can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClusterState {
+    /// Its API server answers.
+    Usable,
+    /// There is no connection to it.
+    Unreachable,
+    /// It does not accept the gateway's credential.
+    Rejected,
+}
+
 /// The handles. Cheap to clone, made once by [`Metrics::new`].
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Metrics {
     requests: [[Counter; 5]; 4],
     unreadable: [Counter; 3],
     durations: [Histogram; 5],
     streams: [Gauge; 2],
     streams_ended: [Counter; 3],
+    clusters: [Gauge; 3],
     reloads: [Counter; 2],
     in_flight: Gauge,
     masked: Counter,
@@ -188,6 +206,8 @@ impl Metrics {
             streams: ["stream", "session"].map(|kind| gauge(STREAMS, &[("kind", kind)])),
             streams_ended: ["expired", "policy", "drain"]
                 .map(|reason| counter(STREAMS_ENDED, &[("reason", reason)])),
+            clusters: ["usable", "unreachable", "credential-rejected"]
+                .map(|state| gauge(CLUSTERS, &[("state", state)])),
             reloads: ["applied", "refused"].map(|result| counter(RELOADS, &[("result", result)])),
             in_flight: gauge(IN_FLIGHT, &[]),
             masked: counter(MASKED, &[]),
@@ -261,6 +281,22 @@ impl Metrics {
     /// A write carried a placeholder and was refused.
     pub fn placeholder_write(&self) {
         self.placeholder_writes.increment(1);
+    }
+
+    /// A cluster's state is known, and what it was before unless it is new.
+    pub fn cluster(&self, before: Option<ClusterState>, now: ClusterState) {
+        let gauge = |state: ClusterState| {
+            let [usable, unreachable, rejected] = &self.clusters;
+            match state {
+                ClusterState::Usable => usable,
+                ClusterState::Unreachable => unreachable,
+                ClusterState::Rejected => rejected,
+            }
+        };
+        if let Some(before) = before {
+            gauge(before).decrement(1.0);
+        }
+        gauge(now).increment(1.0);
     }
 
     /// The policy files changed and were applied, or refused.

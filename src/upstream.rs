@@ -12,6 +12,7 @@ mod exchange;
 mod headers;
 mod identity;
 mod pool;
+mod reach;
 mod upgrade;
 
 use std::collections::BTreeMap;
@@ -33,6 +34,7 @@ pub use identity::IdentityRefused;
 use self::cluster::Cluster;
 use self::identity::UpstreamIdentity;
 use crate::gateway::body::Body;
+use crate::metrics::{ClusterState, Metrics};
 use crate::policy::Permit;
 use crate::transform::Unreleased;
 
@@ -93,11 +95,12 @@ impl Upstream {
     pub fn start(
         settings: Settings,
         tasks: &TaskTracker,
+        metrics: &Metrics,
         shutdown: &CancellationToken,
     ) -> Result<Arc<Self>, StartError> {
         let mut clusters = BTreeMap::new();
         for ClusterSettings { name, source } in settings.clusters {
-            let cluster = Arc::new(Cluster::open(&name, source, tasks)?);
+            let cluster = Arc::new(Cluster::open(&name, source, tasks, metrics)?);
             if clusters.insert(name.clone(), cluster).is_some() {
                 return Err(StartError::Duplicate(name));
             }
@@ -108,21 +111,36 @@ impl Upstream {
         Ok(Arc::new(Self { clusters }))
     }
 
-    /// Whether the API servers accept the gateway, as far as is known; for `/readyz`.
-    pub fn ready(&self) -> Result<(), String> {
-        let rejected: Vec<_> = self
-            .clusters
-            .values()
-            .filter(|cluster| cluster.is_rejected())
-            .map(|cluster| cluster.name.as_str())
-            .collect();
-        if rejected.is_empty() {
-            return Ok(());
+    /// Begins to look now and then whether the API servers can be reached; without it only requests
+    /// find out.
+    pub fn look(&self, tasks: &TaskTracker, shutdown: &CancellationToken) {
+        for cluster in self.clusters.values() {
+            tasks.spawn(reach::look(Arc::clone(cluster), shutdown.clone()));
         }
-        Err(format!(
-            "the gateway's credential is not accepted by: {}",
-            rejected.join(", ")
-        ))
+    }
+
+    /// Whether any cluster can be used, as far as is known; for `/readyz`. One of several that is down
+    /// must not take the others away.
+    pub fn is_usable(&self) -> bool {
+        let mut clusters = self.clusters.values();
+        clusters.any(|cluster| cluster.reach.state() == ClusterState::Usable)
+    }
+
+    /// What is wrong with those that cannot be used, one line for each.
+    pub fn unusable(&self) -> Vec<String> {
+        let wrong = |cluster: &Arc<Cluster>| {
+            let name = &cluster.name;
+            match cluster.reach.state() {
+                ClusterState::Usable => None,
+                ClusterState::Unreachable => Some(format!(
+                    "the API server of cluster `{name}` cannot be reached"
+                )),
+                ClusterState::Rejected => Some(format!(
+                    "cluster `{name}` does not accept the gateway's credential"
+                )),
+            }
+        };
+        self.clusters.values().filter_map(wrong).collect()
     }
 
     /// Sends a permitted request to the permit's cluster, as the permit's identity, and returns the

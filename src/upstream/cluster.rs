@@ -1,7 +1,6 @@
 //! One cluster: its credential as it is now, its connections, and an exchange with it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -22,9 +21,11 @@ use super::exchange::{Answer, Outgoing};
 use super::headers::{self, Ours};
 use super::identity::UpstreamIdentity;
 use super::pool::{Kind, Lease, NoConnection, NotSent, Pool};
+use super::reach::Reach;
 use super::{Call, ReplayableBody};
 use crate::gateway::body::{self, Body};
 use crate::limits;
+use crate::metrics::Metrics;
 
 /// A configured cluster.
 #[derive(Debug)]
@@ -34,8 +35,7 @@ pub(super) struct Cluster {
     access: ArcSwap<Access>,
     pool: Pool,
     pub(super) tasks: TaskTracker,
-    /// The API server's last word on our credential was no.
-    rejected: AtomicBool,
+    pub(super) reach: Reach,
     refreshing: tokio::sync::Mutex<Option<Instant>>,
 }
 
@@ -44,6 +44,7 @@ impl Cluster {
         name: &str,
         source: Source,
         tasks: &TaskTracker,
+        metrics: &Metrics,
     ) -> Result<Self, StartError> {
         let access = credential::load(&source).map_err(|problems| StartError::Credential {
             cluster: name.to_owned(),
@@ -55,17 +56,13 @@ impl Cluster {
             access: ArcSwap::from_pointee(access),
             pool: Pool::new(tasks),
             tasks: tasks.clone(),
-            rejected: AtomicBool::new(false),
+            reach: Reach::new(metrics),
             refreshing: tokio::sync::Mutex::default(),
         })
     }
 
     pub(super) fn access(&self) -> Arc<Access> {
         self.access.load_full()
-    }
-
-    pub(super) fn is_rejected(&self) -> bool {
-        self.rejected.load(Ordering::Relaxed)
     }
 
     /// Follows changes of the credential's files and ends idle connections, until shutdown.
@@ -112,7 +109,7 @@ impl Cluster {
                     "the cluster's credential changed and is in use"
                 );
                 self.access.store(Arc::new(access));
-                self.rejected.store(false, Ordering::Relaxed);
+                self.reach.renewed();
                 true
             }
             Ok(Err(problems)) => {
@@ -193,7 +190,7 @@ impl Cluster {
         if self.refresh().await {
             return Ok(());
         }
-        self.rejected.store(true, Ordering::Relaxed);
+        self.reach.rejected();
         tracing::error!(
             cluster = self.name,
             "the API server does not accept the gateway's credential"
@@ -241,6 +238,7 @@ impl Cluster {
     }
 
     pub(super) fn unreachable(&self, why: &str) -> UpstreamError {
+        self.reach.unreachable();
         tracing::warn!(cluster = self.name, why, "no connection to the API server");
         UpstreamError::Unreachable {
             cluster: self.name.clone(),
@@ -282,7 +280,7 @@ impl Cluster {
                 why,
             })
         };
-        self.rejected.store(false, Ordering::Relaxed);
+        self.reach.answered();
         let (mut parts, body) = response.into_parts();
         if parts.status.is_informational() {
             return refuse("it switches protocols although nobody asked");

@@ -51,7 +51,7 @@ impl World {
                 },
             }],
         };
-        let upstream = Upstream::start(settings, &tasks, &shutdown).unwrap();
+        let upstream = Upstream::start(settings, &tasks, &Metrics::new().0, &shutdown).unwrap();
         Self {
             upstream,
             directory,
@@ -566,13 +566,16 @@ async fn a41_a_401_is_ours_and_a_rotated_token_is_tried() {
         reply(&mut stream, status, body);
     });
     let world = World::new(&ca, address, "");
-    assert_eq!(world.upstream.ready(), Ok(()));
     let refused = world.get("/", false).await;
     assert!(
         matches!(refused, Err(UpstreamError::Unauthorized { .. })),
         "{refused:?}"
     );
-    assert!(world.upstream.ready().unwrap_err().contains("demo"));
+    assert_eq!(
+        world.upstream.unusable(),
+        ["cluster `demo` does not accept the gateway's credential"]
+    );
+    assert!(!world.upstream.is_usable());
     std::fs::write(world.directory.path().join("token"), "rotated").unwrap();
     // Files are read at most once a second.
     let admitted = async {
@@ -590,7 +593,7 @@ async fn a41_a_401_is_ours_and_a_rotated_token_is_tried() {
         .await
         .unwrap();
     assert_eq!(admitted, "in");
-    assert_eq!(world.upstream.ready(), Ok(()));
+    assert_eq!(world.upstream.unusable(), [""; 0]);
 }
 
 #[tokio::test]
@@ -617,3 +620,4 @@ async fn shutdown_lets_open_answers_finish_and_ends_every_task() {
 }
 
 mod http1;
+mod reach;

@@ -39,6 +39,7 @@ pub(super) async fn upgrade(
             let refused = cluster.accept(response, Lease::Once(guard), &access)?;
             return Ok(UpgradeAnswer::Refused(refused));
         }
+        cluster.reach.answered();
         let (parts, body) = response.into_parts();
         let mut response = Response::from_parts(parts, ());
         drop(body);

@@ -27,6 +27,7 @@ mod memory;
 mod operators;
 mod players;
 mod raw;
+mod readiness;
 mod recorder;
 mod session;
 mod smuggling;

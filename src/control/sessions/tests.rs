@@ -80,6 +80,7 @@ impl World {
         let reports = Reports {
             metrics: rendering,
             not_ready: Box::new(Vec::new),
+            degraded: Box::new(Vec::new),
             sessions: Some(Arc::new(sessions)),
         };
         let settings = Settings {

@@ -36,6 +36,8 @@ pub(crate) struct Setup {
     pub(crate) recording: Value,
     /// No file may grow beyond this: what a full disk does to whoever writes.
     pub(crate) file_bytes_max: Option<u64>,
+    /// Starting does not wait until it is ready.
+    pub(crate) unready: bool,
 }
 
 impl Setup {
@@ -67,7 +69,8 @@ impl Setup {
                 .args(["serve".as_ref(), "--config".as_ref(), path.as_os_str()])
                 .start();
             let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
-            let url = format!("http://{control}/readyz");
+            let page = if self.unready { "healthz" } else { "readyz" };
+            let url = format!("http://{control}/{page}");
             while tokio::time::Instant::now() < deadline && !gateway.has_ended() {
                 let probe = Process::new(workshop.runtime(), "curl")
                     .args(["-sf", "-o", "/dev/null", &url])

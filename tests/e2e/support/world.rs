@@ -167,6 +167,8 @@ pub(crate) struct Options {
     pub(crate) recording: Value,
     /// How large any file of the gateway may grow.
     pub(crate) file_bytes_max: Option<u64>,
+    /// The gateway will not get ready by itself.
+    pub(crate) unready: bool,
 }
 
 /// Developers do everything behind a mask, on-call without one; agents read.
@@ -286,6 +288,7 @@ impl World {
                 options.recording.clone()
             },
             file_bytes_max: options.file_bytes_max,
+            unready: options.unready,
         };
         let (gateway, gateway_address, control_address) = setup.start(&workshop);
         let world = Self {
