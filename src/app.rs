@@ -186,6 +186,7 @@ fn assemble(
         keeper: Keeper {
             audit,
             metrics,
+            stories: Arc::default(),
             tasks: answering.clone(),
         },
     })

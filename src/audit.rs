@@ -189,6 +189,13 @@ impl Event {
         });
     }
 
+    /// Whether it was answered with a switch of protocols: a session began.
+    pub fn is_switched(&self) -> bool {
+        self.response_status
+            .as_ref()
+            .is_some_and(|status| status.code == StatusCode::SWITCHING_PROTOCOLS.as_u16())
+    }
+
     /// Marks the moment that the event describes.
     pub fn at(&mut self, stage: Stage, now: Timestamp) {
         self.stage = stage;

@@ -27,6 +27,7 @@ pub mod open;
 pub mod record;
 pub mod refuse;
 pub mod route;
+pub mod story;
 pub mod upgrade;
 pub mod write;
 
@@ -36,6 +37,7 @@ use grant::{Ended, Holder};
 use record::{Keeper, Record};
 use refuse::Refusal;
 use route::Clusters;
+use story::Act;
 
 /// Everything one request needs on its way.
 pub struct Gateway {
@@ -150,6 +152,16 @@ impl Gateway {
         record.event.call(&info, cluster);
         record.classed(VerbClass::of(&info));
         call.long_running = info.is_long_running();
+        if info.session().is_some() {
+            let act = Act {
+                identity: &identity,
+                peer: call.peer,
+                cluster,
+                info: &info,
+                headers: request.headers(),
+            };
+            record.attempts(act, &call.audit_id, websocket);
+        }
 
         // May they?
         let permit = match self

@@ -363,6 +363,14 @@ pub const LISTENER_CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// Bytes of one answer that wait for a slow client to take them.
 pub const LISTENER_SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
 
+/// How long after a refused WebSocket the same over SPDY belongs to its story. kubectl tries again at once;
+/// it may take a slow TLS handshake.
+pub const STORY_WINDOW: Duration = Duration::from_secs(10);
+
+/// Refused attempts that are remembered for it; past it the oldest is forgotten, and its retry becomes
+/// a story of its own.
+pub const STORIES_MAX: usize = 1024;
+
 // -- recordings --
 
 /// The default of `recording.maxBytes`: bytes of one recording. Past it a marker is written and the

@@ -18,6 +18,7 @@ use crate::audit::{AuditLog, Event, Stage};
 use crate::gateway::body::{Body, BodyError};
 use crate::gateway::grant::Ended;
 use crate::gateway::refuse::{Fault, Refusal};
+use crate::gateway::story::{Act, Attempt, Stories};
 use crate::metrics::{InFlight, Metrics, Outcome, StreamEnd, VerbClass};
 use crate::session::{EndReason, SessionReport};
 use crate::transform::MaskReport;
@@ -33,6 +34,8 @@ pub struct Record {
     masks: Option<Arc<MaskReport>>,
     bytes: u64,
     counted: Vec<InFlight>,
+    /// The session that is asked for, as part of its story.
+    attempt: Option<Attempt>,
     /// The last event is with the audit log; from here on nothing more may be written.
     closed: bool,
 }
@@ -44,6 +47,8 @@ pub struct Keeper {
     pub audit: AuditLog,
     /// The counts.
     pub metrics: Metrics,
+    /// What was refused over WebSocket and may come again over SPDY.
+    pub stories: Arc<Stories>,
     /// Carries the event of a client that left while the audit log was busy.
     pub tasks: TaskTracker,
 }
@@ -60,6 +65,7 @@ impl Record {
             masks: None,
             bytes: 0,
             counted: vec![keeper.metrics.arrived()],
+            attempt: None,
             closed: false,
         }
     }
@@ -67,6 +73,17 @@ impl Record {
     /// Sorts the request for the metrics.
     pub fn classed(&mut self, class: VerbClass) {
         self.class = class;
+    }
+
+    /// The request is for a session: it begins a story or ends one.
+    pub fn attempts(&mut self, act: Act<'_>, audit_id: &str, websocket: bool) {
+        let attempt = self
+            .keeper
+            .stories
+            .attempt(act, audit_id, websocket, self.arrived);
+        self.event
+            .annotate("portcullis.dev/story", attempt.story.clone());
+        self.attempt = Some(attempt);
     }
 
     /// Keeps a refusal; the record is then complete.
@@ -206,6 +223,14 @@ impl Record {
                     masks.masked_paths().join(" "),
                 );
                 self.keeper.metrics.masked(values);
+            }
+        }
+        if let Some(attempt) = &self.attempt {
+            if !self.event.is_switched() {
+                self.keeper.stories.refused(attempt, self.outcome, now);
+            }
+            if attempt.is_counted(self.outcome) {
+                return;
             }
         }
         let took = now.duration_since(self.arrived).as_secs_f64();
@@ -359,6 +384,7 @@ mod tests {
         Keeper {
             audit: AuditLog::open(&folder.join("audit.jsonl")).unwrap(),
             metrics: Metrics::new().0,
+            stories: Arc::default(),
             tasks: TaskTracker::new(),
         }
     }

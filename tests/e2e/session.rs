@@ -234,6 +234,10 @@ fn a_refused_session_says_why_and_is_one_story() {
             "{told:?}"
         );
         for event in &told {
+            assert_eq!(
+                event["annotations"]["portcullis.dev/story"], told[0]["auditID"],
+                "{told:?}"
+            );
             let note = |name: &str| &event["annotations"][&format!("portcullis.dev/{name}")];
             assert_eq!(
                 (note("decision"), note("rule")),
@@ -249,6 +253,10 @@ fn a_refused_session_says_why_and_is_one_story() {
             .expect_code(1)
             .expect_error("agents may not open sessions");
     }
+    // Two acts with each kubectl, however often it asked.
+    let counted = "portcullis_requests_total{decision=\"denied\",verb_class=\"session\"} 4";
+    let metrics = world.control("/metrics");
+    assert!(metrics.contains(counted), "{metrics}");
 }
 
 #[test]
