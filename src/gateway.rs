@@ -182,12 +182,8 @@ impl Gateway {
         record
             .event
             .annotate("portcullis.dev/rule", permit.rule().to_owned());
-        if info.is_kubelet_session() && permit.record().is_some() {
-            return Err(Refusal::denied(
-                &info,
-                &identity,
-                "policy demands that your sessions are recorded, and one through nodes/proxy cannot be; use kubectl exec, attach or port-forward",
-            ));
+        if info.is_kubelet_session() {
+            open::refuse_kubelet_session(&request, &info, &permit)?;
         }
         if let Some(kind) = info.session() {
             return self.open_session(request, kind, info, &permit, call).await;

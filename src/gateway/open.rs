@@ -18,7 +18,7 @@ use super::body::{self, Body};
 use super::grant::Ended;
 use super::record::Record;
 use super::refuse::Refusal;
-use super::upgrade::Offer;
+use super::upgrade::{self, Offer};
 use super::{Answer, Gateway, write};
 use crate::limits;
 use crate::metrics::StreamEnd;
@@ -123,6 +123,28 @@ impl Gateway {
             killed,
         })
     }
+}
+
+/// A shell through `nodes/NAME/proxy` has no pod that policy could be asked about and no tap here: it is
+/// refused to everyone who has to be recorded anywhere, and as a stream to everyone (threats C-67).
+pub(super) fn refuse_kubelet_session(
+    request: &Request<Incoming>,
+    info: &RequestInfo,
+    permit: &Permit,
+) -> Result<(), Refusal> {
+    if permit.record().is_some() {
+        return Err(Refusal::denied(
+            info,
+            permit.identity(),
+            "policy demands that your sessions are recorded, and one through nodes/proxy cannot be; use kubectl exec, attach or port-forward",
+        ));
+    }
+    if upgrade::is_requested(request.headers()) {
+        return Err(Refusal::bad_request(
+            "streams to a kubelet through nodes/proxy are not served here; use kubectl exec, attach or port-forward on the pod",
+        ));
+    }
+    Ok(())
 }
 
 impl Opened {

@@ -1,9 +1,11 @@
 //! Requests as curl and hand-written clients send them: encodings, odd paths, forged identities.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use crate::support::process::{Outcome, Process};
-use crate::support::world::{Caller, World};
+use crate::support::world::{Caller, Options, Workshop, World};
 
 const SECRETS: &str = "/api/v1/namespaces/default/secrets";
 
@@ -260,4 +262,104 @@ fn without_a_good_token_nothing_reaches_the_api_server() {
         world.api_server.requests().is_empty(),
         "something reached the API server"
     );
+}
+
+/// What a kubelet serves as a shell or a tunnel (`pkg/kubelet/server/server.go`).
+const KUBELET_SESSIONS: &[&str] = &[
+    "exec/default/web/app?command=id&output=1",
+    "exec/default/web/uid-1/app?command=id&output=1",
+    "attach/default/web/app?output=1",
+    "portForward/default/web?port=80",
+    "run/default/web/app?cmd=id",
+    "cri/exec/token-1",
+    "EXEC/default/web/app?command=id",
+];
+
+const WEBSOCKET: [&str; 11] = [
+    "--http1.1",
+    "-H",
+    "Connection: Upgrade",
+    "-H",
+    "Upgrade: websocket",
+    "-H",
+    "Sec-WebSocket-Version: 13",
+    "-H",
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    "-H",
+    "Sec-WebSocket-Protocol: v4.channel.k8s.io",
+];
+
+const SPDY: [&str; 9] = [
+    "--http1.1",
+    "-X",
+    "POST",
+    "-H",
+    "Connection: Upgrade",
+    "-H",
+    "Upgrade: SPDY/3.1",
+    "-H",
+    "X-Stream-Protocol-Version: v4.channel.k8s.io",
+];
+
+#[test]
+fn c67_recording_is_not_dodged_through_the_kubelet() {
+    let world = World::start();
+    for path in KUBELET_SESSIONS {
+        for name in ["node-1", "https:node-1:10250"] {
+            for args in [&WEBSOCKET[..], &SPDY, &[], &["-X", "POST"]] {
+                let path = format!("/api/v1/nodes/{name}/proxy/{path}");
+                let before = world.audit().len();
+                let (code, outcome) = curl(&world, Caller::OnCall, args, &path);
+                assert_eq!(code, 403, "{outcome}");
+                let status: Value = serde_json::from_str(body(&outcome)).unwrap();
+                assert_eq!(status["kind"], "Status");
+                let message = status["message"].as_str().unwrap();
+                assert!(
+                    message.contains("through nodes/proxy cannot be; use kubectl exec"),
+                    "{message}"
+                );
+                let told = world.audit().split_off(before);
+                assert_eq!(told.len(), 1, "{told:?}");
+                assert_eq!(told[0]["annotations"]["portcullis.dev/decision"], "deny");
+            }
+        }
+    }
+    assert!(nothing_was_proxied(&world));
+    // What is no session still works: the simulated API server has no kubelet, and says so itself.
+    let metrics = "/api/v1/nodes/node-1/proxy/metrics";
+    let (_, outcome) = curl(&world, Caller::OnCall, &[], metrics);
+    assert!(!nothing_was_proxied(&world), "{outcome}");
+}
+
+#[test]
+fn c67_no_stream_reaches_a_kubelet_where_nothing_is_recorded_either() {
+    let policy = r#"
+apiVersion: portcullis.dev/v1alpha1
+kind: Policy
+metadata: {name: unrecorded}
+rules:
+- name: everything
+  subjects: {groups: [on-call]}
+  verbs: ["*"]
+  apiGroups: ["*"]
+  resources: ["*"]
+  decision: allow
+"#;
+    let options = Options {
+        policy: Some(policy.to_owned()),
+        ..Options::default()
+    };
+    let world = World::start_with(Arc::new(Workshop::new()), &options);
+    for args in [&WEBSOCKET[..], &SPDY] {
+        let path = format!("/api/v1/nodes/node-1/proxy/{}", KUBELET_SESSIONS[0]);
+        let (code, outcome) = curl(&world, Caller::OnCall, args, &path);
+        assert_eq!(code, 400, "{outcome}");
+        outcome.expect("streams to a kubelet through nodes/proxy are not served");
+    }
+    assert!(nothing_was_proxied(&world));
+}
+
+fn nothing_was_proxied(world: &World) -> bool {
+    let seen = world.api_server.requests();
+    !seen.iter().any(|seen| seen.uri.path().contains("/proxy"))
 }
