@@ -331,3 +331,34 @@ where
         self.0.spawn(future);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn d01_a_connection_is_kept_idle_for_its_time_and_never_while_a_request_is_open() {
+        let activity = Arc::new(Activity::new());
+        let open = Activity::open(&activity);
+        let begun = Instant::now();
+        let busy = timeout(limits::LISTENER_IDLE * 10, idle_for_long(&activity, None));
+        assert!(busy.await.is_err(), "a request is open");
+        assert_eq!(begun.elapsed(), limits::LISTENER_IDLE * 10);
+        drop(open);
+        let idle = Instant::now();
+        assert!(
+            !idle_for_long(&activity, None).await,
+            "open ones may finish"
+        );
+        assert!(idle.elapsed() >= limits::LISTENER_IDLE);
+        assert!(idle.elapsed() < limits::LISTENER_IDLE + std::time::Duration::from_secs(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn d01_a_first_request_has_its_time() {
+        let activity = Arc::new(Activity::new());
+        let by = Instant::now() + limits::LISTENER_HEADER_TIMEOUT_DEFAULT;
+        assert!(idle_for_long(&activity, Some(by)).await, "closed at once");
+        assert!(Instant::now() >= by && Instant::now() < by + limits::LISTENER_IDLE);
+    }
+}

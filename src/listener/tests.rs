@@ -17,6 +17,7 @@ use crate::gateway::body::{self, BodyError};
 
 mod http1;
 mod http2;
+mod time;
 
 const SOON: Duration = Duration::from_secs(10);
 

@@ -251,3 +251,36 @@ async fn e11_drain_says_goaway_and_lets_streams_end() {
     drop(client);
     world.all_ended().await;
 }
+
+#[tokio::test]
+async fn d02_bodies_that_nobody_reads_wait_within_the_windows() {
+    let world = World::new().await;
+    let mut client = client(&world).await;
+    let mut open = Vec::new();
+    let mut all = 0;
+    for number in 0..6_usize {
+        let request = Request::post("https://localhost/never").body(()).unwrap();
+        let (response, mut body) = client.send_request(request, false).unwrap();
+        let mut sent = 0;
+        loop {
+            body.reserve_capacity(1 << 20);
+            let room = std::future::poll_fn(|cx| body.poll_capacity(cx));
+            let Ok(Some(Ok(room))) = timeout(Duration::from_millis(300), room).await else {
+                break;
+            };
+            body.send_data(vec![0; room].into(), false).unwrap();
+            sent += room;
+            assert!(sent <= limits::LISTENER_STREAM_WINDOW as usize, "{sent}");
+        }
+        if number == 0 {
+            assert_eq!(sent, limits::LISTENER_STREAM_WINDOW as usize);
+        }
+        all += sent;
+        open.push((response, body));
+    }
+    assert_eq!(all, limits::LISTENER_CONNECTION_WINDOW as usize);
+    // Who sends no body is not held up by those who do.
+    assert_eq!(status(&mut client, get("/a")).await.unwrap(), 200);
+    drop(open);
+    world.wait_open(0).await;
+}
