@@ -6,14 +6,12 @@
 //! kind the gateway can send.
 
 pub mod body;
-mod gzip;
 mod json;
 mod negotiate;
 mod output;
 mod placeholder;
 mod release;
 mod report;
-mod status;
 mod writeback;
 
 use std::sync::Arc;

@@ -4,6 +4,8 @@
 //! back-pressure passes through and one chunk is the most it holds besides the masker's own state.
 //! What a chunk releases leaves before the next chunk is asked for.
 
+pub(super) mod gzip;
+
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,11 +15,11 @@ use bytes::{Bytes, BytesMut};
 use http_body::{Body as _, Frame};
 use thiserror::Error;
 
-use super::gzip::{GzipError, Inflate};
+use self::gzip::{GzipError, Inflate};
 use super::json::JsonMasker;
 use super::output::Output;
+use super::release::status::Scrubber;
 use super::report::MaskReport;
-use super::status::Scrubber;
 use crate::gateway::body::{Body, BodyError};
 use crate::limits::ERROR_STATUS_BYTES_MAX;
 use crate::wire::json::JsonError;

@@ -1,16 +1,18 @@
 //! Decides how an answer leaves: unchanged, masked, rebuilt, or not at all.
 
+pub(super) mod status;
+
 use std::sync::Arc;
 
 use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body::Body as _;
 
+use self::status::Scrubber;
+use super::body::gzip::Inflate;
 use super::body::{Last, Pipeline};
-use super::gzip::Inflate;
 use super::json::{JsonMasker, Mask};
 use super::placeholder::Linkable;
-use super::status::Scrubber;
 use super::{MaskError, MaskReport, Placeholders, Released, Unreleased, cells_are_safe};
 use crate::policy::Permit;
 use crate::policy::mask::Root;

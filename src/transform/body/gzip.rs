@@ -11,10 +11,10 @@ const WINDOW_BITS: u8 = 15;
 /// The body is not gzip, or broke off.
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
 #[error("invalid gzip")]
-pub(super) struct GzipError;
+pub(in crate::transform) struct GzipError;
 
 /// One gzip body of any number of members.
-pub(super) struct Inflate {
+pub(in crate::transform) struct Inflate {
     member: Decompress,
     /// The current member ended; more input begins another.
     ended: bool,
@@ -23,7 +23,7 @@ pub(super) struct Inflate {
 }
 
 impl Inflate {
-    pub(super) fn new() -> Self {
+    pub(in crate::transform) fn new() -> Self {
         Self {
             member: Decompress::new_gzip(WINDOW_BITS),
             ended: false,
@@ -32,13 +32,13 @@ impl Inflate {
     }
 
     /// Must `next` be called although there is no input?
-    pub(super) fn is_pending(&self) -> bool {
+    pub(in crate::transform) fn is_pending(&self) -> bool {
         self.pending
     }
 
     /// Inflates the beginning of `input` to at most [`INFLATE_BYTES_MAX`]. An empty result means that
     /// `input` is used up.
-    pub(super) fn next(&mut self, input: &mut Bytes) -> Result<Bytes, GzipError> {
+    pub(in crate::transform) fn next(&mut self, input: &mut Bytes) -> Result<Bytes, GzipError> {
         let mut inflated = Vec::with_capacity(INFLATE_BYTES_MAX);
         loop {
             if self.ended && input.has_remaining() {
@@ -66,7 +66,7 @@ impl Inflate {
     }
 
     /// The body ended.
-    pub(super) fn finish(&self) -> Result<(), GzipError> {
+    pub(in crate::transform) fn finish(&self) -> Result<(), GzipError> {
         if self.ended || self.member.total_in() == 0 {
             Ok(())
         } else {

@@ -53,7 +53,7 @@ const SAFE_FOR_READS: [&str; 8] = [
 ];
 
 /// Rebuilds the error of one request.
-pub(super) struct Scrubber {
+pub(in crate::transform) struct Scrubber {
     code: u16,
     reads: bool,
     group: String,
@@ -125,7 +125,7 @@ struct Details<'a> {
 }
 
 impl Scrubber {
-    pub(super) fn new(code: StatusCode, info: &RequestInfo) -> Self {
+    pub(in crate::transform) fn new(code: StatusCode, info: &RequestInfo) -> Self {
         Self {
             code: code.as_u16(),
             reads: matches!(info.verb.as_str(), "get" | "list" | "watch"),
@@ -136,7 +136,7 @@ impl Scrubber {
     }
 
     /// The error as it may leave.
-    pub(super) fn rebuild(&self, body: &[u8]) -> Bytes {
+    pub(in crate::transform) fn rebuild(&self, body: &[u8]) -> Bytes {
         let parsed: Upstream = serde_json::from_slice(body).unwrap_or_default();
         if parsed.kind != "Status" {
             return self.without_body();
@@ -174,7 +174,7 @@ impl Scrubber {
     }
 
     /// The error as far as the HTTP status tells it.
-    pub(super) fn without_body(&self) -> Bytes {
+    pub(in crate::transform) fn without_body(&self) -> Bytes {
         let standard = |reason: &&(&'static str, u16)| reason.1 == self.code;
         let reason = REASONS.iter().find(standard).map_or("", |reason| reason.0);
         self.answer(WITHHELD, reason, Metadata::default(), Vec::new(), 0)
