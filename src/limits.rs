@@ -64,6 +64,15 @@ pub const ERROR_STATUS_BYTES_MAX: usize = 256 * 1024;
 /// but never memory.
 pub const INFLATE_BYTES_MAX: usize = 64 * 1024;
 
+/// Bytes of a protobuf object, an event of a watch, an item of a list or a short list that are held
+/// while it is rewritten. etcd stores at most 1.5 MiB an object, and the API server takes 3 MiB; what is
+/// larger is refused, but a larger list passes item by item.
+pub const PROTOBUF_OBJECT_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Bytes of what stands around the object in a protobuf body: its version and kind. Real ones have
+/// about 40; more is refused.
+pub const PROTOBUF_ENVELOPE_BYTES_MAX: usize = 1024;
+
 /// Spans up to this size are copied together into one output chunk instead of leaving as slices:
 /// a frame for every few bytes costs more than the copy.
 pub const SMALL_SPAN_BYTES_MAX: usize = 1024;

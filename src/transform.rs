@@ -1,7 +1,7 @@
 //! What may they see? Masks every response while it streams, and keeps placeholders out of writes.
 //!
-//! A request for a masked resource passes here three times: [`negotiate()`] makes sure that the answer
-//! will be JSON, [`guard_write()`] refuses bodies that would store a placeholder or read around the
+//! A request for a masked resource passes here three times: [`negotiate()`] makes sure that the
+//! answer comes in a form that can be masked, [`guard_write()`] refuses bodies that would store a placeholder or read around the
 //! mask, and [`release()`] turns an [`Unreleased`] answer into a [`Released`] one, which is the only
 //! kind the gateway can send.
 
@@ -10,6 +10,7 @@ mod json;
 mod negotiate;
 mod output;
 mod placeholder;
+mod protobuf;
 mod release;
 mod report;
 mod writeback;
@@ -117,7 +118,7 @@ pub fn mask_json(
         plan: Arc::clone(plan),
         placeholders: Arc::clone(placeholders),
         linkable: placeholder::Linkable::Yes,
-        root: Root::Object,
+        root: plan.root(Root::Object),
         data_is_base64: true,
     };
     let mut masker = json::JsonMasker::new(mask, Documents::Sequence);

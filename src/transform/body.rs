@@ -18,6 +18,7 @@ use thiserror::Error;
 use self::gzip::{GzipError, Inflate};
 use super::json::JsonMasker;
 use super::output::Output;
+use super::protobuf::{MaskProtobufError, ProtobufMasker};
 use super::release::status::Scrubber;
 use super::report::MaskReport;
 use crate::gateway::body::{Body, BodyError};
@@ -85,6 +86,8 @@ pub(super) enum TransformError {
     Json(#[from] JsonError),
     #[error("the answer of the API server cannot be masked: {0}")]
     Gzip(#[from] GzipError),
+    #[error("the answer of the API server is not protobuf that can be masked: {0}")]
+    Protobuf(#[from] MaskProtobufError),
 }
 
 /// What happens to a body.
@@ -97,6 +100,8 @@ pub(super) struct Pipeline {
 pub(super) enum Last {
     /// Mask JSON.
     Json(Box<JsonMasker>),
+    /// Mask protobuf.
+    Protobuf(Box<ProtobufMasker>),
     /// Rebuild an error, once it is complete.
     Status {
         scrubber: Box<Scrubber>,
@@ -113,6 +118,7 @@ impl Pipeline {
         };
         match &mut self.last {
             Last::Json(masker) => masker.push(&chunk, &mut output.of(&chunk))?,
+            Last::Protobuf(masker) => masker.push(&chunk, output)?,
             Last::Status { scrubber, text } => {
                 if text.len() + chunk.len() > ERROR_STATUS_BYTES_MAX {
                     output.push(scrubber.without_body());
@@ -130,6 +136,10 @@ impl Pipeline {
             Last::Json(masker) => {
                 complete?;
                 masker.finish(&mut output.of(&Bytes::new()))?;
+            }
+            Last::Protobuf(masker) => {
+                complete?;
+                masker.finish(output)?;
             }
             Last::Status { scrubber, text } => output.push(scrubber.rebuild(text)),
         }
@@ -187,8 +197,10 @@ impl Rewriting {
     }
 
     fn count(&mut self) {
-        if let Last::Json(masker) = &mut self.pipeline.last {
-            self.report.add(masker.tally());
+        match &mut self.pipeline.last {
+            Last::Json(masker) => self.report.add(masker.tally()),
+            Last::Protobuf(masker) => self.report.add(masker.tally()),
+            Last::Status { .. } => {}
         }
     }
 }

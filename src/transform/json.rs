@@ -9,7 +9,7 @@
 //! Watches need nothing more: each event is a document of its own, and the plan is rooted at
 //! `object` too. Nor do Tables: their objects are at `rows[*].object`.
 
-mod embedded;
+pub(super) mod embedded;
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use super::output::Sink;
 use super::placeholder::{Content, Digest, Linkable, Placeholders};
 use super::report::{Tally, ValuePath};
 use crate::limits::EMBEDDED_JSON_BYTES_MAX;
-use crate::policy::mask::{Action, Leaf, MaskPlan, Root, Shape, StateId};
+use crate::policy::mask::{Action, Leaf, MaskPlan, Shape, StateId};
 use crate::wire::json::{Documents, JsonError, Kind, Scanner, Step, Unescaper};
 
 /// What a body is masked by.
@@ -27,7 +27,8 @@ pub(super) struct Mask {
     pub(super) placeholders: Arc<Placeholders>,
     /// Whether the caller may compare placeholders with those of other answers.
     pub(super) linkable: Linkable,
-    pub(super) root: Root,
+    /// The state of the document.
+    pub(super) root: StateId,
     /// Do values below `data` hold base64? True for Secrets.
     pub(super) data_is_base64: bool,
 }
@@ -177,7 +178,7 @@ impl JsonMasker {
 
     fn state_of_value(&mut self) -> StateId {
         let Some(frame) = self.frames.last().copied() else {
-            return self.mask.plan.root(self.mask.root);
+            return self.mask.root;
         };
         if !frame.array {
             return self.member;

@@ -1,13 +1,14 @@
-//! Asks the API server for a form that can be masked: JSON, not compressed (wire.md §6.3 to §6.5).
+//! Asks the API server for a form that can be masked: JSON, or protobuf of kinds whose fields are known,
+//! not compressed (wire.md §6.3 to §6.5).
 
 use http::{HeaderMap, HeaderValue, header};
 
-use super::{MaskError, cells_are_safe};
+use super::{MaskError, cells_are_safe, protobuf};
 use crate::policy::Permit;
 use crate::request::RequestInfo;
 
 const JSON: &str = "application/json";
-const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+const PROTOBUF: &str = protobuf::MEDIA_TYPE;
 
 /// Parameters that say what is asked for, whatever the encoding.
 const KEPT: [&str; 3] = ["as", "g", "v"];
@@ -31,7 +32,11 @@ pub fn negotiate(
         }
         accept.push_str(value);
     }
-    let accept = json_only(&accept, cells_are_safe(info, plan))?;
+    let form = Form {
+        tables: cells_are_safe(info, plan),
+        protobuf: protobuf::kind_for(info, plan).is_some(),
+    };
+    let accept = form.narrow(&accept)?;
     let accept = HeaderValue::from_str(&accept).map_err(|_error| MaskError::NotAcceptable)?;
     headers.insert(header::ACCEPT, accept);
     headers.insert(
@@ -56,43 +61,53 @@ fn refuse_encoded_body(headers: &HeaderMap) -> Result<(), MaskError> {
     Ok(())
 }
 
-fn json_only(accept: &str, tables: bool) -> Result<String, MaskError> {
-    let mut kept = Vec::new();
-    let mut replaced = None;
-    let mut asked = false;
-    for clause in split(accept, ',') {
-        let mut parts = split(clause, ';').map(str::trim);
-        let media_type = parts.next().unwrap_or_default();
-        if media_type.is_empty() {
-            continue;
-        }
-        asked = true;
-        let parameters: Vec<&str> = parts.filter(|part| !part.is_empty()).collect();
-        if !tables && parameters.iter().any(|part| is_table(part)) {
-            continue;
-        }
-        match media_type {
-            JSON | "*/*" => kept.push(with(&parameters)),
-            PROTOBUF if replaced.is_none() => {
-                let what = |part: &&str| KEPT.contains(&name(part));
-                let parameters: Vec<&str> = parameters.into_iter().filter(what).collect();
-                replaced = Some(with(&parameters));
-            }
-            _ => {}
-        }
-    }
-    if !asked {
-        return Ok(JSON.to_owned());
-    }
-    kept.dedup();
-    if kept.is_empty() {
-        return replaced.ok_or(MaskError::NotAcceptable);
-    }
-    Ok(kept.join(","))
+/// What can be masked for one request.
+struct Form {
+    tables: bool,
+    protobuf: bool,
 }
 
-fn with(parameters: &[&str]) -> String {
-    let mut clause = JSON.to_owned();
+impl Form {
+    /// What is left of an Accept header.
+    fn narrow(&self, accept: &str) -> Result<String, MaskError> {
+        let mut kept = Vec::new();
+        let mut replaced = None;
+        let mut asked = false;
+        for clause in split(accept, ',') {
+            let mut parts = split(clause, ';').map(str::trim);
+            let media_type = parts.next().unwrap_or_default();
+            if media_type.is_empty() {
+                continue;
+            }
+            asked = true;
+            let parameters: Vec<&str> = parts.filter(|part| !part.is_empty()).collect();
+            if !self.tables && parameters.iter().any(|part| is_table(part)) {
+                continue;
+            }
+            match media_type {
+                JSON | "*/*" => kept.push(with(JSON, &parameters)),
+                PROTOBUF if self.protobuf => kept.push(with(PROTOBUF, &parameters)),
+                PROTOBUF if replaced.is_none() => {
+                    let what = |part: &&str| KEPT.contains(&name(part));
+                    let parameters: Vec<&str> = parameters.into_iter().filter(what).collect();
+                    replaced = Some(with(JSON, &parameters));
+                }
+                _ => {}
+            }
+        }
+        if !asked {
+            return Ok(JSON.to_owned());
+        }
+        kept.dedup();
+        if kept.is_empty() {
+            return replaced.ok_or(MaskError::NotAcceptable);
+        }
+        Ok(kept.join(","))
+    }
+}
+
+fn with(media_type: &str, parameters: &[&str]) -> String {
+    let mut clause = media_type.to_owned();
     for parameter in parameters {
         clause.push(';');
         clause.push_str(parameter);
@@ -128,6 +143,32 @@ fn split(text: &str, separator: char) -> impl Iterator<Item = &str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn json_only(accept: &str, tables: bool) -> Result<String, MaskError> {
+        let protobuf = false;
+        Form { tables, protobuf }.narrow(accept)
+    }
+
+    #[test]
+    fn c_03_protobuf_is_asked_for_where_it_can_be_masked() {
+        let form = Form {
+            tables: true,
+            protobuf: true,
+        };
+        for (accept, expected) in [
+            (
+                "application/vnd.kubernetes.protobuf,application/json",
+                "application/vnd.kubernetes.protobuf,application/json",
+            ),
+            (
+                "application/vnd.kubernetes.protobuf, application/yaml, */*",
+                "application/vnd.kubernetes.protobuf,application/json",
+            ),
+            (PROTOBUF, PROTOBUF),
+        ] {
+            assert_eq!(form.narrow(accept).as_deref(), Ok(expected), "{accept}");
+        }
+    }
 
     #[test]
     fn only_json_is_asked_for() {

@@ -27,6 +27,10 @@ use base64::engine::general_purpose::STANDARD;
 /// How every placeholder of this version begins, from any gateway.
 pub(super) const FAMILY: &str = "[masked:v1:";
 
+/// What stands for every byte of a value that is too short for a placeholder and must keep its length:
+/// ASCII's own substitute character.
+pub(super) const FILL: u8 = 0x1a;
+
 const DIGEST_BYTES: usize = 16;
 const TAG_BYTES: usize = 5;
 const HEX_LENGTH: usize = 2 * (DIGEST_BYTES + TAG_BYTES);
@@ -167,6 +171,17 @@ impl Placeholder {
     /// As text.
     pub fn text(&self) -> &str {
         &self.0
+    }
+
+    /// As many bytes as the value has, where its length cannot change. A value too short for the family's
+    /// prefix becomes [`FILL`], which is known again only when it is all of a value.
+    pub(super) fn fitted(&self, length: usize) -> Vec<u8> {
+        let mut text = self.0.as_bytes().to_vec();
+        if length < FAMILY.len() {
+            text.clear();
+        }
+        text.resize(length, if length < FAMILY.len() { FILL } else { b'.' });
+        text
     }
 
     /// As padded base64, for fields that hold bytes.

@@ -13,9 +13,10 @@ use super::body::gzip::Inflate;
 use super::body::{Last, Pipeline};
 use super::json::{JsonMasker, Mask};
 use super::placeholder::Linkable;
+use super::protobuf::{self, Form, Kind, ProtobufMasker, kind_for};
 use super::{MaskError, MaskReport, Placeholders, Released, Unreleased, cells_are_safe};
 use crate::policy::Permit;
-use crate::policy::mask::Root;
+use crate::policy::mask::{MaskPlan, Root};
 use crate::request::RequestInfo;
 use crate::wire::json::Documents;
 
@@ -58,7 +59,8 @@ pub fn release(
             problem: "it is neither a result nor an error",
         });
     }
-    if !error && !empty {
+    let native = kind_for(info, plan).filter(|_| is_protobuf(&head.headers));
+    if !error && !empty && native.is_none() {
         require_json(&head.headers)?;
     }
     let inflate = content_encoding(&head.headers);
@@ -72,26 +74,7 @@ pub fn release(
             text: BytesMut::new(),
         }
     } else {
-        let mask = Mask {
-            plan: Arc::clone(plan),
-            placeholders: Arc::clone(placeholders),
-            linkable: match info.verb.as_str() {
-                "get" | "list" | "watch" => Linkable::Yes,
-                _ => Linkable::No,
-            },
-            root: if cells_are_safe(info, plan) {
-                Root::Object
-            } else {
-                Root::ObjectAndCells
-            },
-            data_is_base64: info.api_group.is_empty() && info.resource == "secrets",
-        };
-        let documents = if info.is_watch() {
-            Documents::Sequence
-        } else {
-            Documents::One
-        };
-        Last::Json(Box::new(JsonMasker::new(mask, documents)))
+        masker(info, plan, placeholders, native)
     };
     for name in DESCRIBING {
         head.headers.remove(name);
@@ -115,7 +98,53 @@ pub fn release(
     Ok((Response::from_parts(head, body), report))
 }
 
-/// The only form we read; everything else is withheld (threats C-02 to C-04, C-13).
+/// Masks what the answer to this request holds.
+fn masker(
+    info: &RequestInfo,
+    plan: &Arc<MaskPlan>,
+    placeholders: &Arc<Placeholders>,
+    native: Option<Kind>,
+) -> Last {
+    let mask = Mask {
+        plan: Arc::clone(plan),
+        placeholders: Arc::clone(placeholders),
+        linkable: match info.verb.as_str() {
+            "get" | "list" | "watch" => Linkable::Yes,
+            _ => Linkable::No,
+        },
+        root: plan.root(if cells_are_safe(info, plan) {
+            Root::Object
+        } else {
+            Root::ObjectAndCells
+        }),
+        data_is_base64: info.api_group.is_empty() && info.resource == "secrets",
+    };
+    match native {
+        Some(kind) => {
+            let form = match info.verb.as_str() {
+                _ if info.is_watch() => Form::Watch,
+                "list" => Form::List,
+                _ => Form::Object,
+            };
+            Last::Protobuf(Box::new(ProtobufMasker::new(mask, kind, form)))
+        }
+        None if info.is_watch() => Last::Json(Box::new(JsonMasker::new(mask, Documents::Sequence))),
+        None => Last::Json(Box::new(JsonMasker::new(mask, Documents::One))),
+    }
+}
+
+/// Protobuf, as the API server calls it.
+fn is_protobuf(headers: &HeaderMap) -> bool {
+    let mut types = headers.get_all(header::CONTENT_TYPE).iter();
+    let (Some(content_type), None) = (types.next(), types.next()) else {
+        return false;
+    };
+    let media_type = content_type.to_str().unwrap_or_default();
+    let media_type = media_type.split(';').next().unwrap_or_default().trim();
+    media_type.eq_ignore_ascii_case(protobuf::MEDIA_TYPE)
+}
+
+/// The only other form we read; everything else is withheld (threats C-02 to C-04, C-13).
 fn require_json(headers: &HeaderMap) -> Result<(), MaskError> {
     let problem = MaskError::Upstream {
         problem: "it is not JSON",

@@ -95,6 +95,11 @@ impl<'a> Iterator for Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
+    /// How many bytes of the message are not read yet.
+    pub fn remaining(&self) -> usize {
+        self.rest.len()
+    }
+
     fn field(&mut self) -> Result<Field<'a>, ProtobufError> {
         let tag = self.varint()?;
         let number = match tag >> 3 {
@@ -148,6 +153,50 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// Appends what stands before the bytes of a length-delimited field.
+pub fn write_head(number: u32, length: usize, out: &mut Vec<u8>) {
+    write_varint(u64::from(number) << 3 | 2, out);
+    write_varint(length as u64, out);
+}
+
+fn write_varint(mut number: u64, out: &mut Vec<u8>) {
+    while number >= 0x80 {
+        out.push(number.to_le_bytes()[0] | 0x80);
+        number >>= 7;
+    }
+    out.push(number.to_le_bytes()[0]);
+}
+
+/// What stands before a length-delimited field that has not arrived as a whole.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Head {
+    /// The field's number.
+    pub number: u32,
+    /// How many bytes the head itself has.
+    pub size: usize,
+    /// How many bytes follow.
+    pub length: usize,
+}
+
+impl Head {
+    /// Reads the head at the beginning of `bytes`; `None` while it is incomplete.
+    pub fn parse(bytes: &[u8]) -> Result<Option<Self>, ProtobufError> {
+        let mut fields = fields(bytes);
+        let (tag, length) = match fields.varint().and_then(|tag| Ok((tag, fields.varint()?))) {
+            Err(ProtobufError::Truncated) => return Ok(None),
+            read => read?,
+        };
+        if tag & 7 != 2 {
+            return Err(ProtobufError::WireType);
+        }
+        Ok(Some(Self {
+            number: u32::try_from(tag >> 3).map_err(|_error| ProtobufError::FieldNumber)?,
+            size: bytes.len() - fields.remaining(),
+            length: usize::try_from(length).map_err(|_error| ProtobufError::Truncated)?,
+        }))
+    }
+}
+
 /// Kubernetes' `runtime.Unknown`: what an object travels in.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Unknown<'a> {
@@ -193,19 +242,15 @@ pub(crate) mod tests {
 
     /// A length-delimited field.
     pub(crate) fn field(number: u32, bytes: &[u8]) -> Vec<u8> {
-        let mut out = varint(u64::from(number) << 3 | 2);
-        out.extend(varint(bytes.len() as u64));
+        let mut out = Vec::new();
+        write_head(number, bytes.len(), &mut out);
         out.extend(bytes);
         out
     }
 
-    fn varint(mut number: u64) -> Vec<u8> {
+    fn varint(number: u64) -> Vec<u8> {
         let mut out = Vec::new();
-        while number >= 0x80 {
-            out.push(number.to_le_bytes()[0] | 0x80);
-            number >>= 7;
-        }
-        out.push(number.to_le_bytes()[0]);
+        write_varint(number, &mut out);
         out
     }
 
@@ -277,6 +322,22 @@ pub(crate) mod tests {
         assert_eq!(Unknown::parse(&message), Ok(expected));
         let broken = [MAGIC, &field(1, b"v1"), &field(2, b"x")].concat();
         assert_eq!(Unknown::parse(&broken).unwrap().kind, "");
+    }
+
+    #[test]
+    fn a_head_is_read_as_soon_as_it_is_complete() {
+        let text = field(77, &[b'x'; 300]);
+        for size in 0..4 {
+            assert_eq!(Head::parse(&text[..size]), Ok(None), "{size}");
+        }
+        let head = Head {
+            number: 77,
+            size: 4,
+            length: 300,
+        };
+        assert_eq!(Head::parse(&text[..4]), Ok(Some(head)));
+        assert_eq!(Head::parse(&text), Ok(Some(head)));
+        assert_eq!(Head::parse(b"\x08\x01"), Err(ProtobufError::WireType));
     }
 
     fn value() -> impl Strategy<Value = (u8, u64, Vec<u8>)> {

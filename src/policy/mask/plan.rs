@@ -174,6 +174,12 @@ impl MaskPlan {
         named.map_or(node.any_key, |(_, state)| *state)
     }
 
+    /// The keys that are named in `state`, and where each leads.
+    pub fn members(&self, state: StateId) -> impl Iterator<Item = (&[u8], StateId)> {
+        let keys = self.node(state).map_or(&[][..], |node| &node.keys);
+        keys.iter().map(|(key, next)| (key.as_ref(), *next))
+    }
+
     /// The state of the elements of an array in `state`.
     pub fn element(&self, state: StateId) -> StateId {
         self.node(state)

@@ -4,8 +4,9 @@ use std::ops::Range;
 
 use serde::de::IgnoredAny;
 
-use super::{JsonMasker, Sink};
+use super::{JsonMasker, Mask, Sink};
 use crate::limits::EMBEDDED_JSON_DEPTH_MAX;
+use crate::transform::report::{Tally, ValuePath};
 use crate::wire::json::{Documents, raw_length, unescape, write_escaped};
 
 impl JsonMasker {
@@ -20,18 +21,62 @@ impl JsonMasker {
         if text.trim_ascii().is_empty() {
             return Some(raw.to_vec());
         }
-        // The scanner forgives what is wrong in values it skips. Here nobody else would notice, and
-        // a text that is not the document it seems to be may hold anything anywhere.
-        serde_json::from_slice::<IgnoredAny>(&text).ok()?;
-        let mut masker = Self::new(self.mask.clone(), Documents::One);
-        masker.level = self.level + 1;
-        masker.path = self.path.clone();
         let mut edits = Edits::default();
-        masker.push(&text, &mut edits).ok()?;
-        masker.finish(&mut edits).ok()?;
+        let mut masker = Self::embedded(self.mask.clone(), &self.path, self.level + 1);
+        masker.whole(&text, &mut edits)?;
         let masked = edits.apply(raw)?;
         self.tally.merge(&mut masker.tally);
         Some(masked)
+    }
+
+    fn embedded(mask: Mask, path: &ValuePath, level: u8) -> Self {
+        let mut masker = Self::new(mask, Documents::One);
+        masker.level = level;
+        masker.path = path.clone();
+        masker
+    }
+
+    /// Masks a document that is complete; `None` when it is none.
+    fn whole(&mut self, text: &[u8], sink: &mut impl Sink) -> Option<()> {
+        // The scanner forgives what is wrong in values it skips. Here nobody else would notice, and
+        // a text that is not the document it seems to be may hold anything anywhere.
+        serde_json::from_slice::<IgnoredAny>(text).ok()?;
+        self.push(text, sink).ok()?;
+        self.finish(sink).ok()
+    }
+}
+
+/// The document `text`, which stands in a field at `path`, masked; `None` when it is no document.
+pub(in crate::transform) fn mask_document(
+    mask: Mask,
+    text: &[u8],
+    path: &ValuePath,
+    tally: &mut Tally,
+) -> Option<Vec<u8>> {
+    let mut masker = JsonMasker::embedded(mask, path, 1);
+    let mut written = Written {
+        text,
+        masked: Vec::with_capacity(text.len()),
+    };
+    masker.whole(text, &mut written)?;
+    tally.merge(&mut masker.tally);
+    Some(written.masked)
+}
+
+/// A sink for a text that is in memory as a whole.
+struct Written<'a> {
+    text: &'a [u8],
+    masked: Vec<u8>,
+}
+
+impl Sink for Written<'_> {
+    fn copy(&mut self, span: Range<usize>) {
+        self.masked
+            .extend_from_slice(self.text.get(span).unwrap_or_default());
+    }
+
+    fn write(&mut self, text: &[u8]) {
+        self.masked.extend_from_slice(text);
     }
 }
 

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::limits::{JSON_DEPTH_MAX, JSON_KEY_BYTES_MAX};
+use crate::policy::mask::Root;
 use crate::policy::mask::{FieldPath, LAST_APPLIED, MaskRule, builtin};
 use crate::transform::output::Output;
 
@@ -16,11 +17,12 @@ fn placeholders() -> Arc<Placeholders> {
 }
 
 fn mask_by(rule: &MaskRule) -> Mask {
+    let plan = Arc::new(MaskPlan::compile(&[rule]));
     Mask {
-        plan: Arc::new(MaskPlan::compile(&[rule])),
+        root: plan.root(Root::Object),
+        plan,
         placeholders: placeholders(),
         linkable: Linkable::Yes,
-        root: Root::Object,
         data_is_base64: true,
     }
 }

@@ -7,6 +7,7 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use crate::request::RequestInfo;
+use crate::wire::protobuf::{Field, FieldValue, MAGIC, ProtobufError, Unknown, fields, last_bytes};
 
 /// What a withheld message says instead.
 const WITHHELD: &str = "the API server refused the request; its message is withheld because this \
@@ -124,6 +125,56 @@ struct Details<'a> {
     retry_after_seconds: u32,
 }
 
+impl Upstream {
+    /// From JSON or protobuf; what is neither is no `Status`.
+    fn parse(body: &[u8]) -> Self {
+        if body.starts_with(MAGIC) {
+            Self::from_protobuf(body).unwrap_or_default()
+        } else {
+            serde_json::from_slice(body).unwrap_or_default()
+        }
+    }
+
+    /// The fields of `metav1.Status` with their numbers in `generated.proto`.
+    fn from_protobuf(body: &[u8]) -> Result<Self, ProtobufError> {
+        let unknown = Unknown::parse(body)?;
+        let text =
+            |message, number| String::from_utf8_lossy(last_bytes(message, number)).into_owned();
+        let details = last_bytes(unknown.raw, 5);
+        let mut read = UpstreamDetails::default();
+        let mut causes = Vec::new();
+        for field in fields(details) {
+            match field? {
+                Field {
+                    number: 4,
+                    value: FieldValue::Bytes(cause),
+                } => causes.push(Cause {
+                    reason: text(cause, 1),
+                    message: text(cause, 2),
+                    field: text(cause, 3),
+                }),
+                Field {
+                    number: 5,
+                    value: FieldValue::Varint(seconds),
+                } => {
+                    read.retry_after_seconds = u32::try_from(seconds).unwrap_or_default();
+                }
+                _ => {}
+            }
+        }
+        read.causes = Some(causes);
+        Ok(Self {
+            kind: unknown.kind.to_owned(),
+            message: text(unknown.raw, 3),
+            reason: text(unknown.raw, 4),
+            metadata: Metadata {
+                proceed: text(last_bytes(unknown.raw, 1), 3),
+            },
+            details: Some(read),
+        })
+    }
+}
+
 impl Scrubber {
     pub(in crate::transform) fn new(code: StatusCode, info: &RequestInfo) -> Self {
         Self {
@@ -137,7 +188,7 @@ impl Scrubber {
 
     /// The error as it may leave.
     pub(in crate::transform) fn rebuild(&self, body: &[u8]) -> Bytes {
-        let parsed: Upstream = serde_json::from_slice(body).unwrap_or_default();
+        let parsed = Upstream::parse(body);
         if parsed.kind != "Status" {
             return self.without_body();
         }
@@ -283,6 +334,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::wire::protobuf::tests::field;
 
     fn scrub(method: &Method, code: u16, status: &Value) -> Value {
         let info = RequestInfo::parse(method, "/api/v1/namespaces/shop/secrets/db").unwrap();
@@ -378,6 +430,30 @@ mod tests {
             );
             assert_eq!(scrubbed["details"]["retryAfterSeconds"], 3);
         }
+    }
+
+    #[test]
+    fn c_24_an_error_in_protobuf_is_read_as_one() {
+        let info = RequestInfo::parse(&Method::GET, "/api/v1/namespaces/shop/secrets/db").unwrap();
+        let rebuild = |message: &str| {
+            let cause = [field(1, b"FieldValueInvalid"), field(3, b"data[a]")].concat();
+            let details = [field(4, &cause), b"\x28\x03".to_vec()].concat();
+            let status = [
+                field(3, message.as_bytes()),
+                field(4, b"NotFound"),
+                field(5, &details),
+            ];
+            let type_meta = [field(1, b"v1"), field(2, b"Status")].concat();
+            let body = [MAGIC, &field(1, &type_meta), &field(2, &status.concat())].concat();
+            let text = Scrubber::new(StatusCode::NOT_FOUND, &info).rebuild(&body);
+            serde_json::from_slice::<Value>(&text).unwrap()
+        };
+        let status = rebuild("secrets \"db\" not found");
+        assert_eq!(status["message"], "secrets \"db\" not found");
+        assert_eq!(status["reason"], "NotFound");
+        assert_eq!(status["details"]["causes"][0]["field"], "data[a]");
+        assert_eq!(status["details"]["retryAfterSeconds"], 3);
+        assert_eq!(rebuild("s3cr3t-value")["message"], WITHHELD);
     }
 
     #[test]

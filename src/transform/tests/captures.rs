@@ -10,6 +10,8 @@ use serde_json::Value;
 use super::super::json::tests::{assert_agrees, naive_roots};
 use super::*;
 
+mod protobuf;
+
 /// In a plain annotation, where no rule looks.
 const NOT_MASKED: &str = "ann0tation-secret-4711";
 
@@ -150,6 +152,11 @@ async fn check(answer: &Answer, info: &RequestInfo, secrets: &[String], context:
     let is_json = answer
         .headers
         .contains(&("content-type".to_owned(), "application/json".to_owned()));
+    let is_protobuf = answer.headers.iter().any(|(name, value)| {
+        let reads = matches!(info.verb.as_str(), "get" | "list" | "watch");
+        let protobuf = value.starts_with("application/vnd.kubernetes.protobuf");
+        name == "content-type" && protobuf && reads
+    });
     let sizes = if answer.body.len() < 20_000 {
         vec![1, 7, answer.body.len().max(1)]
     } else {
@@ -158,7 +165,7 @@ async fn check(answer: &Answer, info: &RequestInfo, secrets: &[String], context:
     let mut texts = Vec::new();
     for size in sizes {
         let released = release(response(answer, size), info, &permit(), &placeholders());
-        if !is_json && answer.status < 300 {
+        if !is_json && !is_protobuf && answer.status < 300 {
             assert!(released.is_err(), "{context}");
             return false;
         }
@@ -175,6 +182,11 @@ async fn check(answer: &Answer, info: &RequestInfo, secrets: &[String], context:
     if answer.status >= 400 {
         assert_eq!(documents(text)[0]["code"], answer.status, "{context}");
         return false;
+    }
+    if is_protobuf {
+        let changed = protobuf::assert_only_values_changed(text, &answer.body, info.is_watch());
+        assert_eq!(changed > 0, *masked > 0, "{context}");
+        return changed > 0;
     }
     let (masked_documents, originals) = (documents(text), documents(&inflated(answer)));
     assert_eq!(masked_documents.len(), originals.len(), "{context}");

@@ -18,7 +18,7 @@ use base64::engine::general_purpose::STANDARD;
 use regex::bytes::{Regex, RegexBuilder};
 
 use crate::limits::{PLACEHOLDER_DECODINGS_MAX, PLACEHOLDER_SEARCH_BYTES_MAX};
-use crate::transform::placeholder::{FAMILY, hexadecimal};
+use crate::transform::placeholder::{FAMILY, FILL, hexadecimal};
 
 /// How many times a placeholder may be in base64 when it is only part of a value.
 const BASE64_LEVELS: usize = 3;
@@ -79,7 +79,7 @@ struct Search {
 impl Search {
     /// Searches a text and everything it may be the encoding of.
     fn value(&mut self, text: &[u8], layers: u8) -> bool {
-        if self.pattern.is_match(text) {
+        if is_fill(text) || self.pattern.is_match(text) {
             return true;
         }
         if text.starts_with(undo::GZIP_MAGIC) {
@@ -104,13 +104,23 @@ impl Search {
                 break;
             }
         }
-        let folded = undo::without_blanks(&clean);
-        folded.is_some_and(|solid| self.pattern.is_match(&solid) || self.word(&solid, layers))
-            || words(&clean).any(|word| self.word(word, layers))
+        let solid = undo::without_blanks(&clean);
+        if solid
+            .as_ref()
+            .is_some_and(|solid| self.pattern.is_match(solid))
+        {
+            return true;
+        }
+        let whole = solid.as_deref().unwrap_or(&clean);
+        self.word(whole, layers)
+            || words(&clean).any(|word| word.len() < whole.len() && self.word(word, layers))
     }
 
     /// Searches what a word without blanks may be the encoding of.
     fn word(&mut self, word: &[u8], layers: u8) -> bool {
+        if word.len() < WORD_BYTES_MIN {
+            return undo::base64(word).is_some_and(|plain| is_fill(&plain));
+        }
         [undo::base64, undo::from_hexadecimal]
             .into_iter()
             .filter_map(|decode| decode(word))
@@ -127,6 +137,11 @@ impl Search {
         self.bytes_left = left;
         self.value(plain, layers)
     }
+}
+
+/// Is it what stands for values too short for a placeholder?
+fn is_fill(text: &[u8]) -> bool {
+    !text.is_empty() && text.iter().all(|byte| *byte == FILL)
 }
 
 /// The parts of a text that may be encoded on their own.
@@ -255,6 +270,14 @@ mod tests {
                 let field = format!("password: {line}\n");
                 assert!(holds_placeholder(field.as_bytes()), "{field}");
             }
+        }
+        for length in 1..9 {
+            let fill = vec![FILL; length];
+            assert!(holds_placeholder(&fill), "{length}");
+            assert!(
+                holds_placeholder(STANDARD.encode(&fill).as_bytes()),
+                "{length}"
+            );
         }
         for level in 1..=3 {
             for shift in ["", "a", "ab"] {
