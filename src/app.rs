@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::audit::AuditLog;
-use crate::config::Config;
 use crate::config::reload::{self, LivePolicy, Reload, Reloader};
+use crate::config::{Config, placeholder_key};
 use crate::control;
 use crate::gateway::Gateway;
 use crate::gateway::budget::BodyBudget;
@@ -26,8 +26,6 @@ use crate::recording::Recorder;
 use crate::recording::index::{self, Catalog};
 use crate::transform::Placeholders;
 use crate::upstream::Upstream;
-
-pub mod keys;
 
 /// A running gateway.
 pub struct App {
@@ -171,7 +169,7 @@ fn assemble(
             ending: ending.clone(),
         },
         upstream: Upstream::start(config.upstream.clone(), background, &metrics, ending)?,
-        placeholders: Arc::new(Placeholders::new(&keys::placeholder_key(
+        placeholders: Arc::new(Placeholders::new(&placeholder_key::open(
             &config.data_directory,
         )?)),
         recorder: Arc::new(

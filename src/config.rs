@@ -5,6 +5,7 @@
 
 pub mod case_file;
 pub mod document;
+pub mod placeholder_key;
 pub mod policy_file;
 mod raw;
 pub mod reload;

@@ -11,7 +11,7 @@ use anyhow::Context;
 ///
 /// A missing file is made; a file of another size stops the start, because a new key would let old
 /// placeholders be written back unrecognised.
-pub fn placeholder_key(data_directory: &Path) -> anyhow::Result<[u8; 32]> {
+pub fn open(data_directory: &Path) -> anyhow::Result<[u8; 32]> {
     let path = data_directory.join("placeholder.key");
     let describe = || format!("placeholder key {}", path.display());
     let mut key = [0_u8; 32];
@@ -58,12 +58,12 @@ mod tests {
     #[test]
     fn the_key_is_made_once_and_kept() {
         let folder = tempfile::tempdir().unwrap();
-        let made = placeholder_key(folder.path()).unwrap();
+        let made = open(folder.path()).unwrap();
         assert_ne!(made, [0; 32]);
-        assert_eq!(placeholder_key(folder.path()).unwrap(), made);
+        assert_eq!(open(folder.path()).unwrap(), made);
         std::fs::write(folder.path().join("placeholder.key"), "short").unwrap();
         assert!(
-            placeholder_key(folder.path())
+            open(folder.path())
                 .unwrap_err()
                 .to_string()
                 .contains("5 bytes")
