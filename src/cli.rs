@@ -25,15 +25,17 @@ pub struct Cli {
 
 const EXAMPLES: &str = "\
 First steps:
-  portcullis check gateway.yaml            every problem of a configuration, with file, line and field
-  portcullis serve --config gateway.yaml   run the gateway; SIGTERM drains it, SIGHUP reloads the policy
-  portcullis policy explain --config gateway.yaml --as alice --as-group developers \\
-      --request 'DELETE /api/v1/namespaces/shop/pods/web-0'
-                                           which rule decides a request, and why the others do not
+  # every problem of a configuration, with file, line and field
+  portcullis check gateway.yaml
+  # run the gateway; SIGTERM drains it, SIGHUP reloads the policy
+  portcullis serve --config gateway.yaml
+  # which rule decides a request, and why the others do not
+  portcullis policy explain --config gateway.yaml --as alice \\
+      --as-group developers --request 'DELETE /api/v1/namespaces/shop/pods/web-0'
+  # run the cases of a policy, as CI does
   portcullis policy test profiles/tests/*.yaml
-                                           run the cases of a policy, as CI does
+  # who was in which pod, and how it ended
   portcullis sessions ls --data-dir data --user alice --since 2h
-                                           who was in which pod, and how it ended
 
 No cluster at hand? `make demo` in a checkout starts a simulated API server, an OIDC issuer and the
 gateway in front of them, and writes kubeconfigs to try.";
@@ -43,6 +45,12 @@ enum Command {
     /// Run the gateway.
     Serve(serve::Args),
     /// Validate a configuration and everything it names; print every problem with file, line and field.
+    ///
+    /// Run it as the user and on the machine the gateway runs as: whether files can be read, directories
+    /// be written to and addresses be listened on is asked there. It changes nothing and sends nothing:
+    /// whether issuers and API servers answer is what the running gateway's `/readyz` and log say.
+    ///
+    /// Exit code 0 if the gateway starts with the configuration, 1 if not.
     Check(check::Args),
     /// Try a policy: explain one decision, or run test cases.
     Policy(policy::Args),

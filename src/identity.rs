@@ -21,6 +21,7 @@ use jiff::Timestamp;
 pub use authenticator::{Authenticator, StartError, Stats};
 pub use credential::{BearerToken, CredentialError};
 pub use error::{CallerError, Fault, IdentityError, TokenError};
+pub(crate) use keys::check_authority;
 pub use names::NameError;
 pub use settings::{
     AgentMapping, ClaimMappings, ClaimRule, ExtraMapping, IssuerSettings, KeyTiming, PrefixedClaim,

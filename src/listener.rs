@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use target::{TargetRefused, check as check_target};
+pub use tls::{CertificateProblem, check_certificate};
 pub use unreadable::Unreadable;
 
 use self::admission::Admission;
@@ -156,6 +157,21 @@ where
     };
     tasks.spawn(accept(listener, Arc::new(shared), admission));
     Ok(address)
+}
+
+/// Whether this machine lets this user listen on an address. That another program holds it now is
+/// no problem here: it may be the very gateway whose configuration is being looked at.
+pub fn check_address(address: SocketAddr) -> io::Result<()> {
+    let socket = socket2::Socket::new(
+        socket2::Domain::for_address(address),
+        socket2::Type::STREAM,
+        None,
+    )?;
+    socket.set_reuse_address(true)?; // as `bind`
+    match socket.bind(&address.into()) {
+        Err(error) if error.kind() != io::ErrorKind::AddrInUse => Err(error),
+        _ => Ok(()),
+    }
 }
 
 fn bind(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {

@@ -30,7 +30,13 @@ pub struct Args {
 
 /// Runs the gateway; exit code 1 when it cannot start.
 pub fn run(args: &Args) -> ExitCode {
-    let filter = EnvFilter::try_new(&args.log).unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = match EnvFilter::try_new(&args.log) {
+        Ok(filter) => filter,
+        Err(error) => {
+            super::complain(&format!("--log {:?} is no filter: {error}", args.log));
+            return ExitCode::FAILURE;
+        }
+    };
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);

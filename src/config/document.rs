@@ -103,7 +103,16 @@ pub(super) fn parse(file: &Path, text: &str) -> Result<Node, Problem> {
                 line: at.line(),
                 column: at.column(),
             });
-        problem(at, first_line(&error.without_snippet().to_string()))
+        let message = match error.without_snippet() {
+            serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } => {
+                format!("the key {key:?} stands here a second time; keep one of the two")
+            }
+            serde_saphyr::Error::DuplicateMappingKey { key: None, .. } => {
+                "a key stands here a second time; keep one of the two".to_owned()
+            }
+            other => first_line(&other.to_string()),
+        };
+        problem(at, message)
     })?;
     let lines: Vec<&str> = text.lines().collect();
     mark_ambiguous(&mut node, &lines);

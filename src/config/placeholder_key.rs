@@ -1,7 +1,7 @@
 //! The key that placeholders are made with: one per data directory, made at the first start.
 
-use std::fs::OpenOptions;
-use std::io::{Read, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -12,9 +12,8 @@ use anyhow::Context;
 /// A missing file is made; a file of another size stops the start, because a new key would let old
 /// placeholders be written back unrecognised.
 pub fn open(data_directory: &Path) -> anyhow::Result<[u8; 32]> {
-    let path = data_directory.join("placeholder.key");
+    let path = data_directory.join(FILE);
     let describe = || format!("placeholder key {}", path.display());
-    let mut key = [0_u8; 32];
     match OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -22,6 +21,7 @@ pub fn open(data_directory: &Path) -> anyhow::Result<[u8; 32]> {
         .open(&path)
     {
         Ok(mut file) => {
+            let mut key = [0_u8; 32];
             aws_lc_rs::rand::fill(&mut key)
                 .map_err(|_| anyhow::anyhow!("no randomness"))
                 .with_context(describe)?;
@@ -30,26 +30,37 @@ pub fn open(data_directory: &Path) -> anyhow::Result<[u8; 32]> {
                 .with_context(describe)?;
             Ok(key)
         }
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            let mut found = Vec::new();
-            let file = OpenOptions::new()
-                .read(true)
-                .open(&path)
-                .with_context(describe)?;
-            file.take(33)
-                .read_to_end(&mut found)
-                .with_context(describe)?;
-            found.try_into().map_err(|found: Vec<u8>| {
-                anyhow::anyhow!(
-                    "{} holds {} bytes instead of 32; restore it from a backup, or delete it to have a new one made (old placeholders are then no longer recognised as this gateway's own)",
-                    path.display(),
-                    found.len()
-                )
-            })
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            read(&path).map_err(|problem| anyhow::anyhow!("placeholder key {problem}"))
         }
         Err(error) => Err(error).with_context(describe),
     }
 }
+
+/// Whether [`open`] could use the key that is there, if one is. Makes nothing.
+pub(super) fn check(data_directory: &Path) -> Result<(), String> {
+    let path = data_directory.join(FILE);
+    match path.symlink_metadata() {
+        Ok(_) => read(&path).map(drop),
+        Err(_) => Ok(()), // to be made; whether that is possible is the directory's matter
+    }
+}
+
+fn read(path: &Path) -> Result<[u8; 32], String> {
+    let mut found = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(33).read_to_end(&mut found))
+        .map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
+    found.try_into().map_err(|found: Vec<u8>| {
+        format!(
+            "{} holds {} bytes instead of 32; restore it from a backup, or delete it to have a new one made (old placeholders are then no longer recognised as this gateway's own)",
+            path.display(),
+            found.len()
+        )
+    })
+}
+
+const FILE: &str = "placeholder.key";
 
 #[cfg(test)]
 mod tests {
@@ -68,5 +79,6 @@ mod tests {
                 .to_string()
                 .contains("5 bytes")
         );
+        assert!(check(folder.path()).unwrap_err().contains("5 bytes"));
     }
 }

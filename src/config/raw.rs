@@ -2,6 +2,7 @@
 
 mod authentication;
 mod listener;
+mod place;
 
 #[cfg(test)]
 use std::collections::BTreeSet;
@@ -9,10 +10,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::document::{Position, Problem};
+use super::document::Problem;
 use super::section::{Document, Found, Section};
-use super::{Config, policy_file};
+use super::{Config, placeholder_key, policy_file};
 use crate::gateway::route::Clusters;
+use crate::listener::check_address;
 use crate::policy::Policy;
 use crate::upstream::{ClusterSettings, InCluster, Source};
 use crate::wire::asciicast;
@@ -67,16 +69,23 @@ fn read_top(top: &Section<'_>, others: &mut Vec<Problem>) -> Option<Config> {
     let data_directory = top
         .text("dataDirectory")
         .map_or_else(|| beside(top.document(), "data"), |found| path(top, &found));
+    let usable =
+        place::check_folder(&data_directory).and_then(|()| placeholder_key::check(&data_directory));
+    let has_data_directory = usable.is_ok();
+    report_unusable(top, "dataDirectory", usable);
     let listener = top
         .required_section("listener")
         .and_then(|section| listener::read(&section));
     let control = top
         .required_section("control")
         .and_then(|section| read_control(&section));
+    if let (Some(listener), Some(control)) = (&listener, &control) {
+        report_shared_port(top, listener.address, control.address);
+    }
     let authentication = top
         .required_section("authentication")
         .and_then(|section| authentication::read(&section, &mut warnings));
-    let (sources, clusters) = read_clusters(top, others);
+    let (sources, clusters) = read_clusters(top);
     let policy_files = policy_files(top);
     let policy = load_policy(top, &policy_files, others);
     let audit_file = match top.section("audit") {
@@ -89,6 +98,15 @@ fn read_top(top: &Section<'_>, others: &mut Vec<Problem>) -> Option<Config> {
     };
     let recording = read_recording(top, &data_directory);
     top.finish();
+    // What is in an unusable data directory is no problem of its own.
+    let of_its_own = |place: &Path| has_data_directory || !place.starts_with(&data_directory);
+    if let Some(file) = audit_file.as_deref().filter(|file| of_its_own(file)) {
+        report_unusable(top, "audit.file", place::check_file(file));
+    }
+    if of_its_own(&recording.directory) {
+        let usable = place::check_folder(&recording.directory);
+        report_unusable(top, "recording.directory", usable);
+    }
     Some(Config {
         data_directory,
         listener: listener?,
@@ -134,6 +152,22 @@ fn read_recording(top: &Section<'_>, data_directory: &Path) -> recording::Settin
     }
     section.finish();
     settings
+}
+
+fn report_unusable(top: &Section<'_>, key: &str, usable: Result<(), String>) {
+    if let Err(problem) = usable {
+        top.report_item(key, None, format!("cannot be used: {problem}"));
+    }
+}
+
+/// One port cannot be listened on twice; 0 is another one each time.
+fn report_shared_port(top: &Section<'_>, listener: SocketAddr, control: SocketAddr) {
+    let (one, other) = (listener.ip(), control.ip());
+    let overlap = one == other || one.is_unspecified() || other.is_unspecified();
+    if overlap && listener.port() == control.port() && control.port() != 0 {
+        let problem = format!("is taken by listener.address ({listener}); choose another port");
+        top.report_item("control.address", None, problem);
+    }
 }
 
 fn read_control(section: &Section<'_>) -> Option<control::Settings> {
@@ -182,16 +216,21 @@ fn read_operators(section: &Section<'_>) -> control::Operators {
 fn address(section: &Section<'_>) -> Option<SocketAddr> {
     let found = section.required("address")?;
     let parsed = found.value.parse::<SocketAddr>();
-    if parsed.is_err() {
-        found.report(
+    match &parsed {
+        Err(_) => found.report(
             section.document(),
             "must be an IP address and a port, such as 0.0.0.0:8443 or [::1]:8443",
-        );
+        ),
+        Ok(address) => {
+            if let Err(error) = check_address(*address) {
+                found.report(section.document(), format!("cannot be used: {error}"));
+            }
+        }
     }
     parsed.ok()
 }
 
-fn read_clusters(top: &Section<'_>, others: &mut Vec<Problem>) -> (Vec<ClusterSettings>, Clusters) {
+fn read_clusters(top: &Section<'_>) -> (Vec<ClusterSettings>, Clusters) {
     let sections = top.sections("clusters");
     if sections.is_empty() {
         top.report_key(
@@ -205,7 +244,7 @@ fn read_clusters(top: &Section<'_>, others: &mut Vec<Problem>) -> (Vec<ClusterSe
         let name = read_cluster_name(&section, &mut clusters);
         let source = read_source(&section);
         if let Some(source) = &source {
-            report_source(&section, source, others);
+            report_source(&section, source);
         }
         section.finish();
         if let (Some(name), Some(source)) = (name, source) {
@@ -238,40 +277,26 @@ fn read_cluster_name(section: &Section<'_>, clusters: &mut Clusters) -> Option<S
     name
 }
 
-/// What is wrong with a credential: at our key where that names what is not there, else in its file.
-fn report_source(section: &Section<'_>, source: &Source, others: &mut Vec<Problem>) {
-    let (named, has_context) = match source {
-        Source::Kubeconfig { file, context } => (Some(file), context.is_some()),
-        Source::InCluster(_) => (None, false),
-    };
+/// What is wrong with a credential, at the key that names it: a line of this file.
+fn report_source(section: &Section<'_>, source: &Source) {
+    section.document().reading_is_done(); // several problems may stand at one key
     for problem in upstream::check(source) {
-        let field = match problem.field.as_str() {
-            "contexts" if has_context => "kubeconfig.context",
-            "" | "contexts" | "current-context" => "kubeconfig.file",
-            _ => {
-                others.push(Problem::from(problem));
-                continue;
+        let what = format!("{} {}", problem.field, problem.message);
+        let (what, file) = (what.trim_start(), problem.file.display());
+        match source {
+            Source::Kubeconfig { context, .. } => {
+                let key = match problem.field.as_str() {
+                    "contexts" if context.is_some() => "kubeconfig.context",
+                    _ => "kubeconfig.file",
+                };
+                section.report_item(key, None, format!("names {file}: {what}"));
             }
-        };
-        if named == Some(&problem.file) {
-            let file = problem.file.display();
-            let what = format!("{} {}", problem.field, problem.message);
-            section.report_item(field, None, format!("names {file}: {}", what.trim_start()));
-        } else {
-            others.push(Problem::from(problem));
+            Source::InCluster(_) => {
+                section.report_item("inCluster", None, format!("needs {file}: {what}"));
+            }
         }
     }
-}
-
-impl From<upstream::Problem> for Problem {
-    fn from(problem: upstream::Problem) -> Self {
-        Self {
-            file: problem.file,
-            at: Position::default(),
-            field: problem.field,
-            message: problem.message,
-        }
-    }
+    section.document().reading_goes_on();
 }
 
 /// The name is a path segment (`/clusters/NAME`) and a label in metrics: one spelling only.

@@ -91,6 +91,11 @@ impl Document {
         self.unread.set(Some(self.problems.borrow().len()));
     }
 
+    /// The opposite: reading another part of the document begins.
+    pub(super) fn reading_goes_on(&self) {
+        self.unread.set(None);
+    }
+
     /// Whether the value of a field, or something in it, could not be read.
     fn is_unread(&self, field: &str) -> bool {
         let problems = self.problems.borrow();

@@ -53,7 +53,7 @@ clusters:
   default: true
   kubeconfig: {file: east.kubeconfig, context: admin}
 policy: {files: [policy.yaml]}
-audit: {file: /var/log/audit.jsonl}
+audit: {file: logs/audit.jsonl}
 recording: {format: asciicast-v3, maxBytes: 1048576, partBytes: 1048576, directory: tapes}
 "#;
 
@@ -154,7 +154,7 @@ fn every_key_is_read() {
         Source::Kubeconfig { file, context: Some(context) }
             if *file == folder.path().join("east.kubeconfig") && context == "admin"
     ));
-    assert_eq!(config.audit_file, Path::new("/var/log/audit.jsonl"));
+    assert_eq!(config.audit_file, folder.path().join("logs/audit.jsonl"));
     let operators = config.control.operators.as_ref().unwrap();
     assert_eq!(
         (&operators.users[0], &operators.groups[0]),
@@ -287,4 +287,181 @@ fn the_documentation_names_every_key() {
         "apiVersion: portcullis.dev/v1alpha1\nkind: PolicyTest\ncases: [{as: {}}]",
     );
     check("docs/policy.md", case_file::keys(&document));
+}
+
+/// Every file and directory below a folder, by name.
+fn tree(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(tree(&path));
+        }
+        found.push(path);
+    }
+    found.sort();
+    found
+}
+
+/// What stands in [`FULL`], what is wrong in its place, and how that is told.
+const UNUSABLE: &[(&str, &str, &str)] = &[
+    (
+        "tls.key",
+        "other.key",
+        "gateway.yaml:6:51: listener.tls.privateKeyFile names other.key: does not fit the certificate: ",
+    ),
+    (
+        "privateKeyFile: tls.key",
+        "privateKeyFile: torn",
+        "gateway.yaml:6:51: listener.tls.privateKeyFile names torn: cannot be read: Is a directory",
+    ),
+    (
+        "certificateAuthorityFile: tls.crt",
+        "certificateAuthorityFile: empty.crt",
+        "gateway.yaml:22:33: authentication.jwt[0].issuer.certificateAuthorityFile names empty.crt: holds no PEM certificate",
+    ),
+    (
+        "dataDirectory: state",
+        "dataDirectory: policy.yaml/state",
+        "gateway.yaml:3:1: dataDirectory cannot be used: policy.yaml/state cannot be reached: Not a directory",
+    ),
+    (
+        "dataDirectory: state",
+        "dataDirectory: policy.yaml",
+        "gateway.yaml:3:1: dataDirectory cannot be used: policy.yaml is not a directory",
+    ),
+    (
+        "dataDirectory: state",
+        "dataDirectory: link/state",
+        "gateway.yaml:3:1: dataDirectory cannot be used: link is a symbolic link to what does not exist",
+    ),
+    (
+        "dataDirectory: state",
+        "dataDirectory: torn",
+        "gateway.yaml:3:1: dataDirectory cannot be used: torn/placeholder.key holds 5 bytes instead of 32; restore",
+    ),
+    (
+        "logs/audit.jsonl",
+        "torn",
+        "gateway.yaml:42:9: audit.file cannot be used: torn is a directory; name a file in it",
+    ),
+    (
+        "directory: tapes",
+        "directory: tls.crt",
+        "gateway.yaml:43:74: recording.directory cannot be used: tls.crt is not a directory",
+    ),
+    (
+        "file: east.kubeconfig",
+        "file: torn",
+        "gateway.yaml:40:16: clusters[0].kubeconfig.file names torn: cannot be read: Is a directory",
+    ),
+    (
+        "file: east.kubeconfig",
+        "file: plugin.kubeconfig",
+        "gateway.yaml:40:16: clusters[0].kubeconfig.file names plugin.kubeconfig: user.exec credential plugins are not run",
+    ),
+    (
+        "file: east.kubeconfig",
+        "file: plugin.kubeconfig",
+        "gateway.yaml:40:16: clusters[0].kubeconfig.file names plugin.kubeconfig: user.username basic authentication was removed",
+    ),
+    (
+        "file: east.kubeconfig",
+        "file: gone.kubeconfig",
+        "gateway.yaml:40:16: clusters[0].kubeconfig.file names gone.token: cannot be read: No such file",
+    ),
+    (
+        "address: 127.0.0.1:9090",
+        "address: 0.0.0.0:8443",
+        "gateway.yaml:15:11: control.address is taken by listener.address (127.0.0.1:8443); choose another port",
+    ),
+    (
+        // TEST-NET-1 (RFC 5737): nobody's address.
+        "address: 127.0.0.1:8443",
+        "address: 192.0.2.1:8443",
+        "gateway.yaml:5:12: listener.address cannot be used: Cannot assign requested address",
+    ),
+];
+
+/// What `serve` would refuse, `check` says; and it leaves nothing behind.
+#[test]
+fn what_the_gateway_could_not_start_with_is_found() {
+    let folder = folder();
+    let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let place = |name: &str| folder.path().join(name);
+    fs::write(place("other.key"), other.signing_key.serialize_pem()).unwrap();
+    fs::write(place("empty.crt"), "no certificate\n").unwrap();
+    for (name, user) in [
+        ("plugin", "exec: {command: x}, username: x"),
+        ("gone", "tokenFile: gone.token"),
+    ] {
+        let text = KUBECONFIG.replace("token: abc", user);
+        fs::write(place(&format!("{name}.kubeconfig")), text).unwrap();
+    }
+    fs::create_dir(place("torn")).unwrap();
+    fs::write(place("torn/placeholder.key"), "short").unwrap();
+    std::os::unix::fs::symlink(place("nowhere"), place("link")).unwrap();
+    let problem = |from: &str, to: &str| {
+        assert!(FULL.contains(from), "{from}");
+        load(folder.path(), &FULL.replace(from, to)).unwrap_err()
+    };
+    load(folder.path(), FULL).unwrap();
+    let before = tree(folder.path());
+    for (from, to, expected) in UNUSABLE {
+        let found = problem(from, to);
+        assert!(found.contains(expected), "{to}: {found}");
+    }
+    assert_eq!(tree(folder.path()), before, "check leaves nothing behind");
+    // Nor is the default place of a file free of problems because no key names it.
+    fs::create_dir_all(place("data/audit.jsonl")).unwrap();
+    fs::write(place("data/recordings"), "").unwrap();
+    let found = load(folder.path(), MINIMAL).unwrap_err();
+    for expected in [
+        "audit.file cannot be used: data/audit.jsonl is a directory",
+        "recording.directory cannot be used: data/recordings is not a directory",
+    ] {
+        assert!(found.contains(expected), "{found}");
+    }
+}
+
+/// The gateway whose configuration is checked may be running.
+#[test]
+fn an_address_that_is_in_use_is_no_problem() {
+    let folder = folder();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    load(folder.path(), &MINIMAL.replace("127.0.0.1:8443", &address)).unwrap();
+}
+
+#[test]
+fn problems_stand_where_they_are_made_once_and_in_our_words() {
+    let folder = folder();
+    let problem = |from: &str, to: &str| {
+        assert!(FULL.contains(from), "{from}");
+        load(folder.path(), &FULL.replace(from, to)).unwrap_err()
+    };
+    for (from, to, expected) in [
+        (
+            "context: admin",
+            "context: other",
+            "gateway.yaml:40:39: clusters[0].kubeconfig.context names east.kubeconfig: contexts has no context `other`",
+        ),
+        (
+            "discoveryURL: https",
+            "discoveryURL: http",
+            "gateway.yaml:21:7: authentication.jwt[0].issuer.discoveryURL \"http://issuer.example/discovery\" cannot be used: it must begin with https://",
+        ),
+        (
+            "dataDirectory: state",
+            "dataDirectory: state\ndataDirectory: state",
+            "gateway.yaml:4:1: the key \"dataDirectory\" stands here a second time; keep one of the two",
+        ),
+    ] {
+        assert_eq!(problem(from, to), expected);
+    }
+    let found = problem("[ES256]", "[HS256]");
+    assert!(
+        !found.contains("is empty") && !found.contains('\n'),
+        "{found}"
+    );
 }

@@ -13,6 +13,8 @@
 mod fetch;
 pub(super) mod key_set;
 
+pub(crate) use fetch::check_authority;
+
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;

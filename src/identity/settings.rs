@@ -242,15 +242,24 @@ impl Settings {
     /// Everything that makes these settings unsafe or meaningless; empty if they can be used.
     pub fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
+        for issuer in &self.issuers {
+            let url = &issuer.url;
+            problems.extend(
+                issuer
+                    .problems()
+                    .into_iter()
+                    .map(|(field, problem)| format!("issuer {url:?}: {field} {problem}")),
+            );
+        }
+        problems.extend(self.problems_together());
+        problems
+    }
+
+    /// The problems that no issuer has alone.
+    pub fn problems_together(&self) -> Vec<String> {
+        let mut problems = Vec::new();
         if self.issuers.is_empty() {
             problems.push("no issuer is configured, so nobody could be let in; add one".to_owned());
-        }
-        for issuer in &self.issuers {
-            let before = problems.len();
-            issuer.problems(&mut problems);
-            for problem in problems.iter_mut().skip(before) {
-                *problem = format!("issuer {:?}: {problem}", issuer.url);
-            }
         }
         for (index, first) in self.issuers.iter().enumerate() {
             for second in self.issuers.iter().skip(index + 1) {
@@ -292,44 +301,50 @@ impl Settings {
 }
 
 impl IssuerSettings {
-    fn problems(&self, problems: &mut Vec<String>) {
-        problems.extend(url_problem("url", &self.url));
-        if let Some(url) = &self.discovery_url {
-            problems.extend(url_problem("discoveryURL", url));
+    /// What is wrong, each with the field it is about, and worded to follow the field's name.
+    pub fn problems(&self) -> Vec<(&'static str, String)> {
+        let mut problems = Vec::new();
+        let mut is_wrong = |field, problem: String| problems.push((field, problem));
+        if let Some(problem) = url_problem(&self.url) {
+            is_wrong("issuer.url", problem);
+        }
+        if let Some(problem) = self.discovery_url.as_deref().and_then(url_problem) {
+            is_wrong("issuer.discoveryURL", problem);
         }
         if self.audiences.is_empty() || self.audiences.iter().any(String::is_empty) {
-            problems.push("audiences must name the gateway's client id at this issuer".to_owned());
+            let problem = "must name the gateway's client id at this issuer";
+            is_wrong("issuer.audiences", problem.to_owned());
         }
         if self.signing_algorithms.is_empty() {
-            problems.push(
-                "signingAlgorithms is empty; leave it out for RS256, ES256 and EdDSA".to_owned(),
-            );
+            let problem = "is empty; leave it out for RS256, ES256 and EdDSA";
+            is_wrong("signingAlgorithms", problem.to_owned());
         }
         if self.token_types.is_empty() {
-            problems.push("no token type is accepted; leave it out for JWT".to_owned());
+            is_wrong("tokenTypes", "is empty; leave it out for JWT".to_owned());
         }
         if self.clock_skew > limits::CLOCK_SKEW_MAX {
-            problems.push(format!(
-                "clockSkew is more than {} s",
-                limits::CLOCK_SKEW_MAX.as_secs()
-            ));
+            let most = limits::CLOCK_SKEW_MAX.as_secs();
+            is_wrong("clockSkew", format!("is more than {most} s"));
         }
         if self.token_lifetime_max.is_zero() {
-            problems.push("maxTokenLifetime is zero, so no token would be accepted".to_owned());
+            let problem = "is zero, so no token would be accepted";
+            is_wrong("maxTokenLifetime", problem.to_owned());
         }
-        self.claim_mappings.problems(problems);
         if self
             .claim_validation_rules
             .iter()
             .any(|rule| rule.claim.is_empty())
         {
-            problems.push("a claimValidationRule names no claim".to_owned());
+            let problem = "has a rule that names no claim";
+            is_wrong("claimValidationRules", problem.to_owned());
         }
+        self.claim_mappings.problems(&mut problems);
+        problems
     }
 }
 
 impl ClaimMappings {
-    fn problems(&self, problems: &mut Vec<String>) {
+    fn problems(&self, problems: &mut Vec<(&'static str, String)>) {
         let groups = self.groups.as_ref();
         let claims = [
             Some(&self.username.claim),
@@ -344,37 +359,35 @@ impl ClaimMappings {
             .chain([&self.agent.claim])
             .any(String::is_empty)
         {
-            problems.push("a claim mapping has an empty claim name".to_owned());
+            problems.push(("claimMappings", "has an empty claim name".to_owned()));
         }
         let prefixes = [
-            Some(&self.username.prefix),
-            groups.map(|groups| &groups.prefix),
-            Some(&self.agent.prefix),
+            ("claimMappings.username.prefix", Some(&self.username.prefix)),
+            (
+                "claimMappings.groups.prefix",
+                groups.map(|groups| &groups.prefix),
+            ),
+            ("claimMappings.agent.prefix", Some(&self.agent.prefix)),
         ];
-        for prefix in prefixes
-            .into_iter()
-            .flatten()
-            .filter(|prefix| !prefix.is_empty())
-        {
+        for (field, prefix) in prefixes {
+            let Some(prefix) = prefix.filter(|prefix| !prefix.is_empty()) else {
+                continue;
+            };
             if let Err(error) = names::check(&format!("{prefix}x"), limits::USERNAME_BYTES_MAX) {
-                problems.push(format!("the prefix {prefix:?} cannot be used: {error}"));
+                problems.push((field, format!("{prefix:?} cannot be used: {error}")));
             }
         }
         for (index, mapping) in self.extra.iter().enumerate() {
-            if let Err(problem) = check_extra_key(&mapping.key) {
-                problems.push(format!(
-                    "the extra key {:?} cannot be used: {problem}",
-                    mapping.key
-                ));
-            }
-            if self
-                .extra
-                .iter()
-                .take(index)
-                .any(|other| other.key == mapping.key)
-            {
-                problems.push(format!("the extra key {:?} is mapped twice", mapping.key));
-            }
+            let key = &mapping.key;
+            let earlier = self.extra.iter().take(index);
+            let problem = if let Err(problem) = check_extra_key(key) {
+                format!("cannot have the key {key:?}: {problem}")
+            } else if earlier.into_iter().any(|other| other.key == *key) {
+                format!("maps the key {key:?} twice")
+            } else {
+                continue;
+            };
+            problems.push(("claimMappings.extra", problem));
         }
     }
 }
@@ -403,14 +416,14 @@ fn check_extra_key(key: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-fn url_problem(field: &str, url: &str) -> Option<String> {
+fn url_problem(url: &str) -> Option<String> {
     let problem = match https_authority(url) {
         Err(problem) => problem,
         // As in Kubernetes. A jwks_uri may have one: Azure AD B2C names the policy there.
         Ok(_) if url.contains('?') => "it must have no query",
         Ok(_) => return None,
     };
-    Some(format!("{field} {url:?} cannot be used: {problem}"))
+    Some(format!("{url:?} cannot be used: {problem}"))
 }
 
 /// The host and port of an `https` URL without user and fragment.

@@ -84,24 +84,13 @@ impl ResolvesServerCert for Certificates {
 }
 
 fn read(files: &Files, provider: &CryptoProvider) -> Result<Loaded, String> {
-    let certificate = read_file(&files.certificate)?;
-    let key = read_file(&files.key)?;
-    let named = |path: &Path, what: &str| format!("{}: {what}", path.display());
-    let chain: Vec<_> = CertificateDer::pem_slice_iter(&certificate)
-        .collect::<Result<_, _>>()
-        .map_err(|error| named(&files.certificate, &format!("is not PEM: {error}")))?;
-    if chain.is_empty() {
-        return Err(named(&files.certificate, "holds no certificate"));
-    }
-    let private = PrivateKeyDer::from_pem_slice(&key)
-        .map_err(|_| named(&files.key, "holds no PEM private key without password"))?;
+    let named = |path: &Path, what: String| format!("{}: {what}", path.display());
+    let (certificate, chain) =
+        read_chain(&files.certificate).map_err(|what| named(&files.certificate, what))?;
+    let (key, private) = read_key(&files.key).map_err(|what| named(&files.key, what))?;
     // Also checks that the key belongs to the certificate.
-    let certified = CertifiedKey::from_der(chain, private, provider).map_err(|error| {
-        named(
-            &files.key,
-            &format!("does not fit the certificate: {error}"),
-        )
-    })?;
+    let certified = CertifiedKey::from_der(chain, private, provider)
+        .map_err(|error| named(&files.key, format!("does not fit the certificate: {error}")))?;
     let mut seen = digest::Context::new(&digest::SHA256);
     seen.update(&certificate);
     seen.update(&key);
@@ -111,7 +100,55 @@ fn read(files: &Files, provider: &CryptoProvider) -> Result<Loaded, String> {
     })
 }
 
-fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
+type Bytes = Zeroizing<Vec<u8>>;
+
+fn read_chain(path: &Path) -> Result<(Bytes, Vec<CertificateDer<'static>>), String> {
+    let bytes = read_file(path)?;
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(&bytes)
+        .collect::<Result<_, _>>()
+        .map_err(|error| format!("is not PEM: {error}"))?;
+    if chain.is_empty() {
+        return Err("holds no PEM certificate".to_owned());
+    }
+    Ok((bytes, chain))
+}
+
+fn read_key(path: &Path) -> Result<(Bytes, PrivateKeyDer<'static>), String> {
+    let bytes = read_file(path)?;
+    let key = PrivateKeyDer::from_pem_slice(&bytes)
+        .map_err(|_| "holds no PEM private key without password".to_owned())?;
+    Ok((bytes, key))
+}
+
+/// What is wrong with a certificate's files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CertificateProblem {
+    /// The certificate itself.
+    Certificate(String),
+    /// The key, or that it belongs to another certificate.
+    Key(String),
+}
+
+/// Everything that would keep the listener from using these files.
+pub fn check_certificate(certificate: &Path, key: &Path) -> Vec<CertificateProblem> {
+    let mut problems = Vec::new();
+    let chain = read_chain(certificate)
+        .map_err(|what| problems.push(CertificateProblem::Certificate(what)));
+    let private = read_key(key).map_err(|what| problems.push(CertificateProblem::Key(what)));
+    if let (Ok((_, chain)), Ok((_, private))) = (chain, private)
+        && let Err(error) = CertifiedKey::from_der(
+            chain,
+            private,
+            &rustls::crypto::aws_lc_rs::default_provider(),
+        )
+    {
+        let what = format!("does not fit the certificate: {error}");
+        problems.push(CertificateProblem::Key(what));
+    }
+    problems
+}
+
+fn read_file(path: &Path) -> Result<Bytes, String> {
     use std::io::Read as _;
     let mut bytes = Zeroizing::new(Vec::new());
     std::fs::File::open(path)
@@ -119,7 +156,7 @@ fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
             file.take(limits::CREDENTIAL_FILE_BYTES_MAX)
                 .read_to_end(&mut bytes)
         })
-        .map_err(|error| format!("{}: cannot be read: {error}", path.display()))?;
+        .map_err(|error| format!("cannot be read: {error}"))?;
     Ok(bytes)
 }
 

@@ -16,15 +16,19 @@ fn best_effort() -> String {
     policy
 }
 
-/// A world in which a file stands where recordings should go.
+/// A world in which a file stands where recordings should go: since the start, which it would prevent.
 fn without_folder(policy: Option<String>) -> World {
-    let workshop = Workshop::new();
-    workshop.write("data/recordings", "not a folder");
     let options = Options {
         policy,
         ..Options::default()
     };
-    World::start_with(workshop.into(), &options)
+    let world = World::start_with(Workshop::new().into(), &options);
+    let folder = world.path("data/recordings");
+    if folder.exists() {
+        std::fs::remove_dir(&folder).unwrap();
+    }
+    std::fs::write(&folder, "not a folder").unwrap();
+    world
 }
 
 /// A world in which no file grows beyond a megabyte or so, as when the disk is full.

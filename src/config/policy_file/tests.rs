@@ -99,3 +99,19 @@ fn policies_of_several_files_are_one() {
     let twice = compile(&[file("a", "/a"), file("a", "/b")]).unwrap_err();
     assert!(twice[0].message.contains("earlier policy file"));
 }
+
+#[test]
+fn problems_in_one_place_do_not_hide_each_other() {
+    let found = problems(
+        "apiVersion: portcullis.dev/v1alpha1\nkind: Policy\nmetadata: {name: p}\nrules:\n\
+         - {name: r, nonResourceURLs: [a, b], resources: [pods], decision: deny}\n",
+    );
+    assert_eq!(found.len(), 3, "{found:#?}");
+    for (problem, field) in found.iter().zip([
+        "nonResourceURLs ",
+        "nonResourceURLs[0] ",
+        "nonResourceURLs[1] ",
+    ]) {
+        assert!(problem.contains(field), "{problem}");
+    }
+}

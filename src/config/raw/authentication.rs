@@ -8,7 +8,7 @@ use crate::config::policy_file;
 use crate::config::section::{Found, Section};
 use crate::identity::{
     AgentMapping, ClaimMappings, ClaimRule, ExtraMapping, IssuerSettings, PrefixedClaim, Settings,
-    SigningAlgorithm,
+    SigningAlgorithm, check_authority,
 };
 use crate::limits;
 
@@ -19,19 +19,15 @@ pub(super) fn read(section: &Section<'_>, warnings: &mut Vec<String>) -> Option<
     );
     let sections = section.sections("jwt");
     let mut issuers = Vec::new();
-    let mut told = Vec::new();
     for issuer in &sections {
         let Some(settings) = read_issuer(issuer) else {
             continue;
         };
-        let alone = Settings {
-            issuers: vec![settings.clone()],
-            stream_grace: Duration::ZERO,
-        };
-        for problem in alone.problems() {
-            issuer.report(format!("is not usable: {problem}"));
-            told.push(problem);
+        issuer.document().reading_is_done();
+        for (field, problem) in settings.problems() {
+            issuer.report_item(field, None, problem);
         }
+        issuer.document().reading_goes_on();
         issuers.push(settings);
     }
     section.finish();
@@ -40,9 +36,9 @@ pub(super) fn read(section: &Section<'_>, warnings: &mut Vec<String>) -> Option<
         issuers,
         stream_grace: grace.unwrap_or_default(),
     };
-    for problem in settings.problems() {
-        if complete && !told.contains(&problem) {
-            section.report_key("jwt", format!("is not usable: {problem}"));
+    if complete {
+        for problem in settings.problems_together() {
+            section.report_item("jwt", None, format!("is not usable: {problem}"));
         }
     }
     warnings.extend(settings.warnings());
@@ -109,17 +105,35 @@ fn read_issuer_section(issuer: &Section<'_>, settings: &mut IssuerSettings) {
             "cannot stand beside certificateAuthority; keep one of them",
         );
     }
-    settings.certificate_authority = inline.map(|found| found.value).or_else(|| {
-        let found = file?;
-        match policy_file::read(&path(issuer, &found)) {
-            Ok(text) => Some(text),
-            Err(problem) => {
-                found.report(issuer.document(), problem.message);
-                None
-            }
-        }
-    });
+    if let Some(inline) = &inline
+        && let Err(problem) = check_authority(Some(&inline.value))
+    {
+        inline.report(issuer.document(), problem);
+    }
+    if inline.is_none()
+        && file.is_none()
+        && let Err(problem) = check_authority(None)
+    {
+        issuer.report_item("certificateAuthority", None, problem);
+    }
+    settings.certificate_authority = inline
+        .map(|found| found.value)
+        .or_else(|| read_authority(issuer, &file?));
     issuer.finish();
+}
+
+fn read_authority(issuer: &Section<'_>, found: &Found<String>) -> Option<String> {
+    let file = path(issuer, found);
+    let problem = match policy_file::read(&file) {
+        Ok(text) => match check_authority(Some(&text)) {
+            Ok(()) => return Some(text),
+            Err(problem) => problem,
+        },
+        Err(problem) => problem.message,
+    };
+    let message = format!("names {}: {problem}", file.display());
+    found.report(issuer.document(), message);
+    None
 }
 
 fn read_rule(section: &Section<'_>) -> Option<ClaimRule> {

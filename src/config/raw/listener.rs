@@ -1,15 +1,12 @@
 //! The section `listener`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
-
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::{address, path};
 use crate::config::section::{Found, Section};
 use crate::limits;
-use crate::listener::Settings;
+use crate::listener::{CertificateProblem, Settings, check_certificate};
 
 pub(super) fn read(section: &Section<'_>) -> Option<Settings> {
     let address = address(section);
@@ -74,39 +71,23 @@ fn read_tls(section: &Section<'_>) -> (Option<PathBuf>, Option<PathBuf>) {
     let Some(tls) = section.required_section("tls") else {
         return (None, None);
     };
-    let certificate = tls.required("certificateFile").map(|found| {
-        let file = path(&tls, &found);
-        check_certificates(&tls, &found, &file);
-        file
-    });
-    let key = tls.required("privateKeyFile").map(|found| {
-        let file = path(&tls, &found);
-        check_key(&tls, &found, &file);
-        file
-    });
+    let certificate = tls.required("certificateFile");
+    let key = tls.required("privateKeyFile");
     tls.finish();
-    (certificate, key)
-}
-
-fn check_certificates(section: &Section<'_>, found: &Found<String>, file: &Path) {
-    let problem = match CertificateDer::pem_file_iter(file) {
-        Err(error) => format!("cannot be read: {error}"),
-        Ok(mut certificates) => match certificates.next() {
-            None => "holds no PEM certificate".to_owned(),
-            Some(Err(error)) => format!("holds no PEM certificate: {error}"),
-            Some(Ok(_)) => return,
-        },
-    };
-    found.report(section.document(), problem);
-}
-
-fn check_key(section: &Section<'_>, found: &Found<String>, file: &Path) {
-    if let Err(error) = PrivateKeyDer::from_pem_file(file) {
-        found.report(
-            section.document(),
-            format!("holds no readable PEM private key: {error}"),
-        );
+    let file = |found: &Found<String>| path(&tls, found);
+    let files = (certificate.as_ref().map(file), key.as_ref().map(file));
+    if let (Some(certificate_file), Some(key_file)) = &files {
+        for problem in check_certificate(certificate_file, key_file) {
+            let (found, file, what) = match problem {
+                CertificateProblem::Certificate(what) => (&certificate, certificate_file, what),
+                CertificateProblem::Key(what) => (&key, key_file, what),
+            };
+            if let Some(found) = found {
+                found.report(tls.document(), format!("names {}: {what}", file.display()));
+            }
+        }
     }
+    files
 }
 
 /// A `Host` is compared without its port.

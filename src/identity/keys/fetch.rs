@@ -182,28 +182,40 @@ async fn read(mut body: hyper::body::Incoming) -> Result<Bytes, String> {
     Ok(document.into())
 }
 
-fn tls_config(authority: Option<&str>) -> Result<ClientConfig, String> {
+/// What is wrong with an issuer's `certificateAuthority`, worded to follow that name. Without one,
+/// the machine's own authorities are trusted; there may be none.
+pub(crate) fn check_authority(pem: Option<&str>) -> Result<(), String> {
+    trusted(pem).map(drop)
+}
+
+fn trusted(pem: Option<&str>) -> Result<RootCertStore, String> {
+    if let Some(pem) = pem {
+        return authorities(pem);
+    }
     let mut roots = RootCertStore::empty();
-    match authority {
-        Some(pem) => {
-            for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
-                let certificate = certificate
-                    .map_err(|error| format!("certificateAuthority is not PEM: {error}"))?;
-                roots
-                    .add(certificate)
-                    .map_err(|error| format!("certificateAuthority cannot be used: {error}"))?;
-            }
-        }
-        None => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() {
+        return Err("is missing, and this machine trusts no authority of its own".to_owned());
+    }
+    Ok(roots)
+}
+
+fn authorities(pem: &str) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+        let certificate = certificate.map_err(|error| format!("is not PEM: {error}"))?;
+        roots
+            .add(certificate)
+            .map_err(|error| format!("cannot be used: {error}"))?;
     }
     if roots.is_empty() {
-        return Err(
-            "there is no certificate authority to trust; set issuer.certificateAuthority"
-                .to_owned(),
-        );
+        return Err("holds no PEM certificate".to_owned());
     }
+    Ok(roots)
+}
+
+fn tls_config(authority: Option<&str>) -> Result<ClientConfig, String> {
+    let roots = trusted(authority).map_err(|problem| format!("certificateAuthority {problem}"))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
