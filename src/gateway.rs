@@ -103,6 +103,7 @@ impl Gateway {
             call.peer,
             now,
         );
+        let uri = request.uri().clone();
         let mut record = Record::open(&self.keeper, event, now);
         match self.carry(request, &mut call, &mut record, now).await {
             Ok(Answer::Whole {
@@ -113,7 +114,7 @@ impl Gateway {
             }) => record.answer(response, masks, ended, long_running).await,
             Ok(Answer::Session(opened)) => opened.switch(record, &self.keeper.tasks).await,
             Err(refusal) => {
-                let response = refusal.response();
+                let response = refusal.response_to(uri.path());
                 record.refused(&refusal).await;
                 response
             }

@@ -11,6 +11,7 @@ use crate::gateway::body::{self, Body};
 use crate::identity::Identity;
 use crate::request::RequestInfo;
 
+mod discovery;
 mod rooms;
 
 /// Whose fault a refusal is; a label of the requests metric and of the audit event.
@@ -316,6 +317,18 @@ impl Refusal {
             header::CACHE_CONTROL,
             HeaderValue::from_static("no-cache, private"),
         );
+        response
+    }
+
+    /// The same answer to a request for `path`. kubectl drops the `Status` that answers discovery and
+    /// says `unknown` in its place, but it prints warnings.
+    pub fn response_to(&self, path: &str) -> Response<Body> {
+        let mut response = self.response();
+        if discovery::is_asked_for(path)
+            && let Some(warning) = discovery::warning(&self.message)
+        {
+            response.headers_mut().insert(header::WARNING, warning);
+        }
         response
     }
 

@@ -95,6 +95,7 @@ fn nobody_gets_in_without_a_token_or_under_another_name() {
                 .run();
             world.check(&outcome);
             assert_ne!(outcome.code, 0, "{outcome}");
+            outcome.expect_error("Warning: the bearer token was not accepted");
         }
         for flags in [
             &["--as=admin"][..],
@@ -108,6 +109,16 @@ fn nobody_gets_in_without_a_token_or_under_another_name() {
             let outcome = world.run(version, Caller::Developer, &args);
             outcome.expect_code(1).expect_error("mpersonat");
         }
+        // Nothing is cached yet: kubectl asks for discovery, and what refuses that is a warning.
+        world.log_in_with("newcomer", &world.token(Caller::Developer));
+        let outcome = world
+            .kubectl_with(version, "newcomer.kubeconfig")
+            .args(["get", "pods", "--as=admin"])
+            .run();
+        world.check(&outcome);
+        outcome
+            .expect_code(1)
+            .expect_error("Warning: the header `impersonate-user` is not accepted");
     }
 }
 
