@@ -259,3 +259,28 @@ fn what_is_not_a_secret_is_written_as_ever() {
         }
     }
 }
+
+/// kubectl 1.20 asks OpenAPI v2 whether a kind can be dry-run before it tries; the current one just tries.
+#[test]
+fn a_dry_run_on_the_server_changes_nothing() {
+    let world = World::start();
+    let manifest = world.write(
+        "dry.yaml",
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: dry}\ndata: {answer: forty-two}\n",
+    );
+    let manifest = manifest.display().to_string();
+    for version in KUBECTLS {
+        let apply = ["apply", "--dry-run=server", "-f", &manifest];
+        kubectl(&world, version, &apply).expect("configmap/dry created (server dry run)");
+        let created = ["create", "--dry-run=server", "-f", &manifest];
+        kubectl(&world, version, &created).expect("configmap/dry created (server dry run)");
+        let diff = world.run(version, Caller::Developer, &["diff", "-f", &manifest]);
+        diff.expect_code(1).expect("+  answer: forty-two");
+        let delete = ["delete", "deployment", "web", "--dry-run=server"];
+        kubectl(&world, version, &delete).expect("(server dry run)");
+
+        let there = world.admin(&["get", "configmap,deployment", "-o", "name"]);
+        there.expect("deployment.apps/web");
+        assert!(!there.stdout.contains("configmap/dry"), "{there}");
+    }
+}

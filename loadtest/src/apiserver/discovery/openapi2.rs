@@ -1,6 +1,8 @@
-//! `/openapi/v2` for kubectl up to 1.26: the protobuf form of a Swagger document, definitions only.
+//! `/openapi/v2` for kubectl up to 1.26: the protobuf form of a Swagger document.
 //!
 //! Field numbers are those of gnostic's `openapi.v2.Document`.
+
+mod paths;
 
 use std::sync::Arc;
 
@@ -36,13 +38,18 @@ pub(super) fn answer(
     if !accept.is_empty() && !accept.contains("json") && !accept.contains('*') {
         return Err(ApiError::new(406, "NotAcceptable", "406: Not Acceptable"));
     }
-    let body = json!({"swagger": "2.0", "info": {"title": "Kubernetes", "version": "v1.36.2"}, "paths": {}, "definitions": {}});
+    let body = json!({"swagger": "2.0", "info": {"title": "Kubernetes", "version": "v1.36.2"}, "paths": paths::document(stored(resources)), "definitions": {}});
     Ok(respond::answer(
         StatusCode::OK,
         headers,
         "application/json",
         body.to_string().into_bytes(),
     ))
+}
+
+fn stored(resources: &[Arc<Resource>]) -> impl Iterator<Item = &Resource> {
+    let all = resources.iter().map(AsRef::as_ref);
+    all.filter(|resource: &&Resource| resource.stored)
 }
 
 fn document(resources: &[Arc<Resource>]) -> Vec<u8> {
@@ -67,7 +74,7 @@ fn document(resources: &[Arc<Resource>]) -> Vec<u8> {
     let mut out = Vec::new();
     bytes_field(&mut out, 1, b"2.0");
     bytes_field(&mut out, 2, &info);
-    bytes_field(&mut out, 8, b"");
+    bytes_field(&mut out, 8, &paths::protobuf(stored(resources)));
     bytes_field(&mut out, 9, &definitions);
     out
 }
@@ -97,6 +104,7 @@ fn definition(message: &'static Message, kinds: &[&Arc<Resource>]) -> Vec<u8> {
             .collect();
         extension(
             &mut out,
+            SCHEMA_EXTENSION,
             "x-kubernetes-group-version-kind",
             &Value::Array(list),
         );
@@ -146,7 +154,7 @@ fn property(field: &'static Field) -> Vec<u8> {
                 .into_iter()
                 .flatten()
             {
-                extension(&mut list, &name, &value);
+                extension(&mut list, SCHEMA_EXTENSION, &name, &value);
             }
             list
         }
@@ -181,9 +189,12 @@ fn typed(name: &str, format: &str) -> Vec<u8> {
     out
 }
 
+/// Where a `Schema` has its vendor extensions.
+const SCHEMA_EXTENSION: u32 = 31;
+
 /// A vendor extension; its value is YAML, and JSON is YAML.
-fn extension(schema: &mut Vec<u8>, name: &str, value: &Value) {
+fn extension(out: &mut Vec<u8>, field: u32, name: &str, value: &Value) {
     let mut any = Vec::new();
     bytes_field(&mut any, 2, format!("{value}\n").as_bytes());
-    bytes_field(schema, 31, &named(name, &any));
+    bytes_field(out, field, &named(name, &any));
 }
