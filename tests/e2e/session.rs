@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::process::Process;
+use crate::support::process::{Outcome, Process};
 use crate::support::world::{Caller, KUBECTLS, Kubectl, World, tool};
 
 #[test]
@@ -95,6 +95,50 @@ fn attach_shows_what_the_container_prints() {
             .start();
         attach.wait_for("two lines", |text| text.lines().count() >= 2);
         world.check(&attach.interrupt());
+    }
+}
+
+/// `kubectl run` creates a pod, attaches to it, and exits as its main process did.
+#[test]
+fn run_ends_with_the_pod_and_its_exit_code() {
+    let world = World::start();
+    for version in KUBECTLS {
+        let run = |script: &str| {
+            world.kubectl(version, Caller::Developer).args([
+                "run",
+                "tmp",
+                "--rm",
+                "-i",
+                "--restart=Never",
+                "--image=busybox",
+                "--",
+                "sh",
+                "-c",
+                script,
+            ])
+        };
+        let says = |outcome: &Outcome, line: &str| {
+            world.check(outcome);
+            assert!(outcome.stdout.lines().any(|it| it == line), "{outcome}");
+        };
+        let good = run("echo hi").run();
+        says(good.expect_code(0), "hi");
+        let failed = run("echo bye; exit 3").run();
+        says(failed.expect_code(3), "bye");
+        let typed = run("while read line; do echo got $line; done")
+            .input("one\ntwo\n")
+            .run();
+        says(typed.expect_code(0), "got two");
+
+        // util-linux `script` gives kubectl a terminal of its own.
+        let line = format!(
+            "script -qec '{} run tmp --rm -it --restart=Never --image=busybox -- sh -c \"tty; exit 4\"' /dev/null",
+            tool(version.name()).join("kubectl").display()
+        );
+        let terminal = world.shell(version, Caller::Developer, &line).run();
+        says(terminal.expect_code(4), "/dev/pts/0");
+        let left = world.admin(&["get", "pods", "-o", "name"]);
+        assert!(!left.stdout.contains("pod/tmp"), "--rm: {left}");
     }
 }
 
