@@ -254,7 +254,9 @@ impl Refusal {
     /// Names the object of the request in `details`, as clients expect it.
     #[must_use]
     pub fn about(mut self, info: &RequestInfo) -> Self {
-        if info.is_resource_request {
+        // Of a create, whose name is in the body, kubectl would say `The secrets "" is invalid`.
+        let unnamed = self.code == StatusCode::UNPROCESSABLE_ENTITY && info.name.is_empty();
+        if info.is_resource_request && !unnamed {
             let details = self.details.get_or_insert_default();
             details.name.clone_from(&info.name);
             details.group.clone_from(&info.api_group);

@@ -189,6 +189,14 @@ fn a_placeholder_never_comes_back() {
             first.stderr.contains("data.password"),
             "the message does not name the field: {first}"
         );
+        // The name of what is created is in the body: no `The configmaps "" is invalid`.
+        let copied = format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: copied}}\ndata: {{password: '{text}'}}\n"
+        );
+        let copied = world.write("copied.yaml", &copied).display().to_string();
+        world
+            .run(version, Caller::Developer, &["create", "-f", &copied])
+            .expect_error("The request is invalid: data.password: holds a placeholder");
         assert_stored(&world, &name, "password", &value);
     }
 }
@@ -260,7 +268,7 @@ fn what_is_not_a_secret_is_written_as_ever() {
     }
 }
 
-/// kubectl 1.20 asks OpenAPI v2 whether a kind can be dry-run before it tries; the current one just tries.
+/// kubectl 1.20 asks `OpenAPI` v2 whether a kind can be dry-run before it tries; the current one just tries.
 #[test]
 fn a_dry_run_on_the_server_changes_nothing() {
     let world = World::start();
