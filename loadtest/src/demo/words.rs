@@ -39,10 +39,11 @@ Three callers have a kubeconfig with a token of the local OIDC issuer:
 
 Type next, in another terminal:
   export KUBECONFIG={dir}/developer.kubeconfig
-  kubectl auth whoami
+  kubectl auth whoami                          # kubectl 1.28 or later
   kubectl get secret db -o yaml                # masked; compare with --kubeconfig {dir}/admin.kubeconfig
   kubectl get pods -n payments -w
   kubectl exec -it deploy/web -- sh
+  cargo run --quiet -- sessions ls --data-dir {dir}/data    # that shell is on tape; `replay ID` shows it
   kubectl --kubeconfig {dir}/agent.kubeconfig delete deployment web    # refused, and says why
   tail -f {dir}/data/audit.jsonl
   curl http://{control}/metrics
