@@ -1,5 +1,6 @@
 //! What happens in a session becomes lines of asciicast. `docs/recording.md` lists the codes.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Serialize;
 
-use super::copy::{Copy, CopyReport, Direction};
+use super::copy::{Copy, CopyReport};
 use super::typed::Typed;
 use crate::limits;
 use crate::session::{SessionEvent, SessionStream, Side, StreamType};
@@ -150,6 +151,12 @@ impl Encoder {
 
     /// The session is over: appends what was held back.
     pub fn finish(&mut self, now: Duration, out: &mut Vec<u8>) {
+        if let Some(copy) = &mut self.options.copy {
+            let (kind, rest) = (copy.stream(), copy.rest());
+            if !self.muted && (kind != StreamType::Stdin || self.options.stdin) {
+                self.put_bytes(kind, &rest, now, out);
+            }
+        }
         self.flush(now, out);
         for ((_, port), connection) in std::mem::take(&mut self.connections) {
             self.connection(port, connection, now, out);
@@ -180,15 +187,14 @@ impl Encoder {
         now: Duration,
         out: &mut Vec<u8>,
     ) {
-        let direction = self.options.copy.as_ref().map(Copy::direction);
-        match (stream.kind, direction) {
-            (StreamType::Stdin, Some(Direction::Upload))
-            | (StreamType::Stdout, Some(Direction::Download)) => {
-                if let Some(copy) = &mut self.options.copy {
-                    copy.push(bytes);
-                }
-            }
-            (StreamType::Data, _) => {
+        let bytes = match &mut self.options.copy {
+            Some(copy) if stream.kind == copy.stream() => copy.push(bytes),
+            _ => Cow::Borrowed(bytes),
+        };
+        let bytes = bytes.as_ref();
+        match stream.kind {
+            _ if bytes.is_empty() => {} // an archive, which is not kept
+            StreamType::Data => {
                 let key = (stream.connection, stream.port);
                 if let Some(connection) = self.connections.get_mut(&key) {
                     let count = match from {
@@ -199,7 +205,7 @@ impl Encoder {
                 }
             }
             _ if self.muted => {}
-            (StreamType::Stdin, _) if self.options.stdin => {
+            StreamType::Stdin if self.options.stdin => {
                 if self.options.tty {
                     self.typed.typed(bytes, now, &mut self.kept);
                     self.put_typed(now, out);
@@ -207,15 +213,15 @@ impl Encoder {
                     self.put_bytes(StreamType::Stdin, bytes, now, out);
                 }
             }
-            (StreamType::Stdout, _) => {
+            StreamType::Stdout => {
                 if self.options.stdin && self.options.tty {
                     self.typed.output(bytes, now, &mut self.kept);
                     self.put_typed(now, out);
                 }
                 self.put_bytes(StreamType::Stdout, bytes, now, out);
             }
-            (StreamType::Stderr, _) => self.put_bytes(StreamType::Stderr, bytes, now, out),
-            (StreamType::Stdin | StreamType::Error | StreamType::Resize, _) => {}
+            StreamType::Stderr => self.put_bytes(StreamType::Stderr, bytes, now, out),
+            StreamType::Stdin | StreamType::Error | StreamType::Resize => {}
         }
     }
 

@@ -10,13 +10,15 @@ use super::*;
 use crate::limits;
 use crate::policy::RecordMode;
 use crate::session::{
-    self, ByteCounts, EndReason, Ending, Protocol, Session, SessionEvent, SessionReport,
-    SessionStream, Side, StreamType, Streams, Tap,
+    self, EndReason, Ending, Protocol, Session, SessionEvent, Side, Streams, Tap,
 };
 use crate::wire::asciicast::Event;
 use crate::wire::channel;
 use crate::wire::websocket::{MessageType, put_message};
+use fixtures::{output, report};
 use store::PartFile;
+
+pub(crate) mod fixtures;
 
 /// A disk with faults to order.
 #[derive(Default)]
@@ -140,29 +142,6 @@ async fn begin(recorder: &Recorder, mode: RecordMode) -> Recording {
     let (mut recording, _) = recorder.open(metadata(), obligation).await.unwrap();
     recording.begin();
     recording
-}
-
-fn output(bytes: &[u8]) -> SessionEvent<'_> {
-    SessionEvent::Data {
-        stream: SessionStream {
-            kind: StreamType::Stdout,
-            port: None,
-            connection: None,
-        },
-        from: Side::Server,
-        bytes,
-    }
-}
-
-fn report() -> SessionReport {
-    SessionReport {
-        reason: EndReason::Completed,
-        detail: None,
-        exit: None,
-        bytes: ByteCounts::default(),
-        connections: 0,
-        duration: Duration::from_secs(2),
-    }
 }
 
 /// Everything a cast shows, and its markers.

@@ -15,10 +15,9 @@ use crate::identity::IssuerSettings;
 use crate::metrics::Metrics;
 use crate::policy::{RecordMode, RecordObligation};
 use crate::recording::index::FILE;
+use crate::recording::tests::fixtures::{output, report};
 use crate::recording::{self, Metadata, Recording};
-use crate::session::{
-    ByteCounts, EndReason, SessionEvent, SessionReport, SessionStream, Side, StreamType, Tap as _,
-};
+use crate::session::Tap as _;
 use crate::wire::asciicast::Version;
 
 struct World {
@@ -184,29 +183,6 @@ fn metadata(id: &str) -> Metadata {
         user: "alice".to_owned(),
         started: Timestamp::now(),
         ..Metadata::default()
-    }
-}
-
-fn output(bytes: &[u8]) -> SessionEvent<'_> {
-    SessionEvent::Data {
-        stream: SessionStream {
-            kind: StreamType::Stdout,
-            port: None,
-            connection: None,
-        },
-        from: Side::Server,
-        bytes,
-    }
-}
-
-fn report() -> SessionReport {
-    SessionReport {
-        reason: EndReason::Completed,
-        detail: None,
-        exit: None,
-        bytes: ByteCounts::default(),
-        connections: 0,
-        duration: Duration::from_secs(2),
     }
 }
 

@@ -1,28 +1,9 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::recording::tests::fixtures::{data, tar_member};
 use crate::session::{EndReason, Ending, ExitStatus, TerminalSize};
 use crate::wire::asciicast::Event;
-
-fn stream(kind: StreamType) -> SessionStream {
-    SessionStream {
-        kind,
-        port: None,
-        connection: None,
-    }
-}
-
-fn data(kind: StreamType, bytes: &[u8]) -> SessionEvent<'_> {
-    let from = match kind {
-        StreamType::Stdin => Side::Client,
-        _ => Side::Server,
-    };
-    SessionEvent::Data {
-        stream: stream(kind),
-        from,
-        bytes,
-    }
-}
 
 fn millis(value: u64) -> Duration {
     Duration::from_millis(value)
@@ -187,7 +168,8 @@ fn a_copy_is_summed_up_and_its_errors_are_kept() {
         ..Options::default()
     });
     let mut out = Vec::new();
-    encoder.event(&data(StreamType::Stdout, b"hunter2"), millis(1), &mut out);
+    let archive = [tar_member("etc/x", b'0', b"hunter2"), vec![0; 1024]].concat();
+    encoder.event(&data(StreamType::Stdout, &archive), millis(1), &mut out);
     encoder.event(&data(StreamType::Stderr, b"tar: x"), millis(2), &mut out);
     encoder.finish(millis(3), &mut out);
     let text = String::from_utf8(out).unwrap();
@@ -196,7 +178,59 @@ fn a_copy_is_summed_up_and_its_errors_are_kept() {
         "{text}"
     );
     assert!(text.contains("portcullis.copy"), "{text}");
-    assert_eq!(encoder.copied().unwrap().bytes, 7);
+    assert_eq!(encoder.copied().unwrap().bytes, 2048);
+}
+
+#[test]
+fn f11_what_pretends_to_be_a_copy_is_kept() {
+    let begin = |command: &[&str], stdin| {
+        let command: Vec<String> = command.iter().map(|&word| word.to_owned()).collect();
+        let copy = Copy::of(&command, false, true).or_else(|| Copy::of(&command, false, false));
+        Encoder::new(Options {
+            stdin,
+            copy,
+            ..Options::default()
+        })
+    };
+    let mut out = Vec::new();
+    let mut download = begin(&["tar", "cf", "-", "/x"], false);
+    download.event(
+        &data(StreamType::Stdout, b"uid=0(root)\n"),
+        millis(1),
+        &mut out,
+    );
+    download.finish(millis(2), &mut out);
+    assert_eq!(decode(&lines_of_streams(&out))[1], b"uid=0(root)\n");
+    for stdin in [true, false] {
+        out.clear();
+        let typed = "id\n".repeat(300);
+        let mut upload = begin(&["tar", "-xmf", "-", "-C", "/"], stdin);
+        upload.event(
+            &data(StreamType::Stdin, typed.as_bytes()),
+            millis(1),
+            &mut out,
+        );
+        upload.event(
+            &data(StreamType::Stdout, b"uid=0(root)\n"),
+            millis(2),
+            &mut out,
+        );
+        upload.finish(millis(3), &mut out);
+        let [input, output, _] = decode(&lines_of_streams(&out));
+        assert_eq!(input, if stdin { typed.as_bytes() } else { b"" });
+        assert_eq!(output, b"uid=0(root)\n");
+    }
+}
+
+/// Without the lines that are no stream.
+fn lines_of_streams(lines: &[u8]) -> Vec<u8> {
+    let of_stream = |line: &&[u8]| !String::from_utf8_lossy(line).contains(COPY);
+    lines
+        .split_inclusive(|byte| *byte == b'\n')
+        .filter(of_stream)
+        .flatten()
+        .copied()
+        .collect()
 }
 
 proptest! {

@@ -4,11 +4,9 @@ use std::time::Duration;
 use super::*;
 use crate::metrics::Metrics;
 use crate::policy::{RecordMode, RecordObligation};
+use crate::recording::tests::fixtures;
 use crate::recording::{Metadata, Recorder, Recording, Settings};
-use crate::session::{
-    ByteCounts, EndReason, ExitStatus, SessionEvent, SessionReport, SessionStream, Side,
-    StreamType, Tap as _,
-};
+use crate::session::{EndReason, ExitStatus, SessionReport, Tap as _};
 use crate::wire::asciicast::Version;
 
 struct World {
@@ -37,16 +35,7 @@ impl World {
         let obligation = RecordObligation::new(RecordMode::Required);
         let (mut recording, _) = self.recorder.open(metadata, obligation).await.unwrap();
         recording.begin();
-        let output = SessionEvent::Data {
-            stream: SessionStream {
-                kind: StreamType::Stdout,
-                port: None,
-                connection: None,
-            },
-            from: Side::Server,
-            bytes: b"hello",
-        };
-        recording.event(&output, Duration::from_secs(1));
+        recording.event(&fixtures::output(b"hello"), Duration::from_secs(1));
         recording
     }
 
@@ -102,14 +91,11 @@ fn report(number: u8) -> SessionReport {
         } else {
             EndReason::Completed
         },
-        detail: None,
         exit: (number % 4 != 3).then(|| ExitStatus {
             code: Some(number % 4),
             message: String::new(),
         }),
-        bytes: ByteCounts::default(),
-        connections: 0,
-        duration: Duration::from_secs(2),
+        ..fixtures::report()
     }
 }
 
