@@ -3,6 +3,7 @@
 pub mod asciicast;
 pub mod budget;
 pub mod channel;
+pub mod events;
 pub mod protobuf;
 pub mod side;
 pub mod spdy;

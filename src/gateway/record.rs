@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{Response, StatusCode};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::{HeaderMap, Response, StatusCode};
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
 use jiff::Timestamp;
@@ -22,6 +23,7 @@ use crate::gateway::story::{Act, Attempt, Stories};
 use crate::metrics::{InFlight, Metrics, Outcome, StreamEnd, VerbClass};
 use crate::session::{EndReason, SessionReport};
 use crate::transform::MaskReport;
+use crate::wire::events::EventCounter;
 
 /// The record of one request in the making.
 pub struct Record {
@@ -33,9 +35,13 @@ pub struct Record {
     arrived: Timestamp,
     masks: Option<Arc<MaskReport>>,
     bytes: u64,
+    /// Lines of a log, events of a watch.
+    events: Option<EventCounter>,
     counted: Vec<InFlight>,
     /// The session that is asked for, as part of its story.
     attempt: Option<Attempt>,
+    /// The request is in the metrics.
+    summed_up: bool,
     /// The last event is with the audit log; from here on nothing more may be written.
     closed: bool,
 }
@@ -64,8 +70,10 @@ impl Record {
             arrived,
             masks: None,
             bytes: 0,
+            events: None,
             counted: vec![keeper.metrics.arrived()],
             attempt: None,
+            summed_up: false,
             closed: false,
         }
     }
@@ -127,6 +135,9 @@ impl Record {
         self.masks = Some(masks);
         self.event.answered(response.status(), None, None);
         if long_running && response.status().is_success() {
+            if self.class == VerbClass::Stream {
+                self.events = counter(response.headers());
+            }
             self.started(response.status()).await;
         }
         let (head, body) = response.into_parts();
@@ -146,6 +157,14 @@ impl Record {
         Response::from_parts(head, body.boxed_unsync())
     }
 
+    /// Bytes of the answer leave.
+    fn passed(&mut self, bytes: &[u8]) {
+        self.bytes += bytes.len() as u64;
+        if let Some(events) = &mut self.events {
+            events.push(bytes);
+        }
+    }
+
     /// A session is over.
     pub fn session(&mut self, report: &SessionReport) {
         self.outcome = Outcome::Allowed;
@@ -157,6 +176,10 @@ impl Record {
         let out = bytes.stdout + bytes.stderr + bytes.data_received;
         self.event
             .annotate("portcullis.dev/bytes-out", out.to_string());
+        if report.connections > 0 {
+            self.event
+                .annotate("portcullis.dev/connections", report.connections.to_string());
+        }
         if let Some(code) = report.exit.as_ref().and_then(|exit| exit.code) {
             self.event
                 .annotate("portcullis.dev/exit-code", code.to_string());
@@ -168,6 +191,13 @@ impl Record {
         if let Some(detail) = &report.detail {
             self.event.annotate("portcullis.dev/detail", detail.clone());
         }
+        let ended = match report.reason {
+            EndReason::Expired => StreamEnd::Expired,
+            EndReason::Revoked => StreamEnd::Policy,
+            EndReason::Shutdown => StreamEnd::Drain,
+            _ => return,
+        };
+        self.keeper.metrics.stream_ended(ended);
     }
 
     /// The session is on tape; `path` is below the directory of recordings.
@@ -209,22 +239,28 @@ impl Record {
     fn close(&mut self) {
         let now = Timestamp::now();
         self.event.at(Stage::ResponseComplete, now);
-        if self.bytes > 0 {
+        if self.bytes > 0 || self.events.is_some() {
             self.event
                 .annotate("portcullis.dev/bytes", self.bytes.to_string());
         }
-        if let Some(masks) = &self.masks {
-            let values = masks.values_masked();
-            if values > 0 {
-                self.event
-                    .annotate("portcullis.dev/masked-values", values.to_string());
-                self.event.annotate(
-                    "portcullis.dev/masked-paths",
-                    masks.masked_paths().join(" "),
-                );
-                self.keeper.metrics.masked(values);
-            }
+        if let Some(events) = &self.events {
+            self.event
+                .annotate("portcullis.dev/events", events.count().to_string());
         }
+        let masked = self.masks.as_ref().map_or(0, |masks| masks.values_masked());
+        if let Some(masks) = &self.masks
+            && masked > 0
+        {
+            self.event
+                .annotate("portcullis.dev/masked-values", masked.to_string());
+            let paths = masks.masked_paths().join(" ");
+            self.event.annotate("portcullis.dev/masked-paths", paths);
+        }
+        // A client that leaves while the last event waits for its place brings us here again.
+        if std::mem::replace(&mut self.summed_up, true) {
+            return;
+        }
+        self.keeper.metrics.masked(masked);
         if let Some(attempt) = &self.attempt {
             if !self.event.is_switched() {
                 self.keeper.stories.refused(attempt, self.outcome, now);
@@ -264,6 +300,14 @@ impl Drop for Record {
             self.abandoned();
         }
     }
+}
+
+/// What counts the events of a long answer, if they can be told apart.
+fn counter(headers: &HeaderMap) -> Option<EventCounter> {
+    if headers.contains_key(CONTENT_ENCODING) {
+        return None;
+    }
+    EventCounter::of(headers.get(CONTENT_TYPE)?.to_str().ok()?)
 }
 
 /// An answer's body with its record: ends early when the grant does, and ends only after its event is
@@ -324,7 +368,7 @@ impl Recorded {
         match frame {
             Some(Ok(frame)) => {
                 if let (Some(record), Some(data)) = (&mut self.record, frame.data_ref()) {
-                    record.bytes += data.len() as u64;
+                    record.passed(data);
                 }
                 // hyper stops polling once Content-Length bytes are out: this frame may be the end.
                 if self.inner.is_end_stream() || self.inner.size_hint().exact() == Some(0) {
@@ -376,9 +420,8 @@ impl Recorded {
 mod tests {
     use std::net::Ipv4Addr;
 
-    use http::HeaderMap;
-
     use super::*;
+    use crate::limits;
 
     fn keeper(folder: &Path) -> Keeper {
         Keeper {
@@ -418,6 +461,74 @@ mod tests {
             lines[0]["annotations"]["portcullis.dev/ended"],
             "client-gone"
         );
+    }
+
+    #[tokio::test]
+    async fn f_01_leaving_while_the_last_event_waits_counts_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let (metrics, rendering) = Metrics::new();
+        let keeper = Keeper {
+            metrics,
+            ..keeper(folder.path())
+        };
+        let mut places = Vec::new();
+        for _ in 0..limits::AUDIT_QUEUE_LINES_MAX {
+            places.push(keeper.audit.place().await.unwrap());
+        }
+        let mut completing = Box::pin(record(&keeper).complete());
+        assert!(futures_util::poll!(&mut completing).is_pending());
+        drop(completing);
+        drop(places);
+        keeper.tasks.close();
+        keeper.tasks.wait().await;
+        let answered = |text: String| {
+            let counts = text
+                .lines()
+                .filter(|line| line.starts_with("portcullis_requests_total"));
+            counts
+                .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
+                .sum::<u64>()
+        };
+        assert_eq!(answered(rendering.render()), 1);
+        let lines = lines(&keeper, folder.path()).await;
+        assert_eq!(lines.len(), 1);
+        assert_eq!(
+            lines[0]["annotations"]["portcullis.dev/ended"],
+            "client-gone"
+        );
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_log_or_watch_has_bytes_and_events() {
+        let folder = tempfile::tempdir().unwrap();
+        let keeper = keeper(folder.path());
+        for (header, value, counted) in [
+            (CONTENT_TYPE, "text/plain", true),
+            (CONTENT_TYPE, "application/json;stream=watch", true),
+            (CONTENT_ENCODING, "gzip", false),
+        ] {
+            let mut response = Response::new(crate::gateway::body::full("one\ntwo\n"));
+            response
+                .headers_mut()
+                .insert(header, value.parse().unwrap());
+            let never = Box::pin(std::future::pending());
+            let mut record = record(&keeper);
+            record.classed(VerbClass::Stream);
+            let response = record.answer(response, Arc::default(), never, true).await;
+            let mut body = response.into_body();
+            while let Some(frame) = body.frame().await {
+                frame.unwrap();
+            }
+            let lines = lines(&keeper, folder.path()).await;
+            let [.., start, end] = lines.as_slice() else {
+                panic!("{lines:?}");
+            };
+            assert_eq!(start["stage"], "ResponseStarted");
+            assert_eq!(end["stage"], "ResponseComplete");
+            assert_eq!(end["annotations"]["portcullis.dev/bytes"], "8");
+            let events = end["annotations"]["portcullis.dev/events"].as_str();
+            assert_eq!(events, counted.then_some("2"), "{value}");
+        }
     }
 
     #[tokio::test]
