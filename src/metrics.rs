@@ -65,6 +65,11 @@ pub const ALL: &[(&str, Option<Unit>, &str)] = &[
         None,
         "Recordings that could not be begun or finished, by what the policy demands.",
     ),
+    (
+        INDEX_FAILURES,
+        None,
+        "Times the index of recordings was damaged or could not be written.",
+    ),
 ];
 
 const REQUESTS: &str = "portcullis_requests_total";
@@ -82,6 +87,7 @@ const AUDIT_QUEUE: &str = "portcullis_audit_queue_events";
 const RECORDINGS: &str = "portcullis_recordings_open";
 const RECORDING_BYTES: &str = "portcullis_recording_bytes_total";
 const RECORDING_FAILURES: &str = "portcullis_recording_failures_total";
+const INDEX_FAILURES: &str = "portcullis_recording_index_failures_total";
 
 /// Upper bounds of the duration histogram's buckets, in seconds: from a cached small read to a long list.
 const DURATION_BUCKETS: &[f64] = &[
@@ -156,6 +162,7 @@ pub struct Metrics {
     recordings: Gauge,
     recording_bytes: Counter,
     recording_failures: [Counter; 2],
+    index_failures: Counter,
 }
 
 const OUTCOMES: [&str; 4] = ["allowed", "denied", "refused", "failed"];
@@ -218,6 +225,7 @@ impl Metrics {
             recording_bytes: counter(RECORDING_BYTES, &[]),
             recording_failures: ["best-effort", "required"]
                 .map(|mode| counter(RECORDING_FAILURES, &[("mode", mode)])),
+            index_failures: counter(INDEX_FAILURES, &[]),
         }
     }
 
@@ -325,6 +333,11 @@ impl Metrics {
             RecordMode::Required => required,
         }
         .increment(1);
+    }
+
+    /// The index of recordings was damaged, or could not be written.
+    pub fn index_failed(&self) {
+        self.index_failures.increment(1);
     }
 
     /// An audit event was written; `queued` wait behind it.

@@ -77,7 +77,7 @@ impl Recorder {
     pub fn start(settings: Settings, index: Option<PathBuf>, metrics: Metrics) -> io::Result<Self> {
         let directory = settings.directory.clone();
         let indexer = index
-            .map(|file| Indexer::start(file, directory.clone()))
+            .map(|file| Indexer::start(file, directory.clone(), metrics.clone()))
             .transpose()?;
         let medium: Arc<dyn Medium> = match &indexer {
             Some(indexer) => Arc::new(Indexed(indexer.clone())),

@@ -13,6 +13,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use super::metadata::Summary;
 use super::store::{Disk, Medium, PartFile};
 use crate::limits;
+use crate::metrics::Metrics;
 
 pub mod files;
 pub mod session;
@@ -45,7 +46,7 @@ enum Note {
 
 impl Indexer {
     /// Starts the thread, which first compares the index with the files.
-    pub fn start(file: PathBuf, directory: PathBuf) -> io::Result<Self> {
+    pub fn start(file: PathBuf, directory: PathBuf, metrics: Metrics) -> io::Result<Self> {
         let (notes, queue) = sync_channel(limits::INDEX_QUEUE_MAX);
         let behind = Arc::new(AtomicBool::new(false));
         let keeper = Keeper {
@@ -53,6 +54,7 @@ impl Indexer {
             directory,
             queue,
             behind: Arc::clone(&behind),
+            metrics,
             table: None,
         };
         std::thread::Builder::new()
@@ -114,6 +116,7 @@ struct Keeper {
     directory: PathBuf,
     queue: Receiver<Note>,
     behind: Arc<AtomicBool>,
+    metrics: Metrics,
     /// Absent while the index cannot be used.
     table: Option<Table>,
 }
@@ -194,6 +197,7 @@ impl Keeper {
     /// The index is not to be trusted until it was compared with the files again.
     fn broken(&mut self, error: &IndexError) {
         self.table = None;
+        self.metrics.index_failed();
         if error.is_damage() {
             tracing::error!(%error, "the index of recordings is damaged; it is built again");
             discard(&self.file);
@@ -286,7 +290,10 @@ impl Catalog {
                 Some((table.known(&day).ok()?, table.sealed(&day, filter).ok()?))
             });
             if known.is_none() {
-                table = None; // broken in the middle: the files have the rest
+                if table.is_some() {
+                    tracing::warn!("the index of recordings cannot be read; the files are");
+                }
+                table = None; // the files have the rest
             }
             let (known, mut sessions) = known.unwrap_or_default();
             let folder = self.directory.join(&day);

@@ -360,8 +360,12 @@ async fn what_happened_while_nobody_indexed_is_caught_up_with() {
     std::fs::remove_file(day.join("0193-01.cast")).unwrap();
     let header = r#"{"version":2,"width":80,"height":24,"portcullis":{"id":"other","user":"eve","started":"2026-11-19T00:00:00Z"}}"#;
     std::fs::write(day.join("0193-77.cast"), format!("{header}\n")).unwrap();
-    let indexer =
-        Indexer::start(folder.path().join(FILE), folder.path().join("recordings")).unwrap();
+    let indexer = Indexer::start(
+        folder.path().join(FILE),
+        folder.path().join("recordings"),
+        Metrics::new().0,
+    )
+    .unwrap();
     indexer.settle();
     let rows = World::rows(&folder.path().join(FILE));
     assert_eq!(rows.len(), 1, "{rows:?}");
