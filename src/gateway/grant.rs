@@ -90,3 +90,140 @@ impl Holder {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use futures_util::FutureExt as _;
+    use http::Method;
+
+    use super::*;
+    use crate::config::policy_file;
+    use crate::config::reload::{Reload, Reloader};
+    use crate::identity::Identity;
+
+    const EXEC: &str = "/api/v1/namespaces/shop/pods/web-0/exec?command=sh&stdin=true&tty=true";
+    const WATCH: &str = "/api/v1/namespaces/shop/pods?watch=1";
+    const POLICY: &str = "\
+apiVersion: portcullis.dev/v1alpha1
+kind: Policy
+metadata: {name: p}
+rules:
+- {name: no-mallory, subjects: {users: [mallory]}, verbs: ['*'], apiGroups: [''], resources: [pods, pods/exec], decision: deny}
+- {name: shells, subjects: {users: [alice]}, verbs: ['*'], apiGroups: [''], resources: [pods, pods/exec], decision: allow}
+";
+
+    struct World {
+        folder: tempfile::TempDir,
+        reloader: Reloader,
+        holder: Holder,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let file = folder.path().join("policy.yaml");
+            fs::write(&file, POLICY).unwrap();
+            let files = vec![file];
+            let policy = LivePolicy::new(Arc::new(policy_file::load(&files).unwrap()));
+            Self {
+                folder,
+                reloader: Reloader::new(Arc::clone(&policy), files),
+                holder: Holder {
+                    policy,
+                    stream_grace: Duration::from_secs(5),
+                    draining: CancellationToken::new(),
+                    ending: CancellationToken::new(),
+                },
+            }
+        }
+
+        fn open(&self, identity: Identity, target: &str) -> Ended {
+            let info = Arc::new(RequestInfo::parse(&Method::GET, target).unwrap());
+            let policy = self.holder.policy.current();
+            match policy.decide(&Arc::new(identity), &info, "demo") {
+                Decision::Allow(permit) => self.holder.watch_over(&permit, &info),
+                Decision::Deny(reason) => panic!("{}", reason.message),
+            }
+        }
+
+        fn put_into_force(&mut self, policy: &str) {
+            fs::write(self.folder.path().join("policy.yaml"), policy).unwrap();
+            let reload = self.reloader.look(false);
+            assert!(matches!(reload, Reload::Applied { .. }), "{reload:?}");
+        }
+    }
+
+    fn alice() -> Identity {
+        Identity::for_tests("alice", &[])
+    }
+
+    #[tokio::test]
+    async fn a_policy_that_no_longer_permits_ends_what_is_open_and_another_does_not() {
+        let mut world = World::new();
+        let mut shell = world.open(alice(), EXEC);
+        let mut watch = world.open(alice(), WATCH);
+        assert_eq!((&mut shell).now_or_never(), None);
+        assert_eq!((&mut watch).now_or_never(), None);
+        world.put_into_force(&POLICY.replace("no-mallory", "never-mallory"));
+        assert_eq!((&mut shell).now_or_never(), None);
+        assert_eq!((&mut watch).now_or_never(), None);
+        world.put_into_force(&POLICY.replace("[alice]", "[bob]"));
+        assert_eq!(shell.await, StreamEnd::Policy);
+        assert_eq!(watch.await, StreamEnd::Policy);
+    }
+
+    #[tokio::test]
+    async fn a_revoked_user_is_gone_with_the_next_policy() {
+        let mut world = World::new();
+        let shell = world.open(alice(), EXEC);
+        world.put_into_force(&POLICY.replace("[mallory]", "[mallory, alice]"));
+        assert_eq!(shell.await, StreamEnd::Policy);
+    }
+
+    #[tokio::test]
+    async fn a_policy_that_asks_for_a_recording_ends_what_has_none() {
+        let mut world = World::new();
+        let shell = world.open(alice(), EXEC);
+        let recorded = POLICY.replace(
+            "decision: allow}",
+            "decision: allow, record: {mode: required}}",
+        );
+        world.put_into_force(&recorded);
+        assert_eq!(shell.await, StreamEnd::Policy);
+        // What is opened from now on goes on.
+        assert_eq!(world.open(alice(), EXEC).now_or_never(), None);
+    }
+
+    #[tokio::test]
+    async fn what_was_decided_under_an_older_policy_is_decided_again_at_once() {
+        let mut world = World::new();
+        let shell = world.open(alice(), EXEC); // not polled before the policy changes
+        world.put_into_force(&POLICY.replace("[alice]", "[bob]"));
+        assert_eq!(shell.now_or_never(), Some(StreamEnd::Policy));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_outlives_its_token_by_the_grace_and_no_longer() {
+        let world = World::new();
+        let expiring = alice().expiring(Timestamp::now() + Duration::from_mins(1));
+        let opened = tokio::time::Instant::now();
+        let end = world.open(expiring, EXEC).await;
+        assert_eq!(end, StreamEnd::Expired);
+        let lasted = opened.elapsed();
+        assert!((64..=66).contains(&lasted.as_secs()), "{lasted:?}");
+    }
+
+    #[tokio::test]
+    async fn draining_ends_watches_at_once_and_shells_when_its_time_is_over() {
+        let world = World::new();
+        let mut shell = world.open(alice(), EXEC);
+        let watch = world.open(alice(), WATCH);
+        world.holder.draining.cancel();
+        assert_eq!(watch.await, StreamEnd::Drain);
+        assert_eq!((&mut shell).now_or_never(), None);
+        world.holder.ending.cancel();
+        assert_eq!(shell.await, StreamEnd::Drain);
+    }
+}

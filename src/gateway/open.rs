@@ -297,3 +297,33 @@ fn farewell(why: StreamEnd) -> Ending {
         message: message.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_loses_a_session_reads_why() {
+        for (why, reason, said) in [
+            (
+                StreamEnd::Expired,
+                EndReason::Expired,
+                "your token has expired",
+            ),
+            (
+                StreamEnd::Policy,
+                EndReason::Revoked,
+                "no longer allows this session",
+            ),
+            (
+                StreamEnd::Drain,
+                EndReason::Shutdown,
+                "reconnect to continue",
+            ),
+        ] {
+            let ending = farewell(why);
+            assert_eq!(ending.reason, reason);
+            assert!(ending.message.starts_with("portcullis: ") && ending.message.contains(said));
+        }
+    }
+}

@@ -186,33 +186,33 @@ mod tests {
     #[test]
     fn what_acts_is_dropped() {
         for text in [
-            "\u{1b}]52;c;cm0gLXJm\u{7}",                             // clipboard
-            "\u{1b}]0;title\u{1b}\\",                                // title
-            "\u{1b}]2;title\u{7}",                                   // title
-            "\u{1b}]4;1;?\u{7}",                                     // palette query
-            "\u{1b}]10;?\u{7}",                                      // colour query
-            "\u{1b}]11;?\u{1b}\\",                                   // colour query
-            "\u{1b}]7;file://host/etc\u{7}",                         // working directory
-            "\u{1b}]8;;http://x/\u{7}",                              // link
-            "\u{1b}]9;notify\u{7}",                                  // notification
-            "\u{1b}]777;notify;a;b\u{7}",                            // notification
-            "\u{1b}]1337;File=name=eA==:eA==\u{7}",                  // file transfer
-            "\u{9d}52;c;eA==\u{9c}",                                 // the same with C1
-            "\u{1b}P$qm\u{1b}\\",                                    // DECRQSS
-            "\u{1b}P+q544e\u{1b}\\",                                 // XTGETTCAP
-            "\u{90}1$r\u{9c}",                                       // DCS with C1
-            "\u{1b}_Gf=100;AAAA\u{1b}\\",                            // kitty graphics
-            "\u{1b}^pm\u{1b}\\",                                     // PM
-            "\u{1b}Xsos\u{1b}\\",                                    // SOS
-            "\u{1b}[c\u{1b}[>c\u{1b}[=c\u{1b}[0c\u{1b}Z\u{9a}",      // DA
-            "\u{1b}[5n\u{1b}[6n\u{1b}[?6n\u{1b}[?996n",              // DSR
-            "\u{1b}[?2026$p\u{1b}[4$p",                              // DECRQM
-            "\u{1b}[x\u{1b}[1x",                                     // DECREQTPARM
-            "\u{1b}[1*y",                                            // checksum
-            "\u{5}\u{7}\0\u{7f}",                                    // ENQ, BEL
-            "\u{1b}[21t\u{1b}[8;1;1t\u{1b}[t",                       // window operations
-            "\u{1b}[?1h\u{1b}=\u{1b}>",                              // keypad
-            "\u{1b}[>4;2m\u{1b}[>1u\u{1b}[=1u\u{1b}[?u\u{1b}[<u",    // keyboard
+            "\u{1b}]52;c;cm0gLXJm\u{7}",                            // clipboard
+            "\u{1b}]0;title\u{1b}\\",                               // title
+            "\u{1b}]2;title\u{7}",                                  // title
+            "\u{1b}]4;1;?\u{7}",                                    // palette query
+            "\u{1b}]10;?\u{7}",                                     // colour query
+            "\u{1b}]11;?\u{1b}\\",                                  // colour query
+            "\u{1b}]7;file://host/etc\u{7}",                        // working directory
+            "\u{1b}]8;;http://x/\u{7}",                             // link
+            "\u{1b}]9;notify\u{7}",                                 // notification
+            "\u{1b}]777;notify;a;b\u{7}",                           // notification
+            "\u{1b}]1337;File=name=eA==:eA==\u{7}",                 // file transfer
+            "\u{9d}52;c;eA==\u{9c}",                                // the same with C1
+            "\u{1b}P$qm\u{1b}\\",                                   // DECRQSS
+            "\u{1b}P+q544e\u{1b}\\",                                // XTGETTCAP
+            "\u{90}1$r\u{9c}",                                      // DCS with C1
+            "\u{1b}_Gf=100;AAAA\u{1b}\\",                           // kitty graphics
+            "\u{1b}^pm\u{1b}\\",                                    // PM
+            "\u{1b}Xsos\u{1b}\\",                                   // SOS
+            "\u{1b}[c\u{1b}[>c\u{1b}[=c\u{1b}[0c\u{1b}Z\u{9a}",     // DA
+            "\u{1b}[5n\u{1b}[6n\u{1b}[?6n\u{1b}[?996n",             // DSR
+            "\u{1b}[?2026$p\u{1b}[4$p",                             // DECRQM
+            "\u{1b}[x\u{1b}[1x",                                    // DECREQTPARM
+            "\u{1b}[1*y",                                           // checksum
+            "\u{5}\u{7}\0\u{7f}",                                   // ENQ, BEL
+            "\u{1b}[21t\u{1b}[8;1;1t\u{1b}[t",                      // window operations
+            "\u{1b}[?1h\u{1b}=\u{1b}>",                             // keypad
+            "\u{1b}[>4;2m\u{1b}[>1u\u{1b}[=1u\u{1b}[?u\u{1b}[<u",   // keyboard
             "\u{1b}[20h\u{1b}[2h\u{1b}[12l", // line feed mode, keyboard lock, local echo
             "\u{1b}[?1000h\u{1b}[?1006h\u{1b}[?1004h\u{1b}[?2004h", // mouse, focus, paste
             "\u{1b}[1;2;3;4;5T",             // mouse highlighting
@@ -221,6 +221,17 @@ mod tests {
             "\u{1b}[i\u{1b}[4i\u{1b}[?5i",   // printing
             "\u{1b}[ q\u{1b}[3 q\u{1b}[>q\u{1b}[0q", // cursor style, version, LEDs
             "\u{1b}[99999999b\u{1b}[1 @",    // endless repetition, shift left
+            // The rest of xterm's ctlseqs that answers, or changes what the terminal does.
+            "\u{1b} F\u{1b} G\u{1b}#3\u{1b}%@\u{1b}l\u{1b}m\u{1b}|\u{1b}}\u{1b}~\u{1b}F\u{1b}*B\u{1b}-A",
+            "\u{1b}[?1J\u{1b}[?1K\u{1b}[?2;1;0S\u{1b}[#S\u{1b}[>0T\u{1b}[>2t\u{1b}[>1s",
+            "\u{1b}[#P\u{1b}[#Q\u{1b}[#R\u{1b}[#{\u{1b}[#}\u{1b}[#|\u{1b}[1 A", // stacks, shift right
+            "\u{1b}[1\"q\u{1b}[61;1\"p\u{1b}[\"v\u{1b}[2$w\u{1b}[1$}\u{1b}[2$~",
+            "\u{1b}[1;1;2;2;7$r\u{1b}[1;1;2;2;7$t\u{1b}[65;1;1;2;2$x\u{1b}[1;1;2;2$z\u{1b}[1;1;2;2${",
+            "\u{1b}[1;1;2;2;1;3;3;1$v\u{1b}[2*x\u{1b}[24*|\u{1b}[80$|\u{1b}[1;1;2;2#y",
+            "\u{1b}[1;2'w\u{1b}[1'z\u{1b}[1'{\u{1b}['|\u{1b}[1'}\u{1b}[1'~", // locator, columns
+            "\u{1b}[?4m\u{1b}[>4n\u{1b}[>2p\u{1b}[?1r\u{1b}[?1s\u{1b}[1;80s\u{1b}[1u\u{1b}[0g",
+            "\u{1b}[?9h\u{1b}[?12h\u{1b}[?45h\u{1b}[?66h\u{1b}[?67h\u{1b}[?1015h\u{1b}[?2031h\u{1b}[?9001h",
+            "\u{1b}]3;x=y\u{7}\u{1b}]50;?\u{7}\u{1b}]104\u{7}\u{1b}]133;A\u{7}\u{1b}]5522;x\u{7}\u{1b}]66;s=2;x\u{7}",
             "\u{1b}N\u{1b}O\u{1b}n\u{1b}%G\u{1b}#8\u{1b}H\u{1b}[3g", // character sets, tabs
         ] {
             assert_eq!(filtered(text), "", "{text:?}");
