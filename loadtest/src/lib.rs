@@ -3,6 +3,7 @@
 pub mod apiserver;
 pub mod demo;
 pub mod issuer;
+pub mod measure;
 pub mod node;
 pub mod pki;
 pub mod recorder;
