@@ -163,6 +163,18 @@ impl Event {
                 subresource: info.subresource.clone(),
             });
         }
+        // The object of such a session is the node: that it is one, and of which pod, is said here.
+        if let Some(session) = info.session()
+            && let Some(node) = session.node
+        {
+            self.annotate("portcullis.dev/node", node);
+            self.annotate("portcullis.dev/session", session.kind.as_str());
+            self.annotate("portcullis.dev/pod", session.target());
+            let command: Vec<&str> = session.command().collect();
+            if !command.is_empty() {
+                self.annotate("portcullis.dev/command", command.join(" "));
+            }
+        }
     }
 
     /// Adds what only the gateway knows. Keys are fixed; values are cut at a bound.

@@ -183,11 +183,13 @@ impl Gateway {
         record
             .event
             .annotate("portcullis.dev/rule", permit.rule().to_owned());
-        if info.is_kubelet_session() {
-            open::refuse_kubelet_session(&request, &info, &permit)?;
+        if let Some(asked) = info.session() {
+            return self
+                .open_session(request, &asked, &info, &permit, call)
+                .await;
         }
-        if let Some(kind) = info.session() {
-            return self.open_session(request, kind, info, &permit, call).await;
+        if info.may_be_kubelet_session() {
+            open::refuse_kubelet_session(&request, &info, &permit)?;
         }
 
         // What do they write, and in which form may the answer come?

@@ -8,12 +8,14 @@ pub mod dry_run;
 pub mod path;
 pub mod query;
 pub mod selector;
+pub mod session;
 
 use std::borrow::Cow;
 
 use http::Method;
 
 pub use query::Query;
+pub use session::{SessionKind, SessionRequest};
 
 /// Why a request is refused before anyone decides it. Always the client's fault; answered with 400
 /// (405 for [`Malformed::Method`]). The text says what is wrong and what to send instead, and quotes
@@ -65,28 +67,6 @@ impl Malformed {
     /// Whether the answer is 405 rather than 400.
     pub fn is_method(&self) -> bool {
         matches!(self, Self::Method(_))
-    }
-}
-
-/// The three subresources of a pod that turn the connection into a stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum SessionKind {
-    /// `pods/exec`.
-    Exec,
-    /// `pods/attach`.
-    Attach,
-    /// `pods/portforward`.
-    PortForward,
-}
-
-impl SessionKind {
-    /// The subresource as Kubernetes spells it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Exec => "exec",
-            Self::Attach => "attach",
-            Self::PortForward => "portforward",
-        }
     }
 }
 
@@ -151,17 +131,9 @@ impl RequestInfo {
         }
     }
 
-    /// Which kind of session this is, whatever the method and transport; `None` for everything else.
-    pub fn session(&self) -> Option<SessionKind> {
-        if !self.is_resource_request || !self.api_group.is_empty() || self.resource != "pods" {
-            return None;
-        }
-        match self.subresource.as_str() {
-            "exec" => Some(SessionKind::Exec),
-            "attach" => Some(SessionKind::Attach),
-            "portforward" => Some(SessionKind::PortForward),
-            _ => None,
-        }
+    /// The session that is asked for, whatever the method and transport; `None` for everything else.
+    pub fn session(&self) -> Option<SessionRequest<'_>> {
+        SessionRequest::read(self)
     }
 
     /// Whether the answer is a stream of watch events.
@@ -198,10 +170,10 @@ impl RequestInfo {
         }
     }
 
-    /// Whether this reaches a kubelet's own exec, attach, run or port-forward through `nodes/NAME/proxy`:
-    /// a shell in a pod that does not look like one. Too many rather than too few: the word counts
-    /// anywhere in the path, since a kubelet may clean that up in its own way.
-    pub fn is_kubelet_session(&self) -> bool {
+    /// Whether this may reach a kubelet's own exec, attach, run or port-forward through `nodes/NAME/proxy`:
+    /// a shell in a pod, whether or not [`Self::session`] can read it as one. Too many rather than too few:
+    /// the word counts anywhere in the path, since a kubelet may clean that up in its own way.
+    pub fn may_be_kubelet_session(&self) -> bool {
         const SESSIONS: [&str; 5] = ["exec", "attach", "run", "portforward", "cri"];
         self.resource == "nodes"
             && self.subresource == "proxy"

@@ -24,7 +24,7 @@ use crate::limits;
 use crate::metrics::StreamEnd;
 use crate::policy::{Permit, RecordMode};
 use crate::recording::{Kill, Metadata, Place, Recording};
-use crate::request::{RequestInfo, SessionKind};
+use crate::request::{RequestInfo, SessionRequest};
 use crate::session::{self, EndReason, Ending, NoTap, Session, Tap};
 use crate::upstream::{Call, UpgradeAnswer};
 
@@ -53,17 +53,17 @@ impl Gateway {
     pub(super) async fn open_session(
         &self,
         mut request: Request<Incoming>,
-        kind: SessionKind,
-        info: Arc<RequestInfo>,
+        asked: &SessionRequest<'_>,
+        info: &Arc<RequestInfo>,
         permit: &Permit,
         call: &Call,
     ) -> Result<Answer, Refusal> {
         let client = hyper::upgrade::on(&mut request);
         let (mut head, _) = request.into_parts();
-        let offer = Offer::parse(&head, kind)?;
-        let metadata = describe(&head.headers, &offer, kind, &info, permit, call);
+        let offer = Offer::parse(&head, asked.kind)?;
+        let metadata = describe(&head.headers, &offer, asked, permit, call);
         offer.rewrite(&mut head.headers)?;
-        head.uri = write::target(&info)?;
+        head.uri = write::target(info)?;
 
         // A session that must be recorded does not exist before its recording does.
         let mut watched = self.watch(metadata, permit).await?;
@@ -72,7 +72,7 @@ impl Gateway {
             .upgrade(Request::from_parts(head, ()), permit, call)
             .await?
         {
-            UpgradeAnswer::Refused(response) => self.release(response, &info, permit),
+            UpgradeAnswer::Refused(response) => self.release(response, info, permit),
             UpgradeAnswer::Switched { response, io } => {
                 let agreed = offer.accept(&response.into_parts().0)?;
                 if let Some(recording) = &mut watched.recording {
@@ -82,8 +82,8 @@ impl Gateway {
                     response: agreed.response()?.map(|()| body::empty()),
                     client,
                     upstream: io,
-                    session: agreed.session(&info),
-                    ended: self.holder.watch_over(permit, &info),
+                    session: agreed.session(asked),
+                    ended: self.holder.watch_over(permit, info),
                     watched,
                 }))
             }
@@ -125,8 +125,9 @@ impl Gateway {
     }
 }
 
-/// A shell through `nodes/NAME/proxy` has no pod that policy could be asked about and no tap here: it is
-/// refused to everyone who has to be recorded anywhere, and as a stream to everyone (threats C-67).
+/// What reaches a kubelet's shells in a form that cannot be read as a session (`run`, `cri`, odd spellings)
+/// has no tap here: it is refused to everyone who has to be recorded anywhere, and as a stream to everyone
+/// (threats C-67).
 pub(super) fn refuse_kubelet_session(
     request: &Request<Incoming>,
     info: &RequestInfo,
@@ -136,12 +137,12 @@ pub(super) fn refuse_kubelet_session(
         return Err(Refusal::denied(
             info,
             permit.identity(),
-            "policy demands that your sessions are recorded, and one through nodes/proxy cannot be; use kubectl exec, attach or port-forward",
+            "policy demands that your sessions are recorded, and in this form one through nodes/proxy cannot be; use kubectl exec, attach or port-forward",
         ));
     }
     if upgrade::is_requested(request.headers()) {
         return Err(Refusal::bad_request(
-            "streams to a kubelet through nodes/proxy are not served here; use kubectl exec, attach or port-forward on the pod",
+            "of a kubelet only the streams /exec, /attach and /portForward are served here; use kubectl exec, attach or port-forward on the pod",
         ));
     }
     Ok(())
@@ -241,8 +242,7 @@ impl Watched {
 fn describe(
     headers: &HeaderMap,
     offer: &Offer,
-    kind: SessionKind,
-    info: &RequestInfo,
+    asked: &SessionRequest<'_>,
     permit: &Permit,
     call: &Call,
 ) -> Metadata {
@@ -253,14 +253,15 @@ fn describe(
         .unwrap_or_default();
     Metadata {
         id: call.audit_id.clone(),
-        kind: kind.as_str().to_owned(),
+        kind: asked.kind.as_str().to_owned(),
         cluster: permit.cluster().to_owned(),
-        namespace: info.namespace.clone(),
-        pod: info.name.clone(),
-        container: info.query.first("container").unwrap_or_default().to_owned(),
-        command: info.query.all("command").map(ToOwned::to_owned).collect(),
-        tty: info.query.bool("tty"),
-        stdin: info.query.bool("stdin"),
+        namespace: asked.namespace.to_owned(),
+        pod: asked.pod.to_owned(),
+        container: asked.container.to_owned(),
+        node: asked.node.map(ToOwned::to_owned),
+        command: asked.command().map(ToOwned::to_owned).collect(),
+        tty: asked.tty(),
+        stdin: asked.stdin(),
         user: identity.username().to_owned(),
         groups: identity.groups().to_vec(),
         agent: identity.agent().map(|agent| agent.name.clone()),

@@ -14,7 +14,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, request, response};
 
-use crate::request::{RequestInfo, SessionKind};
+use crate::request::{SessionKind, SessionRequest};
 use crate::session::{Protocol, Session, Streams};
 use crate::wire::channel;
 
@@ -339,21 +339,17 @@ impl Agreed {
 
     /// What the relay needs to know.
     #[must_use]
-    pub fn session(&self, info: &RequestInfo) -> Session {
-        let asked = |key| info.query.bool(key);
+    pub fn session(&self, asked: &SessionRequest<'_>) -> Session {
         let streams = match self.kind {
             SessionKind::Exec | SessionKind::Attach => Streams::RemoteCommand {
-                stdin: asked("stdin"),
-                stdout: asked("stdout"),
-                stderr: asked("stderr"),
-                tty: asked("tty"),
+                stdin: asked.stdin(),
+                stdout: asked.stdout(),
+                stderr: asked.stderr(),
+                tty: asked.tty(),
             },
-            SessionKind::PortForward => {
-                let ports = info.query.all("ports").flat_map(|list| list.split(','));
-                Streams::PortForward {
-                    ports: ports.filter_map(|port| port.trim().parse().ok()).collect(),
-                }
-            }
+            SessionKind::PortForward => Streams::PortForward {
+                ports: asked.ports().collect(),
+            },
         };
         Session::new(streams, self.protocol)
     }

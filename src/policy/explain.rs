@@ -231,7 +231,10 @@ fn action(asked: &Asked<'_>) -> String {
     if !info.is_resource_request {
         return format!("{} {}", asked.verb, short(&info.path));
     }
-    let mut text = format!("{} {}", asked.verb, short(&info.resource));
+    let also = asked
+        .also
+        .map_or_else(String::new, |also| format!(" and {also}"));
+    let mut text = format!("{}{also} {}", asked.verb, short(&info.resource));
     if !info.subresource.is_empty() {
         text.push('/');
         text.push_str(&short(&info.subresource));
@@ -293,7 +296,7 @@ fn describe(criterion: Criterion, rule: &Rule, asked: &Asked<'_>) -> Mismatch {
             list(&source.resources),
             quote(&info.qualified_resource()),
         ),
-        Criterion::Verbs => ("verbs", list(&source.verbs), quote(asked.verb)),
+        Criterion::Verbs => ("verbs", list(&source.verbs), asked.verbs()),
         Criterion::Namespaces => (
             "namespaces",
             list(&source.namespaces),

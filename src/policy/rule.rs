@@ -126,11 +126,16 @@ pub(super) struct Asked<'a> {
     pub(super) info: &'a RequestInfo,
     pub(super) cluster: &'a str,
     pub(super) verb: &'a str,
+    /// What is done besides `verb`: a WebSocket to a kubelet is a `get` of `nodes/proxy` to the API server,
+    /// and opens what it takes `create` to open elsewhere.
+    pub(super) also: Option<&'static str>,
 }
 
 impl<'a> Asked<'a> {
     pub(super) fn new(identity: &'a Identity, info: &'a RequestInfo, cluster: &'a str) -> Self {
-        let verb = if info.session().is_some() {
+        let session = info.session();
+        let at_node = session.is_some_and(|session| session.node.is_some());
+        let verb = if session.is_some() && !at_node {
             // WebSocket says GET, SPDY says POST, and both open the same shell.
             "create"
         } else if !info.is_resource_request && info.verb == "head" {
@@ -143,6 +148,15 @@ impl<'a> Asked<'a> {
             info,
             cluster,
             verb,
+            also: (at_node && verb != "create").then_some("create"),
+        }
+    }
+
+    /// Every verb that the request is, for people.
+    pub(super) fn verbs(&self) -> String {
+        match self.also {
+            None => format!("{:?}", self.verb),
+            Some(also) => format!("{:?} and, as it opens a session, {also:?}", self.verb),
         }
     }
 }
@@ -209,7 +223,8 @@ impl Rule {
     /// How the rule wants a session recorded, wherever the rule stands.
     pub(super) fn records(&self, asked: &Asked<'_>) -> Option<RecordObligation> {
         let record = self.source.record?;
-        if asked.info.session().is_some() {
+        let session = asked.info.session();
+        if session.is_some_and(|session| session.node.is_none()) {
             return self
                 .mismatch(asked, Reach::Touches)
                 .is_none()
@@ -217,7 +232,7 @@ impl Rule {
         }
         // A kubelet's own exec reaches any pod of the node: whoever has to be recorded anywhere has
         // to be recorded there, whatever the rule's resources and namespaces are.
-        (asked.info.is_kubelet_session()
+        (asked.info.may_be_kubelet_session()
             && self.covers_cluster(asked.cluster)
             && self.is_about(asked.identity))
         .then_some(record)
@@ -261,12 +276,7 @@ impl Rule {
                     Criterion::Resources,
                 )
             })
-            .or_else(|| {
-                failed(
-                    matches_any(&source.verbs, |verb| verb == "*" || verb == asked.verb),
-                    Criterion::Verbs,
-                )
-            })
+            .or_else(|| failed(self.covers_verb(asked, reach), Criterion::Verbs))
             .or_else(|| failed(self.covers_namespace(asked, reach), Criterion::Namespaces))
             .or_else(|| failed(self.covers_name(info, reach), Criterion::ResourceNames))
     }
@@ -291,6 +301,16 @@ impl Rule {
             self.source.non_resource_urls.is_empty()
         } else {
             !self.source.names_resources()
+        }
+    }
+
+    fn covers_verb(&self, asked: &Asked<'_>, reach: Reach) -> bool {
+        let named =
+            |wanted: &str| matches_any(&self.source.verbs, |verb| verb == "*" || verb == wanted);
+        match (asked.also, reach) {
+            (None, _) => named(asked.verb),
+            (Some(also), Reach::Contains) => named(asked.verb) && named(also),
+            (Some(also), Reach::Touches) => named(asked.verb) || named(also),
         }
     }
 
@@ -331,16 +351,21 @@ impl Effect {
 }
 
 impl RuleSource {
-    /// Whether any exec, attach or port-forward can match.
+    /// Whether any exec, attach or port-forward can match, of a pod or through a node.
     fn may_be_about_sessions(&self) -> bool {
-        const SESSIONS: [&str; 3] = ["exec", "attach", "portforward"];
+        const SESSIONS: [(&str, &str); 4] = [
+            ("pods", "exec"),
+            ("pods", "attach"),
+            ("pods", "portforward"),
+            ("nodes", "proxy"),
+        ];
         self.non_resource_urls.is_empty()
             && matches_any(&self.api_groups, |group| group == "*" || group.is_empty())
             && matches_any(&self.verbs, |verb| verb == "*" || verb == "create")
             && matches_any(&self.resources, |entry| {
                 SESSIONS
                     .iter()
-                    .any(|session| resource_matches(entry, "pods", session))
+                    .any(|(resource, session)| resource_matches(entry, resource, session))
             })
     }
 

@@ -672,6 +672,69 @@ fn recording_accumulates_wherever_the_rule_stands_and_for_sessions_only() {
 }
 
 #[test]
+fn c67_a_session_through_a_node_is_a_get_and_a_create() {
+    let nodes = |name, effect, verbs: &[&str]| rule(name, effect, verbs, &[""], &["nodes/proxy"]);
+    let allowed = |rules: Vec<RuleSource>, method: &str, tail: &str| {
+        let policy = policy(rules);
+        let target = format!("/api/v1/nodes/n1/proxy/{tail}");
+        let decision = ask(&policy, Identity::for_tests("alice", &[]), method, &target);
+        matches!(decision, Decision::Allow(_))
+    };
+    let (shell, metrics) = ("exec/shop/web/app?command=id&output=1", "metrics");
+    for (verbs, method, tail, expected) in [
+        (&["get"][..], "GET", metrics, true),
+        (&["get"], "GET", shell, false),
+        (&["create"], "GET", shell, false),
+        (&["get", "create"], "GET", shell, true),
+        (&["*"], "GET", shell, true),
+        (&["create"], "POST", shell, true),
+        (&["get"], "POST", shell, false),
+    ] {
+        let allow = nodes("nodes", Effect::Allow, verbs);
+        assert_eq!(
+            allowed(vec![allow], method, tail),
+            expected,
+            "{verbs:?} {method} {tail}"
+        );
+    }
+    // A deny of either is a deny.
+    for verb in ["get", "create"] {
+        let deny = nodes("no", Effect::Deny, &[verb]);
+        assert!(!allowed(vec![deny, allow_all()], "GET", shell), "{verb}");
+    }
+    let reads = policy(vec![nodes("nodes", Effect::Allow, &["get"])]);
+    let info =
+        RequestInfo::parse(&Method::GET, &format!("/api/v1/nodes/n1/proxy/{shell}")).unwrap();
+    let why = reads.explain(&Arc::new(Identity::for_tests("alice", &[])), &info, "east");
+    let message = why.message.unwrap();
+    assert!(
+        message.contains("to get and create nodes/proxy"),
+        "{message}"
+    );
+    let mismatch = why.steps[0].mismatch.clone().unwrap();
+    assert_eq!(
+        mismatch.request,
+        r#""get" and, as it opens a session, "create""#
+    );
+}
+
+#[test]
+fn a_record_for_nodes_is_no_mistake_and_counts() {
+    let required = RecordObligation::new(RecordMode::Required);
+    let policy = policy(vec![RuleSource {
+        record: Some(required),
+        ..rule("nodes", Effect::Allow, &["*"], &[""], &["nodes/proxy"])
+    }]);
+    for tail in ["exec/shop/web/app?command=id", "run/shop/web/app"] {
+        let target = format!("/api/v1/nodes/n1/proxy/{tail}");
+        match ask(&policy, Identity::for_tests("alice", &[]), "POST", &target) {
+            Decision::Allow(permit) => assert_eq!(permit.record(), Some(required), "{tail}"),
+            Decision::Deny(reason) => panic!("{reason:?}"),
+        }
+    }
+}
+
+#[test]
 fn a_record_that_could_never_matter_is_a_mistake() {
     let record = Some(RecordObligation::new(RecordMode::Required));
     for source in [

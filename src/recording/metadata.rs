@@ -25,6 +25,10 @@ pub struct Metadata {
     /// The container; empty when the request left the choice to the API server.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub container: String,
+    /// The node whose kubelet was asked itself, through `nodes/NAME/proxy`; absent for a session of a pod's
+    /// subresource.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
     /// The command and its arguments; exec only.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub command: Vec<String>,

@@ -265,6 +265,11 @@ fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
 
+/// The bytes that names of objects are written in, and what stands between them.
+pub(super) fn is_of_names(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b':' | b'/')
+}
+
 fn is_dots(segment: &str) -> bool {
     segment == "." || segment == ".."
 }

@@ -121,7 +121,10 @@ fn sessions_are_found_whatever_the_method() {
             ("/apis/pods.example/v1/namespaces/n/pods/p/exec", None),
         ] {
             assert_eq!(
-                parse(method, path).unwrap().session(),
+                parse(method, path)
+                    .unwrap()
+                    .session()
+                    .map(|session| session.kind),
                 kind,
                 "{method} {path}"
             );

@@ -23,6 +23,7 @@ mod crash;
 mod forward;
 mod get;
 mod identity;
+mod kubelet;
 mod memory;
 mod operators;
 mod players;

@@ -17,7 +17,7 @@ fn best_effort() -> String {
 }
 
 /// A world in which a file stands where recordings should go: since the start, which it would prevent.
-fn without_folder(policy: Option<String>) -> World {
+pub(crate) fn without_folder(policy: Option<String>) -> World {
     let options = Options {
         policy,
         ..Options::default()

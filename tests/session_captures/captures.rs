@@ -77,7 +77,7 @@ fn load(folder: &Path, meta: &Value, negotiated: &Value) -> Option<Capture> {
     let (answer, server_head) = response_head(&server);
     let target = request.uri.to_string();
     let info = RequestInfo::parse(&request.method, &target).unwrap();
-    let offer = Offer::parse(&request, info.session().unwrap())
+    let offer = Offer::parse(&request, info.session().unwrap().kind)
         .unwrap_or_else(|error| panic!("{name}: {error}"));
     let agreed = offer
         .accept(&answer)
@@ -105,7 +105,7 @@ fn load(folder: &Path, meta: &Value, negotiated: &Value) -> Option<Capture> {
     } else {
         Side::Server
     };
-    let session = agreed.session(&info);
+    let session = agreed.session(&info.session().unwrap());
     Some(Capture {
         name,
         session,

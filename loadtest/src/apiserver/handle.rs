@@ -3,6 +3,7 @@
 mod admit;
 mod body;
 mod huge;
+mod kubelet;
 mod read;
 mod review;
 mod subresource;

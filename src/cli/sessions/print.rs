@@ -85,6 +85,7 @@ pub(super) fn details(details: &Details, out: &mut dyn Write) -> io::Result<()> 
     put("transport", &metadata.transport)?;
     put("cluster", &metadata.cluster)?;
     put("pod", &metadata.target())?;
+    put("node", metadata.node.as_deref().unwrap_or_default())?;
     put("command", &metadata.command_line())?;
     put("rule", &metadata.rule)?;
     put("started", &metadata.started.to_string())?;

@@ -1,6 +1,7 @@
 use http::{Request, request};
 
 use super::*;
+use crate::request::RequestInfo;
 
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
@@ -77,7 +78,7 @@ fn kubectl_over_websocket_is_agreed_on() {
         "/api/v1/namespaces/n/pods/p/exec?command=sh&stdin=true&stdout&stderr=0",
     )
     .unwrap();
-    let session = agreed.session(&info);
+    let session = agreed.session(&info.session().unwrap());
     assert_eq!(
         session.streams,
         Streams::RemoteCommand {

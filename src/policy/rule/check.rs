@@ -146,7 +146,7 @@ pub(super) fn check_record(source: &RuleSource, problems: &mut Vec<RuleProblem>)
     } else if source.decision == Some(Effect::Deny) {
         "has no meaning in a rule with `decision: deny`"
     } else if !source.may_be_about_sessions() {
-        "needs a rule about sessions: pods/exec, pods/attach or pods/portforward with the verb create"
+        "needs a rule about sessions: pods/exec, pods/attach, pods/portforward or nodes/proxy with the verb create"
     } else {
         return;
     };

@@ -12,11 +12,12 @@ use portcullis::gateway::body::Body;
 use serde_json::{Map, Value, json};
 
 use super::admit::set;
-use super::{Call, body, read, review, timestamp, write};
+use super::{Call, body, kubelet, read, review, timestamp, write};
 use crate::apiserver::controller;
 use crate::apiserver::patch;
 use crate::apiserver::respond;
 use crate::apiserver::status::ApiError;
+use crate::apiserver::store::Object;
 
 /// Routes a request for a subresource.
 pub(super) async fn answer(
@@ -33,8 +34,10 @@ pub(super) async fn answer(
         info.verb.as_str(),
     ) {
         ("pods", "log" | "exec" | "attach" | "portforward", "get" | "create") => {
-            on_node(&call, request).await
+            let pod = read::stored(&call)?;
+            Ok(on_node(&call, &pod, request).await)
         }
+        ("nodes", "proxy", "get" | "create") => kubelet::answer(call, request).await,
         ("pods", "eviction", "create") => {
             write::remove(&call, &info.name, &json!({}))?;
             Ok(success(&call, StatusCode::CREATED))
@@ -59,16 +62,20 @@ pub(super) async fn answer(
     }
 }
 
-async fn on_node(call: &Call, request: Request<Incoming>) -> Result<Response<Body>, ApiError> {
-    let object = read::stored(call)?;
+/// Has the simulated node answer a request for a stored pod.
+pub(super) async fn on_node(
+    call: &Call,
+    pod: &Object,
+    request: Request<Incoming>,
+) -> Response<Body> {
     let pod = crate::node::PodRef {
-        namespace: call.info.namespace.clone(),
-        name: call.info.name.clone(),
-        object: object.value.clone(),
-        environment: environment(call, &object.value),
-        on_exit: Some(on_exit(call, &object.value)),
+        namespace: text(&pod.value, "/metadata/namespace").to_owned(),
+        name: text(&pod.value, "/metadata/name").to_owned(),
+        object: pod.value.clone(),
+        environment: environment(call, &pod.value),
+        on_exit: Some(on_exit(call, &pod.value)),
     };
-    Ok(crate::node::handle(request, pod).await)
+    crate::node::handle(request, pod).await
 }
 
 /// Has the stored pod follow the end of its containers.
@@ -80,6 +87,7 @@ fn on_exit(call: &Call, pod: &Value) -> crate::node::ExitHook {
 /// The environment that comes from Secrets and `ConfigMaps`: container, variable, value.
 fn environment(call: &Call, pod: &Value) -> Vec<(String, String, String)> {
     let mut out = Vec::new();
+    let namespace = text(pod, "/metadata/namespace");
     let containers = pod.pointer("/spec/containers").and_then(Value::as_array);
     for container in containers.into_iter().flatten() {
         let name = text(container, "/name");
@@ -95,7 +103,8 @@ fn environment(call: &Call, pod: &Value) -> Vec<(String, String, String)> {
             ] {
                 let reference = variable.pointer(&format!("/valueFrom/{source}"));
                 let value = reference.and_then(|reference| {
-                    values(call, key, text(reference, "/name")).remove(text(reference, "/key"))
+                    let name = text(reference, "/name");
+                    values(call, key, (namespace, name)).remove(text(reference, "/key"))
                 });
                 out.extend(
                     value.map(|value| (name.to_owned(), text(variable, "/name").to_owned(), value)),
@@ -109,8 +118,8 @@ fn environment(call: &Call, pod: &Value) -> Vec<(String, String, String)> {
             .flatten()
         {
             for (kind, key) in [("secretRef", "secrets"), ("configMapRef", "configmaps")] {
-                let reference = text(source, &format!("/{kind}/name"));
-                let all = values(call, key, reference).into_iter();
+                let name = text(source, &format!("/{kind}/name"));
+                let all = values(call, key, (namespace, name)).into_iter();
                 out.extend(all.map(|(variable, value)| (name.to_owned(), variable, value)));
             }
         }
@@ -118,9 +127,9 @@ fn environment(call: &Call, pod: &Value) -> Vec<(String, String, String)> {
     out
 }
 
-/// The plain values of a Secret or `ConfigMap` in the pod's namespace.
-fn values(call: &Call, key: &str, name: &str) -> BTreeMap<String, String> {
-    let found = call.state.store.get(key, &call.info.namespace, name);
+/// The plain values of a Secret or `ConfigMap`.
+fn values(call: &Call, key: &str, (namespace, name): (&str, &str)) -> BTreeMap<String, String> {
+    let found = call.state.store.get(key, namespace, name);
     let data = found
         .as_ref()
         .and_then(|object| object.value.get("data"))
