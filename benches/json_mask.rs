@@ -19,6 +19,7 @@ fn plan(fields: &[&str]) -> Arc<MaskPlan> {
             .iter()
             .flat_map(|field| FieldPath::parse(field))
             .collect(),
+        ..MaskRule::default()
     };
     Arc::new(MaskPlan::compile(&[&rule]))
 }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 pub mod check;
+pub mod mask;
 pub mod policy;
 pub mod replay;
 pub mod serve;
@@ -34,6 +35,10 @@ First steps:
       --as-group developers --request 'DELETE /api/v1/namespaces/shop/pods/web-0'
   # run the cases of a policy, as CI does
   portcullis policy test profiles/tests/*.yaml
+  # what a caller would see of an answer of the API server
+  kubectl get --raw /api/v1/namespaces/shop/secrets/db | \\
+      portcullis mask --config gateway.yaml --as bot --as-group ai-agents \\
+      --request 'GET /api/v1/namespaces/shop/secrets/db'
   # who was in which pod, and how it ended
   portcullis sessions ls --data-dir data --user alice --since 2h
 
@@ -54,6 +59,8 @@ enum Command {
     Check(check::Args),
     /// Try a policy: explain one decision, or run test cases.
     Policy(policy::Args),
+    /// Print what a caller would see of an answer of the API server, read from standard input.
+    Mask(mask::Args),
     /// Play a recorded session in the terminal, print it as text, or search it.
     Replay(replay::Args),
     /// Look at sessions, open and past; watch one, end one, search them.
@@ -67,6 +74,7 @@ impl Cli {
             Command::Serve(args) => serve::run(&args),
             Command::Check(args) => check::run(&args),
             Command::Policy(args) => policy::run(&args),
+            Command::Mask(args) => mask::run(&args),
             Command::Replay(args) => replay::run(&args),
             Command::Sessions(args) => sessions::run(&args),
         }

@@ -168,8 +168,11 @@ pub const ISSUER_KEYS_STALE_MAX: Duration = Duration::from_hours(6);
 pub const UNKNOWN_KEY_IDS_MAX: usize = 256;
 // -- policy --
 
-/// Masks of one policy, the built-in one included: a set of them is one word. More is a configuration error.
-pub const POLICY_MASKS_MAX: usize = 64;
+/// Rules of the masks of one policy: a set of them is one word of 128 bits.
+pub const POLICY_MASKS_MAX: usize = 128;
+/// Masks that one policy defines; what is left of that word belongs to the built-in ones. More is a
+/// configuration error.
+pub const POLICY_OWN_MASKS_MAX: usize = 64;
 /// Mask plans kept per policy, one per set of masks that occurs. Beyond it a plan is compiled per request.
 pub const POLICY_MASK_PLANS_MAX: usize = 1024;
 /// Open SPDY streams of an exec or attach; five exist. More ends the session.

@@ -36,7 +36,7 @@ use rule::{Asked, Effect, Rule, RuleProblem, RuleSource};
 pub struct PolicySource {
     /// A digest of the files, in hexadecimal.
     pub version: String,
-    /// The masks that the files define; `secrets` is built in.
+    /// The masks that the files define, beside those that are built in.
     pub masks: Vec<MaskRule>,
     /// The rules.
     pub rules: Vec<RuleSource>,
@@ -49,7 +49,7 @@ pub struct Policy {
     masks: Vec<MaskRule>,
     rules: Vec<Rule>,
     /// One plan per set of masks that was needed so far; reads take no lock.
-    plans: ArcSwap<HashMap<u64, Mask>>,
+    plans: ArcSwap<HashMap<u128, Mask>>,
 }
 
 /// What the policy says to one request.
@@ -70,15 +70,12 @@ pub struct Reason {
     pub message: String,
 }
 
-/// The masks that every policy knows.
-const BUILTIN_MASKS: &[&str] = &["secrets"];
-
 impl Policy {
     /// Checks and compiles rules; every problem with the index of its rule.
     pub fn compile(source: PolicySource) -> Result<Self, Vec<(usize, RuleProblem)>> {
-        let masks: Vec<MaskRule> = BUILTIN_MASKS
-            .iter()
-            .filter_map(|name| mask::builtin(name))
+        let masks: Vec<MaskRule> = mask::BUILTIN
+            .into_iter()
+            .flat_map(mask::builtin)
             .chain(source.masks)
             .take(limits::POLICY_MASKS_MAX)
             .collect();
@@ -151,40 +148,56 @@ impl Policy {
 
     /// The masks for the resource of a request.
     fn mask(&self, asked: &Asked<'_>) -> Option<Mask> {
+        let applying = self.applying(asked);
+        (applying != 0).then(|| self.plan(applying))
+    }
+
+    /// The rules of masks that apply to a request, as bits.
+    fn applying(&self, asked: &Asked<'_>) -> u128 {
         let info = asked.info;
         if !info.is_resource_request {
-            return None;
+            return 0;
         }
         let resource = info.qualified_resource();
         let demanded = self
             .rules
             .iter()
             .fold(0, |bits, rule| bits | rule.demands(asked));
-        let applying = self
-            .masks
+        self.masks
             .iter()
             .enumerate()
             .filter(|(bit, mask)| {
                 demanded & (1 << bit) != 0 && mask.applies_to(&info.api_group, &resource)
             })
-            .fold(0, |bits, (bit, _)| bits | 1 << bit);
-        (applying != 0).then(|| self.plan(applying))
+            .fold(0, |bits, (bit, _)| bits | 1 << bit)
     }
 
-    fn plan(&self, masks: u64) -> Mask {
-        if let Some(mask) = self.plans.load().get(&masks) {
-            return mask.clone();
-        }
-        let rules: Vec<&MaskRule> = self
-            .masks
+    /// What is hidden from the answer to a request.
+    fn fields_of(&self, asked: &Asked<'_>) -> Vec<String> {
+        let rules = self.rules_of(self.applying(asked));
+        rules.into_iter().flat_map(MaskRule::describe).collect()
+    }
+
+    fn rules_of(&self, masks: u128) -> Vec<&MaskRule> {
+        self.masks
             .iter()
             .enumerate()
             .filter(|(bit, _)| masks & (1 << bit) != 0)
             .map(|(_, rule)| rule)
-            .collect();
+            .collect()
+    }
+
+    fn plan(&self, masks: u128) -> Mask {
+        if let Some(mask) = self.plans.load().get(&masks) {
+            return mask.clone();
+        }
+        let rules = self.rules_of(masks);
+        let mut names: Vec<String> = rules.iter().map(|rule| rule.name.clone()).collect();
+        names.dedup();
         let mask = Mask {
             plan: Arc::new(MaskPlan::compile(&rules)),
-            names: rules.iter().map(|rule| rule.name.clone()).collect(),
+            names: names.into(),
+            certain: certain(&rules),
         };
         // The sets that occur are few: rules make them, callers only choose among them.
         if self.plans.load().len() < limits::POLICY_MASK_PLANS_MAX {
@@ -196,6 +209,14 @@ impl Policy {
         }
         mask
     }
+}
+
+/// The names of the masks that hide something whatever it is called or holds.
+fn certain(rules: &[&MaskRule]) -> Arc<[String]> {
+    let certain = rules.iter().filter(|rule| rule.is_certain());
+    let mut names: Vec<String> = certain.map(|rule| rule.name.clone()).collect();
+    names.dedup();
+    names.into()
 }
 
 #[cfg(test)]

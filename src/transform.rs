@@ -6,6 +6,7 @@
 //! kind the gateway can send.
 
 pub mod body;
+mod credentials;
 mod json;
 mod negotiate;
 mod output;

@@ -37,6 +37,8 @@ pub(super) enum Outcome {
     Good,
     /// Exit code 1: what was looked at has problems.
     Problems,
+    /// Exit code 3: the gateway would refuse it.
+    Refused,
 }
 
 #[derive(Serialize)]
@@ -61,6 +63,7 @@ pub(super) fn finish(outcome: anyhow::Result<Outcome>) -> ExitCode {
     match outcome {
         Ok(Outcome::Good) => ExitCode::SUCCESS,
         Ok(Outcome::Problems) => ExitCode::FAILURE,
+        Ok(Outcome::Refused) => ExitCode::from(3),
         Err(error) if is_broken_pipe(&error) => ExitCode::from(141),
         Err(error) => {
             eprintln!("error: {error:#}");

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 
@@ -10,8 +11,10 @@ use super::check::{Outcome, Output, finish, print_json, print_problems};
 use crate::config::case_file::{self, CaseFile};
 use crate::config::{Config, Problem, policy_file};
 use crate::gateway::route::Clusters;
+use crate::identity::Identity;
 use crate::policy::Policy;
 use crate::policy::cases::parse_request;
+use crate::request::RequestInfo;
 
 /// Explains and tests policies, without a running gateway.
 #[derive(Clone, Debug, clap::Args)]
@@ -100,11 +103,34 @@ fn execute(args: &Args, out: &mut dyn Write) -> anyhow::Result<Outcome> {
 }
 
 fn explain(args: &ExplainArgs, out: &mut dyn Write) -> anyhow::Result<Outcome> {
+    let Some(asked) = prepare(args, out)? else {
+        return Ok(Outcome::Problems);
+    };
+    let explanation = asked
+        .policy
+        .explain(&asked.identity, &asked.info, &asked.cluster);
+    match args.output {
+        Output::Text => writeln!(out, "{explanation}")?,
+        Output::Json => print_json(&explanation, out)?,
+    }
+    Ok(Outcome::Good)
+}
+
+/// A policy and a request to it.
+pub(super) struct Asked {
+    pub(super) policy: Policy,
+    pub(super) identity: Arc<Identity>,
+    pub(super) info: RequestInfo,
+    pub(super) cluster: String,
+}
+
+/// Loads and reads what the arguments name; `None` after saying what is wrong with it.
+pub(super) fn prepare(args: &ExplainArgs, out: &mut dyn Write) -> anyhow::Result<Option<Asked>> {
     let (policy, clusters) = match load_policy(args) {
         Ok(loaded) => loaded,
         Err(problems) => {
             print_problems(&problems, out)?;
-            return Ok(Outcome::Problems);
+            return Ok(None);
         }
     };
     let (prefix, request) = split_cluster(&args.request);
@@ -125,17 +151,17 @@ fn explain(args: &ExplainArgs, out: &mut dyn Write) -> anyhow::Result<Outcome> {
         Ok(asked) => asked,
         Err(message) => {
             writeln!(out, "REFUSED before any rule: {message}")?;
-            return Ok(Outcome::Problems);
+            return Ok(None);
         }
     };
     let groups: Vec<&str> = args.groups.iter().map(String::as_str).collect();
     let identity = case_file::caller(&args.user, &groups, args.agent.as_deref());
-    let explanation = policy.explain(&identity, &info, &cluster);
-    match args.output {
-        Output::Text => writeln!(out, "{explanation}")?,
-        Output::Json => print_json(&explanation, out)?,
-    }
-    Ok(Outcome::Good)
+    Ok(Some(Asked {
+        policy,
+        identity,
+        info,
+        cluster,
+    }))
 }
 
 /// The policy, and the clusters if a configuration says which there are.

@@ -10,7 +10,7 @@ use aws_lc_rs::digest;
 use super::document::{Position, Problem};
 use super::section::{Document, Found, Section};
 use crate::limits;
-use crate::policy::mask::{FieldPath, MaskRule, builtin};
+use crate::policy::mask::{BUILTIN, FieldPath, MaskRule};
 use crate::policy::matcher::check_resource;
 use crate::policy::rule::{Effect, RuleSource, SubjectsSource};
 use crate::policy::{Contents, Policy, PolicySource, RecordMode, RecordObligation};
@@ -217,14 +217,13 @@ fn read_mask(section: &Section<'_>, earlier: &[MaskRule]) -> Option<MaskRule> {
     let name = section.required("name");
     if let Some(name) = &name {
         check_name(document, name);
-        if builtin(&name.value).is_some() {
+        if BUILTIN.contains(&name.value.as_str()) {
             name.report(document, "is the name of a built-in mask");
         } else if earlier.iter().any(|mask| mask.name == name.value) {
             name.report(document, "is the name of an earlier mask too");
         }
-        // One bit of a word for each mask, one of them for the built-in.
-        if earlier.len() + 1 >= limits::POLICY_MASKS_MAX {
-            name.report(document, "is one mask too many; 63 is the limit");
+        if earlier.len() >= limits::POLICY_OWN_MASKS_MAX {
+            name.report(document, "is one mask too many; 64 is the limit");
         }
     }
     let needed = |key: &'static str| {
@@ -242,12 +241,26 @@ fn read_mask(section: &Section<'_>, earlier: &[MaskRule]) -> Option<MaskRule> {
         }
         resources.push(resource.value);
     }
-    let mut fields = Vec::new();
-    for field in needed("fields") {
-        match FieldPath::parse(&field.value) {
-            Ok(path) => fields.push(path),
-            Err(error) => field.report(document, error.to_string()),
+    let paths = |key: &'static str| {
+        let mut paths = Vec::new();
+        for field in section.texts(key) {
+            match FieldPath::parse(&field.value) {
+                Ok(path) => paths.push(path),
+                Err(error) => field.report(document, error.to_string()),
+            }
         }
+        paths
+    };
+    let (fields, credentials, arguments) =
+        (paths("fields"), paths("credentials"), paths("arguments"));
+    if !["fields", "credentials", "arguments"]
+        .iter()
+        .any(|key| section.has(key))
+    {
+        section.report_key(
+            "fields",
+            "is missing or empty; it, credentials or arguments is needed",
+        );
     }
     section.finish();
     Some(MaskRule {
@@ -255,6 +268,8 @@ fn read_mask(section: &Section<'_>, earlier: &[MaskRule]) -> Option<MaskRule> {
         api_groups,
         resources,
         fields,
+        credentials,
+        arguments,
     })
 }
 

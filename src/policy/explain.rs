@@ -31,6 +31,8 @@ pub struct Explanation {
     pub message: Option<String>,
     /// The masks on the answer.
     pub masks: Vec<String>,
+    /// The fields that they hide.
+    pub masked_fields: Vec<String>,
     /// How the session would be recorded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub record: Option<RecordObligation>,
@@ -125,6 +127,11 @@ impl Policy {
             decision,
             rule,
             message,
+            masked_fields: if decision == Effect::Allow {
+                self.fields_of(&asked)
+            } else {
+                Vec::new()
+            },
             masks,
             record,
             steps,
@@ -147,6 +154,9 @@ impl fmt::Display for Explanation {
         writeln!(out, "  request: {}", self.request)?;
         if !self.masks.is_empty() {
             writeln!(out, "  masked:  {}", self.masks.join(", "))?;
+            for field in &self.masked_fields {
+                writeln!(out, "           {field}")?;
+            }
         }
         if let Some(record) = self.record {
             let input = if record.stdin { ", with input" } else { "" };

@@ -5,11 +5,13 @@
 //! nothing of bytes. The document's own `kind` is never consulted: the plan is rooted at every place
 //! where the API server puts an object (see `plan`).
 
+mod builtin;
 mod path;
 mod plan;
 
-pub use self::path::{FieldPath, FieldPathError, Segment};
-pub use self::plan::{Action, Leaf, MaskPlan, Root, Shape, StateId};
+pub use self::builtin::{BUILTIN, builtin};
+pub use self::path::{FieldPath, FieldPathError, Pattern, Segment};
+pub use self::plan::{Action, Condition, Leaf, Look, MaskPlan, Root, Shape, StateId};
 
 /// The annotation in which `kubectl apply` keeps the applied manifest, as JSON text. Every mask is
 /// applied to the document inside it too.
@@ -19,7 +21,7 @@ pub const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration
 const STREAMS: [&str; 5] = ["attach", "exec", "log", "portforward", "proxy"];
 
 /// Fields of some resources that may only be read masked.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct MaskRule {
     /// The name that policy rules refer to and warnings show.
     pub name: String,
@@ -28,11 +30,38 @@ pub struct MaskRule {
     /// Resources as in RBAC: `secrets`, `pods/status`, `*`, `*/status`. A resource without a
     /// subresource covers those that answer with the object.
     pub resources: Vec<String>,
-    /// What is hidden.
+    /// What is hidden as a whole.
     pub fields: Vec<FieldPath>,
+    /// Texts of which only what looks like a credential is hidden.
+    pub credentials: Vec<FieldPath>,
+    /// Arrays of a command's arguments, in which values of flags such as `--password` are hidden too.
+    pub arguments: Vec<FieldPath>,
 }
 
 impl MaskRule {
+    /// Does it hide something of every object that has the field, whatever the field is called or holds?
+    pub fn is_certain(&self) -> bool {
+        let certain = |segment: &Segment| {
+            !matches!(
+                segment,
+                Segment::KeyLike(_) | Segment::ElementWhere(..) | Segment::Deep
+            )
+        };
+        let mut fields = self.fields.iter();
+        fields.any(|field| field.segments().iter().all(certain))
+    }
+
+    /// What it hides, as a policy would say it.
+    pub fn describe(&self) -> Vec<String> {
+        let fields = self.fields.iter().map(ToString::to_string);
+        let credentials = self.credentials.iter();
+        let arguments = self.arguments.iter();
+        fields
+            .chain(credentials.map(|path| format!("{path} (credentials in it)")))
+            .chain(arguments.map(|path| format!("{path} (credentials among arguments)")))
+            .collect()
+    }
+
     /// Does the rule apply to `resource` (`secrets` or `pods/status`) of `api_group`?
     pub fn applies_to(&self, api_group: &str, resource: &str) -> bool {
         let group = self
@@ -59,19 +88,6 @@ fn resource_matches(wanted: &str, resource: &str) -> bool {
     }
 }
 
-/// The mask that is known under `name` without being written in a policy.
-pub fn builtin(name: &str) -> Option<MaskRule> {
-    if name != "secrets" {
-        return None;
-    }
-    Some(MaskRule {
-        name: name.to_owned(),
-        api_groups: vec![String::new()],
-        resources: vec!["secrets".to_owned()],
-        fields: ["data", "stringData"].map(FieldPath::members_of).to_vec(),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,7 +98,7 @@ mod tests {
             name: "m".to_owned(),
             api_groups: vec![String::new(), "apps".to_owned()],
             resources: resources.iter().map(ToString::to_string).collect(),
-            fields: Vec::new(),
+            ..MaskRule::default()
         };
         let pods = rule(&["pods"]);
         assert!(pods.applies_to("", "pods"));
@@ -96,9 +112,5 @@ mod tests {
         assert!(!rule(&["*"]).applies_to("", "pods/exec"));
         assert!(rule(&["*/status"]).applies_to("", "pods/status"));
         assert!(!rule(&["*/status"]).applies_to("", "pods"));
-        let secrets = builtin("secrets").unwrap();
-        assert!(secrets.applies_to("", "secrets"));
-        assert!(!secrets.applies_to("", "configmaps"));
-        assert_eq!(builtin("tokens"), None);
     }
 }

@@ -23,6 +23,8 @@ pub struct Permit {
 pub(super) struct Mask {
     pub(super) plan: Arc<MaskPlan>,
     pub(super) names: Arc<[String]>,
+    /// Those that hide something whatever it is called or holds.
+    pub(super) certain: Arc<[String]>,
 }
 
 impl Permit {
@@ -54,6 +56,7 @@ impl Permit {
         let mask = (!masks.is_empty()).then(|| Mask {
             plan: Arc::new(MaskPlan::compile(masks)),
             names: masks.iter().map(|mask| mask.name.clone()).collect(),
+            certain: super::certain(masks),
         });
         Self::new(
             Arc::new(identity),
@@ -93,6 +96,11 @@ impl Permit {
     /// How the session must be recorded; `None` when it need not be, and for what is no session.
     pub fn record(&self) -> Option<RecordObligation> {
         self.record
+    }
+
+    /// The masks that hide something whatever it is called or holds.
+    pub fn certain_masks(&self) -> &[String] {
+        self.mask.as_ref().map_or(&[], |mask| &mask.certain)
     }
 
     /// The names of the masks in [`Self::mask`], in the order of their definition.

@@ -4,6 +4,7 @@ mod check;
 
 use std::sync::Arc;
 
+use super::mask::BUILTIN;
 use super::matcher::{Globs, Reach};
 use super::matcher::{is_cluster_scoped, resource_matches, url_matches};
 use super::record::RecordObligation;
@@ -82,7 +83,7 @@ pub(super) struct Rule {
     pub(super) id: Arc<str>,
     pub(super) source: RuleSource,
     /// Indices into the policy's masks, as bits.
-    pub(super) masks: u64,
+    pub(super) masks: u128,
     subjects: Option<Subjects>,
     namespaces: Option<Globs>,
     resource_names: Option<Globs>,
@@ -167,16 +168,20 @@ impl Rule {
         check_lists(&source, &mut problems);
         check_shape(&source, &mut problems);
         check_record(&source, &mut problems);
-        let mut bits = 0_u64;
+        let mut bits = 0_u128;
         for (index, name) in source.mask.iter().enumerate() {
-            match masks.iter().position(|mask| mask == name) {
-                Some(bit) => bits |= 1 << bit,
-                None => problems.push(item(
+            // A built-in mask has a rule for each shape of its resources.
+            let named = masks.iter().enumerate().filter(|(_, mask)| *mask == name);
+            let rules = named.fold(0, |bits, (bit, _)| bits | 1 << bit);
+            if rules == 0 {
+                let builtin = BUILTIN.join("`, `");
+                problems.push(item(
                     "mask",
                     index,
-                    format!("{name:?} is neither built in (`secrets`) nor defined under `masks`"),
-                )),
+                    format!("{name:?} is neither built in (`{builtin}`) nor defined under `masks`"),
+                ));
             }
+            bits |= rules;
         }
         let subjects = source.subjects.as_ref().map(|subjects| Subjects {
             users: globs("subjects.users", &subjects.users, &mut problems),
@@ -212,7 +217,7 @@ impl Rule {
     }
 
     /// The masks that the rule demands for the request, wherever the rule stands.
-    pub(super) fn demands(&self, asked: &Asked<'_>) -> u64 {
+    pub(super) fn demands(&self, asked: &Asked<'_>) -> u128 {
         if self.masks != 0 && self.mismatch(asked, Reach::Touches).is_none() {
             self.masks
         } else {

@@ -314,6 +314,7 @@ fn masks_accumulate_wherever_the_rule_stands() {
         api_groups: strings(&["", "example.com"]),
         resources: strings(&["secrets", "widgets"]),
         fields: vec![mask::FieldPath::parse("spec.token").unwrap()],
+        ..MaskRule::default()
     };
     let policy = Policy::compile(PolicySource {
         version: String::new(),

@@ -3,21 +3,24 @@
 //! The scanner says where values begin and end, the plan says what to do with them. Everything that
 //! is not masked passes as spans of the chunk it came in; of a masked value nothing leaves before its
 //! end, then its placeholder does. What is held between chunks: the place in the document, the digest
-//! of the masked value that is open, and, for JSON inside JSON alone, the raw text up to
-//! [`EMBEDDED_JSON_BYTES_MAX`].
+//! of the masked value that is open, and the raw text, up to [`EMBEDDED_JSON_BYTES_MAX`], of what can only
+//! be judged as a whole: JSON inside JSON, texts that may hold credentials, and elements of arrays whose
+//! masking depends on their name.
 //!
 //! Watches need nothing more: each event is a document of its own, and the plan is rooted at
 //! `object` too. Nor do Tables: their objects are at `rows[*].object`.
 
 pub(super) mod embedded;
+mod held;
 
 use std::sync::Arc;
 
+use self::held::Through;
 use super::output::Sink;
 use super::placeholder::{Content, Digest, Linkable, Placeholders};
 use super::report::{Tally, ValuePath};
 use crate::limits::EMBEDDED_JSON_BYTES_MAX;
-use crate::policy::mask::{Action, Leaf, MaskPlan, Shape, StateId};
+use crate::policy::mask::{Action, Leaf, Look, MaskPlan, Shape, StateId};
 use crate::wire::json::{Documents, JsonError, Kind, Scanner, Step, Unescaper};
 
 /// What a body is masked by.
@@ -53,6 +56,8 @@ struct Frame {
     state: StateId,
     array: bool,
     path_length: usize,
+    /// The element before was a flag such as `--password`.
+    after_flag: bool,
 }
 
 /// The value the scanner is in.
@@ -66,8 +71,21 @@ enum Current {
     /// A value that passes.
     Passed,
     Masked(Masking),
-    /// The raw text of a string that holds a document.
-    Held(Vec<u8>),
+    /// The raw text of a value that is looked at as a whole.
+    Held(Held, Vec<u8>),
+    /// An element too large to be held, masked as if it met every condition.
+    Nested(Box<JsonMasker>),
+}
+
+/// Why a value is held.
+#[derive(Clone, Copy)]
+enum Held {
+    /// A string that holds a document.
+    Document,
+    /// A string that may hold credentials.
+    Scanned { look: Look, after_flag: bool },
+    /// An object in an array in this state, whose own state depends on its members.
+    Element(StateId),
 }
 
 struct Masking {
@@ -101,14 +119,14 @@ impl JsonMasker {
                     let first = cursor - 1;
                     if self.begin(kind) {
                         sink.copy(released..first);
-                        self.hold(chunk.get(first..cursor).unwrap_or_default(), kind)?;
+                        self.hold(chunk.get(first..cursor).unwrap_or_default(), kind, sink)?;
                     }
                 }
                 Step::Key => self.key(chunk),
                 Step::End => {
                     if self.holds() {
                         let text = chunk.get(from..cursor).unwrap_or_default();
-                        self.take(text, true)?;
+                        self.take(text, true, sink)?;
                         self.replace(sink)?;
                         released = cursor;
                     }
@@ -116,7 +134,7 @@ impl JsonMasker {
                 }
                 Step::More => {
                     if self.holds() {
-                        self.take(chunk.get(from..).unwrap_or_default(), false)?;
+                        self.take(chunk.get(from..).unwrap_or_default(), false, sink)?;
                     } else {
                         sink.copy(released..chunk.len());
                     }
@@ -143,7 +161,8 @@ impl JsonMasker {
     #[cfg(test)]
     pub(super) fn held(&self) -> usize {
         let text = match &self.current {
-            Current::Held(raw) => raw.len(),
+            Current::Held(_, raw) => raw.len(),
+            Current::Nested(masker) => masker.held(),
             Current::Walked | Current::Passed | Current::Masked(_) => 0,
         };
         text + self.scanner.held() + self.path.len() + self.frames.len() * size_of::<Frame>()
@@ -151,6 +170,14 @@ impl JsonMasker {
 
     /// A value begins; true if it is not to pass.
     fn begin(&mut self, kind: Kind) -> bool {
+        if kind == Kind::Object
+            && let Some(array) = self.conditional_array()
+        {
+            self.element();
+            self.current = Current::Held(Held::Element(array), Vec::new());
+            self.scanner.skip_value();
+            return true;
+        }
         let state = self.state_of_value();
         let shape = match kind {
             Kind::Object => Shape::Object,
@@ -165,12 +192,19 @@ impl JsonMasker {
                     state,
                     array: kind == Kind::Array,
                     path_length: self.path.len(),
+                    after_flag: false,
                 });
                 return false;
             }
             Action::Pass => self.current = Current::Passed,
             Action::Mask(leaf) => self.current = Current::Masked(self.masking(leaf, kind)),
-            Action::Embedded => self.current = Current::Held(Vec::new()),
+            Action::Embedded => self.current = Current::Held(Held::Document, Vec::new()),
+            Action::Scan(look) => {
+                let after_flag = self.frames.last_mut().is_some_and(|frame| {
+                    look == Look::Argument && std::mem::take(&mut frame.after_flag)
+                });
+                self.current = Current::Held(Held::Scanned { look, after_flag }, Vec::new());
+            }
         }
         self.scanner.skip_value();
         self.holds()
@@ -185,10 +219,23 @@ impl JsonMasker {
         }
         let state = self.mask.plan.element(frame.state);
         if !state.is_dead() {
+            self.element();
+        }
+        state
+    }
+
+    /// The array the scanner is in, if its elements do not all have the same state.
+    fn conditional_array(&self) -> Option<StateId> {
+        let frame = self.frames.last().filter(|frame| frame.array)?;
+        let mut conditions = self.mask.plan.conditions(frame.state);
+        conditions.next().map(|_condition| frame.state)
+    }
+
+    fn element(&mut self) {
+        if let Some(frame) = self.frames.last() {
             self.path.truncate(frame.path_length);
             self.path.element();
         }
-        state
     }
 
     fn key(&mut self, chunk: &[u8]) {
@@ -231,58 +278,60 @@ impl JsonMasker {
     }
 
     fn holds(&self) -> bool {
-        matches!(self.current, Current::Masked(_) | Current::Held(_))
+        !matches!(self.current, Current::Walked | Current::Passed)
     }
 
     /// The first byte of a held value; a quote is not part of the text.
-    fn hold(&mut self, first: &[u8], kind: Kind) -> Result<(), JsonError> {
+    fn hold(&mut self, first: &[u8], kind: Kind, sink: &mut impl Sink) -> Result<(), JsonError> {
         if kind == Kind::String {
             return Ok(());
         }
-        self.take(first, false)
+        self.take(first, false, sink)
     }
 
-    fn take(&mut self, text: &[u8], last: bool) -> Result<(), JsonError> {
+    fn take(&mut self, text: &[u8], last: bool, sink: &mut impl Sink) -> Result<(), JsonError> {
         match &mut self.current {
             Current::Masked(masking) => masking.take(text, last),
-            Current::Held(raw) => {
-                let text = if last { without_quote(text) } else { text };
-                if raw.len() + text.len() <= EMBEDDED_JSON_BYTES_MAX {
-                    raw.extend_from_slice(text);
+            Current::Held(held, raw) => {
+                let quoted = last && !matches!(held, Held::Element(_));
+                let part = if quoted { without_quote(text) } else { text };
+                if raw.len() + part.len() <= EMBEDDED_JSON_BYTES_MAX {
+                    raw.extend_from_slice(part);
                     return Ok(());
                 }
-                let raw = std::mem::take(raw);
-                let mut masking = self.masking(Leaf::Text, Kind::String);
-                masking.take(&raw, false)?;
-                masking.take(text, false)?;
-                if last {
-                    masking.take(b"\"", true)?;
-                }
-                self.current = Current::Masked(masking);
-                Ok(())
+                let (held, raw) = (*held, std::mem::take(raw));
+                self.hold_no_longer(held, &raw, sink)?;
+                self.take(text, last, sink)
             }
+            Current::Nested(masker) => masker.push(text, &mut Through { text, sink }),
             Current::Walked | Current::Passed => Ok(()),
         }
     }
 
     /// Puts what belongs in the place of the value that just ended.
     fn replace(&mut self, sink: &mut impl Sink) -> Result<(), JsonError> {
-        let masking = match std::mem::replace(&mut self.current, Current::Passed) {
-            Current::Masked(masking) => masking,
-            Current::Held(raw) => {
-                if let Some(masked) = self.mask_embedded(&raw) {
-                    sink.write(b"\"");
-                    sink.write(&masked);
-                    sink.write(b"\"");
-                    return Ok(());
-                }
-                let mut masking = self.masking(Leaf::Text, Kind::String);
-                masking.take(&raw, false)?;
-                masking.take(b"\"", true)?;
-                masking
+        match std::mem::replace(&mut self.current, Current::Passed) {
+            Current::Masked(masking) => self.put(masking, sink),
+            Current::Held(held, raw) => return self.put_held(held, &raw, sink),
+            Current::Nested(mut masker) => {
+                masker.finish(&mut Through { text: b"", sink })?;
+                self.tally.merge(&mut masker.tally);
             }
-            Current::Walked | Current::Passed => return Ok(()),
-        };
+            Current::Walked | Current::Passed => {}
+        }
+        Ok(())
+    }
+
+    /// Masks a string of which the raw text is known.
+    fn put_whole(&mut self, leaf: Leaf, raw: &[u8], sink: &mut impl Sink) -> Result<(), JsonError> {
+        let mut masking = self.masking(leaf, Kind::String);
+        masking.take(raw, false)?;
+        masking.take(b"\"", true)?;
+        self.put(masking, sink);
+        Ok(())
+    }
+
+    fn put(&mut self, masking: Masking, sink: &mut impl Sink) {
         let placeholder = self.mask.placeholders.finish(masking.digest);
         sink.write(b"\"");
         if masking.base64 {
@@ -292,7 +341,6 @@ impl JsonMasker {
         }
         sink.write(b"\"");
         self.tally.count(self.path.text());
-        Ok(())
     }
 }
 

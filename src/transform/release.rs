@@ -70,7 +70,11 @@ pub fn release(
             HeaderValue::from_static("application/json"),
         );
         Last::Status {
-            scrubber: Box::new(Scrubber::new(status, info)),
+            scrubber: Box::new(Scrubber::new(
+                status,
+                info,
+                permit.certain_masks().is_empty(),
+            )),
             text: BytesMut::new(),
         }
     } else {
@@ -92,7 +96,8 @@ pub fn release(
         Err(problem) => return Err(problem),
     };
     if !error {
-        head.headers.append(header::WARNING, warning(permit));
+        head.headers
+            .extend(warning(permit).map(|text| (header::WARNING, text)));
     }
     let body = Released::rewritten(body, Pipeline { inflate, last }, Arc::clone(&report));
     Ok((Response::from_parts(head, body), report))
@@ -194,15 +199,24 @@ fn content_encoding(headers: &HeaderMap) -> Result<Option<Inflate>, MaskError> {
     }
 }
 
-/// Says so, in the words kubectl prints.
-fn warning(permit: &Permit) -> HeaderValue {
+/// Says so, in the words kubectl prints; not where a mask only looks for credentials, as there mostly are
+/// none.
+fn warning(permit: &Permit) -> Option<HeaderValue> {
+    if permit.certain_masks().is_empty() {
+        return None;
+    }
     let plain = |character: &char| matches!(character, ' '..='~') && !"\"\\".contains(*character);
     let names: String = permit
-        .mask_names()
+        .certain_masks()
         .join(", ")
         .chars()
         .filter(plain)
         .collect();
-    HeaderValue::from_str(&format!("299 - \"values are masked by policy ({names})\""))
-        .unwrap_or_else(|_error| HeaderValue::from_static("299 - \"values are masked by policy\""))
+    let warning =
+        HeaderValue::from_str(&format!("299 - \"values are masked by policy ({names})\""));
+    Some(
+        warning.unwrap_or_else(|_error| {
+            HeaderValue::from_static("299 - \"values are masked by policy\"")
+        }),
+    )
 }

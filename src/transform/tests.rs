@@ -13,6 +13,8 @@ use crate::policy::mask::{FieldPath, MaskRule, builtin};
 use crate::request::RequestInfo;
 
 mod captures;
+mod carriers;
+mod matrix;
 
 const LIST: &str = "/api/v1/namespaces/shop/secrets";
 
@@ -21,7 +23,7 @@ fn placeholders() -> Arc<Placeholders> {
 }
 
 fn permit() -> Permit {
-    let secrets = builtin("secrets").unwrap();
+    let secrets = builtin("secrets").remove(0);
     Permit::for_tests(Identity::for_tests("alice", &[]), "demo", &[&secrets])
 }
 
@@ -288,6 +290,7 @@ async fn c_05_cells_of_custom_resources_are_masked_if_they_come_anyway() {
         api_groups: vec!["example.com".to_owned()],
         resources: vec!["databases".to_owned()],
         fields: vec![FieldPath::parse("spec.password").unwrap()],
+        ..MaskRule::default()
     };
     let permit = Permit::for_tests(Identity::for_tests("alice", &[]), "demo", &[&rule]);
     let info = info(

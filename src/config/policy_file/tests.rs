@@ -17,7 +17,7 @@ masks:
   apiGroups: [""]
   resources: [secrets]
   fields: ["data.["]
-- {name: tokens, apiGroups: [x.io], resources: [widgets], fields: [spec.token]}
+- {name: widget-tokens, apiGroups: [x.io], resources: [widgets], fields: [spec.token]}
 rules:
 - name: read
   subject: {groups: [devs]}

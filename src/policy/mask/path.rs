@@ -1,8 +1,11 @@
-//! Field paths: `data.*`, `spec.containers[*].env[*].value`, `metadata.annotations["a.b/c"]`.
+//! Field paths: `data.*`, `spec.containers[*].env[name~="(?i)password"].value`,
+//! `metadata.annotations["a.b/c"]`, `data[~="\.key$"]`, `spec.**[~="(?i)token"]`.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 
+use regex::{Regex, RegexBuilder};
 use thiserror::Error;
 
 use crate::limits::{FIELD_PATH_SEGMENTS_MAX, JSON_KEY_BYTES_MAX};
@@ -34,6 +37,50 @@ pub enum Segment {
     AnyKey,
     /// `[*]`: every element of an array.
     AnyElement,
+    /// `[~="(?i)token"]`: every member whose key matches.
+    KeyLike(Pattern),
+    /// `[name~="(?i)token"]`: every element of an array that is an object in which the member of this
+    /// name is a string that matches.
+    ElementWhere(String, Pattern),
+    /// `**`: any number of members and elements, none as well.
+    Deep,
+}
+
+/// A regular expression, equal to others that are written the same.
+#[derive(Clone, Debug)]
+pub struct Pattern(Regex);
+
+/// Bytes a compiled pattern may have; real ones have a few KiB.
+const PATTERN_BYTES_MAX: usize = 1 << 20;
+
+impl Pattern {
+    fn parse(text: &str) -> Result<Self, FieldPathError> {
+        let regex = RegexBuilder::new(text)
+            .size_limit(PATTERN_BYTES_MAX)
+            .build();
+        regex.map(Self).map_err(|_error| FieldPathError::Pattern {
+            pattern: text.to_owned(),
+        })
+    }
+
+    /// Is it found in the text?
+    pub fn matches(&self, text: &str) -> bool {
+        self.0.is_match(text)
+    }
+}
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_str() == other.0.as_str()
+    }
+}
+
+impl Eq for Pattern {}
+
+impl Hash for Pattern {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.as_str().hash(state);
+    }
 }
 
 /// Why a text is not a field path.
@@ -51,11 +98,20 @@ pub enum FieldPathError {
         /// The text from the error on.
         rest: String,
     },
-    /// A condition such as `[name~="password"]`.
-    #[error("the condition `{condition}` is not supported yet; use `[*]` to mask every element")]
+    /// A condition of another form than `[name~="password"]`.
+    #[error(
+        "cannot read the condition `{condition}`; write `[name~=\"(?i)password\"]` for elements and \
+         `[~=\"(?i)password\"]` for keys"
+    )]
     Condition {
         /// The text in brackets.
         condition: String,
+    },
+    /// Not a regular expression, or one that is too large.
+    #[error("`{pattern}` is no regular expression that can be used (see docs.rs/regex)")]
+    Pattern {
+        /// The text in quotes.
+        pattern: String,
     },
     /// A single array element.
     #[error("a single element `{index}` cannot be masked, elements move; use `[*]`")]
@@ -107,13 +163,6 @@ impl FieldPath {
         Ok(path)
     }
 
-    /// The path of every member of the top-level object `key`.
-    pub(super) fn members_of(key: &str) -> Self {
-        Self {
-            segments: vec![Segment::Key(key.to_owned()), Segment::AnyKey],
-        }
-    }
-
     /// The steps from the object to the field.
     pub fn segments(&self) -> &[Segment] {
         &self.segments
@@ -121,17 +170,28 @@ impl FieldPath {
 
     /// Is the field at `keys` exactly what this path stands for?
     fn selects(&self, keys: &[&str]) -> bool {
-        self.segments.len() == keys.len()
-            && self
-                .segments
-                .iter()
-                .zip(keys)
-                .all(|(segment, key)| match segment {
-                    Segment::Key(wanted) => wanted == key,
-                    Segment::AnyKey => true,
-                    Segment::AnyElement => false,
-                })
+        selects(&self.segments, keys)
     }
+}
+
+fn selects(segments: &[Segment], keys: &[&str]) -> bool {
+    let Some((segment, rest)) = segments.split_first() else {
+        return keys.is_empty();
+    };
+    if *segment == Segment::Deep {
+        let below = keys.split_first();
+        return selects(rest, keys) || below.is_some_and(|(_, below)| selects(segments, below));
+    }
+    let Some((key, below)) = keys.split_first() else {
+        return false;
+    };
+    let selected = match segment {
+        Segment::Key(wanted) => wanted == key,
+        Segment::AnyKey => true,
+        Segment::KeyLike(pattern) => pattern.matches(key),
+        Segment::AnyElement | Segment::ElementWhere(..) | Segment::Deep => false,
+    };
+    selected && selects(rest, below)
 }
 
 impl FromStr for FieldPath {
@@ -151,6 +211,11 @@ impl fmt::Display for FieldPath {
                 Segment::Key(key) => write!(formatter, "[{key:?}]")?,
                 Segment::AnyKey => write!(formatter, "{dot}*")?,
                 Segment::AnyElement => write!(formatter, "[*]")?,
+                Segment::KeyLike(Pattern(pattern)) => write!(formatter, "[~='{pattern}']")?,
+                Segment::ElementWhere(key, Pattern(pattern)) => {
+                    write!(formatter, "[{key}~='{pattern}']")?;
+                }
+                Segment::Deep => write!(formatter, "{dot}**")?,
             }
         }
         Ok(())
@@ -160,6 +225,9 @@ impl fmt::Display for FieldPath {
 fn next_segment(text: &str) -> Result<(Segment, &str), FieldPathError> {
     if let Some(bracket) = text.strip_prefix('[') {
         return bracketed(text, bracket);
+    }
+    if let Some(after) = text.strip_prefix("**") {
+        return Ok((Segment::Deep, after));
     }
     if let Some(after) = text.strip_prefix('*') {
         return Ok((Segment::AnyKey, after));
@@ -188,6 +256,20 @@ fn bracketed<'a>(text: &str, bracket: &'a str) -> Result<(Segment, &'a str), Fie
             return Ok((Segment::Key(key.to_owned()), after));
         }
     }
+    if let Some((key, condition)) = bracket.split_once("~=")
+        && is_plain(key) | key.is_empty()
+    {
+        let (pattern, after) = quoted(condition).ok_or_else(|| FieldPathError::Condition {
+            condition: text.chars().take(64).collect(),
+        })?;
+        let pattern = Pattern::parse(pattern)?;
+        let segment = if key.is_empty() {
+            Segment::KeyLike(pattern)
+        } else {
+            Segment::ElementWhere(key.to_owned(), pattern)
+        };
+        return Ok((segment, after));
+    }
     let (inside, _) = bracket.split_once(']').ok_or_else(|| syntax(text))?;
     if inside.contains(['=', '~', '<', '>', '?']) {
         return Err(FieldPathError::Condition {
@@ -200,6 +282,16 @@ fn bracketed<'a>(text: &str, bracket: &'a str) -> Result<(Segment, &'a str), Fie
         });
     }
     Err(syntax(text))
+}
+
+/// The text in quotes at the beginning, and what follows the bracket behind it.
+fn quoted(text: &str) -> Option<(&str, &str)> {
+    let quote = text
+        .chars()
+        .next()
+        .filter(|quote| matches!(quote, '"' | '\''))?;
+    let end = format!("{quote}]");
+    text.strip_prefix(quote)?.split_once(&end)
 }
 
 fn is_plain(key: &str) -> bool {
@@ -228,6 +320,9 @@ mod tests {
             "metadata.annotations[\"kubectl.kubernetes.io/last-applied-configuration\"]",
             "*.password",
             "spec.a-b.c_d",
+            "spec.containers[*].env[name~='(?i)password|[a-z]token'].value",
+            "data[~='(?i)\\.key$']",
+            "spec.**[~='(?i)password']",
         ] {
             assert_eq!(FieldPath::parse(text).unwrap().to_string(), text);
         }
@@ -242,10 +337,26 @@ mod tests {
         ] {
             assert!(FieldPath::parse(text).is_err(), "{text}");
         }
-        assert!(matches!(
-            FieldPath::parse("spec.containers[*].env[name~=\"(?i)password\"].value"),
-            Err(FieldPathError::Condition { condition }) if condition == "[name~=\"(?i)password\"]"
-        ));
+        for text in [
+            "env[name=x]",
+            "env[name~=x]",
+            "env[name~=\"x]",
+            "env[name=~\"x\"]",
+        ] {
+            assert!(
+                matches!(
+                    FieldPath::parse(text),
+                    Err(FieldPathError::Condition { .. })
+                ),
+                "{text}"
+            );
+        }
+        for text in ["data[~=\"(\"]", "env[name~='x{1000}{1000}'].value"] {
+            assert!(
+                matches!(FieldPath::parse(text), Err(FieldPathError::Pattern { .. })),
+                "{text}"
+            );
+        }
         assert!(matches!(
             FieldPath::parse("spec.containers[0].env"),
             Err(FieldPathError::Index { .. })
@@ -259,6 +370,11 @@ mod tests {
             "metadata.*",
             "metadata.name",
             "*.uid",
+            "**",
+            "metadata.**",
+            "**.name",
+            "[~='^k']",
+            "metadata[~='(?i)version']",
         ] {
             assert!(
                 matches!(FieldPath::parse(text), Err(FieldPathError::Needed { .. })),

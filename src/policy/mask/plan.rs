@@ -5,18 +5,28 @@
 //! event. So no text in the body decides whether a rule applies.
 //!
 //! States are sets of positions in paths, found once by subset construction; a step is a look-up in
-//! a short sorted list of keys.
+//! a short sorted list of keys. Where paths have patterns there is a state for every set of patterns
+//! that can match together.
 
-use std::collections::HashMap;
+mod build;
 
-use super::path::{FieldPath, Segment};
+use self::build::Builder;
+use super::path::{FieldPath, Pattern, Segment};
 use super::{LAST_APPLIED, MaskRule};
 
 /// First keys of paths that the API server's own printers never show in Table cells.
 const NOT_PRINTED: [&str; 3] = ["data", "stringData", "binaryData"];
 
 /// Keys on a path below which the API server's own printers never look.
-const NOT_PRINTED_BELOW: [&str; 4] = ["annotations", "args", "command", "env"];
+const NOT_PRINTED_BELOW: [&str; 7] = [
+    "annotations",
+    "args",
+    "command",
+    "env",
+    "httpHeaders",
+    "parameters",
+    "volumeAttributes",
+];
 
 /// A state of the automaton.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -58,6 +68,34 @@ pub enum Action {
     Mask(Leaf),
     /// It is a document as JSON text: mask inside.
     Embedded,
+    /// Replace what in it looks like a credential.
+    Scan(Look),
+}
+
+/// What a text is, when only parts of it are masked.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Look {
+    /// Any text.
+    Text,
+    /// Base64, of which a part cannot be replaced.
+    Binary,
+    /// An argument of a command; what follows `--password` is one as well.
+    Argument,
+}
+
+/// What decides which state the element of an array has.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Condition<'a> {
+    /// The member of the element that is looked at.
+    pub key: &'a str,
+    pattern: &'a Pattern,
+}
+
+impl Condition<'_> {
+    /// Does this value of the member meet the condition?
+    pub fn holds(&self, value: &str) -> bool {
+        self.pattern.matches(value)
+    }
 }
 
 /// What kind of value is expected where a path ends.
@@ -103,9 +141,14 @@ struct Node {
     /// The same, inside the field path: another shape is a wrong type, and masked.
     strict_object: bool,
     strict_array: bool,
+    look: Option<Look>,
     keys: Vec<(Box<[u8]>, StateId)>,
-    any_key: StateId,
-    any_element: StateId,
+    /// Patterns for all other keys, and the state for every set of them that matches.
+    patterns: Vec<Pattern>,
+    other_keys: Vec<StateId>,
+    /// Conditions on elements, and the state for every set of them that holds.
+    conditions: Vec<(String, Pattern)>,
+    elements: Vec<StateId>,
 }
 
 impl Default for StateId {
@@ -119,13 +162,9 @@ impl MaskPlan {
     pub fn compile(rules: &[&MaskRule]) -> Self {
         let fields: Vec<&FieldPath> = rules.iter().flat_map(|rule| &rule.fields).collect();
         let printed = fields.iter().any(|field| is_printed(field));
-        let mut builder = Builder {
-            paths: rooted(&fields),
-            nodes: vec![Node::default()],
-            known: HashMap::new(),
-        };
-        let object = builder.root(|path| !path.cells);
-        let object_and_cells = builder.root(|_| true);
+        let mut builder = Builder::new(rules);
+        let object = builder.root(false);
+        let object_and_cells = builder.root(true);
         Self {
             nodes: builder.nodes,
             object,
@@ -171,7 +210,15 @@ impl MaskPlan {
                     .find(|(name, _)| name.eq_ignore_ascii_case(key)),
             }
         });
-        named.map_or(node.any_key, |(_, state)| *state)
+        if let Some((_, state)) = named {
+            return *state;
+        }
+        if node.patterns.is_empty() {
+            return node.other_keys.first().copied().unwrap_or_default();
+        }
+        let text = key.map(String::from_utf8_lossy);
+        let like = |pattern: &Pattern| text.as_ref().is_none_or(|key| pattern.matches(key));
+        choose(&node.other_keys, node.patterns.iter().map(like))
     }
 
     /// The keys that are named in `state`, and where each leads.
@@ -180,10 +227,25 @@ impl MaskPlan {
         keys.iter().map(|(key, next)| (key.as_ref(), *next))
     }
 
-    /// The state of the elements of an array in `state`.
+    /// The state of the elements of an array in `state`, if they met all conditions.
     pub fn element(&self, state: StateId) -> StateId {
         self.node(state)
-            .map_or(StateId::DEAD, |node| node.any_element)
+            .and_then(|node| node.elements.last().copied())
+            .unwrap_or_default()
+    }
+
+    /// What the state of an element depends on; mostly nothing.
+    pub fn conditions(&self, state: StateId) -> impl Iterator<Item = Condition<'_>> {
+        let conditions = self.node(state).map_or(&[][..], |node| &node.conditions);
+        conditions
+            .iter()
+            .map(|(key, pattern)| Condition { key, pattern })
+    }
+
+    /// The state of an element that meets these of the conditions, in their order.
+    pub fn element_where(&self, state: StateId, holds: impl Iterator<Item = bool>) -> StateId {
+        self.node(state)
+            .map_or(StateId::DEAD, |node| choose(&node.elements, holds))
     }
 
     /// What to do with a value of this shape in `state`.
@@ -203,6 +265,7 @@ impl MaskPlan {
         match shape {
             _ if wrong => Action::Mask(Leaf::Text),
             Shape::String if node.embedded => Action::Embedded,
+            Shape::String if node.look.is_some() => node.look.map_or(Action::Pass, Action::Scan),
             Shape::Null => Action::Pass,
             _ if node.embedded => Action::Mask(Leaf::Text),
             Shape::Object if node.object => Action::Walk,
@@ -221,11 +284,11 @@ impl MaskPlan {
                 let Some(node) = self.node(state).filter(|_| !state.is_dead()) else {
                     continue;
                 };
-                if node.leaf.is_some() || node.embedded {
+                if node.leaf.is_some() || node.embedded || node.look.is_some() {
                     return true;
                 }
                 next.push(self.member(state, Some(token.as_bytes())));
-                next.push(node.any_element);
+                next.push(self.element(state));
             }
             states = next;
         }
@@ -237,195 +300,12 @@ impl MaskPlan {
     }
 }
 
-/// A field path with the way to the object in front.
-struct Rooted {
-    segments: Vec<Segment>,
-    /// Where the field path itself begins.
-    object_at: usize,
-    end: End,
-    cells: bool,
-}
-
-#[derive(Clone, Copy, Eq, PartialEq)]
-enum End {
-    Mask,
-    Embedded,
-}
-
-/// A position: which path, how far, and below which top-level key of the object.
-type Position = (usize, usize, Leaf);
-
-struct Builder {
-    paths: Vec<Rooted>,
-    nodes: Vec<Node>,
-    known: HashMap<Vec<Position>, StateId>,
-}
-
-impl Builder {
-    fn root(&mut self, wanted: fn(&Rooted) -> bool) -> StateId {
-        let start = self.paths.iter().enumerate();
-        let start = start
-            .filter(|(_, path)| wanted(path))
-            .map(|(index, _)| (index, 0, Leaf::Text))
-            .collect();
-        self.state(start)
-    }
-
-    /// The state for a set of positions, made with everything it leads to. Paths are short, so the
-    /// recursion is.
-    fn state(&mut self, mut positions: Vec<Position>) -> StateId {
-        positions.sort_unstable();
-        positions.dedup();
-        if positions.is_empty() {
-            return StateId::DEAD;
-        }
-        if let Some(state) = self.known.get(&positions) {
-            return *state;
-        }
-        let Ok(index) = u32::try_from(self.nodes.len()) else {
-            return StateId::DEAD; // four thousand million states do not fit in memory before
-        };
-        let state = StateId(index);
-        self.nodes.push(Node::default());
-        self.known.insert(positions.clone(), state);
-        let mut node = self.describe(&positions);
-        for key in self.keys(&positions) {
-            let after = self.after(
-                &positions,
-                |segment| {
-                    matches!(segment, Segment::AnyKey)
-                        || matches!(segment, Segment::Key(wanted) if *wanted == key)
-                },
-                Some(&key),
-            );
-            let next = self.state(after);
-            node.keys.push((key.into_bytes().into_boxed_slice(), next));
-        }
-        node.keys.sort();
-        let any_key = |segment: &Segment| matches!(segment, Segment::AnyKey);
-        node.any_key = self.state(self.after(&positions, any_key, None));
-        let any_element = |segment: &Segment| matches!(segment, Segment::AnyElement);
-        node.any_element = self.state(self.after(&positions, any_element, None));
-        if let Some(place) = self.nodes.get_mut(index as usize) {
-            *place = node;
-        }
-        state
-    }
-
-    fn describe(&self, positions: &[Position]) -> Node {
-        let mut node = Node::default();
-        for (path, at, leaf) in positions {
-            let Some(path) = self.paths.get(*path) else {
-                continue;
-            };
-            let strict = *at >= path.object_at;
-            match (path.segments.get(*at), path.end) {
-                (None, End::Mask) => node.leaf = node.leaf.max(Some(*leaf)),
-                (None, End::Embedded) => node.embedded = true,
-                (Some(Segment::AnyElement), _) => {
-                    node.array = true;
-                    node.strict_array |= strict;
-                }
-                (Some(Segment::Key(_) | Segment::AnyKey), _) => {
-                    node.object = true;
-                    node.strict_object |= strict;
-                }
-            }
-        }
-        node
-    }
-
-    /// The keys that lead elsewhere than other keys do.
-    fn keys(&self, positions: &[Position]) -> Vec<String> {
-        let mut keys = Vec::new();
-        for (path, at, _) in positions {
-            let Some(path) = self.paths.get(*path) else {
-                continue;
-            };
-            match path.segments.get(*at) {
-                Some(Segment::Key(key)) => keys.push(key.clone()),
-                Some(Segment::AnyKey) if *at == path.object_at => {
-                    keys.extend(["data", "binaryData"].map(str::to_owned));
-                }
-                _ => {}
-            }
-        }
-        keys.sort();
-        keys.dedup();
-        keys
-    }
-
-    fn after(
-        &self,
-        positions: &[Position],
-        matches: impl Fn(&Segment) -> bool,
-        key: Option<&str>,
-    ) -> Vec<Position> {
-        let mut after = Vec::new();
-        for (index, at, leaf) in positions {
-            let Some(path) = self.paths.get(*index) else {
-                continue;
-            };
-            if !path.segments.get(*at).is_some_and(&matches) {
-                continue;
-            }
-            let leaf = match key {
-                _ if *at != path.object_at => *leaf,
-                Some("data") => Leaf::Data,
-                Some("binaryData") => Leaf::Binary,
-                _ => Leaf::Text,
-            };
-            after.push((*index, at + 1, leaf));
-        }
-        after
-    }
-}
-
-/// Every path below every root, the last-applied annotation included, and the cells of Tables.
-fn rooted(fields: &[&FieldPath]) -> Vec<Rooted> {
-    if fields.is_empty() {
-        return Vec::new();
-    }
-    let key = |key: &str| Segment::Key(key.to_owned());
-    let last_applied = vec![key("metadata"), key("annotations"), key(LAST_APPLIED)];
-    let mut paths = vec![(last_applied.clone(), End::Embedded)];
-    for field in fields {
-        if field.segments() != last_applied {
-            paths.push((field.segments().to_vec(), End::Mask));
-        }
-    }
-    let objects = [
-        Vec::new(),
-        vec![key("items"), Segment::AnyElement],
-        vec![key("rows"), Segment::AnyElement, key("object")],
-    ];
-    let cells = vec![
-        key("rows"),
-        Segment::AnyElement,
-        key("cells"),
-        Segment::AnyElement,
-    ];
-    let mut rooted = Vec::new();
-    for event in [Vec::new(), vec![key("object")]] {
-        for object in &objects {
-            for (path, end) in &paths {
-                rooted.push(Rooted {
-                    segments: [&event[..], object, path].concat(),
-                    object_at: event.len() + object.len(),
-                    end: *end,
-                    cells: false,
-                });
-            }
-        }
-        let segments = [&event[..], &cells].concat();
-        rooted.push(Rooted {
-            object_at: segments.len(),
-            segments,
-            end: End::Mask,
-            cells: true,
-        });
-    }
-    rooted
+/// The state for the set of patterns that match.
+fn choose(states: &[StateId], matches: impl Iterator<Item = bool>) -> StateId {
+    let set = matches.enumerate().fold(0, |set, (place, matches)| {
+        set | usize::from(matches) << place
+    });
+    states.get(set).copied().unwrap_or_default()
 }
 
 fn is_printed(field: &FieldPath) -> bool {
@@ -444,15 +324,15 @@ mod tests {
     use super::super::builtin;
     use super::*;
 
+    fn paths(fields: &[&str]) -> Vec<FieldPath> {
+        let parse = |field: &&str| FieldPath::parse(field).unwrap();
+        fields.iter().map(parse).collect()
+    }
+
     fn plan(fields: &[&str]) -> MaskPlan {
         let rule = MaskRule {
-            name: "test".to_owned(),
-            api_groups: vec!["*".to_owned()],
-            resources: vec!["*".to_owned()],
-            fields: fields
-                .iter()
-                .map(|field| FieldPath::parse(field).unwrap())
-                .collect(),
+            fields: paths(fields),
+            ..MaskRule::default()
         };
         MaskPlan::compile(&[&rule])
     }
@@ -471,7 +351,7 @@ mod tests {
 
     #[test]
     fn c_44_keys_count_in_any_case() {
-        let plan = MaskPlan::compile(&[&builtin("secrets").unwrap()]);
+        let plan = MaskPlan::compile(&[&builtin("secrets")[0]]);
         for key in [
             "data",
             "Data",
@@ -490,7 +370,7 @@ mod tests {
 
     #[test]
     fn secrets_are_masked_at_every_root() {
-        let plan = MaskPlan::compile(&[&builtin("secrets").unwrap()]);
+        let plan = MaskPlan::compile(&[&builtin("secrets")[0]]);
         let roots: [&[&str]; 6] = [
             &[],
             &["items", "#"],
@@ -579,8 +459,104 @@ mod tests {
     }
 
     #[test]
+    fn keys_are_matched_by_patterns() {
+        let plan = plan(&["data[~='(?i)password']", "data.user", "data[~='^p']"]);
+        for (key, masked) in [
+            ("user", true),
+            ("dbPassword", true),
+            ("port", true),
+            ("host", false),
+        ] {
+            let masked = if masked {
+                Action::Mask(Leaf::Data)
+            } else {
+                Action::Pass
+            };
+            assert_eq!(
+                action(&plan, &["data", key], Shape::String),
+                masked,
+                "{key}"
+            );
+        }
+        let data = plan.member(plan.root(Root::Object), Some(b"data"));
+        let long = plan.member(data, None);
+        assert_eq!(plan.action(long, Shape::String), Action::Mask(Leaf::Data));
+    }
+
+    #[test]
+    fn elements_have_the_state_of_the_conditions_they_meet() {
+        let rule = MaskRule {
+            fields: paths(&["env[name~='(?i)password'].value", "env[kind~='^s'].value"]),
+            credentials: paths(&["env[*].value"]),
+            arguments: paths(&["args"]),
+            ..MaskRule::default()
+        };
+        let plan = MaskPlan::compile(&[&rule]);
+        let env = plan.member(plan.root(Root::Object), Some(b"env"));
+        let keys: Vec<&str> = plan
+            .conditions(env)
+            .map(|condition| condition.key)
+            .collect();
+        assert_eq!(keys.len(), 2);
+        for (holds, action) in [
+            ([false, false], Action::Scan(Look::Text)),
+            ([true, false], Action::Mask(Leaf::Text)),
+            ([false, true], Action::Mask(Leaf::Text)),
+            ([true, true], Action::Mask(Leaf::Text)),
+        ] {
+            let element = plan.element_where(env, holds.into_iter());
+            let value = plan.member(element, Some(b"value"));
+            assert_eq!(plan.action(value, Shape::String), action, "{holds:?}");
+        }
+        let place = keys.iter().position(|key| *key == "name").unwrap();
+        let name = plan.conditions(env).nth(place).unwrap();
+        assert!(name.holds("DB_PASSWORD") && !name.holds("HOST"));
+        assert_eq!(
+            action(&plan, &["args", "#"], Shape::String),
+            Action::Scan(Look::Argument)
+        );
+        assert_eq!(action(&plan, &["args"], Shape::String), Action::Pass);
+        let cell = ["rows", "#", "cells", "#"];
+        assert_eq!(
+            action(&plan, &cell, Shape::String),
+            Action::Scan(Look::Text)
+        );
+    }
+
+    #[test]
+    fn any_depth_is_searched_and_bounded_patterns_stay_closed() {
+        let plan = plan(&["spec.**[~='(?i)token']"]);
+        for way in [
+            &["spec", "token"][..],
+            &["spec", "a", "apiToken"],
+            &["spec", "a", "#", "b", "#", "#", "TOKEN"],
+        ] {
+            assert_eq!(
+                action(&plan, way, Shape::String),
+                Action::Mask(Leaf::Text),
+                "{way:?}"
+            );
+        }
+        assert_eq!(action(&plan, &["spec", "a"], Shape::String), Action::Pass);
+        assert_eq!(action(&plan, &["spec", "a"], Shape::Array), Action::Walk);
+        assert_eq!(
+            action(&plan, &["status", "token"], Shape::String),
+            Action::Pass
+        );
+        let many: Vec<String> = (0..6)
+            .map(|number| format!("data[~='key{number}']"))
+            .collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        let plan = self::plan(&many);
+        for number in 0..6 {
+            let key = format!("key{number}");
+            assert_ne!(action(&plan, &["data", &key], Shape::String), Action::Pass);
+        }
+    }
+
+    #[test]
     fn pointers_overlap_on_above_and_below() {
-        let plan = MaskPlan::compile(&[&builtin("secrets").unwrap()]);
+        let plan = MaskPlan::compile(&[&builtin("secrets")[0]]);
         for pointer in [
             &[][..],
             &["data"],

@@ -82,7 +82,7 @@ impl Sink for Written<'_> {
 
 /// A sink that remembers what to do, to do it to the escaped form of the text.
 #[derive(Default)]
-struct Edits(Vec<Edit>);
+pub(super) struct Edits(Vec<Edit>);
 
 enum Edit {
     Copy(Range<usize>),
@@ -100,7 +100,7 @@ impl Sink for Edits {
 }
 
 impl Edits {
-    fn apply(self, raw: &[u8]) -> Option<Vec<u8>> {
+    pub(super) fn apply(self, raw: &[u8]) -> Option<Vec<u8>> {
         let mut masked = Vec::with_capacity(raw.len());
         let (mut text_at, mut raw_at) = (0, 0);
         for edit in self.0 {

@@ -28,18 +28,16 @@ fn mask_by(rule: &MaskRule) -> Mask {
 }
 
 fn secrets() -> Mask {
-    mask_by(&builtin("secrets").unwrap())
+    mask_by(&builtin("secrets")[0])
 }
 
 fn fields(fields: &[&str]) -> Mask {
     mask_by(&MaskRule {
-        name: "test".to_owned(),
-        api_groups: vec!["*".to_owned()],
-        resources: vec!["*".to_owned()],
         fields: fields
             .iter()
             .map(|field| FieldPath::parse(field).unwrap())
             .collect(),
+        ..MaskRule::default()
     })
 }
 

@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use super::super::credentials::{self, Found};
 use super::super::json::Mask;
 use super::super::json::embedded::mask_document;
 use super::super::output::Sink;
@@ -115,6 +116,7 @@ impl<'a> Rewriter<'a> {
         message: &'static Message,
         state: StateId,
     ) -> Result<Growth, MaskProtobufError> {
+        let mut after_flag = None;
         self.fields(at, bytes, |this, number, at, value| {
             let Some(row) = message.row(number) else {
                 return Ok(0);
@@ -132,7 +134,14 @@ impl<'a> Rewriter<'a> {
             };
             let length = this.path.len();
             this.path.key(Some(row.key.as_bytes()));
-            let grown = this.value(at, value, row.holds, next);
+            let grown = if matches!(row.holds, Holds::Texts) {
+                this.path.element();
+                let flagged = after_flag.take() == Some(number);
+                after_flag = credentials::is_flag(value).then_some(number);
+                Ok(this.text(at, value, this.mask.plan.element(next), flagged))
+            } else {
+                this.value(at, value, row.holds, next)
+            };
             this.path.truncate(length);
             grown
         })
@@ -146,16 +155,20 @@ impl<'a> Rewriter<'a> {
         state: StateId,
     ) -> Result<Growth, MaskProtobufError> {
         match holds {
-            Holds::Text => Ok(self.text(at, value, state)),
-            Holds::Texts => {
-                self.path.element();
-                Ok(self.text(at, value, self.mask.plan.element(state)))
-            }
+            Holds::Text | Holds::Texts => Ok(self.text(at, value, state, false)),
             Holds::Map => self.entry(at, value, state),
             Holds::One(message) | Holds::Inline(message) => self.message(at, value, message, state),
             Holds::Many(message) => {
                 self.path.element();
-                let element = self.mask.plan.element(state);
+                let plan = &self.mask.plan;
+                let holds = plan.conditions(state).map(|condition| {
+                    let number = message.number(condition.key).unwrap_or_default();
+                    // Every reader takes the last name; any of them counts.
+                    all_bytes(value, number).any(|name| {
+                        std::str::from_utf8(name).map_or(true, |name| condition.holds(name))
+                    })
+                });
+                let element = plan.element_where(state, holds);
                 self.message(at, value, message, element)
             }
             Holds::Json => {
@@ -181,17 +194,31 @@ impl<'a> Rewriter<'a> {
         }
         self.path.key(Some(key));
         self.fields(at, entry, |this, number, at, value| match (number, value) {
-            (2, FieldValue::Bytes(text)) => Ok(this.text(at, text, next)),
+            (2, FieldValue::Bytes(text)) => Ok(this.text(at, text, next, false)),
             _ => Ok(0),
         })
     }
 
-    fn text(&mut self, at: usize, text: &[u8], state: StateId) -> Growth {
+    fn text(&mut self, at: usize, text: &[u8], state: StateId, after_flag: bool) -> Growth {
         match self.mask.plan.action(state, Shape::String) {
             Action::Pass | Action::Walk => 0,
             Action::Mask(_) => self.placeholder(at, text),
             Action::Embedded if text.trim_ascii().is_empty() => 0,
             Action::Embedded => self.document(at, text, self.mask.clone()),
+            // Bytes are themselves here, not base64.
+            Action::Scan(look) => match credentials::look(text, look, after_flag) {
+                Found::Nothing => 0,
+                Found::Whole => self.placeholder(at, text),
+                Found::Parts(parts) => {
+                    let part =
+                        |part: Range<usize>| (part.start, text.get(part).unwrap_or_default());
+                    parts
+                        .into_iter()
+                        .map(part)
+                        .map(|(start, part)| self.placeholder(at + start, part))
+                        .sum()
+                }
+            },
         }
     }
 
@@ -263,6 +290,16 @@ impl<'a> Rewriter<'a> {
         }
         sink.copy(copied..length);
     }
+}
+
+/// The length-delimited fields of that number.
+fn all_bytes(message: &[u8], number: u32) -> impl Iterator<Item = &[u8]> {
+    fields(message)
+        .map_while(Result::ok)
+        .filter_map(move |field| match field.value {
+            FieldValue::Bytes(bytes) if field.number == number => Some(bytes),
+            _ => None,
+        })
 }
 
 fn padded(mut text: Vec<u8>, length: usize, with: u8) -> Vec<u8> {

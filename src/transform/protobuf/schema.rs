@@ -4,7 +4,7 @@
 //! never change. A plan that names a field which is not in here is not applied to protobuf: the
 //! resource is then served as JSON ([`covers`]). So a missing row costs speed, never a value.
 
-use crate::policy::mask::{Action, MaskPlan, Shape, StateId};
+use crate::policy::mask::{Action, Condition, MaskPlan, Shape, StateId};
 use crate::request::RequestInfo;
 
 /// A message: what a mask can name in it.
@@ -47,6 +47,11 @@ pub(in crate::transform) struct Kind {
 impl Message {
     pub(super) fn row(&self, number: u32) -> Option<&'static Row> {
         self.0.iter().find(|row| row.number == number)
+    }
+
+    pub(super) fn number(&self, key: &str) -> Option<u32> {
+        let row = self.0.iter().find(|row| row.key == key)?;
+        matches!(row.holds, Text).then_some(row.number)
     }
 }
 
@@ -195,7 +200,7 @@ pub(in crate::transform) fn kind_for(info: &RequestInfo, plan: &MaskPlan) -> Opt
 /// Can everything that the plan masks in `state` be found in such a field?
 fn covers(plan: &MaskPlan, state: StateId, holds: Holds, root: bool) -> bool {
     let walked = |shape| match plan.action(state, shape) {
-        Action::Walk | Action::Pass => true,
+        Action::Walk | Action::Pass | Action::Scan(_) => true,
         Action::Mask(_) | Action::Embedded => false,
     };
     match holds {
@@ -205,7 +210,9 @@ fn covers(plan: &MaskPlan, state: StateId, holds: Holds, root: bool) -> bool {
         Map | Json => walked(Shape::Object),
         Many(message) => {
             let element = plan.element(state);
+            let named = |condition: Condition<'_>| message.number(condition.key).is_some();
             walked(Shape::Array)
+                && plan.conditions(state).all(named)
                 && (element.is_dead() || covers(plan, element, One(message), false))
         }
         One(message) | Inline(message) => {

@@ -6,7 +6,9 @@ use bytes::Bytes;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
+use crate::policy::mask::Look;
 use crate::request::RequestInfo;
+use crate::transform::credentials::{self, Found};
 use crate::wire::protobuf::{Field, FieldValue, MAGIC, ProtobufError, Unknown, fields, last_bytes};
 
 /// What a withheld message says instead.
@@ -15,6 +17,9 @@ const WITHHELD: &str = "the API server refused the request; its message is withh
 
 /// What a withheld cause says instead.
 const CAUSE_WITHHELD: &str = "withheld: may quote masked values";
+
+/// Messages above this many bytes quote more than a field.
+const HARMLESS_BYTES_MAX: usize = 2048;
 
 /// Causes that are kept; the rest are dropped.
 const CAUSES_MAX: usize = 32;
@@ -57,6 +62,8 @@ const SAFE_FOR_READS: [&str; 8] = [
 pub(in crate::transform) struct Scrubber {
     code: u16,
     reads: bool,
+    /// Masks only look for credentials, and nothing is hidden for its place alone.
+    scans: bool,
     group: String,
     resource: String,
     name: String,
@@ -176,10 +183,11 @@ impl Upstream {
 }
 
 impl Scrubber {
-    pub(in crate::transform) fn new(code: StatusCode, info: &RequestInfo) -> Self {
+    pub(in crate::transform) fn new(code: StatusCode, info: &RequestInfo, scans: bool) -> Self {
         Self {
             code: code.as_u16(),
             reads: matches!(info.verb.as_str(), "get" | "list" | "watch"),
+            scans,
             group: info.api_group.clone(),
             resource: info.resource.clone(),
             name: info.name.clone(),
@@ -203,7 +211,9 @@ impl Scrubber {
         let mut causes = details.causes.take().unwrap_or_default();
         causes.truncate(CAUSES_MAX);
         for cause in &mut causes {
-            CAUSE_WITHHELD.clone_into(&mut cause.message);
+            if !(self.scans && is_harmless(&cause.message)) {
+                CAUSE_WITHHELD.clone_into(&mut cause.message);
+            }
             if !is_word(&cause.reason) {
                 cause.reason.clear();
             }
@@ -268,6 +278,9 @@ impl Scrubber {
             format!("{}.{}", self.resource, self.group)
         };
         let object = format!("{qualified} \"{}\"", self.name);
+        if self.scans && is_harmless(message) {
+            return true;
+        }
         match reason {
             "NotFound" => message == format!("{object} not found"),
             // A create has no name in its path; the name is the client's own either way.
@@ -286,6 +299,13 @@ impl Scrubber {
             _ => self.reads && SAFE_FOR_READS.contains(&reason),
         }
     }
+}
+
+/// Neither an object, or a part of one, nor a credential is quoted.
+fn is_harmless(message: &str) -> bool {
+    message.len() <= HARMLESS_BYTES_MAX
+        && !message.contains(['{', '}', '\\'])
+        && credentials::look(message.as_bytes(), Look::Text, false) == Found::Nothing
 }
 
 /// The refusal of the RBAC authorizer, which quotes the user, the verb and the resource.
@@ -339,7 +359,7 @@ mod tests {
     fn scrub(method: &Method, code: u16, status: &Value) -> Value {
         let info = RequestInfo::parse(method, "/api/v1/namespaces/shop/secrets/db").unwrap();
         let code = StatusCode::from_u16(code).unwrap();
-        let text = Scrubber::new(code, &info).rebuild(status.to_string().as_bytes());
+        let text = Scrubber::new(code, &info, false).rebuild(status.to_string().as_bytes());
         serde_json::from_slice(&text).unwrap()
     }
 
@@ -433,6 +453,25 @@ mod tests {
     }
 
     #[test]
+    fn c_25_messages_of_workloads_are_kept_unless_they_quote_an_object_or_a_credential() {
+        let target = "/apis/apps/v1/namespaces/shop/deployments/web";
+        let info = RequestInfo::parse(&Method::PATCH, target).unwrap();
+        let rebuild = |message: &str| {
+            let text = status("Invalid", message).to_string();
+            let scrubber = Scrubber::new(StatusCode::UNPROCESSABLE_ENTITY, &info, true);
+            serde_json::from_slice::<Value>(&scrubber.rebuild(text.as_bytes())).unwrap()
+        };
+        let invalid = "Deployment \"web\" is invalid: spec.replicas: Invalid value: -1";
+        assert_eq!(rebuild(invalid)["message"], invalid);
+        for quoted in [
+            "cannot decode v1.EnvVar{Name:\"DB\", Value:\"s3cr3t-value\"}",
+            "denied: args are --password=s3cr3t-value",
+        ] {
+            assert_eq!(rebuild(quoted)["message"], WITHHELD);
+        }
+    }
+
+    #[test]
     fn c_24_an_error_in_protobuf_is_read_as_one() {
         let info = RequestInfo::parse(&Method::GET, "/api/v1/namespaces/shop/secrets/db").unwrap();
         let rebuild = |message: &str| {
@@ -445,7 +484,7 @@ mod tests {
             ];
             let type_meta = [field(1, b"v1"), field(2, b"Status")].concat();
             let body = [MAGIC, &field(1, &type_meta), &field(2, &status.concat())].concat();
-            let text = Scrubber::new(StatusCode::NOT_FOUND, &info).rebuild(&body);
+            let text = Scrubber::new(StatusCode::NOT_FOUND, &info, false).rebuild(&body);
             serde_json::from_slice::<Value>(&text).unwrap()
         };
         let status = rebuild("secrets \"db\" not found");

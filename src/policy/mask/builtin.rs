@@ -1,0 +1,248 @@
+//! The masks that every policy knows by name.
+
+use std::sync::LazyLock;
+
+use super::{FieldPath, MaskRule};
+
+/// Their names.
+pub const BUILTIN: [&str; 6] = [
+    "secrets",
+    "tokens",
+    "workloads",
+    "configmaps",
+    "events",
+    "storage",
+];
+
+/// Names of variables, headers and keys whose values are hidden whatever they look like.
+const SENSITIVE: &str = "(?i)(pass(word|wd|phrase)?|pwd|secret|token|credentials?|api_?-?key|access_?-?key|private_?-?key|signing_?-?key|encryption_?-?key|_key|auth(orization)?|cookie|dsn|connection_?string)$";
+
+/// Keys of config maps whose values are hidden. `tokenUrl` or `auth.conf` are looked into instead.
+const SENSITIVE_KEYS: &str = r"(?i)(^|[._-])(password|passwd|passphrase|secret|token|credentials|id_(rsa|dsa|ecdsa|ed25519)|\.?(htpasswd|pgpass|netrc|dockerconfigjson|dockercfg))$|\.(key|p12|pfx|jks|keystore)$";
+
+/// All of them, with their patterns compiled once.
+static RULES: LazyLock<Vec<MaskRule>> =
+    LazyLock::new(|| BUILTIN.into_iter().flat_map(written).collect());
+
+/// The mask that is known under `name` without being written in a policy: one rule for each shape its
+/// resources have. Empty when there is no such mask.
+pub fn builtin(name: &str) -> Vec<MaskRule> {
+    let named = RULES.iter().filter(|rule| rule.name == name);
+    named.cloned().collect()
+}
+
+fn written(name: &str) -> Vec<MaskRule> {
+    match name {
+        "secrets" => vec![rule(name, &[""], &["secrets"]).fields(&["data.*", "stringData.*"])],
+        "tokens" => vec![
+            rule(name, &[""], &["serviceaccounts/token"]).fields(&["status.token"]),
+            rule(name, &["authentication.k8s.io"], &["tokenreviews"]).fields(&["spec.token"]),
+        ],
+        "workloads" => workloads(),
+        "configmaps" => vec![
+            rule(name, &[""], &["configmaps"])
+                .fields(&[
+                    &format!("data[~='{SENSITIVE_KEYS}']"),
+                    &format!("binaryData[~='{SENSITIVE_KEYS}']"),
+                ])
+                .credentials(&["data.*", "binaryData.*", "metadata.annotations.*"]),
+        ],
+        "events" => vec![
+            rule(name, &[""], &["events"]).credentials(&["message"]),
+            rule(name, &["events.k8s.io"], &["events"]).credentials(&["note"]),
+        ],
+        "storage" => vec![
+            rule(name, &["storage.k8s.io"], &["storageclasses"])
+                .fields(&[&format!("parameters[~='{SENSITIVE}']")])
+                .credentials(&["parameters.*"]),
+            rule(name, &[""], &["persistentvolumes"])
+                .fields(&[&format!("spec.csi.volumeAttributes[~='{SENSITIVE}']")])
+                .credentials(&["spec.csi.volumeAttributes.*"]),
+        ],
+        _ => Vec::new(),
+    }
+}
+
+/// Pods, and everything that has a template of one, at the depth it has there.
+fn workloads() -> Vec<MaskRule> {
+    let name = "workloads";
+    let controllers = [
+        "daemonsets",
+        "deployments",
+        "jobs",
+        "replicasets",
+        "replicationcontrollers",
+        "statefulsets",
+    ];
+    vec![
+        container_messages(pods(rule(name, &[""], &["pods"]), "")),
+        pods(
+            rule(name, &["", "apps", "batch"], &controllers),
+            "spec.template.",
+        ),
+        pods(rule(name, &[""], &["podtemplates"]), "template."),
+        pods(
+            rule(name, &["batch"], &["cronjobs"]),
+            "spec.jobTemplate.spec.template.",
+        ),
+        pods(
+            rule(name, &["apps"], &["controllerrevisions"]),
+            "data.spec.template.",
+        ),
+    ]
+}
+
+/// What containers left behind when they ended, and why they wait.
+fn container_messages(rule: MaskRule) -> MaskRule {
+    let mut rule = rule.credentials(&["status.message"]);
+    for containers in [
+        "containerStatuses",
+        "initContainerStatuses",
+        "ephemeralContainerStatuses",
+    ] {
+        for state in ["state", "lastState"] {
+            rule = rule.credentials(&[
+                &format!("status.{containers}[*].{state}.terminated.message"),
+                &format!("status.{containers}[*].{state}.waiting.message"),
+            ]);
+        }
+    }
+    rule
+}
+
+/// The fields of a pod that stands at `at`.
+fn pods(rule: MaskRule, at: &str) -> MaskRule {
+    let mut rule = rule.credentials(&["metadata.annotations.*"]);
+    if !at.is_empty() {
+        rule = rule.credentials(&[&format!("{at}metadata.annotations.*")]);
+    }
+    for containers in ["containers", "initContainers", "ephemeralContainers"] {
+        let container = format!("{at}spec.{containers}[*].");
+        rule = rule
+            .fields(&[&format!("{container}env[name~='{SENSITIVE}'].value")])
+            .credentials(&[&format!("{container}env[*].value")])
+            .arguments(&[&format!("{container}command"), &format!("{container}args")]);
+        for handler in [
+            "livenessProbe",
+            "readinessProbe",
+            "startupProbe",
+            "lifecycle.postStart",
+            "lifecycle.preStop",
+        ] {
+            let headers = format!("{container}{handler}.httpGet.httpHeaders");
+            rule = rule
+                .fields(&[&format!("{headers}[name~='{SENSITIVE}'].value")])
+                .arguments(&[&format!("{container}{handler}.exec.command")]);
+        }
+    }
+    rule
+}
+
+fn rule(name: &str, api_groups: &[&str], resources: &[&str]) -> MaskRule {
+    let texts = |texts: &[&str]| texts.iter().map(ToString::to_string).collect();
+    MaskRule {
+        name: name.to_owned(),
+        api_groups: texts(api_groups),
+        resources: texts(resources),
+        ..MaskRule::default()
+    }
+}
+
+impl MaskRule {
+    fn fields(mut self, paths: &[&str]) -> Self {
+        self.fields.extend(parsed(paths));
+        self
+    }
+
+    fn credentials(mut self, paths: &[&str]) -> Self {
+        self.credentials.extend(parsed(paths));
+        self
+    }
+
+    fn arguments(mut self, paths: &[&str]) -> Self {
+        self.arguments.extend(parsed(paths));
+        self
+    }
+}
+
+/// The paths above; a test sees to it that all of them can be read.
+fn parsed(paths: &[&str]) -> impl Iterator<Item = FieldPath> {
+    paths.iter().flat_map(|path| FieldPath::parse(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_built_in_mask_has_rules_and_all_their_paths() {
+        for name in BUILTIN {
+            let rules = builtin(name);
+            assert!(!rules.is_empty(), "{name}");
+            for rule in rules {
+                assert_eq!(rule.name, name);
+            }
+        }
+        assert_eq!(builtin("unknown"), Vec::new());
+        let paths = |name: &str| -> Vec<(usize, usize, usize)> {
+            let count = |rule: &MaskRule| {
+                (
+                    rule.fields.len(),
+                    rule.credentials.len(),
+                    rule.arguments.len(),
+                )
+            };
+            builtin(name).iter().map(count).collect()
+        };
+        assert_eq!(paths("secrets"), [(2, 0, 0)]);
+        assert_eq!(paths("tokens"), [(1, 0, 0), (1, 0, 0)]);
+        assert_eq!(paths("configmaps"), [(2, 3, 0)]);
+        assert_eq!(paths("events"), [(0, 1, 0), (0, 1, 0)]);
+        assert_eq!(paths("storage"), [(1, 1, 0), (1, 1, 0)]);
+        // A container has its variables and five handlers, its command, arguments and five commands.
+        let template = (3 * 6, 2 + 3, 3 * 7);
+        let pod = (3 * 6, 1 + 3 + 1 + 3 * 4, 3 * 7);
+        assert_eq!(
+            paths("workloads"),
+            [pod, template, template, template, template]
+        );
+    }
+
+    #[test]
+    fn sensitive_names_are_known() {
+        let matches =
+            |pattern: &str, name: &str| regex::Regex::new(pattern).unwrap().is_match(name);
+        for name in [
+            "DB_PASSWORD",
+            "token",
+            "apiKey",
+            "AWS_SECRET_ACCESS_KEY",
+            "Authorization",
+            "PGPASS",
+        ] {
+            assert!(matches(SENSITIVE, name), "{name}");
+        }
+        for name in [
+            "HOST",
+            "PASSWORD_FILE",
+            "TOKEN_URL",
+            "LOG_LEVEL",
+            "KEYBOARD",
+        ] {
+            assert!(!matches(SENSITIVE, name), "{name}");
+        }
+        for key in [
+            "db.password",
+            "tls.key",
+            "id_rsa",
+            ".htpasswd",
+            "client-secret",
+            "store.jks",
+        ] {
+            assert!(matches(SENSITIVE_KEYS, key), "{key}");
+        }
+        for key in ["app.conf", "ca.crt", "secretName", "passwords.md", "keys"] {
+            assert!(!matches(SENSITIVE_KEYS, key), "{key}");
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! Builds the automaton from field paths.
+
+use std::collections::HashMap;
+
+use super::super::path::Segment;
+use super::{LAST_APPLIED, Leaf, Look, MaskRule, Node, StateId};
+
+/// Patterns for keys, and conditions on elements, that are told apart at one place. Further ones count
+/// as if they always matched.
+const PATTERNS_MAX: usize = 4;
+
+/// A field path with the way to the object in front.
+struct Rooted {
+    segments: Vec<Segment>,
+    /// Where the field path itself begins.
+    object_at: usize,
+    end: End,
+    cells: bool,
+}
+
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum End {
+    Mask,
+    Embedded,
+    Scan(Look),
+}
+
+/// A position: which path, how far, and below which top-level key of the object.
+type Position = (usize, usize, Leaf);
+
+pub(super) struct Builder {
+    paths: Vec<Rooted>,
+    pub(super) nodes: Vec<Node>,
+    known: HashMap<Vec<Position>, StateId>,
+}
+
+impl Builder {
+    pub(super) fn new(rules: &[&MaskRule]) -> Self {
+        Self {
+            paths: rooted(rules),
+            nodes: vec![Node::default()],
+            known: HashMap::new(),
+        }
+    }
+
+    /// The state of a whole document, with the cells of Tables masked or not.
+    pub(super) fn root(&mut self, cells: bool) -> StateId {
+        let start = self.paths.iter().enumerate();
+        let start = start
+            .filter(|(_, path)| cells || !path.cells)
+            .map(|(index, _)| (index, 0, Leaf::Text))
+            .collect();
+        self.state(start)
+    }
+
+    /// The state for a set of positions, made with everything it leads to. Paths are short, so the
+    /// recursion is.
+    fn state(&mut self, mut positions: Vec<Position>) -> StateId {
+        // `**` stands for nothing as well.
+        let mut place = 0;
+        while let Some((path, at, leaf)) = positions.get(place).copied() {
+            if self.segment(path, at) == Some(&Segment::Deep) {
+                positions.push((path, at + 1, leaf));
+            }
+            place += 1;
+        }
+        positions.sort_unstable();
+        positions.dedup();
+        if positions.is_empty() {
+            return StateId::DEAD;
+        }
+        if let Some(state) = self.known.get(&positions) {
+            return *state;
+        }
+        let Ok(index) = u32::try_from(self.nodes.len()) else {
+            return StateId::DEAD; // four thousand million states do not fit in memory before
+        };
+        let state = StateId(index);
+        self.nodes.push(Node::default());
+        self.known.insert(positions.clone(), state);
+        let mut node = self.describe(&positions);
+        for key in self.keys(&positions) {
+            let after = self.after(
+                &positions,
+                |segment| match segment {
+                    Segment::AnyKey => true,
+                    Segment::Key(wanted) => *wanted == key,
+                    Segment::KeyLike(pattern) => pattern.matches(&key),
+                    _ => false,
+                },
+                Some(&key),
+            );
+            let next = self.state(after);
+            node.keys.push((key.into_bytes().into_boxed_slice(), next));
+        }
+        node.keys.sort();
+        for set in 0..1_usize << node.patterns.len() {
+            let matches = |segment: &Segment| match segment {
+                Segment::AnyKey => true,
+                Segment::KeyLike(pattern) => is_in(set, node.patterns.iter(), |own| own == pattern),
+                _ => false,
+            };
+            let after = self.after(&positions, matches, None);
+            node.other_keys.push(self.state(after));
+        }
+        for set in 0..1_usize << node.conditions.len() {
+            let matches = |segment: &Segment| match segment {
+                Segment::AnyElement => true,
+                Segment::ElementWhere(key, pattern) => is_in(set, node.conditions.iter(), |own| {
+                    own.0 == *key && own.1 == *pattern
+                }),
+                _ => false,
+            };
+            let after = self.after(&positions, matches, None);
+            node.elements.push(self.state(after));
+        }
+        if let Some(place) = self.nodes.get_mut(index as usize) {
+            *place = node;
+        }
+        state
+    }
+
+    fn describe(&self, positions: &[Position]) -> Node {
+        let mut node = Node::default();
+        for (index, at, leaf) in positions {
+            let Some(path) = self.paths.get(*index) else {
+                continue;
+            };
+            let before = path.segments.get(..*at).unwrap_or_default();
+            // `**` fits every shape, and a scan harms no other value.
+            let strict = *at >= path.object_at
+                && !matches!(path.end, End::Scan(_))
+                && !before.contains(&Segment::Deep);
+            match (path.segments.get(*at), path.end) {
+                (None, End::Mask) => node.leaf = node.leaf.max(Some(*leaf)),
+                (None, End::Embedded) => node.embedded = true,
+                (None, End::Scan(Look::Text)) if *leaf == Leaf::Binary => {
+                    node.look = node.look.max(Some(Look::Binary));
+                }
+                (None, End::Scan(look)) => node.look = node.look.max(Some(look)),
+                (Some(Segment::AnyElement | Segment::ElementWhere(..)), _) => {
+                    node.array = true;
+                    node.strict_array |= strict;
+                }
+                (Some(Segment::Key(_) | Segment::AnyKey | Segment::KeyLike(_)), _) => {
+                    node.object = true;
+                    node.strict_object |= strict;
+                }
+                (Some(Segment::Deep), _) => (node.object, node.array) = (true, true),
+            }
+            match path.segments.get(*at) {
+                Some(Segment::KeyLike(pattern)) => node.patterns.push(pattern.clone()),
+                Some(Segment::ElementWhere(key, pattern)) => {
+                    node.conditions.push((key.clone(), pattern.clone()));
+                }
+                _ => {}
+            }
+        }
+        distinct(&mut node.patterns);
+        distinct(&mut node.conditions);
+        node
+    }
+
+    fn segment(&self, path: usize, at: usize) -> Option<&Segment> {
+        self.paths.get(path)?.segments.get(at)
+    }
+
+    /// The keys that lead elsewhere than other keys do.
+    fn keys(&self, positions: &[Position]) -> Vec<String> {
+        let mut keys = Vec::new();
+        for (path, at, _) in positions {
+            let Some(path) = self.paths.get(*path) else {
+                continue;
+            };
+            match path.segments.get(*at) {
+                Some(Segment::Key(key)) => keys.push(key.clone()),
+                Some(Segment::AnyKey | Segment::KeyLike(_) | Segment::Deep)
+                    if *at == path.object_at =>
+                {
+                    keys.extend(["data", "binaryData"].map(str::to_owned));
+                }
+                _ => {}
+            }
+        }
+        keys.sort();
+        keys.dedup();
+        keys
+    }
+
+    fn after(
+        &self,
+        positions: &[Position],
+        matches: impl Fn(&Segment) -> bool,
+        key: Option<&str>,
+    ) -> Vec<Position> {
+        let mut after = Vec::new();
+        for (index, at, leaf) in positions {
+            let Some(path) = self.paths.get(*index) else {
+                continue;
+            };
+            let (deep, next) = match path.segments.get(*at) {
+                Some(Segment::Deep) => (true, *at),
+                Some(segment) if matches(segment) => (false, at + 1),
+                _ => continue,
+            };
+            let leaf = match key {
+                _ if *at != path.object_at || deep => *leaf,
+                Some("data") => Leaf::Data,
+                Some("binaryData") => Leaf::Binary,
+                _ => Leaf::Text,
+            };
+            after.push((*index, next, leaf));
+        }
+        after
+    }
+}
+
+/// Is what `wanted` finds in this set of patterns? What was left out counts as if it were.
+fn is_in<T>(set: usize, mut patterns: impl Iterator<Item = T>, wanted: impl Fn(T) -> bool) -> bool {
+    patterns
+        .position(wanted)
+        .is_none_or(|place| set >> place & 1 == 1)
+}
+
+fn distinct<T: PartialEq + Clone>(patterns: &mut Vec<T>) {
+    let mut seen: Vec<T> = Vec::new();
+    patterns.retain(|pattern| {
+        let new = !seen.contains(pattern) && seen.len() < PATTERNS_MAX;
+        if new {
+            seen.push(pattern.clone());
+        }
+        new
+    });
+}
+
+/// Every path below every root, the last-applied annotation included, and the cells of Tables.
+fn rooted(rules: &[&MaskRule]) -> Vec<Rooted> {
+    let key = |key: &str| Segment::Key(key.to_owned());
+    let last_applied = vec![key("metadata"), key("annotations"), key(LAST_APPLIED)];
+    let mut paths = vec![(last_applied.clone(), End::Embedded)];
+    for rule in rules {
+        for field in rule
+            .fields
+            .iter()
+            .filter(|field| field.segments() != last_applied)
+        {
+            paths.push((field.segments().to_vec(), End::Mask));
+        }
+        for field in &rule.credentials {
+            paths.push((field.segments().to_vec(), End::Scan(Look::Text)));
+        }
+        for field in &rule.arguments {
+            let elements = [field.segments(), &[Segment::AnyElement]].concat();
+            paths.push((elements, End::Scan(Look::Argument)));
+        }
+    }
+    if paths.len() == 1 {
+        return Vec::new();
+    }
+    let scans = paths.iter().any(|(_, end)| matches!(end, End::Scan(_)));
+    let objects = [
+        Vec::new(),
+        vec![key("items"), Segment::AnyElement],
+        vec![key("rows"), Segment::AnyElement, key("object")],
+    ];
+    let cells = vec![
+        key("rows"),
+        Segment::AnyElement,
+        key("cells"),
+        Segment::AnyElement,
+    ];
+    let mut rooted = Vec::new();
+    for event in [Vec::new(), vec![key("object")]] {
+        for object in &objects {
+            for (path, end) in &paths {
+                rooted.push(Rooted {
+                    segments: [&event[..], object, path].concat(),
+                    object_at: event.len() + object.len(),
+                    end: *end,
+                    cells: false,
+                });
+            }
+        }
+        let segments = [&event[..], &cells].concat();
+        if scans {
+            // Whatever the API server prints of such a field looks the same.
+            rooted.push(Rooted {
+                object_at: segments.len(),
+                segments: segments.clone(),
+                end: End::Scan(Look::Text),
+                cells: false,
+            });
+        }
+        rooted.push(Rooted {
+            object_at: segments.len(),
+            segments,
+            end: End::Mask,
+            cells: true,
+        });
+    }
+    rooted
+}

@@ -1,0 +1,349 @@
+//! The built-in masks on everything that carries credentials, through the same door as the gateway's.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::limits::EMBEDDED_JSON_BYTES_MAX;
+use crate::policy::mask::LAST_APPLIED;
+
+const HIDDEN: &str = "hunter2-correct-horse";
+
+fn permit_for(mask: &str) -> Permit {
+    let rules = builtin(mask);
+    let info_rules: Vec<&MaskRule> = rules.iter().collect();
+    Permit::for_tests(Identity::for_tests("alice", &[]), "demo", &info_rules)
+}
+
+/// The rules of a mask that apply to a target, as the policy chooses them.
+fn permit_at(mask: &str, info: &RequestInfo) -> Permit {
+    let rules = builtin(mask);
+    let applying: Vec<&MaskRule> = rules
+        .iter()
+        .filter(|rule| rule.applies_to(&info.api_group, &info.qualified_resource()))
+        .collect();
+    assert!(!applying.is_empty(), "{mask} {}", info.resource);
+    Permit::for_tests(Identity::for_tests("alice", &[]), "demo", &applying)
+}
+
+/// What leaves, whatever the size of the pieces it came in.
+async fn seen(mask: &str, target: &str, text: &str) -> String {
+    let info = info(&Method::GET, target);
+    let mut all = Vec::new();
+    for size in [1, 7, 64, text.len()] {
+        let frames = text
+            .as_bytes()
+            .chunks(size)
+            .map(|piece| Ok(Frame::data(Bytes::copy_from_slice(piece))))
+            .collect();
+        let answer = json(200, pieces(frames));
+        let permit = permit_at(mask, &info);
+        let (response, report) = release(answer, &info, &permit, &placeholders()).unwrap();
+        let (text, outcome) = read(response.into_body()).await;
+        outcome.unwrap();
+        all.push((String::from_utf8(text).unwrap(), report.values_masked()));
+    }
+    all.dedup();
+    assert_eq!(all.len(), 1, "the cut matters");
+    all.remove(0).0
+}
+
+/// A container with a credential in every field that can hold one, and one without.
+fn containers() -> Value {
+    json!([
+        {
+            "name": "web", "image": "web:1",
+            "command": ["sh", "-c", format!("run --db-password={HIDDEN} --port 1")],
+            "args": ["--token", HIDDEN, "--verbose", "--secret", HIDDEN],
+            "env": [
+                {"value": HIDDEN, "name": "DB_PASSWORD"},
+                {"name": "API_TOKEN", "value": HIDDEN},
+                {"name": "DB_URL", "value": format!("postgres://u:{HIDDEN}@db/x")},
+                {"name": "FROM", "valueFrom": {"secretKeyRef": {"name": "db", "key": "password"}}},
+                {"name": "LOG_LEVEL", "value": "debug"}
+            ],
+            "livenessProbe": {
+                "exec": {"command": ["probe", "--password", HIDDEN]},
+                "httpGet": {"httpHeaders": [{"name": "Authorization", "value": HIDDEN}]}
+            },
+            "lifecycle": {"preStop": {"exec": {"command": [format!("x --api-key={HIDDEN}")]}}}
+        },
+        {"name": "plain", "image": "plain:1", "args": ["--port", "1"], "env": [{"name": "A", "value": "b"}]}
+    ])
+}
+
+fn template() -> Value {
+    json!({
+        "metadata": {"annotations": {"note": format!("password={HIDDEN}"), "other": "kept"}},
+        "spec": {"initContainers": containers(), "containers": containers(), "nodeName": "n"}
+    })
+}
+
+/// Everything but what had to be hidden is as it was.
+fn assert_masked(text: &str, original: &Value) {
+    assert!(!text.contains(HIDDEN), "{text}");
+    let masked: Value = serde_json::from_str(text).unwrap();
+    same_shape(&masked, original);
+}
+
+fn same_shape(masked: &Value, original: &Value) {
+    match (masked, original) {
+        (Value::Object(masked), Value::Object(original)) => {
+            assert!(masked.keys().eq(original.keys()));
+            for (key, value) in masked {
+                same_shape(value, &original[key]);
+            }
+        }
+        (Value::Array(masked), Value::Array(original)) => {
+            assert_eq!(masked.len(), original.len());
+            for (masked, original) in masked.iter().zip(original) {
+                same_shape(masked, original);
+            }
+        }
+        (Value::String(masked), Value::String(original)) if original.contains(HIDDEN) => {
+            if let Ok(original) = serde_json::from_str(original) {
+                same_shape(&serde_json::from_str(masked).unwrap(), &original);
+            } else {
+                assert!(masked.contains("[masked:v1:"), "{original} became {masked}");
+            }
+        }
+        (masked, original) => assert_eq!(masked, original),
+    }
+}
+
+#[tokio::test]
+async fn c_12_c_45_pod_templates_are_masked_at_their_depth_in_every_kind() {
+    for (target, object) in [
+        ("/api/v1/namespaces/n/pods/x", template()),
+        (
+            "/api/v1/namespaces/n/podtemplates/x",
+            json!({"template": template()}),
+        ),
+        (
+            "/api/v1/namespaces/n/replicationcontrollers/x",
+            json!({"spec": {"template": template()}}),
+        ),
+        (
+            "/apis/apps/v1/namespaces/n/deployments/x",
+            json!({"spec": {"template": template()}}),
+        ),
+        (
+            "/apis/apps/v1/namespaces/n/statefulsets/x",
+            json!({"spec": {"template": template()}}),
+        ),
+        (
+            "/apis/apps/v1/namespaces/n/daemonsets/x",
+            json!({"spec": {"template": template()}}),
+        ),
+        (
+            "/apis/apps/v1/namespaces/n/replicasets/x",
+            json!({"spec": {"template": template()}}),
+        ),
+        (
+            "/apis/apps/v1/namespaces/n/controllerrevisions/x",
+            json!({"data": {"spec": {"template": template()}}}),
+        ),
+        (
+            "/apis/batch/v1/namespaces/n/jobs/x",
+            json!({"spec": {"template": template()}}),
+        ),
+        (
+            "/apis/batch/v1/namespaces/n/cronjobs/x",
+            json!({"spec": {"jobTemplate": {"spec": {"template": template()}}}}),
+        ),
+    ] {
+        let text = seen("workloads", target, &object.to_string()).await;
+        assert_masked(&text, &object);
+        let collection = target.strip_suffix("/x").unwrap();
+        let list = json!({"kind": "List", "items": [object, object]});
+        assert_masked(
+            &seen("workloads", collection, &list.to_string()).await,
+            &list,
+        );
+        let event = json!({"type": "ADDED", "object": object});
+        let watch = format!("{collection}?watch=1");
+        assert_masked(&seen("workloads", &watch, &event.to_string()).await, &event);
+        let table = json!({"rows": [{"cells": ["x", 1, HIDDEN.len()], "object": object}]});
+        assert_masked(
+            &seen("workloads", collection, &table.to_string()).await,
+            &table,
+        );
+        let applied = object.to_string();
+        let annotated = json!({"metadata": {"annotations": {LAST_APPLIED: applied}}});
+        let text = seen("workloads", target, &annotated.to_string()).await;
+        assert_masked(&text, &annotated);
+    }
+}
+
+#[tokio::test]
+async fn c_45_the_name_beside_a_value_decides_wherever_it_stands() {
+    let pod = "/api/v1/namespaces/n/pods/x";
+    for (env, hidden) in [
+        (
+            r#"{"value":"hunter2-correct-horse","name":"PASSWORD"}"#,
+            true,
+        ),
+        (
+            r#"{"value":"hunter2-correct-horse","n\u0061me":"PASSWORD"}"#,
+            true,
+        ),
+        (
+            r#"{"name":"HOST","name":"PASSWORD","value":"hunter2-correct-horse"}"#,
+            true,
+        ),
+        (
+            r#"{"name":"PASSWORD","name":"HOST","value":"hunter2-correct-horse"}"#,
+            true,
+        ),
+        (
+            r#"{"value":"a","value":"hunter2-correct-horse","name":"token"}"#,
+            true,
+        ),
+        (r#"{"name":7,"value":"hunter2-correct-horse"}"#, true),
+        (r#"{"name":"HOST","value":"hunter2-correct-horse"}"#, false),
+        (r#"{"value":"hunter2-correct-horse"}"#, false),
+        ("null", false),
+    ] {
+        let text = format!("{{\"spec\":{{\"containers\":[ {{\"env\":[{env} ,{env}]}}]}}}}");
+        let masked = seen("workloads", pod, &text).await;
+        assert_eq!(masked == text, !hidden, "{env} became {masked}");
+        assert_eq!(masked.contains(HIDDEN), !hidden && env != "null", "{env}");
+    }
+}
+
+#[tokio::test]
+async fn c_43_a_variable_too_large_to_be_held_is_masked_whatever_its_name() {
+    let value = "x".repeat(2 * EMBEDDED_JSON_BYTES_MAX);
+    let object = json!({"spec": {"containers": [{"env": [
+        {"name": "HOST", "value": value}, {"name": "B", "value": "c"}]}]}});
+    let info = info(&Method::GET, "/api/v1/namespaces/n/pods/x");
+    let permit = permit_at("workloads", &info);
+    let text = object.to_string();
+    let frames = text
+        .as_bytes()
+        .chunks(4096)
+        .map(|piece| Ok(Frame::data(Bytes::copy_from_slice(piece))))
+        .collect();
+    let (response, _) =
+        release(json(200, pieces(frames)), &info, &permit, &placeholders()).unwrap();
+    let (text, outcome) = read(response.into_body()).await;
+    outcome.unwrap();
+    let masked: Value = serde_json::from_slice(&text).unwrap();
+    let env = &masked["spec"]["containers"][0]["env"];
+    assert!(env[0]["value"].as_str().unwrap().starts_with("[masked:v1:"));
+    assert_eq!(env[1]["value"], "c");
+}
+
+#[tokio::test]
+async fn c_44_c_74_config_maps_are_masked_by_key_and_by_what_values_look_like() {
+    let target = "/api/v1/namespaces/n/configmaps/x";
+    let kubeconfig = format!("users:\n- name: a\n  user:\n    token: {HIDDEN}\n");
+    let object = json!({
+        "data": {
+            "db.password": HIDDEN,
+            "tls.key": HIDDEN,
+            "app.properties": format!("user=bob\npassword={HIDDEN}\nurl=https://x/\"y\"\n"),
+            "kubeconfig": kubeconfig,
+            "logging": "level=debug\n\ttab \"quoted\" <html>"
+        },
+    });
+    let masked = seen("configmaps", target, &object.to_string()).await;
+    assert_masked(&masked, &object);
+    let masked: Value = serde_json::from_str(&masked).unwrap();
+    let properties = masked["data"]["app.properties"].as_str().unwrap();
+    assert!(properties.starts_with("user=bob\npassword=[masked:v1:"));
+    assert!(
+        properties.ends_with("]\nurl=https://x/\"y\"\n"),
+        "{properties}"
+    );
+
+    let release = STANDARD.encode([&[0x1f_u8, 0x8b, 8][..], &[7; 90]].concat());
+    let binary = STANDARD.encode(&kubeconfig);
+    let object = json!({"data": {"release": release}, "binaryData": {"a": binary, "b": "AAEC"}});
+    let masked = seen("configmaps", target, &object.to_string()).await;
+    let masked: Value = serde_json::from_str(&masked).unwrap();
+    assert!(
+        masked["data"]["release"]
+            .as_str()
+            .unwrap()
+            .starts_with("[masked")
+    );
+    let replaced = masked["binaryData"]["a"].as_str().unwrap();
+    assert!(STANDARD.decode(replaced).unwrap().starts_with(b"[masked"));
+    assert_eq!(masked["binaryData"]["b"], "AAEC");
+}
+
+#[tokio::test]
+async fn c_46_tokens_events_messages_and_storage_are_masked() {
+    let message = format!("cannot reach https://u:{HIDDEN}@registry/");
+    let terminated = json!({"state": {"terminated": {"message": message, "exitCode": 1}}});
+    for (mask, target, object) in [
+        (
+            "events",
+            "/api/v1/namespaces/n/events/x",
+            json!({"message": message}),
+        ),
+        (
+            "events",
+            "/api/v1/namespaces/n/events",
+            json!({"rows": [{"cells": ["1m", "Warning", message], "object": null}]}),
+        ),
+        (
+            "events",
+            "/apis/events.k8s.io/v1/namespaces/n/events/x",
+            json!({"note": message}),
+        ),
+        (
+            "workloads",
+            "/api/v1/namespaces/n/pods/x",
+            json!({"status": {"containerStatuses": [terminated], "message": message}}),
+        ),
+        (
+            "tokens",
+            "/api/v1/namespaces/n/serviceaccounts/x/token",
+            json!({"status": {"token": HIDDEN, "expirationTimestamp": "2026"}}),
+        ),
+        (
+            "tokens",
+            "/apis/authentication.k8s.io/v1/tokenreviews",
+            json!({"spec": {"token": HIDDEN, "audiences": ["x"]}}),
+        ),
+        (
+            "storage",
+            "/apis/storage.k8s.io/v1/storageclasses/x",
+            json!({"parameters": {"adminSecret": HIDDEN, "pool": "p"}}),
+        ),
+        (
+            "storage",
+            "/api/v1/persistentvolumes/x",
+            json!({"spec": {"csi": {"volumeAttributes": {"token": HIDDEN, "fs": "ext4"}}}}),
+        ),
+        (
+            "secrets",
+            "/api/v1/namespaces/kube-system/secrets/bootstrap-token-x",
+            json!({"stringData": {"token-secret": HIDDEN}, "type": "bootstrap.kubernetes.io/token"}),
+        ),
+    ] {
+        assert_masked(&seen(mask, target, &object.to_string()).await, &object);
+    }
+}
+
+#[tokio::test]
+async fn only_masks_that_certainly_hide_something_warn() {
+    for (mask, target, warns) in [
+        ("secrets", "/api/v1/namespaces/n/secrets/x", true),
+        ("workloads", "/api/v1/namespaces/n/pods/x", false),
+        ("configmaps", "/api/v1/namespaces/n/configmaps/x", false),
+    ] {
+        let info = info(&Method::GET, target);
+        let permit = permit_for(mask);
+        let answer = json(200, full("{}"));
+        let (response, _) = release(answer, &info, &permit, &placeholders()).unwrap();
+        assert_eq!(
+            response.headers().contains_key(header::WARNING),
+            warns,
+            "{mask}"
+        );
+    }
+}
