@@ -620,4 +620,5 @@ async fn shutdown_lets_open_answers_finish_and_ends_every_task() {
 }
 
 mod http1;
+mod pool;
 mod reach;
