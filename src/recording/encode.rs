@@ -153,7 +153,8 @@ impl Encoder {
     pub fn finish(&mut self, now: Duration, out: &mut Vec<u8>) {
         if let Some(copy) = &mut self.options.copy {
             let (kind, rest) = (copy.stream(), copy.rest());
-            if !self.muted && (kind != StreamType::Stdin || self.options.stdin) {
+            let kept = !self.muted && !rest.is_empty();
+            if kept && (kind != StreamType::Stdin || self.options.stdin) {
                 self.put_bytes(kind, &rest, now, out);
             }
         }
