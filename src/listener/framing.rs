@@ -307,6 +307,10 @@ fn read_request_line(line: &[u8]) -> Result<(), &'static str> {
     if target.is_empty() || !target.iter().all(u8::is_ascii_graphic) {
         return Err("the target holds characters that must be escaped");
     }
+    // `http::Uri` drops a fragment; the API server does not (Go's `url.ParseRequestURI`).
+    if target.contains(&b'#') {
+        return Err("the target holds a `#`, which must be escaped as %23");
+    }
     // The form is judged later (`super::target`); what is not even a target would be hyper's to refuse.
     if Uri::try_from(target).is_err() {
         return Err("the target is not a path");
@@ -504,6 +508,7 @@ mod tests {
             "GET /evil HTTP/1.1\r\nHost: h\r\nExpect: 200-maybe\r\n\r\n",
             "GET /evil\"<> HTTP/1.1\r\nHost: h\r\n\r\n",
             "GET evil/nowhere HTTP/1.1\r\nHost: h\r\n\r\n",
+            "GET /evil#x HTTP/1.1\r\nHost: h\r\n\r\n",
         ] {
             refused(request.as_bytes());
         }
