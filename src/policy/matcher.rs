@@ -98,6 +98,12 @@ pub fn resource_matches(entry: &str, resource: &str, subresource: &str) -> bool 
 /// Whether an entry of `resources` is one of the forms that [`resource_matches`] knows.
 pub fn check_resource(entry: &str) -> Result<(), &'static str> {
     let good = |part: &str| part == "*" || is_resource_name(part);
+    let resource = entry.split('/').next().unwrap_or_default();
+    if NOT_PLURAL.contains(&resource) {
+        return Err(
+            "matches nothing: resources are named by their plural, as pods and secrets are",
+        );
+    }
     match entry.split_once('/') {
         _ if entry == "*" => Ok(()),
         None if is_resource_name(entry) => Ok(()),
@@ -109,6 +115,53 @@ pub fn check_resource(entry: &str) -> Result<(), &'static str> {
         ),
     }
 }
+
+/// Singular and short names that kubectl understands and no request has: a rule for them would never
+/// match, and a deny would deny nothing.
+const NOT_PLURAL: [&str; 42] = [
+    "clusterrole",
+    "clusterrolebinding",
+    "cm",
+    "configmap",
+    "controllerrevision",
+    "crd",
+    "cronjob",
+    "csr",
+    "daemonset",
+    "deploy",
+    "deployment",
+    "ds",
+    "endpoint",
+    "ep",
+    "event",
+    "hpa",
+    "ing",
+    "ingress",
+    "job",
+    "lease",
+    "limitrange",
+    "namespace",
+    "networkpolicy",
+    "no",
+    "node",
+    "ns",
+    "persistentvolume",
+    "persistentvolumeclaim",
+    "po",
+    "pod",
+    "pv",
+    "pvc",
+    "replicaset",
+    "role",
+    "rolebinding",
+    "rs",
+    "sa",
+    "secret",
+    "service",
+    "serviceaccount",
+    "sts",
+    "svc",
+];
 
 fn is_resource_name(text: &str) -> bool {
     !text.is_empty()
@@ -249,6 +302,8 @@ mod tests {
             "pods/log/x",
             "*/*",
             "po*",
+            "pod",
+            "secret/status",
             "p s",
         ] {
             assert!(check_resource(bad).is_err(), "{bad}");

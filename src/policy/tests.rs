@@ -429,6 +429,20 @@ fn rules_that_cannot_work_are_refused_with_their_field() {
         ),
         (
             RuleSource {
+                api_groups: strings(&["core"]),
+                ..good()
+            },
+            "apiGroups",
+        ),
+        (
+            RuleSource {
+                api_groups: strings(&["v1"]),
+                ..good()
+            },
+            "apiGroups",
+        ),
+        (
+            RuleSource {
                 namespaces: strings(&["a", "[b"]),
                 ..good()
             },

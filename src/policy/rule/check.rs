@@ -42,16 +42,25 @@ pub(super) fn check_lists(source: &RuleSource, problems: &mut Vec<RuleProblem>) 
         }
     }
     for (index, group) in source.api_groups.iter().enumerate() {
+        // `core` and a version are no groups: such a rule would never match, a deny would deny nothing.
+        let looks_good = group != "core" && !is_version(group);
         let good = group == "*"
-            || group.bytes().all(|byte| {
-                byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte)
-            });
+            || looks_good
+                && group.bytes().all(|byte| {
+                    byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte)
+                });
         if !good {
             let why = "is not an API group: write \"\" (core), apps, rbac.authorization.k8s.io, ... \
                        without a version, or \"*\"";
             problems.push(item("apiGroups", index, format!("{group:?} {why}")));
         }
     }
+}
+
+/// `v1`, `v2beta1`: a version, and no group that Kubernetes has.
+fn is_version(text: &str) -> bool {
+    text.strip_prefix('v')
+        .is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
 }
 
 fn verb_hint(verb: &str, known: &[&str]) -> String {
