@@ -39,6 +39,7 @@ pub fn run(args: &Args) -> ExitCode {
     };
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .with_writer(std::io::stderr);
     if args.log_json {
         log.json().init();
