@@ -48,6 +48,9 @@ pub struct Event {
 /// Which moment of the request an event describes (the names of `audit.k8s.io`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum Stage {
+    /// A request that changes something, opens a session or reads Secrets was allowed, and is about
+    /// to be carried out.
+    RequestReceived,
     /// A long-running request (watch, log, session) was answered and goes on.
     ResponseStarted,
     /// The request is over.

@@ -130,9 +130,7 @@ impl Gateway {
     ) -> Result<Answer, Refusal> {
         // Nothing starts that could not be put on record.
         if !self.keeper.audit.healthy() {
-            return Err(Refusal::gateway_unavailable(
-                "the gateway's audit log cannot be written, so no request is carried out; try again later or tell the platform team",
-            ));
+            return Err(Refusal::audit_unavailable());
         }
 
         // Is it meant for this gateway, in a form that cannot be read in two ways?
@@ -183,6 +181,9 @@ impl Gateway {
         record
             .event
             .annotate("portcullis.dev/rule", permit.rule().to_owned());
+        if info.changes_or_reveals() {
+            record.begun().await?;
+        }
         if let Some(asked) = info.session() {
             return self
                 .open_session(request, &asked, &info, &permit, call)

@@ -88,6 +88,7 @@ const RECORDINGS: &str = "portcullis_recordings_open";
 const RECORDING_BYTES: &str = "portcullis_recording_bytes_total";
 const RECORDING_FAILURES: &str = "portcullis_recording_failures_total";
 const INDEX_FAILURES: &str = "portcullis_recording_index_failures_total";
+const AUDIT_EVENTS_LOST: &str = "portcullis_audit_events_lost_total";
 
 /// Upper bounds of the duration histogram's buckets, in seconds: from a cached small read to a long list.
 const DURATION_BUCKETS: &[f64] = &[
@@ -163,6 +164,7 @@ pub struct Metrics {
     recording_bytes: Counter,
     recording_failures: [Counter; 2],
     index_failures: Counter,
+    audit_events_lost: Counter,
 }
 
 const OUTCOMES: [&str; 4] = ["allowed", "denied", "refused", "failed"];
@@ -226,6 +228,7 @@ impl Metrics {
             recording_failures: ["best-effort", "required"]
                 .map(|mode| counter(RECORDING_FAILURES, &[("mode", mode)])),
             index_failures: counter(INDEX_FAILURES, &[]),
+            audit_events_lost: counter(AUDIT_EVENTS_LOST, &[]),
         }
     }
 
@@ -338,6 +341,11 @@ impl Metrics {
     /// The index of recordings was damaged, or could not be written.
     pub fn index_failed(&self) {
         self.index_failures.increment(1);
+    }
+
+    /// A refusal could not be put on record.
+    pub fn audit_event_lost(&self) {
+        self.audit_events_lost.increment(1);
     }
 
     /// An audit event was written; `queued` wait behind it.

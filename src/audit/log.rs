@@ -14,7 +14,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::Event;
 use crate::limits;
@@ -23,7 +23,7 @@ use crate::limits;
 #[derive(Clone, Debug)]
 pub struct AuditLog {
     lines: mpsc::Sender<Entry>,
-    healthy: Arc<AtomicBool>,
+    healthy: watch::Receiver<bool>,
 }
 
 /// The audit log could not take an event.
@@ -45,14 +45,14 @@ impl AuditLog {
         }
         let file = open_for_append(path)?;
         let (lines, queue) = mpsc::channel(limits::AUDIT_QUEUE_LINES_MAX);
-        let healthy = Arc::new(AtomicBool::new(true));
+        let (health, healthy) = watch::channel(true);
         let unsynced = Arc::new(AtomicBool::new(false));
         sync_every_second(path.to_owned(), Arc::downgrade(&unsynced))?;
         let writer = Writer {
             path: path.to_owned(),
             file,
             queue,
-            healthy: Arc::clone(&healthy),
+            health,
             unsynced,
         };
         std::thread::Builder::new()
@@ -63,7 +63,7 @@ impl AuditLog {
 
     /// Whether events can be kept at the moment; when not, nothing new may start.
     pub fn healthy(&self) -> bool {
-        self.healthy.load(Ordering::Relaxed)
+        *self.healthy.borrow()
     }
 
     /// Events waiting to be written.
@@ -77,6 +77,17 @@ impl AuditLog {
         place.write(event).await.map_err(|_| AuditError)
     }
 
+    /// Keeps an event that something else waits for, and gives up as soon as the log cannot be
+    /// written; the event is then written later.
+    pub async fn write_or_fail(&self, event: &Event) -> Result<(), AuditError> {
+        let mut healthy = self.healthy.clone();
+        tokio::select! {
+            biased;
+            written = self.write(event) => written,
+            _ = healthy.wait_for(|healthy| !healthy) => Err(AuditError),
+        }
+    }
+
     /// Waits for a place in the queue. A caller that is cancelled while it waits has written nothing.
     pub async fn place(&self) -> Result<Place<'_>, AuditError> {
         self.lines
@@ -86,8 +97,8 @@ impl AuditLog {
             .map_err(|_| AuditError)
     }
 
-    /// Hands over an event without waiting, for the one place that cannot wait: a stream dropped by
-    /// its client. Gives the event back when the queue is full.
+    /// Hands over an event without waiting, where nobody can wait: for a stream dropped by its
+    /// client, and for a refusal while the log cannot be written. Gives the event back when the queue is full.
     pub fn write_detached(&self, event: Box<Event>) -> Result<(), Box<Event>> {
         match self.lines.try_reserve() {
             Ok(place) => {
@@ -121,7 +132,7 @@ struct Writer {
     path: PathBuf,
     file: File,
     queue: mpsc::Receiver<Entry>,
-    healthy: Arc<AtomicBool>,
+    health: watch::Sender<bool>,
     unsynced: Arc<AtomicBool>,
 }
 
@@ -168,13 +179,19 @@ impl Writer {
                 }
             }
         }
-        if !self.healthy.swap(true, Ordering::Relaxed) {
+        if self.is_news(true) {
             tracing::info!(file = %self.path.display(), "the audit log is written again");
         }
     }
 
+    /// Says how the log is; true if it was otherwise before.
+    fn is_news(&self, healthy: bool) -> bool {
+        self.health
+            .send_if_modified(|known| std::mem::replace(known, healthy) != healthy)
+    }
+
     fn unhealthy(&self, why: &str) {
-        if self.healthy.swap(false, Ordering::Relaxed) {
+        if self.is_news(false) {
             tracing::error!(
                 file = %self.path.display(), why,
                 "the audit log cannot be written; new requests are refused until it can"
@@ -286,5 +303,7 @@ mod tests {
             "an event is not called written when it is not"
         );
         assert!(!log.healthy());
+        let outcome = log.write_or_fail(&event).await;
+        assert!(outcome.is_err(), "who must not go on without it is told");
     }
 }

@@ -143,7 +143,7 @@ impl Sessions {
             }
         };
         event.at(Stage::ResponseComplete, Timestamp::now());
-        if self.audit.write(&event).await.is_err() {
+        if self.audit.write_or_fail(&event).await.is_err() {
             return unrecorded().response();
         }
         response

@@ -112,7 +112,26 @@ impl Record {
         let message = Some(refusal.message().to_owned());
         self.event
             .answered(refusal.code(), Some(refusal.reason()), message);
-        self.complete().await;
+        if self.keeper.audit.healthy() {
+            return self.complete().await;
+        }
+        // The answer does not wait for a disk that takes nothing. Were the queue to grow with every
+        // refusal, whoever can connect could fill the memory.
+        self.close();
+        self.closed = true;
+        if self.hand_over().is_err() {
+            self.keeper.metrics.audit_event_lost();
+        }
+    }
+
+    /// Keeps that an allowed request is about to be carried out. Until that is written nothing of it
+    /// happens, and if it cannot be written nothing does.
+    pub async fn begun(&mut self) -> Result<(), Refusal> {
+        self.event.at(Stage::RequestReceived, Timestamp::now());
+        let audit = &self.keeper.audit;
+        let written = audit.write_or_fail(&self.event).await;
+        self.keeper.metrics.audited(audit.queued());
+        written.map_err(|_error| Refusal::audit_unavailable())
     }
 
     /// Keeps that a long-running answer begins, so that an open shell is on record before it ends.
@@ -222,18 +241,23 @@ impl Record {
     fn abandoned(&mut self) {
         self.event.annotate("portcullis.dev/ended", "client-gone");
         self.close();
-        let queued = self.keeper.audit.queued();
-        let event = Box::new(self.event.clone());
-        match self.keeper.audit.write_detached(event) {
-            Ok(()) => self.keeper.metrics.audited(queued),
-            Err(event) => {
-                // The queue is full: a task waits in our place, and drain waits for the task.
-                let audit = self.keeper.audit.clone();
-                self.keeper
-                    .tasks
-                    .spawn(async move { drop(audit.write(&event).await) });
-            }
+        if let Err(event) = self.hand_over() {
+            // The queue is full: a task waits in our place, and drain waits for the task.
+            let audit = self.keeper.audit.clone();
+            self.keeper
+                .tasks
+                .spawn(async move { drop(audit.write(&event).await) });
         }
+    }
+
+    /// Leaves the event with the audit log, unless its queue is full.
+    fn hand_over(&self) -> Result<(), Box<Event>> {
+        let queued = self.keeper.audit.queued();
+        self.keeper
+            .audit
+            .write_detached(Box::new(self.event.clone()))?;
+        self.keeper.metrics.audited(queued);
+        Ok(())
     }
 
     fn close(&mut self) {

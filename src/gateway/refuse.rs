@@ -221,6 +221,13 @@ impl Refusal {
         )
     }
 
+    /// 503: nothing is carried out that cannot be put on record.
+    pub fn audit_unavailable() -> Self {
+        Self::gateway_unavailable(
+            "the gateway's audit log cannot be written, so no request is carried out; try again later or tell the platform team",
+        )
+    }
+
     /// 431 (RFC 6585 §5): the request's head is larger than is read.
     pub fn headers_too_large(message: impl Into<String>) -> Self {
         Self::new(

@@ -17,6 +17,7 @@
 
 mod support;
 
+mod audit;
 mod bulk;
 mod clients;
 mod crash;
