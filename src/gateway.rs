@@ -181,12 +181,9 @@ impl Gateway {
         record
             .event
             .annotate("portcullis.dev/rule", permit.rule().to_owned());
-        if info.changes_or_reveals() {
-            record.begun().await?;
-        }
         if let Some(asked) = info.session() {
             return self
-                .open_session(request, &asked, &info, &permit, call)
+                .open_session(request, &asked, &info, &permit, call, record)
                 .await;
         }
         if info.may_be_kubelet_session() {
@@ -197,7 +194,10 @@ impl Gateway {
         transform::negotiate(request.headers_mut(), &info, &permit)?;
         let (request, _held) = self.checked(request, &info, &permit).await?;
 
-        // As whom, where to?
+        // As whom, where to? Whatever changes something is on record before it happens.
+        if info.changes_or_reveals() {
+            record.begun().await?;
+        }
         let response = self.upstream.send(request, &permit, call).await?;
 
         // What may they see, and for how long?

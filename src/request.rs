@@ -141,12 +141,11 @@ impl RequestInfo {
         self.is_resource_request && self.verb == "watch"
     }
 
-    /// Whether carrying it out changes something, opens a session or shows Secrets, so that it must be
-    /// on record before it happens (threats F-07). Not the GETs that a pod or service behind `proxy`
-    /// may take for writes.
+    /// Whether carrying it out changes something or shows Secrets, so that it must be on record before
+    /// it happens (threats F-07). Not the GETs that a pod or service behind `proxy` may take for writes.
     pub fn changes_or_reveals(&self) -> bool {
         let reads = ["get", "list", "watch", "head", "options"].contains(&self.verb.as_str());
-        !reads || self.session().is_some() || self.is_resource_request && self.resource == "secrets"
+        !reads || self.is_resource_request && self.resource == "secrets"
     }
 
     /// Whether the API server exempts the request from its 60 s limit.

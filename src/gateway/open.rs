@@ -57,6 +57,7 @@ impl Gateway {
         info: &Arc<RequestInfo>,
         permit: &Permit,
         call: &Call,
+        record: &mut Record,
     ) -> Result<Answer, Refusal> {
         let client = hyper::upgrade::on(&mut request);
         let (mut head, _) = request.into_parts();
@@ -65,8 +66,10 @@ impl Gateway {
         offer.rewrite(&mut head.headers)?;
         head.uri = write::target(info)?;
 
-        // A session that must be recorded does not exist before its recording does.
+        // A session that must be recorded does not exist before its recording does, and none before
+        // it is on record that it was opened.
         let mut watched = self.watch(metadata, permit).await?;
+        record.begun().await?;
         match self
             .upstream
             .upgrade(Request::from_parts(head, ()), permit, call)
