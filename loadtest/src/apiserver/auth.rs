@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue};
 use serde_json::{Value, json};
 
 use super::Token;
@@ -72,19 +72,20 @@ pub(crate) fn user(headers: &HeaderMap, tokens: &[Token]) -> Result<User, ApiErr
     impersonated(headers, real)
 }
 
+/// A header's value as Go's `net/http` hands it over: its bytes, which are UTF-8 in identities.
+fn text(value: &HeaderValue) -> String {
+    String::from_utf8_lossy(value.as_bytes()).into_owned()
+}
+
 fn impersonated(headers: &HeaderMap, real: User) -> Result<User, ApiError> {
     let lines = |name: &str| {
         let values = headers.get_all(name).iter();
-        values
-            .filter_map(|value| value.to_str().ok())
-            .map(str::to_owned)
-            .collect::<Vec<_>>()
+        values.map(text).collect::<Vec<_>>()
     };
     let mut extra: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (name, value) in headers {
         if let Some(key) = name.as_str().strip_prefix("impersonate-extra-") {
-            let value = value.to_str().unwrap_or_default().to_owned();
-            extra.entry(unescape(key)).or_default().push(value);
+            extra.entry(unescape(key)).or_default().push(text(value));
         }
     }
     let groups = lines("impersonate-group");
@@ -161,8 +162,6 @@ fn unescape(key: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -175,6 +174,22 @@ mod tests {
 
     fn tokens() -> Vec<Token> {
         vec![Token::new("t", "gateway", &["gateways"])]
+    }
+
+    #[test]
+    fn identities_outside_ascii_stay_what_they_are() {
+        let mut headers = headers(&[("authorization", "Bearer t")]);
+        for name in [
+            "impersonate-user",
+            "impersonate-group",
+            "impersonate-extra-agent",
+        ] {
+            headers.insert(name, HeaderValue::from_bytes("é".as_bytes()).unwrap());
+        }
+        let user = user(&headers, &tokens()).unwrap();
+        assert_eq!(user.name, "é");
+        assert!(user.groups.contains(&"é".to_owned()), "{:?}", user.groups);
+        assert_eq!(user.extra["agent"], ["é"]);
     }
 
     #[test]
