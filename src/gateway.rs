@@ -181,9 +181,9 @@ impl Gateway {
         record
             .event
             .annotate("portcullis.dev/rule", permit.rule().to_owned());
-        if let Some(asked) = info.session() {
+        if info.session().is_some() {
             return self
-                .open_session(request, &asked, &info, &permit, call, record)
+                .open_session(request, &info, &permit, call, record)
                 .await;
         }
         if info.may_be_kubelet_session() {

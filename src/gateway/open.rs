@@ -53,12 +53,14 @@ impl Gateway {
     pub(super) async fn open_session(
         &self,
         mut request: Request<Incoming>,
-        asked: &SessionRequest<'_>,
         info: &Arc<RequestInfo>,
         permit: &Permit,
         call: &Call,
         record: &mut Record,
     ) -> Result<Answer, Refusal> {
+        let asked = &info
+            .session()
+            .ok_or_else(|| Refusal::bad_request("the request asks for no session"))?;
         let client = hyper::upgrade::on(&mut request);
         let (mut head, _) = request.into_parts();
         let offer = Offer::parse(&head, asked.kind)?;
