@@ -11,7 +11,8 @@ use portcullis::transform::{Placeholders, mask_json};
 use serde_json::Value;
 
 static PLAN: LazyLock<Arc<MaskPlan>> = LazyLock::new(|| {
-    Arc::new(MaskPlan::compile(&[&builtin("secrets").unwrap()]))
+    let secrets = builtin("secrets");
+    Arc::new(MaskPlan::compile(&secrets.iter().collect::<Vec<_>>()))
 });
 static PLACEHOLDERS: LazyLock<Arc<Placeholders>> =
     LazyLock::new(|| Arc::new(Placeholders::new(&[7; 32])));
