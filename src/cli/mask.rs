@@ -1,7 +1,6 @@
 //! `portcullis mask`: what would a caller see of this answer?
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -9,8 +8,8 @@ use anyhow::Context as _;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 
-use super::check::{Outcome, Output, finish};
-use super::policy::{ExplainArgs, prepare};
+use super::check::{Outcome, finish};
+use super::policy::{Question, prepare};
 use super::{complain, note};
 use crate::gateway::body::full;
 use crate::policy::{Decision, Permit};
@@ -21,41 +20,11 @@ use crate::transform::{MaskReport, Placeholders, Released, Unreleased, negotiate
 /// gateway would refuse the request or withhold the answer.
 #[derive(Clone, Debug, clap::Args)]
 #[command(
-    after_help = "Example:\n  kubectl get --raw /api/v1/namespaces/shop/secrets/db | portcullis mask --config gateway.yaml \\\n      --as bot --as-group ai-agents --request 'GET /api/v1/namespaces/shop/secrets/db'\n\nPlaceholders are made with a key of this call: they are not those of the gateway."
+    after_help = "Example:\n  kubectl get --raw /api/v1/namespaces/shop/secrets/db | portcullis mask --config gateway.yaml \\\n      --as bot --as-group ai-agents --request 'GET /api/v1/namespaces/shop/secrets/db'\n\nWith ?watch=1 in the request the body is a watch.\nPlaceholders are made with a key of this call: they are not those of the gateway."
 )]
 pub struct Args {
-    /// The gateway's configuration; its policy files are used
-    #[arg(
-        long,
-        value_name = "FILE",
-        required_unless_present = "policy",
-        conflicts_with = "policy"
-    )]
-    pub config: Option<PathBuf>,
-
-    /// A policy file (kind: Policy); repeat it for several, in order
-    #[arg(long, value_name = "FILE")]
-    pub policy: Vec<PathBuf>,
-
-    /// The user's name, as the gateway maps it from the token
-    #[arg(long = "as", value_name = "USER")]
-    pub user: String,
-
-    /// A group of the user; repeat it for several
-    #[arg(long = "as-group", value_name = "GROUP")]
-    pub groups: Vec<String>,
-
-    /// The agent that acts for the user
-    #[arg(long, value_name = "AGENT")]
-    pub agent: Option<String>,
-
-    /// The cluster, as for `portcullis policy explain`
-    #[arg(long, value_name = "NAME")]
-    pub cluster: Option<String>,
-
-    /// The request: METHOD PATH; with ?watch=1 the body is a watch
-    #[arg(long, value_name = "REQUEST")]
-    pub request: String,
+    #[command(flatten)]
+    question: Question,
 
     /// What the caller accepts and the body is: application/json, application/vnd.kubernetes.protobuf
     #[arg(long, value_name = "TYPE", default_value = "application/json")]
@@ -80,17 +49,7 @@ pub fn run(args: &Args) -> ExitCode {
 }
 
 fn execute(args: &Args, input: &mut dyn io::Read, out: &mut dyn Write) -> anyhow::Result<Outcome> {
-    let explain = ExplainArgs {
-        config: args.config.clone(),
-        policy: args.policy.clone(),
-        user: args.user.clone(),
-        groups: args.groups.clone(),
-        agent: args.agent.clone(),
-        cluster: args.cluster.clone(),
-        request: args.request.clone(),
-        output: Output::Text,
-    };
-    let Some(asked) = prepare(&explain, out)? else {
+    let Some(asked) = prepare(&args.question, out)? else {
         return Ok(Outcome::Problems);
     };
     let permit = match asked

@@ -39,6 +39,18 @@ pub enum PolicyCommand {
     after_help = "Example:\n  portcullis policy explain --config gateway.yaml --as alice --as-group developers \\\n      --request 'GET /api/v1/namespaces/default/secrets'"
 )]
 pub struct ExplainArgs {
+    #[command(flatten)]
+    question: Question,
+
+    /// How to print the result
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+}
+
+// What is asked about: whose policy, which caller, which request. No doc comment: clap would take it
+// for the help of the command that asks.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Question {
     /// The gateway's configuration; its policy files are used
     #[arg(
         long,
@@ -46,36 +58,32 @@ pub struct ExplainArgs {
         required_unless_present = "policy",
         conflicts_with = "policy"
     )]
-    pub config: Option<PathBuf>,
+    config: Option<PathBuf>,
 
     /// A policy file (kind: Policy); repeat it for several, in order
     #[arg(long, value_name = "FILE")]
-    pub policy: Vec<PathBuf>,
+    policy: Vec<PathBuf>,
 
     /// The user's name, as the gateway maps it from the token
     #[arg(long = "as", value_name = "USER")]
-    pub user: String,
+    user: String,
 
     /// A group of the user; repeat it for several
     #[arg(long = "as-group", value_name = "GROUP")]
-    pub groups: Vec<String>,
+    groups: Vec<String>,
 
     /// The agent that acts for the user
     #[arg(long, value_name = "AGENT")]
-    pub agent: Option<String>,
+    agent: Option<String>,
 
     /// The cluster; a /clusters/NAME prefix of the request says it too. Without either it is the
     /// configuration's default cluster, and with --policy one of the name "default"
     #[arg(long, value_name = "NAME")]
-    pub cluster: Option<String>,
+    cluster: Option<String>,
 
     /// The request: METHOD PATH
     #[arg(long, value_name = "REQUEST")]
-    pub request: String,
-
-    /// How to print the result
-    #[arg(short, long, value_enum, default_value_t = Output::Text)]
-    pub output: Output,
+    request: String,
 }
 
 /// The arguments of `portcullis policy test`.
@@ -103,7 +111,7 @@ fn execute(args: &Args, out: &mut dyn Write) -> anyhow::Result<Outcome> {
 }
 
 fn explain(args: &ExplainArgs, out: &mut dyn Write) -> anyhow::Result<Outcome> {
-    let Some(asked) = prepare(args, out)? else {
+    let Some(asked) = prepare(&args.question, out)? else {
         return Ok(Outcome::Problems);
     };
     let explanation = asked
@@ -125,23 +133,23 @@ pub(super) struct Asked {
 }
 
 /// Loads and reads what the arguments name; `None` after saying what is wrong with it.
-pub(super) fn prepare(args: &ExplainArgs, out: &mut dyn Write) -> anyhow::Result<Option<Asked>> {
-    let (policy, clusters) = match load_policy(args) {
+pub(super) fn prepare(question: &Question, out: &mut dyn Write) -> anyhow::Result<Option<Asked>> {
+    let (policy, clusters) = match load_policy(question) {
         Ok(loaded) => loaded,
         Err(problems) => {
             print_problems(&problems, out)?;
             return Ok(None);
         }
     };
-    let (prefix, request) = split_cluster(&args.request);
-    if let (Some(option), Some(prefix)) = (args.cluster.as_deref(), prefix.as_deref())
+    let (prefix, request) = split_cluster(&question.request);
+    if let (Some(option), Some(prefix)) = (question.cluster.as_deref(), prefix.as_deref())
         && option != prefix
     {
         anyhow::bail!(
             "--cluster says {option:?} and the request's prefix says {prefix:?}; leave one of them out"
         );
     }
-    let named = prefix.or_else(|| args.cluster.clone());
+    let named = prefix.or_else(|| question.cluster.clone());
     let asked = match &clusters {
         Some(clusters) => served(named, clusters),
         None => Ok(named.unwrap_or_else(|| "default".to_owned())),
@@ -154,8 +162,8 @@ pub(super) fn prepare(args: &ExplainArgs, out: &mut dyn Write) -> anyhow::Result
             return Ok(None);
         }
     };
-    let groups: Vec<&str> = args.groups.iter().map(String::as_str).collect();
-    let identity = case_file::caller(&args.user, &groups, args.agent.as_deref());
+    let groups: Vec<&str> = question.groups.iter().map(String::as_str).collect();
+    let identity = case_file::caller(&question.user, &groups, question.agent.as_deref());
     Ok(Some(Asked {
         policy,
         identity,
@@ -165,13 +173,13 @@ pub(super) fn prepare(args: &ExplainArgs, out: &mut dyn Write) -> anyhow::Result
 }
 
 /// The policy, and the clusters if a configuration says which there are.
-fn load_policy(args: &ExplainArgs) -> Result<(Policy, Option<Clusters>), Vec<Problem>> {
-    match &args.config {
+fn load_policy(question: &Question) -> Result<(Policy, Option<Clusters>), Vec<Problem>> {
+    match &question.config {
         Some(config) => {
             let (policy, clusters) = Config::load_deciding(config)?;
             Ok((policy, Some(clusters)))
         }
-        None => Ok((policy_file::load(&args.policy)?, None)),
+        None => Ok((policy_file::load(&question.policy)?, None)),
     }
 }
 
