@@ -4,6 +4,7 @@
 //! [`relay()`] drives the two sockets. The taps below are pure: `spdy` and `websocket` say what
 //! the bytes mean and what may pass, [`tap`] turns that into [`SessionEvent`]s for whoever records.
 
+pub mod filter;
 pub mod relay;
 mod spdy;
 pub mod tap;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+pub use self::filter::{Filter, Filters};
 pub use self::relay::relay;
 pub use self::tap::{NoTap, Pace, SessionEvent, SessionStream, Tap, TapError};
 use crate::limits;

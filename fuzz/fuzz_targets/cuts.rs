@@ -45,7 +45,7 @@ pub fn check(session: &Session, input: &[u8], rewraps: bool) {
 }
 
 fn pass(session: &Session, input: &[u8], cut: usize) -> Passage {
-    let mut wire = Wire::new(session);
+    let mut wire = Wire::new(session, None);
     let mut passage = Passage::default();
     let mut rest = input;
     while let Some(([turn, length], after)) = rest.split_first_chunk::<2>() {

@@ -226,7 +226,7 @@ impl Watched {
             Some(recording) => recording.as_mut(),
             None => &mut no_tap,
         };
-        let report = session::relay(client, upstream, session, until, tap).await;
+        let report = session::relay(client, upstream, session, None, until, tap).await;
         record.session(&report);
         if let Some(kill) = ordered {
             record.event.annotate("portcullis.dev/killed-by", kill.by);

@@ -419,6 +419,7 @@ async fn d19_a_session_that_loses_its_recorder_is_told_and_ends() {
         gateway_client,
         gateway_server,
         websocket(),
+        None,
         until,
         &mut recording,
     );
@@ -458,12 +459,13 @@ async fn what_is_on_tape_is_what_arrived() {
         gateway_client,
         gateway_server,
         websocket(),
+        None,
         never,
         &mut recording,
     );
     let (report, arrived) = tokio::join!(relay, peers);
     recording.seal(&report).await;
-    let mut wire = session::tap::Wire::new(&websocket());
+    let mut wire = session::tap::Wire::new(&websocket(), None);
     let mut expected = Vec::new();
     wire.receive(
         Side::Server,

@@ -16,17 +16,19 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::tap::{Ledger, Pace, ProtocolError, Tap, Wire};
-use super::{EndReason, Ending, Session, SessionEvent, SessionReport, Side};
+use super::{EndReason, Ending, Filters, Session, SessionEvent, SessionReport, Side};
 use crate::limits;
 
 /// Relays a session until it is over.
 ///
 /// `until` is whatever ends the right to it: expiry, revocation, shutdown. Both sides must be past
-/// the upgrade, with nothing of it left to read.
+/// the upgrade, with nothing of it left to read. With `filters`, the client and the tap get what they
+/// let through of a command's output.
 pub async fn relay<C, U, E>(
     client: C,
     upstream: U,
     session: Session,
+    filters: Option<Filters>,
     until: E,
     tap: &mut dyn Tap,
 ) -> SessionReport
@@ -35,7 +37,7 @@ where
     U: AsyncRead + AsyncWrite + Send,
     E: Future<Output = Ending> + Send,
 {
-    let shared = Shared::new(&session, tap);
+    let shared = Shared::new(&session, filters, tap);
     let (mut client_reader, mut client_writer) = split(client);
     let (mut upstream_reader, mut upstream_writer) = split(upstream);
     let outcome = {
@@ -371,9 +373,9 @@ struct State<'t> {
 }
 
 impl<'t> Shared<'t> {
-    fn new(session: &Session, tap: &'t mut dyn Tap) -> Self {
+    fn new(session: &Session, filters: Option<Filters>, tap: &'t mut dyn Tap) -> Self {
         let started = Instant::now();
-        let wire = Wire::new(session);
+        let wire = Wire::new(session, filters);
         let pace = tap.pace();
         let mut ledger = Ledger::new(tap);
         wire.start(&mut |event| ledger.event(&event, Duration::ZERO));

@@ -4,7 +4,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{ByteCounts, Ending, Protocol, Session, Side, StreamType, Streams, spdy, websocket};
+use super::{
+    ByteCounts, Ending, Filters, Protocol, Session, Side, StreamType, Streams, spdy, websocket,
+};
 use crate::limits;
 use crate::wire::channel::{self, ExitStatus, ResizeReader, TerminalSize};
 
@@ -134,7 +136,7 @@ enum Format {
 impl Wire {
     /// The wire right after the upgrade.
     #[must_use]
-    pub fn new(session: &Session) -> Self {
+    pub fn new(session: &Session, _filters: Option<Filters>) -> Self {
         Self(match session.protocol {
             Protocol::Spdy(version) => {
                 Format::Spdy(Box::new(spdy::SpdyTap::new(&session.streams, version)))

@@ -50,7 +50,7 @@ impl Seen {
 
 /// The capture through the taps, cut into pieces of `cut` bytes.
 fn replay(capture: &Capture, cut: usize) -> (Seen, [Vec<u8>; 2], Vec<usize>) {
-    let mut wire = Wire::new(&capture.session);
+    let mut wire = Wire::new(&capture.session, None);
     let mut seen = Seen::default();
     wire.start(&mut |event| seen.note(&event));
     let mut passed = [Vec::new(), Vec::new()];

@@ -88,6 +88,7 @@ where
             gateway_client,
             gateway_server,
             session,
+            None,
             never,
             &mut cassette,
         )

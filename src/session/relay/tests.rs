@@ -57,7 +57,7 @@ async fn play<T>(
         }
     };
     tokio::join!(
-        relay(gateway_client, gateway_server, session, until, tap),
+        relay(gateway_client, gateway_server, session, None, until, tap),
         peers(client, server, end)
     )
 }
@@ -551,6 +551,7 @@ fn a_relay_can_run_on_any_thread() {
         client,
         server,
         session,
+        None,
         std::future::pending(),
         &mut tap,
     ));
