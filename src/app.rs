@@ -11,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::audit::AuditLog;
-use crate::config::reload::{self, LivePolicy, Reload, Reloader};
+use crate::config::live::Live;
+use crate::config::reload::{self, Reload, Reloader};
 use crate::config::{Config, placeholder_key};
 use crate::control;
 use crate::gateway::Gateway;
@@ -19,9 +20,10 @@ use crate::gateway::budget::BodyBudget;
 use crate::gateway::grant::Holder;
 use crate::gateway::record::Keeper;
 use crate::gateway::route::Clusters;
-use crate::identity::Authenticator;
+use crate::identity::{Authenticator, Revocations};
 use crate::listener;
 use crate::metrics::Metrics;
+use crate::policy::Policy;
 use crate::recording::Recorder;
 use crate::recording::index::{self, Catalog};
 use crate::transform::Placeholders;
@@ -139,16 +141,20 @@ fn assemble(
     })?;
     let audit = AuditLog::open(&config.audit_file)
         .with_context(|| format!("audit.file: cannot open {}", config.audit_file.display()))?;
-    let policy = LivePolicy::new(Arc::clone(&config.policy));
-    let reloader = Reloader::new(Arc::clone(&policy), config.policy_files.clone());
-    background.spawn(follow_policy_files(
-        reloader,
-        metrics.clone(),
-        shutdown.clone(),
-    ));
+    let policy = Live::new(Arc::clone(&config.policy));
+    let revocations = Live::new(Arc::clone(&config.revocations));
+    follow_files(
+        config,
+        &policy,
+        &revocations,
+        &metrics,
+        background,
+        shutdown,
+    );
     Ok(Gateway {
         authenticator: Authenticator::start(
             config.authentication.clone(),
+            Arc::clone(&revocations),
             background,
             ending.clone(),
         )?,
@@ -164,6 +170,7 @@ fn assemble(
         },
         holder: Holder {
             policy,
+            revocations,
             stream_grace: config.authentication.stream_grace,
             draining: shutdown.clone(),
             ending: ending.clone(),
@@ -190,10 +197,36 @@ fn assemble(
     })
 }
 
-async fn follow_policy_files(reloader: Reloader, metrics: Metrics, shutdown: CancellationToken) {
-    let told = move |reload: &Reload| metrics.reloaded(matches!(reload, Reload::Applied { .. }));
+/// Keeps policy and revocation list what their files say.
+fn follow_files(
+    config: &Config,
+    policy: &Arc<Live<Policy>>,
+    revocations: &Arc<Live<Revocations>>,
+    metrics: &Metrics,
+    background: &TaskTracker,
+    shutdown: &CancellationToken,
+) {
+    let reloader = Reloader::policy(Arc::clone(policy), config.policy_files.clone());
+    let counted = metrics.clone();
+    let told = move |applied| counted.policy_reloaded(applied);
+    background.spawn(follow(reloader, told, shutdown.clone()));
+    if let Some(file) = &config.revocation_file {
+        let issuers = config.authentication.issuer_urls();
+        let reloader = Reloader::revocations(Arc::clone(revocations), file.clone(), issuers);
+        let counted = metrics.clone();
+        let told = move |applied| counted.revocations_reloaded(applied);
+        background.spawn(follow(reloader, told, shutdown.clone()));
+    }
+}
+
+async fn follow<T: Send + Sync + 'static>(
+    reloader: Reloader<T>,
+    told: impl Fn(bool) + Send + 'static,
+    shutdown: CancellationToken,
+) {
+    let told = move |reload: &Reload| told(matches!(reload, Reload::Applied { .. }));
     if let Err(error) = reload::run(reloader, told, shutdown).await {
-        tracing::error!(%error, "the policy files are no longer watched; restart the gateway to apply changes");
+        tracing::error!(%error, "files are no longer watched; restart the gateway to apply changes");
     }
 }
 

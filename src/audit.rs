@@ -10,7 +10,7 @@ use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::identity::Identity;
+use crate::identity::{Identity, IdentityError};
 use crate::limits;
 use crate::request::RequestInfo;
 
@@ -147,8 +147,16 @@ impl Event {
             }
         }
         self.annotate("portcullis.dev/issuer", identity.issuer().to_owned());
+        self.annotate("portcullis.dev/subject", identity.subject().to_owned());
         if let Some(token_id) = identity.token_id() {
             self.annotate("portcullis.dev/token-id", token_id.to_owned());
+        }
+    }
+
+    /// Who it was whose token is genuine and not accepted any more.
+    pub fn refused_caller(&mut self, error: &IdentityError) {
+        if let Some(identity) = error.revoked() {
+            self.caller(identity);
         }
     }
 

@@ -5,10 +5,12 @@
 
 pub mod case_file;
 pub mod document;
+pub mod live;
 pub mod placeholder_key;
 pub mod policy_file;
 mod raw;
 pub mod reload;
+pub mod revocation_file;
 mod section;
 
 use std::path::{Path, PathBuf};
@@ -35,6 +37,10 @@ pub struct Config {
     pub control: control::Settings,
     /// Who is believed.
     pub authentication: identity::Settings,
+    /// The revocation list, to be read again on reload.
+    pub revocation_file: Option<PathBuf>,
+    /// What it holds.
+    pub revocations: Arc<identity::Revocations>,
     /// The API servers behind the gateway.
     pub upstream: upstream::Settings,
     /// The cluster that is also served without a prefix.

@@ -142,7 +142,11 @@ impl Gateway {
         upstream::refuse_client_identity(request.headers())?;
         let websocket = upgrade::is_websocket(request.headers());
         let token = credential::from_headers(request.headers(), websocket)?;
-        let identity = self.authenticator.identify(&token, now).await?;
+        let identity = self
+            .authenticator
+            .identify(&token, now)
+            .await
+            .inspect_err(|error| record.event.refused_caller(error))?;
         record.event.caller(&identity);
 
         // What do they want, and where? Exactly as the API server will read it, or not at all.

@@ -11,6 +11,7 @@ mod error;
 mod json;
 mod keys;
 mod names;
+mod revocation;
 mod settings;
 mod token;
 
@@ -23,6 +24,7 @@ pub use credential::{BearerToken, CredentialError};
 pub use error::{CallerError, Fault, IdentityError, TokenError};
 pub(crate) use keys::check_authority;
 pub use names::NameError;
+pub use revocation::{Revocations, Whose};
 pub use settings::{
     AgentMapping, ClaimMappings, ClaimRule, ExtraMapping, IssuerSettings, KeyTiming, PrefixedClaim,
     Settings, SigningAlgorithm,
@@ -37,7 +39,9 @@ pub struct Identity {
     extra: BTreeMap<String, Vec<String>>,
     agent: Option<Agent>,
     issuer: String,
+    subject: String,
     token_id: Option<String>,
+    issued_at: Timestamp,
     expires_at: Timestamp,
 }
 
@@ -81,9 +85,20 @@ impl Identity {
         &self.issuer
     }
 
-    /// The token's `jti`, for the audit log.
+    /// The token's `sub`, whatever claim the username is from: with the issuer it names the caller
+    /// for good (OIDC Core §2).
+    pub fn subject(&self) -> &str {
+        &self.subject
+    }
+
+    /// The token's `jti`, for the audit log and the revocation list.
     pub fn token_id(&self) -> Option<&str> {
         self.token_id.as_deref()
+    }
+
+    /// The token's `iat`.
+    pub fn issued_at(&self) -> Timestamp {
+        self.issued_at
     }
 
     /// When the token ends; a stream ends then too, or `stream_grace` later.
@@ -104,7 +119,9 @@ impl Identity {
             extra: BTreeMap::new(),
             agent: None,
             issuer: "https://issuer.test".to_owned(),
+            subject: username.to_owned(),
             token_id: None,
+            issued_at: Timestamp::UNIX_EPOCH,
             expires_at: Timestamp::MAX,
         }
     }
@@ -144,6 +161,13 @@ impl Identity {
         self
     }
 
+    /// The same user with a token of this `iat`.
+    #[must_use]
+    pub fn issued(mut self, issued_at: Timestamp) -> Self {
+        self.issued_at = issued_at;
+        self
+    }
+
     /// The same user with a token that ends at `expires_at`.
     #[must_use]
     pub fn expiring(mut self, expires_at: Timestamp) -> Self {
@@ -169,6 +193,11 @@ pub mod fuzzing {
     pub fn map_claims(payload: &[u8]) -> Option<Identity> {
         let claims = json::object(payload).ok()?;
         let issuer = IssuerSettings::new("https://issuer.test", vec!["portcullis".to_owned()]);
-        claims::identity(&claims, &issuer, Timestamp::UNIX_EPOCH).ok()
+        let checked = claims::Checked {
+            subject: "subject",
+            issued_at: Timestamp::UNIX_EPOCH,
+            expires_at: Timestamp::UNIX_EPOCH,
+        };
+        claims::identity(&claims, &issuer, checked).ok()
     }
 }

@@ -51,7 +51,12 @@ pub const ALL: &[(&str, Option<Unit>, &str)] = &[
         None,
         "Configured clusters, by whether they can be used.",
     ),
-    (RELOADS, None, "Policy reloads, by result."),
+    (POLICY_RELOADS, None, "Policy reloads, by result."),
+    (
+        REVOCATION_RELOADS,
+        None,
+        "Reloads of the revocation list, by result.",
+    ),
     (AUDIT_EVENTS, None, "Audit events written."),
     (AUDIT_QUEUE, None, "Audit events waiting to be written."),
     (RECORDINGS, None, "Sessions being recorded."),
@@ -81,7 +86,8 @@ const MASKED: &str = "portcullis_masked_values_total";
 const PLACEHOLDER_WRITES: &str = "portcullis_placeholder_writes_total";
 const STREAMS_ENDED: &str = "portcullis_streams_ended_total";
 const CLUSTERS: &str = "portcullis_clusters";
-const RELOADS: &str = "portcullis_policy_reloads_total";
+const POLICY_RELOADS: &str = "portcullis_policy_reloads_total";
+const REVOCATION_RELOADS: &str = "portcullis_revocation_reloads_total";
 const AUDIT_EVENTS: &str = "portcullis_audit_events_total";
 const AUDIT_QUEUE: &str = "portcullis_audit_queue_events";
 const RECORDINGS: &str = "portcullis_recordings_open";
@@ -128,6 +134,8 @@ pub enum VerbClass {
 pub enum StreamEnd {
     /// The caller's token ran out.
     Expired,
+    /// The caller's token was revoked.
+    Revoked,
     /// The policy in force no longer allows it, or masks more.
     Policy,
     /// The gateway is going down.
@@ -152,9 +160,10 @@ pub struct Metrics {
     unreadable: [Counter; 3],
     durations: [Histogram; 5],
     streams: [Gauge; 2],
-    streams_ended: [Counter; 3],
+    streams_ended: [Counter; 4],
     clusters: [Gauge; 3],
-    reloads: [Counter; 2],
+    policy_reloads: [Counter; 2],
+    revocation_reloads: [Counter; 2],
     in_flight: Gauge,
     masked: Counter,
     placeholder_writes: Counter,
@@ -213,11 +222,14 @@ impl Metrics {
                 recorder.register_histogram(&key(DURATION, &[("verb_class", class)]), &METADATA)
             }),
             streams: ["stream", "session"].map(|kind| gauge(STREAMS, &[("kind", kind)])),
-            streams_ended: ["expired", "policy", "drain"]
+            streams_ended: ["expired", "revoked", "policy", "drain"]
                 .map(|reason| counter(STREAMS_ENDED, &[("reason", reason)])),
             clusters: ["usable", "unreachable", "credential-rejected"]
                 .map(|state| gauge(CLUSTERS, &[("state", state)])),
-            reloads: ["applied", "refused"].map(|result| counter(RELOADS, &[("result", result)])),
+            policy_reloads: ["applied", "refused"]
+                .map(|result| counter(POLICY_RELOADS, &[("result", result)])),
+            revocation_reloads: ["applied", "refused"]
+                .map(|result| counter(REVOCATION_RELOADS, &[("result", result)])),
             in_flight: gauge(IN_FLIGHT, &[]),
             masked: counter(MASKED, &[]),
             placeholder_writes: counter(PLACEHOLDER_WRITES, &[]),
@@ -311,8 +323,14 @@ impl Metrics {
     }
 
     /// The policy files changed and were applied, or refused.
-    pub fn reloaded(&self, applied: bool) {
-        let [good, bad] = &self.reloads;
+    pub fn policy_reloaded(&self, applied: bool) {
+        let [good, bad] = &self.policy_reloads;
+        if applied { good } else { bad }.increment(1);
+    }
+
+    /// The revocation list changed and was applied, or refused.
+    pub fn revocations_reloaded(&self, applied: bool) {
+        let [good, bad] = &self.revocation_reloads;
         if applied { good } else { bad }.increment(1);
     }
 

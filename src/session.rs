@@ -89,8 +89,10 @@ pub enum EndReason {
     UpstreamGone,
     /// The caller's credential has expired.
     Expired,
-    /// The right to this session was taken away.
+    /// The caller's credential was revoked.
     Revoked,
+    /// The policy no longer allows it.
+    PolicyChanged,
     /// The gateway is shutting down.
     Shutdown,
     /// No byte passed for too long.
@@ -114,7 +116,8 @@ impl EndReason {
             Self::ClientGone => "client-gone",
             Self::UpstreamGone => "upstream-gone",
             Self::Expired => "token-expired",
-            Self::Revoked => "policy-changed",
+            Self::Revoked => "token-revoked",
+            Self::PolicyChanged => "policy-changed",
             Self::Shutdown => "gateway-drained",
             Self::Idle => "idle",
             Self::ClientProtocol => "client-protocol-error",
@@ -127,8 +130,8 @@ impl EndReason {
     /// Kubernetes' reason and code for the `Status` that tells the client.
     fn status(self) -> (&'static str, u16) {
         match self {
-            Self::Expired => ("Unauthorized", 401),
-            Self::Revoked | Self::Killed => ("Forbidden", 403),
+            Self::Expired | Self::Revoked => ("Unauthorized", 401),
+            Self::PolicyChanged | Self::Killed => ("Forbidden", 403),
             Self::Shutdown => ("ServiceUnavailable", 503),
             Self::Idle => ("Timeout", 504),
             Self::ClientProtocol => ("BadRequest", 400),

@@ -27,6 +27,7 @@ const PURE: &[&str] = &[
     "recording/replay",
     "identity/token",
     "identity/credential",
+    "identity/revocation",
     "upstream/headers",
     "limits",
 ];
@@ -61,7 +62,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "gateway",
         &[
             "audit",
-            "config::reload",
+            "config::live",
             "identity",
             "limits",
             "listener",
@@ -79,7 +80,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "recording",
         &["limits", "metrics", "policy", "session", "wire"],
     ),
-    ("identity", &["limits", "metrics"]),
+    ("identity", &["config::live", "limits", "metrics"]),
     ("request", &["limits"]),
     ("policy", &["identity", "limits", "request"]),
     (

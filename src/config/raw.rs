@@ -84,7 +84,7 @@ fn read_top(top: &Section<'_>, others: &mut Vec<Problem>) -> Option<Config> {
     }
     let authentication = top
         .required_section("authentication")
-        .and_then(|section| authentication::read(&section, &mut warnings));
+        .and_then(|section| authentication::read(&section, &mut warnings, others));
     let (sources, clusters) = read_clusters(top);
     let policy_files = policy_files(top);
     let policy = load_policy(top, &policy_files, others);
@@ -107,11 +107,14 @@ fn read_top(top: &Section<'_>, others: &mut Vec<Problem>) -> Option<Config> {
         let usable = place::check_folder(&recording.directory);
         report_unusable(top, "recording.directory", usable);
     }
+    let authentication = authentication?;
     Some(Config {
         data_directory,
         listener: listener?,
         control: control?,
-        authentication: authentication?,
+        authentication: authentication.settings,
+        revocation_file: authentication.revocation_file,
+        revocations: Arc::new(authentication.revocations),
         upstream: upstream::Settings { clusters: sources },
         default_cluster: clusters.default,
         policy_files: policy_files.into_iter().map(|found| found.value).collect(),

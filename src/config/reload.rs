@@ -1,93 +1,94 @@
-//! Keeps the policy current: reads its files again on SIGHUP and when their content changes.
+//! Keeps what was read from files current: reads them again on SIGHUP and when their content changes.
 //!
 //! Content is compared every ten seconds instead of watching file events: Kubernetes swaps symbolic
-//! links under a mounted `ConfigMap`, which events show badly. A file that cannot be used keeps the
-//! policy in force, and says so in the log, in a metric and to whoever listens.
+//! links under a mounted `ConfigMap`, which events show badly. A file that cannot be used keeps what is
+//! in force, and says so in the log, in a metric and to whoever listens.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
-use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::document::Problem;
-use super::policy_file;
+use super::live::Live;
+use super::{policy_file, revocation_file};
+use crate::identity::Revocations;
 use crate::limits;
 use crate::policy::Policy;
 
-/// The policy in force. Every request takes one snapshot and is decided under it.
-#[derive(Debug)]
-pub struct LivePolicy {
-    current: ArcSwap<Policy>,
-    generation: watch::Sender<u64>,
-}
-
-impl LivePolicy {
-    /// Starts with generation 1.
-    pub fn new(policy: Arc<Policy>) -> Arc<Self> {
-        Arc::new(Self {
-            current: ArcSwap::new(policy),
-            generation: watch::Sender::new(1),
-        })
-    }
-
-    /// The policy in force now.
-    pub fn current(&self) -> Arc<Policy> {
-        self.current.load_full()
-    }
-
-    /// How many policies have been in force since the start, this one included.
-    pub fn generation(&self) -> u64 {
-        *self.generation.borrow()
-    }
-
-    /// Wakes when another policy comes into force: streams that are open then are decided again.
-    pub fn changes(&self) -> watch::Receiver<u64> {
-        self.generation.subscribe()
-    }
-
-    fn replace(&self, policy: Policy) -> u64 {
-        self.current.store(Arc::new(policy));
-        self.generation.send_modify(|generation| *generation += 1);
-        self.generation()
-    }
-}
-
-/// What one look at the policy files led to.
+/// What one look at the files led to.
 #[derive(Debug)]
 pub enum Reload {
     /// The files hold what was looked at last.
     Unchanged,
-    /// Another policy is in force.
+    /// What they hold now is in force.
     Applied {
         /// Its generation.
         generation: u64,
         /// Its digest.
-        version: Arc<str>,
+        version: String,
     },
-    /// The files cannot be used; the policy that was in force still is.
+    /// The files cannot be used; what was in force still is.
     Refused {
         /// Everything that is wrong with them.
         problems: Vec<Problem>,
     },
 }
 
-/// Looks at the policy files and puts what they hold into force.
-#[derive(Debug)]
-pub struct Reloader {
-    live: Arc<LivePolicy>,
+/// Looks at files and puts what they hold into force.
+pub struct Reloader<T> {
+    /// What they hold, in words for the log.
+    what: &'static str,
+    live: Arc<Live<T>>,
     files: Vec<PathBuf>,
+    compile: Compile<T>,
+    /// The digest of what is in force.
+    in_force: String,
     /// The digest of what was looked at last, used or refused; `None` when it could not be read.
     seen: Option<String>,
 }
 
-impl Reloader {
+/// Makes something of the texts of files, or says everything that is wrong with them.
+type Compile<T> = Box<dyn Fn(&[(PathBuf, String)]) -> Result<T, Vec<Problem>> + Send>;
+
+impl Reloader<Policy> {
     /// Continues from the policy in force, which was read from `files`.
-    pub fn new(live: Arc<LivePolicy>, files: Vec<PathBuf>) -> Self {
-        let seen = Some(live.current().version().to_string());
-        Self { live, files, seen }
+    pub fn policy(live: Arc<Live<Policy>>, files: Vec<PathBuf>) -> Self {
+        let in_force = live.current().version().to_string();
+        let compile = Box::new(policy_file::compile);
+        Self::new("policy", live, files, compile, in_force)
+    }
+}
+
+impl Reloader<Revocations> {
+    /// Continues from the revocation list in force, which was read from `file`; its entries may name
+    /// these issuers.
+    pub fn revocations(live: Arc<Live<Revocations>>, file: PathBuf, issuers: Vec<String>) -> Self {
+        let in_force = live.current().version().to_owned();
+        let compile = move |files: &[_]| revocation_file::compile(files, &issuers);
+        let compile = Box::new(compile);
+        Self::new("revocation list", live, vec![file], compile, in_force)
+    }
+}
+
+impl<T> Reloader<T> {
+    fn new(
+        what: &'static str,
+        live: Arc<Live<T>>,
+        files: Vec<PathBuf>,
+        compile: Compile<T>,
+        in_force: String,
+    ) -> Self {
+        Self {
+            what,
+            live,
+            files,
+            compile,
+            seen: Some(in_force.clone()),
+            in_force,
+        }
     }
 
     /// Reads the files. Asked for explicitly (`force`), content that was refused before is refused,
@@ -106,16 +107,16 @@ impl Reloader {
             return Reload::Unchanged;
         }
         self.seen.clone_from(&digest);
-        if digest.is_none() {
+        let Some(version) = digest else {
             return Reload::Refused { problems };
-        }
-        if digest.as_deref() == Some(&**self.live.current().version()) {
+        };
+        if version == self.in_force {
             return Reload::Unchanged;
         }
-        match policy_file::compile(&texts) {
-            Ok(policy) => {
-                let version = Arc::clone(policy.version());
-                let generation = self.live.replace(policy);
+        match (self.compile)(&texts) {
+            Ok(next) => {
+                self.in_force.clone_from(&version);
+                let generation = self.live.replace(next);
                 Reload::Applied {
                     generation,
                     version,
@@ -126,10 +127,20 @@ impl Reloader {
     }
 }
 
+impl<T> fmt::Debug for Reloader<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Reloader")
+            .field("what", &self.what)
+            .field("files", &self.files)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Looks on SIGHUP and every ten seconds until `shutdown`. `told` hears of every look that changed or
 /// refused something: there the metric and the audit record are made.
-pub async fn run(
-    reloader: Reloader,
+pub async fn run<T: Send + Sync + 'static>(
+    reloader: Reloader<T>,
     told: impl Fn(&Reload) + Send + 'static,
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
@@ -138,6 +149,7 @@ pub async fn run(
     let mut poll = tokio::time::interval(limits::CONFIG_POLL);
     poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
     poll.tick().await; // the first tick is at once, and the files have just been read
+    let what = reloader.what;
     let mut reloader = Some(reloader);
     loop {
         let force = tokio::select! {
@@ -155,24 +167,24 @@ pub async fn run(
         });
         let (owned, reload) = looked.await.map_err(std::io::Error::other)?;
         reloader = Some(owned);
-        log(&reload, force);
+        log(what, &reload, force);
         if !matches!(reload, Reload::Unchanged) {
             told(&reload);
         }
     }
 }
 
-fn log(reload: &Reload, force: bool) {
+fn log(what: &str, reload: &Reload, force: bool) {
     match reload {
-        Reload::Unchanged if force => tracing::info!("the policy files have not changed"),
+        Reload::Unchanged if force => tracing::info!("the {what} has not changed"),
         Reload::Unchanged => {}
         Reload::Applied {
             generation,
             version,
-        } => tracing::info!(generation, %version, "a new policy is in force"),
+        } => tracing::info!(generation, %version, "a new {what} is in force"),
         Reload::Refused { problems } => {
             for problem in problems {
-                tracing::error!(%problem, "the policy files cannot be used; the old policy stays in force");
+                tracing::error!(%problem, "the new {what} cannot be used; the old one stays in force");
             }
         }
     }
@@ -183,6 +195,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::identity::Identity;
 
     const GOOD: &str = "\
 apiVersion: portcullis.dev/v1alpha1
@@ -191,13 +204,20 @@ metadata: {name: p}
 rules: [{name: version, nonResourceURLs: [/version], verbs: [get], decision: allow}]
 ";
 
-    fn start(text: &str) -> (tempfile::TempDir, PathBuf, Reloader, Arc<LivePolicy>) {
+    fn start(
+        text: &str,
+    ) -> (
+        tempfile::TempDir,
+        PathBuf,
+        Reloader<Policy>,
+        Arc<Live<Policy>>,
+    ) {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("policy.yaml");
         fs::write(&file, text).unwrap();
         let files = vec![file.clone()];
-        let live = LivePolicy::new(Arc::new(policy_file::load(&files).unwrap()));
-        let reloader = Reloader::new(Arc::clone(&live), files);
+        let live = Live::new(Arc::new(policy_file::load(&files).unwrap()));
+        let reloader = Reloader::policy(Arc::clone(&live), files);
         (folder, file, reloader, live)
     }
 
@@ -262,6 +282,48 @@ rules: [{name: version, nonResourceURLs: [/version], verbs: [get], decision: all
             matches!(reloader.look(false), Reload::Unchanged),
             "the policy in force is back"
         );
+    }
+
+    #[test]
+    fn revocations_are_followed_like_the_policy() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("revoked.yaml");
+        let list = |entries: &str| {
+            format!(
+                "apiVersion: portcullis.dev/v1alpha1\nkind: RevocationList\nrevoked: [{entries}]\n"
+            )
+        };
+        let alice = Identity::for_tests("alice", &[]);
+        let read = |text: &str| {
+            fs::write(&file, text).unwrap();
+            revocation_file::compile(&[(file.clone(), text.to_owned())], &[]).unwrap()
+        };
+        let live = Live::new(Arc::new(read(&list(""))));
+        let mut reloader = Reloader::revocations(Arc::clone(&live), file.clone(), Vec::new());
+        assert!(matches!(reloader.look(false), Reload::Unchanged));
+        fs::write(&file, list("{user: alice}")).unwrap();
+        assert!(matches!(reloader.look(false), Reload::Applied { .. }));
+        assert!(live.current().revokes(&alice));
+        for bad in [
+            list("{user: alice}, {}"),
+            list("{jti: x, issuer: y}"),
+            String::new(),
+        ] {
+            fs::write(&file, bad).unwrap();
+            assert!(matches!(reloader.look(false), Reload::Refused { .. }));
+        }
+        fs::remove_file(&file).unwrap();
+        assert!(matches!(reloader.look(true), Reload::Refused { .. }));
+        assert!(
+            live.current().revokes(&alice),
+            "the old list stays in force"
+        );
+        fs::write(&file, list("")).unwrap();
+        assert!(matches!(
+            reloader.look(false),
+            Reload::Applied { generation: 3, .. }
+        ));
+        assert!(!live.current().revokes(&alice));
     }
 
     #[tokio::test(start_paused = true)]

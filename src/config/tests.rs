@@ -11,6 +11,12 @@ metadata: {name: p}
 rules: [{name: version, nonResourceURLs: [/version], verbs: [get], decision: allow}]
 ";
 
+const REVOKED: &str = "\
+apiVersion: portcullis.dev/v1alpha1
+kind: RevocationList
+revoked: [{issuer: https://issuer.example, jti: stolen}]
+";
+
 /// Every key there is.
 const FULL: &str = r#"apiVersion: portcullis.dev/v1alpha1
 kind: GatewayConfiguration
@@ -48,6 +54,7 @@ authentication:
     tokenTypes: [at+jwt]
     maxTokenLifetime: 12h
     clockSkew: 10s
+  revocationFile: revoked.yaml
 clusters:
 - name: east
   default: true
@@ -88,6 +95,7 @@ fn folder() -> tempfile::TempDir {
     )
     .unwrap();
     fs::write(folder.path().join("policy.yaml"), POLICY).unwrap();
+    fs::write(folder.path().join("revoked.yaml"), REVOKED).unwrap();
     fs::write(folder.path().join("east.kubeconfig"), KUBECONFIG).unwrap();
     folder
 }
@@ -147,6 +155,11 @@ fn every_key_is_read() {
     assert_eq!(issuer.token_lifetime_max, Duration::from_hours(12));
     assert_eq!(issuer.clock_skew, Duration::from_secs(10));
     assert_eq!(issuer.signing_algorithms.len(), 1);
+    assert_eq!(
+        config.revocation_file.as_deref(),
+        Some(folder.path().join("revoked.yaml").as_path())
+    );
+    assert_ne!(*config.revocations, identity::Revocations::default());
     assert_eq!(config.default_cluster.as_deref(), Some("east"));
     assert_eq!(config.upstream.clusters[0].name, "east");
     assert!(matches!(
@@ -268,7 +281,7 @@ fn the_documentation_names_every_key() {
     let folder = folder();
     let check = |page: &str, keys: std::collections::BTreeSet<String>| {
         let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(page)).unwrap();
-        assert!(keys.len() > 8, "{keys:?}");
+        assert!(keys.len() > 7, "{keys:?}");
         for key in keys {
             let last = key.trim_end_matches("[]").rsplit('.').next().unwrap();
             assert!(page.contains(last), "{key}");
@@ -277,6 +290,8 @@ fn the_documentation_names_every_key() {
     let file = folder.path().join("gateway.yaml");
     let document = Document::new(&file, FULL);
     check("docs/config.md", raw::keys(document));
+    let document = Document::new(&file, &REVOKED.replace("https://issuer.example", "x"));
+    check("docs/config.md", revocation_file::keys(&document));
     let document = Document::new(
         &file,
         "apiVersion: portcullis.dev/v1alpha1\nkind: Policy\nmetadata: {name: p}\nmasks: [{}]\nrules: [{subjects: {}, record: {}}]",
@@ -305,6 +320,21 @@ fn tree(folder: &Path) -> Vec<PathBuf> {
 
 /// What stands in [`FULL`], what is wrong in its place, and how that is told.
 const UNUSABLE: &[(&str, &str, &str)] = &[
+    (
+        "revocationFile: revoked.yaml",
+        "revocationFile: none.yaml",
+        "gateway.yaml:37:19: authentication.revocationFile names none.yaml: cannot be read: No such file",
+    ),
+    (
+        "revocationFile: revoked.yaml",
+        "revocationFile: policy.yaml",
+        "policy.yaml:2:7: kind must be RevocationList",
+    ),
+    (
+        "url: https://issuer.example\n",
+        "url: https://other.example\n",
+        "revoked.yaml:3:20: revoked[0].issuer is no issuer of authentication.jwt; there: https://other.example",
+    ),
     (
         "tls.key",
         "other.key",
@@ -343,32 +373,32 @@ const UNUSABLE: &[(&str, &str, &str)] = &[
     (
         "logs/audit.jsonl",
         "torn",
-        "gateway.yaml:42:9: audit.file cannot be used: torn is a directory; name a file in it",
+        "gateway.yaml:43:9: audit.file cannot be used: torn is a directory; name a file in it",
     ),
     (
         "directory: tapes",
         "directory: tls.crt",
-        "gateway.yaml:43:74: recording.directory cannot be used: tls.crt is not a directory",
+        "gateway.yaml:44:74: recording.directory cannot be used: tls.crt is not a directory",
     ),
     (
         "file: east.kubeconfig",
         "file: torn",
-        "gateway.yaml:40:16: clusters[0].kubeconfig.file names torn: cannot be read: Is a directory",
+        "gateway.yaml:41:16: clusters[0].kubeconfig.file names torn: cannot be read: Is a directory",
     ),
     (
         "file: east.kubeconfig",
         "file: plugin.kubeconfig",
-        "gateway.yaml:40:16: clusters[0].kubeconfig.file names plugin.kubeconfig: user.exec credential plugins are not run",
+        "gateway.yaml:41:16: clusters[0].kubeconfig.file names plugin.kubeconfig: user.exec credential plugins are not run",
     ),
     (
         "file: east.kubeconfig",
         "file: plugin.kubeconfig",
-        "gateway.yaml:40:16: clusters[0].kubeconfig.file names plugin.kubeconfig: user.username basic authentication was removed",
+        "gateway.yaml:41:16: clusters[0].kubeconfig.file names plugin.kubeconfig: user.username basic authentication was removed",
     ),
     (
         "file: east.kubeconfig",
         "file: gone.kubeconfig",
-        "gateway.yaml:40:16: clusters[0].kubeconfig.file names gone.token: cannot be read: No such file",
+        "gateway.yaml:41:16: clusters[0].kubeconfig.file names gone.token: cannot be read: No such file",
     ),
     (
         "address: 127.0.0.1:9090",
@@ -444,7 +474,7 @@ fn problems_stand_where_they_are_made_once_and_in_our_words() {
         (
             "context: admin",
             "context: other",
-            "gateway.yaml:40:39: clusters[0].kubeconfig.context names east.kubeconfig: contexts has no context `other`",
+            "gateway.yaml:41:39: clusters[0].kubeconfig.context names east.kubeconfig: contexts has no context `other`",
         ),
         (
             "discoveryURL: https",

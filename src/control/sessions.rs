@@ -193,7 +193,11 @@ impl Sessions {
             .as_ref()
             .ok_or_else(|| Refusal::not_found("the sessions API is not served here"))?;
         let token = credential::from_headers(request.headers(), false)?;
-        let identity = self.authenticator.identify(&token, now).await?;
+        let identity = self
+            .authenticator
+            .identify(&token, now)
+            .await
+            .inspect_err(|error| event.refused_caller(error))?;
         event.caller(&identity);
         if !operators.include(&identity) {
             return Err(Refusal::never_allowed(

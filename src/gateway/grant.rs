@@ -1,5 +1,5 @@
-//! A grant lasts only while it holds (invariant 5): token expiry, a policy that changed its mind and
-//! the gateway's own end are told to every answer that is still streaming.
+//! A grant lasts only while it holds (invariant 5): token expiry and revocation, a policy that changed
+//! its mind and the gateway's own end are told to every answer that is still streaming.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -9,9 +9,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::reload::LivePolicy;
+use crate::config::live::Live;
+use crate::identity::Revocations;
 use crate::metrics::StreamEnd;
-use crate::policy::{Decision, Permit, record};
+use crate::policy::{Decision, Permit, Policy, record};
 use crate::request::RequestInfo;
 
 /// Resolves when the grant no longer holds, with the reason.
@@ -21,7 +22,9 @@ pub type Ended = Pin<Box<dyn Future<Output = StreamEnd> + Send>>;
 #[derive(Clone)]
 pub struct Holder {
     /// The policy in force, and news of its successors.
-    pub policy: Arc<LivePolicy>,
+    pub policy: Arc<Live<Policy>>,
+    /// The revocation list in force, and news of its successors.
+    pub revocations: Arc<Live<Revocations>>,
     /// How long a stream may outlive its token.
     pub stream_grace: Duration,
     /// Cancelled when the gateway starts to go down.
@@ -53,24 +56,25 @@ impl Holder {
             .duration_since(Timestamp::now());
         let left = Duration::try_from(left).unwrap_or(Duration::ZERO) + self.stream_grace;
         let mut expired = std::pin::pin!(tokio::time::sleep(left));
-        let mut changes = self.policy.changes();
-        // A policy may have come between the decision and this line.
-        if !self.still_permits(permit, info) {
-            return StreamEnd::Policy;
-        }
+        let mut policies = self.policy.changes();
+        let mut revocations = self.revocations.changes();
+        // The first look is for what came between the decision and this line.
         loop {
-            tokio::select! {
+            if self.revocations.current().revokes(permit.identity()) {
+                return StreamEnd::Revoked;
+            }
+            if !self.still_permits(permit, info) {
+                return StreamEnd::Policy;
+            }
+            let changed = tokio::select! {
                 biased;
                 () = &mut expired => return StreamEnd::Expired,
                 () = drained.cancelled() => return StreamEnd::Drain,
-                changed = changes.changed() => {
-                    if changed.is_err() {
-                        return StreamEnd::Drain; // nobody is left to change the policy: the gateway is gone
-                    }
-                    if !self.still_permits(permit, info) {
-                        return StreamEnd::Policy;
-                    }
-                }
+                changed = revocations.changed() => changed,
+                changed = policies.changed() => changed,
+            };
+            if changed.is_err() {
+                return StreamEnd::Drain; // nobody is left to change anything: the gateway is gone
             }
         }
     }
@@ -101,7 +105,7 @@ mod tests {
     use super::*;
     use crate::config::policy_file;
     use crate::config::reload::{Reload, Reloader};
-    use crate::identity::Identity;
+    use crate::identity::{Identity, Whose};
 
     const EXEC: &str = "/api/v1/namespaces/shop/pods/web-0/exec?command=sh&stdin=true&tty=true";
     const WATCH: &str = "/api/v1/namespaces/shop/pods?watch=1";
@@ -116,7 +120,7 @@ rules:
 
     struct World {
         folder: tempfile::TempDir,
-        reloader: Reloader,
+        reloader: Reloader<Policy>,
         holder: Holder,
     }
 
@@ -126,12 +130,13 @@ rules:
             let file = folder.path().join("policy.yaml");
             fs::write(&file, POLICY).unwrap();
             let files = vec![file];
-            let policy = LivePolicy::new(Arc::new(policy_file::load(&files).unwrap()));
+            let policy = Live::new(Arc::new(policy_file::load(&files).unwrap()));
             Self {
                 folder,
-                reloader: Reloader::new(Arc::clone(&policy), files),
+                reloader: Reloader::policy(Arc::clone(&policy), files),
                 holder: Holder {
                     policy,
+                    revocations: Live::new(Arc::default()),
                     stream_grace: Duration::from_secs(5),
                     draining: CancellationToken::new(),
                     ending: CancellationToken::new(),
@@ -172,6 +177,33 @@ rules:
         world.put_into_force(&POLICY.replace("[alice]", "[bob]"));
         assert_eq!(shell.await, StreamEnd::Policy);
         assert_eq!(watch.await, StreamEnd::Policy);
+    }
+
+    #[tokio::test]
+    async fn a_revoked_token_ends_its_streams_at_once_and_no_others() {
+        let world = World::new();
+        let (shell, watch) = (world.open(alice(), EXEC), world.open(alice(), WATCH));
+        let mut other = world.open(alice().with_token_id("new"), EXEC);
+        let revoke = |id: &str| {
+            let entry = Whose::Token {
+                issuer: alice().issuer().to_owned(),
+                id: id.to_owned(),
+            };
+            let list = Revocations::new(String::new(), [(entry, None)]);
+            world.holder.revocations.replace_in_tests(list);
+        };
+        let old = world.open(alice().with_token_id("old"), EXEC);
+        revoke("old");
+        assert_eq!(old.await, StreamEnd::Revoked);
+        assert_eq!((&mut other).now_or_never(), None);
+        let everything = Revocations::new(String::new(), [(Whose::User("alice".to_owned()), None)]);
+        world.holder.revocations.replace_in_tests(everything);
+        for stream in [shell, watch, other] {
+            assert_eq!(stream.await, StreamEnd::Revoked);
+        }
+        // A stream whose token was revoked while it was being opened never begins to last.
+        let late = world.open(alice(), EXEC);
+        assert_eq!(late.now_or_never(), Some(StreamEnd::Revoked));
     }
 
     #[tokio::test]

@@ -289,8 +289,12 @@ fn farewell(why: StreamEnd) -> Ending {
             EndReason::Expired,
             "portcullis: your token has expired and this session with it; log in again and reconnect",
         ),
-        StreamEnd::Policy => (
+        StreamEnd::Revoked => (
             EndReason::Revoked,
+            "portcullis: your token was revoked and this session with it; log in again, and if that is refused ask the gateway's operator",
+        ),
+        StreamEnd::Policy => (
+            EndReason::PolicyChanged,
             "portcullis: the policy changed and no longer allows this session",
         ),
         StreamEnd::Drain => (
@@ -317,8 +321,13 @@ mod tests {
                 "your token has expired",
             ),
             (
-                StreamEnd::Policy,
+                StreamEnd::Revoked,
                 EndReason::Revoked,
+                "your token was revoked",
+            ),
+            (
+                StreamEnd::Policy,
+                EndReason::PolicyChanged,
                 "no longer allows this session",
             ),
             (

@@ -212,7 +212,8 @@ impl Record {
         }
         let ended = match report.reason {
             EndReason::Expired => StreamEnd::Expired,
-            EndReason::Revoked => StreamEnd::Policy,
+            EndReason::Revoked => StreamEnd::Revoked,
+            EndReason::PolicyChanged => StreamEnd::Policy,
             EndReason::Shutdown => StreamEnd::Drain,
             _ => return,
         };
@@ -417,6 +418,7 @@ impl Recorded {
     fn cut(&mut self, why: StreamEnd) {
         let reason = match why {
             StreamEnd::Expired => "token-expired",
+            StreamEnd::Revoked => "token-revoked",
             StreamEnd::Policy => "policy-changed",
             StreamEnd::Drain => "gateway-drained",
         };

@@ -14,13 +14,15 @@ use super::error::{IdentityError, TokenError};
 use super::keys::{Fetcher, IssuerKeys, Missing};
 use super::settings::{IssuerSettings, Settings};
 use super::token::Unverified;
-use super::{Fault, Identity};
+use super::{Fault, Identity, Revocations};
+use crate::config::live::Live;
 use crate::limits::TOKEN_CACHE_ENTRIES_MAX;
 
 /// Knows the issuers and verifies their tokens.
 pub struct Authenticator {
     issuers: Vec<Issuer>,
     cache: TokenCache,
+    revocations: Arc<Live<Revocations>>,
     counters: Counters,
 }
 
@@ -45,7 +47,7 @@ pub enum StartError {
 pub struct Stats {
     /// Tokens that became an identity, remembered ones included.
     pub accepted: u64,
-    /// Accepted tokens that were remembered.
+    /// Genuine tokens that were remembered.
     pub remembered: u64,
     /// Tokens that were refused (401).
     pub refused_tokens: u64,
@@ -85,6 +87,7 @@ impl Authenticator {
     )]
     pub fn start(
         settings: Settings,
+        revocations: Arc<Live<Revocations>>,
         tasks: &TaskTracker,
         shutdown: CancellationToken,
     ) -> Result<Arc<Self>, StartError> {
@@ -101,7 +104,7 @@ impl Authenticator {
             let keys = Arc::new(IssuerKeys::fetched_by(fetcher, settings.key_timing));
             issuers.push(Issuer { settings, keys });
         }
-        Ok(Self::run(issuers, tasks, &shutdown))
+        Ok(Self::run(issuers, revocations, tasks, &shutdown))
     }
 
     /// Whose token this is, at the time `now`. The error's [`IdentityError::client_message`] is for
@@ -112,12 +115,19 @@ impl Authenticator {
         now: Timestamp,
     ) -> Result<Arc<Identity>, IdentityError> {
         let digest = digest(token.expose());
-        if let Some(identity) = self.remembered(&digest, now) {
-            self.counters.accepted.fetch_add(1, Ordering::Relaxed);
-            self.counters.remembered.fetch_add(1, Ordering::Relaxed);
-            return Ok(identity);
-        }
-        let result = self.verify(token.expose(), digest, now).await;
+        let genuine = match self.remembered(&digest, now) {
+            Some(identity) => {
+                self.counters.remembered.fetch_add(1, Ordering::Relaxed);
+                Ok(identity)
+            }
+            None => self.verify(token.expose(), digest, now).await,
+        };
+        let result = genuine.and_then(|identity| {
+            if self.revocations.current().revokes(&identity) {
+                return Err(IdentityError::Revoked(identity));
+            }
+            Ok(identity)
+        });
         self.count(&result);
         result
     }
@@ -157,7 +167,12 @@ impl Authenticator {
         }
     }
 
-    fn run(issuers: Vec<Issuer>, tasks: &TaskTracker, shutdown: &CancellationToken) -> Arc<Self> {
+    fn run(
+        issuers: Vec<Issuer>,
+        revocations: Arc<Live<Revocations>>,
+        tasks: &TaskTracker,
+        shutdown: &CancellationToken,
+    ) -> Arc<Self> {
         for Issuer { settings, keys } in &issuers {
             let (keys, url, shutdown) = (Arc::clone(keys), settings.url.clone(), shutdown.clone());
             tasks.spawn(async move { keys.run(&url, shutdown).await });
@@ -165,6 +180,7 @@ impl Authenticator {
         Arc::new(Self {
             issuers,
             cache: TokenCache::new(TOKEN_CACHE_ENTRIES_MAX),
+            revocations,
             counters: Counters::default(),
         })
     }

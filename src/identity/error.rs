@@ -1,10 +1,13 @@
 //! Why a caller is not let in: precise for the log, the same few sentences for every client.
 //!
 //! A client that could tell a bad signature from an unknown audience would learn about keys and
-//! users that are not its own, so clients see one of three texts; [`std::fmt::Display`] has the reason.
+//! users that are not its own, so clients see one of four texts; [`std::fmt::Display`] has the reason.
+
+use std::sync::Arc;
 
 use thiserror::Error;
 
+use super::Identity;
 use super::names::NameError;
 
 /// Why a token does not become an [`Identity`](super::Identity).
@@ -16,6 +19,9 @@ pub enum IdentityError {
     /// The token is genuine, but whom it names is not acceptable: 403.
     #[error("the token is genuine, but its caller was refused: {0}")]
     Caller(#[from] CallerError),
+    /// The token is genuine, but an operator has revoked it: 401.
+    #[error("the token of user {:?} was revoked", .0.username())]
+    Revoked(Arc<Identity>),
     /// The issuer's keys are not there, so nothing can be said about the token: 503.
     #[error("the keys of issuer {issuer:?} are not available: {reason}")]
     Unavailable {
@@ -41,14 +47,27 @@ impl IdentityError {
     /// Whose fault it is.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::Token(_) => Fault::Credential,
+            Self::Token(_) | Self::Revoked(_) => Fault::Credential,
             Self::Caller(_) => Fault::Caller,
             Self::Unavailable { .. } => Fault::Gateway,
         }
     }
 
-    /// What the client is told: one text for each [`Fault`], whatever the reason.
+    /// Whose token was genuine and is refused all the same: for the audit log.
+    pub fn revoked(&self) -> Option<&Identity> {
+        match self {
+            Self::Revoked(identity) => Some(identity),
+            _ => None,
+        }
+    }
+
+    /// What the client is told: one text for each [`Fault`], whatever the reason. Only whoever holds a
+    /// genuine token hears that it was revoked.
     pub fn client_message(&self) -> &'static str {
+        if self.revoked().is_some() {
+            return "the bearer token was revoked; log in again for a new one, and if that is refused too ask the \
+                    gateway's operator, who keeps the revocation list";
+        }
         match self.fault() {
             Fault::Credential => {
                 "the bearer token was not accepted; log in again for a new one, and if that does not help ask the \

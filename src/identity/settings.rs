@@ -239,6 +239,14 @@ impl FromStr for SigningAlgorithm {
 }
 
 impl Settings {
+    /// The URL of every issuer.
+    pub fn issuer_urls(&self) -> Vec<String> {
+        self.issuers
+            .iter()
+            .map(|issuer| issuer.url.clone())
+            .collect()
+    }
+
     /// Everything that makes these settings unsafe or meaningless; empty if they can be used.
     pub fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();

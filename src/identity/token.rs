@@ -17,7 +17,7 @@ use super::keys::key_set::VerifyingKey;
 use super::settings::{IssuerSettings, SigningAlgorithm};
 use super::{Identity, json};
 use crate::limits::{KEY_ID_BYTES_MAX, TOKEN_BYTES_MAX};
-use claims::{Claims, required_text};
+use claims::{Checked, Claims, required_text};
 
 /// A token that was read but not verified: good for finding its issuer and key, nothing else.
 pub(super) struct Unverified<'a> {
@@ -106,13 +106,18 @@ impl<'a> Unverified<'a> {
             return Err(TokenError::unknown_issuer(self.issuer()?).into());
         }
         check_kind(self.kind.as_deref(), claims, issuer)?;
-        let ends_at = check_times(claims, issuer, now)?;
+        let (issued_at, ends_at) = check_times(claims, issuer, now)?;
         check_audience(claims, issuer)?;
-        required_text(claims, "sub")?;
+        let subject = required_text(claims, "sub")?;
         let skew = i64::try_from(issuer.clock_skew.as_secs()).unwrap_or(0);
         let expires_at = timestamp("exp", ends_at.as_second().saturating_add(skew))?;
+        let checked = Checked {
+            subject,
+            issued_at,
+            expires_at,
+        };
         Ok(Verified {
-            identity: claims::identity(claims, issuer, expires_at)?,
+            identity: claims::identity(claims, issuer, checked)?,
             ends_at,
         })
     }
@@ -198,12 +203,12 @@ fn check_kind(
     }
 }
 
-/// `exp` and `iat` are required, `nbf` is heeded; returns `exp`.
+/// `exp` and `iat` are required, `nbf` is heeded; returns `iat` and `exp`.
 fn check_times(
     claims: &Claims,
     issuer: &IssuerSettings,
     now: Timestamp,
-) -> Result<Timestamp, TokenError> {
+) -> Result<(Timestamp, Timestamp), TokenError> {
     let required = |name: &'static str| {
         seconds(claims, name)?.ok_or_else(|| TokenError::claim(name, "is missing"))
     };
@@ -226,7 +231,7 @@ fn check_times(
     if begins - now > skew {
         return Err(TokenError::NotYetValid(begins - now));
     }
-    timestamp("exp", expires)
+    Ok((timestamp("iat", issued)?, timestamp("exp", expires)?))
 }
 
 /// A `NumericDate` (RFC 7519 §2), whole seconds only.

@@ -31,6 +31,7 @@ mod players;
 mod raw;
 mod readiness;
 mod recorder;
+mod revocation;
 mod session;
 mod smuggling;
 mod terminal;

@@ -1,18 +1,32 @@
 //! The section `authentication`, in the words of Kubernetes' `AuthenticationConfiguration`.
 
+use std::path::PathBuf;
 use std::str::FromStr as _;
 use std::time::Duration;
 
 use super::path;
-use crate::config::policy_file;
+use crate::config::document::Problem;
 use crate::config::section::{Found, Section};
+use crate::config::{policy_file, revocation_file};
 use crate::identity::{
-    AgentMapping, ClaimMappings, ClaimRule, ExtraMapping, IssuerSettings, PrefixedClaim, Settings,
-    SigningAlgorithm, check_authority,
+    AgentMapping, ClaimMappings, ClaimRule, ExtraMapping, IssuerSettings, PrefixedClaim,
+    Revocations, Settings, SigningAlgorithm, check_authority,
 };
 use crate::limits;
 
-pub(super) fn read(section: &Section<'_>, warnings: &mut Vec<String>) -> Option<Settings> {
+/// What the section says.
+pub(super) struct Authentication {
+    pub(super) settings: Settings,
+    pub(super) revocation_file: Option<PathBuf>,
+    pub(super) revocations: Revocations,
+}
+
+/// Reads the section; what is wrong with the files it names goes to `others`.
+pub(super) fn read(
+    section: &Section<'_>,
+    warnings: &mut Vec<String>,
+    others: &mut Vec<Problem>,
+) -> Option<Authentication> {
     let grace = section.duration(
         "streamGracePeriod",
         Duration::ZERO..=Duration::from_hours(24),
@@ -30,6 +44,7 @@ pub(super) fn read(section: &Section<'_>, warnings: &mut Vec<String>) -> Option<
         issuer.document().reading_goes_on();
         issuers.push(settings);
     }
+    let revocation_file = section.text("revocationFile");
     section.finish();
     let complete = issuers.len() == sections.len();
     let settings = Settings {
@@ -42,7 +57,28 @@ pub(super) fn read(section: &Section<'_>, warnings: &mut Vec<String>) -> Option<
         }
     }
     warnings.extend(settings.warnings());
-    complete.then_some(settings)
+    if !complete {
+        return None;
+    }
+    let revocation_file = revocation_file.map(|found| Found {
+        value: path(section, &found),
+        at: found.at,
+        field: found.field,
+    });
+    let revocations = match &revocation_file {
+        Some(file) => {
+            let issuers = settings.issuer_urls();
+            revocation_file::load_named(section.document(), file, &issuers)
+                .map_err(|problems| others.extend(problems))
+                .ok()?
+        }
+        None => Revocations::default(),
+    };
+    Some(Authentication {
+        settings,
+        revocation_file: revocation_file.map(|file| file.value),
+        revocations,
+    })
 }
 
 fn read_issuer(section: &Section<'_>) -> Option<IssuerSettings> {

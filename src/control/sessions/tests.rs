@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::*;
+use crate::config::live::Live;
 use crate::control::{self, Reports, Settings, Socket, socket};
 use crate::identity::IssuerSettings;
 use crate::metrics::Metrics;
@@ -54,6 +55,7 @@ impl World {
                 issuers: vec![settings],
                 stream_grace: Duration::ZERO,
             },
+            Live::new(Arc::default()),
             &background,
             shutdown.clone(),
         )

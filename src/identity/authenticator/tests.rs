@@ -5,6 +5,7 @@ use loadtest::pki::Ca;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::identity::Whose;
 
 #[tokio::test]
 async fn a_token_of_a_real_issuer_becomes_an_identity() {
@@ -168,6 +169,51 @@ async fn a32_refusals_are_not_remembered_and_identities_are() {
 }
 
 #[tokio::test]
+async fn a_revoked_token_is_refused_though_it_is_remembered() {
+    let world = World::start(2).await;
+    let now = Timestamp::now().as_second();
+    let token = |issuer: usize, id: &str, issued: i64| {
+        let claims = json!({"sub": "alice", "jti": id, "iat": issued, "exp": now + 3600});
+        world.issuers[issuer].issue(claims).unwrap()
+    };
+    let (old, older) = (token(0, "old", now - 10), token(0, "older", now - 60));
+    let (new, namesake) = (token(0, "new", now), token(1, "old", now - 60));
+    for accepted in [&old, &older, &new, &namesake] {
+        world.identify(accepted).await.unwrap();
+    }
+    let revoke = |whose: Whose, issued_before: Option<i64>| {
+        let moment = issued_before.map(|second| Timestamp::from_second(second).unwrap());
+        let list = Revocations::new(String::new(), [(whose, moment)]);
+        world.revocations.replace_in_tests(list);
+    };
+    let issuer = world.issuers[0].url().to_owned();
+    let (id, subject) = ("old".to_owned(), "alice".to_owned());
+    let one = Whose::Token {
+        issuer: issuer.clone(),
+        id,
+    };
+    revoke(one, None);
+    let error = world.identify(&old).await.unwrap_err();
+    assert_eq!(error.fault(), Fault::Credential);
+    assert_eq!(error.revoked().unwrap().username(), "i0:alice");
+    assert!(error.client_message().contains("was revoked; log in again"));
+    for accepted in [&older, &new, &namesake] {
+        world.identify(accepted).await.unwrap();
+    }
+    revoke(Whose::Subject { issuer, subject }, Some(now));
+    for refused in [&old, &older] {
+        let error = world.identify(refused).await.unwrap_err();
+        assert!(matches!(error, IdentityError::Revoked(_)), "{error}");
+    }
+    for accepted in [&new, &namesake] {
+        world.identify(accepted).await.unwrap();
+    }
+    revoke(Whose::User("i1:alice".to_owned()), None);
+    assert!(world.identify(&namesake).await.is_err());
+    assert!(world.identify(&old).await.is_ok());
+}
+
+#[tokio::test]
 async fn a33_every_refused_token_gets_the_same_answer() {
     let world = World::start(1).await;
     let issue = |claims: Value| world.issuers[0].issue(claims).unwrap();
@@ -223,7 +269,9 @@ async fn unusable_settings_do_not_start() {
         issuers: Vec::new(),
         stream_grace: Duration::ZERO,
     };
-    let error = Authenticator::start(none, &tasks, shutdown.clone()).unwrap_err();
+    let revocations = Live::new(Arc::default());
+    let error =
+        Authenticator::start(none, Arc::clone(&revocations), &tasks, shutdown.clone()).unwrap_err();
     assert!(matches!(error, StartError::Settings(_)));
     let mut issuer = IssuerSettings::new("https://issuer.test", vec!["portcullis".to_owned()]);
     issuer.certificate_authority = Some("nonsense".to_owned());
@@ -232,7 +280,7 @@ async fn unusable_settings_do_not_start() {
         stream_grace: Duration::ZERO,
     };
     assert!(matches!(
-        Authenticator::start(broken, &tasks, shutdown),
+        Authenticator::start(broken, revocations, &tasks, shutdown),
         Err(StartError::Issuer { .. })
     ));
 }
@@ -241,6 +289,7 @@ async fn unusable_settings_do_not_start() {
 struct World {
     issuers: Vec<Running>,
     authenticator: Arc<Authenticator>,
+    revocations: Arc<Live<Revocations>>,
     shutdown: CancellationToken,
 }
 
@@ -281,11 +330,18 @@ impl World {
             stream_grace: Duration::ZERO,
         };
         let shutdown = CancellationToken::new();
-        let authenticator =
-            Authenticator::start(settings, &TaskTracker::new(), shutdown.clone()).unwrap();
+        let revocations = Live::new(Arc::default());
+        let authenticator = Authenticator::start(
+            settings,
+            Arc::clone(&revocations),
+            &TaskTracker::new(),
+            shutdown.clone(),
+        )
+        .unwrap();
         Self {
             issuers,
             authenticator,
+            revocations,
             shutdown,
         }
     }

@@ -22,11 +22,20 @@ use crate::limits::{
 /// The claims of a token.
 pub(in crate::identity) type Claims = Map<String, Value>;
 
+/// What verification has read of the claims already.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::identity) struct Checked<'a> {
+    pub(in crate::identity) subject: &'a str,
+    pub(in crate::identity) issued_at: Timestamp,
+    /// Skew included.
+    pub(in crate::identity) expires_at: Timestamp,
+}
+
 /// Maps the claims of a token whose signature, times and audience were verified.
 pub(in crate::identity) fn identity(
     claims: &Claims,
     issuer: &IssuerSettings,
-    expires_at: Timestamp,
+    checked: Checked<'_>,
 ) -> Result<Identity, IdentityError> {
     check_rules(claims, issuer)?;
     let mappings = &issuer.claim_mappings;
@@ -43,8 +52,10 @@ pub(in crate::identity) fn identity(
         extra: extra(claims, &mappings.extra)?,
         agent: agent(claims, &mappings.agent)?,
         issuer: issuer.url.clone(),
+        subject: checked.subject.to_owned(),
         token_id: token_id(claims)?,
-        expires_at,
+        issued_at: checked.issued_at,
+        expires_at: checked.expires_at,
     })
 }
 

@@ -57,7 +57,7 @@ impl Setup {
                     "drainTimeout": "10s",
                 },
                 "control": {"address": control.to_string(), "operators": {"groups": ["on-call"]}},
-                "authentication": {"jwt": self.issuers},
+                "authentication": {"jwt": self.issuers, "revocationFile": "revoked.yaml"},
                 "clusters": [{"name": "demo", "default": true, "kubeconfig": {"file": "gateway.kubeconfig"}}],
                 "policy": {"files": ["policy.yaml"]},
                 "recording": self.recording,

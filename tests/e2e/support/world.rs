@@ -215,6 +215,9 @@ rules:
   decision: allow
 "#;
 
+const NOTHING_REVOKED: &str =
+    "{apiVersion: portcullis.dev/v1alpha1, kind: RevocationList, revoked: []}\n";
+
 /// A gateway between callers and a simulated cluster.
 #[derive(Debug)]
 pub(crate) struct World {
@@ -275,6 +278,7 @@ impl World {
         workshop.write("tls.crt", &certificate);
         workshop.write("tls.key", &key);
         workshop.write("policy.yaml", options.policy.as_deref().unwrap_or(POLICY));
+        workshop.write("revoked.yaml", NOTHING_REVOKED);
         let usual = jwt(issuer.url(), &workshop.path("ca.crt"), &[issuer::AUDIENCE]);
         let setup = Setup {
             issuers: if options.issuers.is_empty() {

@@ -429,7 +429,12 @@ fn issuer() -> IssuerSettings {
 fn map(claims: &Value, issuer: &IssuerSettings) -> Result<Identity, IdentityError> {
     let mut claims = claims.as_object().unwrap().clone();
     claims.insert("iss".to_owned(), json!(issuer.url));
-    identity(&claims, issuer, Timestamp::UNIX_EPOCH)
+    let checked = Checked {
+        subject: "subject",
+        issued_at: Timestamp::UNIX_EPOCH,
+        expires_at: Timestamp::UNIX_EPOCH,
+    };
+    identity(&claims, issuer, checked)
 }
 
 fn name_problem(error: &IdentityError) -> Option<&NameError> {

@@ -1,0 +1,53 @@
+//! What is in force at the moment and can be replaced while the gateway runs.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+
+/// Something read from files that is replaced as a whole. Every request takes one snapshot of it.
+#[derive(Debug)]
+pub struct Live<T> {
+    current: ArcSwap<T>,
+    generation: watch::Sender<u64>,
+}
+
+impl<T> Live<T> {
+    /// Starts with generation 1.
+    pub fn new(first: Arc<T>) -> Arc<Self> {
+        Arc::new(Self {
+            current: ArcSwap::new(first),
+            generation: watch::Sender::new(1),
+        })
+    }
+
+    /// What is in force now.
+    pub fn current(&self) -> Arc<T> {
+        self.current.load_full()
+    }
+
+    /// How many have been in force since the start, this one included.
+    pub fn generation(&self) -> u64 {
+        *self.generation.borrow()
+    }
+
+    /// Wakes when another one comes into force: streams that are open then are decided again.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.generation.subscribe()
+    }
+
+    /// Puts another one into force, and returns its generation.
+    pub(super) fn replace(&self, next: T) -> u64 {
+        self.current.store(Arc::new(next));
+        self.generation.send_modify(|generation| *generation += 1);
+        self.generation()
+    }
+}
+
+#[doc(hidden)]
+impl<T> Live<T> {
+    /// What a reload does, for the tests of other rooms.
+    pub fn replace_in_tests(&self, next: T) {
+        self.replace(next);
+    }
+}
