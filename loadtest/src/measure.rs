@@ -18,8 +18,17 @@ pub enum Scenario {
     ExecBulk(bulk::Args),
 }
 
-/// Measures and returns a report in Markdown.
-pub fn run(scenario: &Scenario) -> anyhow::Result<String> {
+/// What was measured.
+#[derive(Debug)]
+pub struct Report {
+    /// For people, in Markdown.
+    pub text: String,
+    /// Whether the bar holds that the design sets.
+    pub holds: bool,
+}
+
+/// Measures.
+pub fn run(scenario: &Scenario) -> anyhow::Result<Report> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;

@@ -10,7 +10,8 @@ use std::process::ExitCode;
 use clap::Parser;
 use loadtest::measure::{self, Scenario};
 
-/// Measure the gateway against a simulated cluster, and print a report in Markdown.
+/// Measure the gateway against a simulated cluster, and print a report in Markdown. Exit code 1 says that a bar
+/// does not hold, 2 that nothing could be measured.
 #[derive(Parser)]
 #[command(name = "loadtest")]
 struct Cli {
@@ -27,12 +28,16 @@ fn main() -> ExitCode {
     }
     match measure::run(&Cli::parse().scenario) {
         Ok(report) => {
-            print!("{report}");
-            ExitCode::SUCCESS
+            print!("{}", report.text);
+            if report.holds {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
         }
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            ExitCode::from(2)
         }
     }
 }

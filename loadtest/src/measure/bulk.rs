@@ -7,6 +7,7 @@ use anyhow::ensure;
 use portcullis::wire::channel::STDOUT;
 use tokio::time::Instant;
 
+use super::Report;
 use super::client::Endpoint;
 use super::numbers::{Sorted, machine};
 use super::stage::Stage;
@@ -42,7 +43,7 @@ struct Cost {
 }
 
 /// Alternates sessions and compares them round by round.
-pub(super) async fn run(args: &Args) -> anyhow::Result<String> {
+pub(super) async fn run(args: &Args) -> anyhow::Result<Report> {
     let machine = machine();
     let stage = Stage::start(&args.dir).await?;
     session(&stage, &stage.plain, args).await?;
@@ -103,7 +104,7 @@ async fn session(stage: &Stage, endpoint: &Endpoint, args: &Args) -> anyhow::Res
     })
 }
 
-fn report(args: &Args, machine: &str, rounds: &[[Cost; 3]], peak_kib: u64) -> String {
+fn report(args: &Args, machine: &str, rounds: &[[Cost; 3]], peak_kib: u64) -> Report {
     let over_rounds = |value: &dyn Fn(&[Cost; 3]) -> f64| {
         let values: Vec<f64> = rounds.iter().map(value).collect();
         Sorted::new(&values)
@@ -121,12 +122,9 @@ fn report(args: &Args, machine: &str, rounds: &[[Cost; 3]], peak_kib: u64) -> St
         let [low, middle, high] = [0.25, 0.5, 0.75].map(|part| values.quantile(part));
         format!("{middle:.3} ({low:.3} to {high:.3})")
     };
-    let verdict = if ratio.median() <= BAR {
-        "holds"
-    } else {
-        "does not hold"
-    };
-    format!(
+    let holds = ratio.median() <= BAR;
+    let verdict = if holds { "holds" } else { "does not hold" };
+    let text = format!(
         "# exec-bulk
 
 CPU time of the gateway for exec output: WebSocket v5, TLS on both sides, {} MB of log lines a session, {} rounds of
@@ -148,5 +146,6 @@ The bar (at most {BAR}) {verdict}.
         rows.join("\n"),
         quartiles(&ratio),
         quartiles(&noise),
-    )
+    );
+    Report { text, holds }
 }

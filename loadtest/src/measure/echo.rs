@@ -7,6 +7,7 @@ use anyhow::ensure;
 use portcullis::wire::channel::STDOUT;
 use tokio::time::Instant;
 
+use super::Report;
 use super::client::{Endpoint, Exec};
 use super::numbers::{Sorted, machine, micros};
 use super::stage::Stage;
@@ -29,7 +30,7 @@ pub struct Args {
 }
 
 /// Three terminals side by side; every key is pressed in each of them, one after the other.
-pub(super) async fn run(args: &Args) -> anyhow::Result<String> {
+pub(super) async fn run(args: &Args) -> anyhow::Result<Report> {
     let machine = machine();
     let stage = Stage::start(&args.dir).await?;
     let paths = [
@@ -95,7 +96,7 @@ impl Terminal {
     }
 }
 
-fn report(args: &Args, machine: &str, names: &[&str], terminals: &[Terminal]) -> String {
+fn report(args: &Args, machine: &str, names: &[&str], terminals: &[Terminal]) -> Report {
     let base = terminals.first().map_or(&[][..], |direct| &direct.took);
     let mut holds = true;
     let rows: Vec<String> = names
@@ -113,7 +114,7 @@ fn report(args: &Args, machine: &str, names: &[&str], terminals: &[Terminal]) ->
         })
         .collect();
     let verdict = if holds { "holds" } else { "does not hold" };
-    format!(
+    let text = format!(
         "# exec-echo
 
 From a keystroke to its echo, in microseconds: WebSocket v5, TLS on both sides, a terminal, {} keystrokes on each
@@ -132,5 +133,6 @@ The bar (less than {} µs added to the median) {verdict}.
         args.pause,
         rows.join("\n"),
         BAR.as_micros()
-    )
+    );
+    Report { text, holds }
 }
