@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use super::check::{Outcome, finish};
-use super::sessions::source::{Source, Tape};
+use super::sessions::source::{Among, Source, Tape};
 use crate::recording::Summary;
 use crate::recording::replay::filter::visible;
 use crate::recording::replay::player::{Player, parse_time};
@@ -34,7 +34,7 @@ const PLACES_MAX: usize = 10_000;
     after_help = "Examples:\n  portcullis replay 01997c3e-8f0e-7c52-9d2b-6a1f0f4c1f11 --speed 2\n  portcullis replay session.cast --from 1:30\n  portcullis replay session.cast --search 'DROP TABLE' --text"
 )]
 pub struct Args {
-    /// The id of a recording, or an asciicast file (v2 or v3), for which nothing else is needed
+    /// The id of a recording, or the beginning of it when no other's is the same, or an asciicast file (v2 or v3), for which nothing else is needed
     #[arg(value_name = "ID|FILE.cast")]
     pub recording: String,
 
@@ -159,7 +159,8 @@ fn find(args: &Args) -> anyhow::Result<(Tape, Option<Summary>)> {
         .context("the runtime could not be started")?;
     runtime.block_on(async {
         let source = Source::open(&args.target).await?;
-        let details = source.show(&args.recording).await?;
+        let id = source.id(&args.recording, Among::All).await?;
+        let details = source.show(&id).await?;
         let tape = source.tape(&details.session.metadata.id).await?;
         Ok((tape, details.summary))
     })

@@ -20,7 +20,7 @@ mod search;
 pub(super) mod source;
 mod tail;
 
-use source::Source;
+use source::{Among, Source};
 
 /// Looks at sessions: those of a running gateway, and the recordings of past ones.
 #[derive(Clone, Debug, clap::Args)]
@@ -129,7 +129,7 @@ pub struct ListArgs {
 /// The arguments of commands about one session.
 #[derive(Clone, Debug, clap::Args)]
 pub struct OneArgs {
-    /// The session
+    /// The session: its id, or the beginning of it when no other session's is the same
     #[arg(value_name = "ID")]
     pub id: String,
     /// Where
@@ -233,19 +233,26 @@ async fn execute(args: &Args, out: &mut dyn Write) -> anyhow::Result<Outcome> {
         SessionsCommand::Ls(args) => list(args, out).await?,
         SessionsCommand::Show(args) => show(args, out).await?,
         SessionsCommand::Tail(args) => {
-            let gateway = Source::open(&args.one.target).await?.gateway()?;
-            tail::tail(&gateway, &args.one.id, args.text, out).await?;
+            let (source, id) = open_session(&args.one).await?;
+            tail::tail(&*source.gateway()?, &id, args.text, out).await?;
         }
         SessionsCommand::Kill(args) => {
-            let gateway = Source::open(&args.one.target).await?.gateway()?;
-            gateway.kill(&args.one.id, &args.reason).await?;
-            writeln!(out, "session {} was ended", args.one.id)?;
+            let (source, id) = open_session(&args.one).await?;
+            source.gateway()?.kill(&id, &args.reason).await?;
+            writeln!(out, "session {id} was ended")?;
         }
         SessionsCommand::Export(args) => export(args, out).await?,
         SessionsCommand::Reindex(args) => reindex(args, out)?,
         SessionsCommand::Search(args) => return search(args, out).await,
     }
     Ok(Outcome::Good)
+}
+
+/// The session that goes on and is meant.
+async fn open_session(args: &OneArgs) -> anyhow::Result<(Source, String)> {
+    let source = Source::open(&args.target).await?;
+    let id = source.id(&args.id, Among::Open).await?;
+    Ok((source, id))
 }
 
 async fn list(args: &ListArgs, out: &mut dyn Write) -> anyhow::Result<()> {
@@ -265,10 +272,9 @@ async fn list(args: &ListArgs, out: &mut dyn Write) -> anyhow::Result<()> {
 }
 
 async fn show(args: &ShowArgs, out: &mut dyn Write) -> anyhow::Result<()> {
-    let details = Source::open(&args.one.target)
-        .await?
-        .show(&args.one.id)
-        .await?;
+    let source = Source::open(&args.one.target).await?;
+    let id = source.id(&args.one.id, Among::All).await?;
+    let details = source.show(&id).await?;
     match args.output {
         Output::Json => print_json(&details, out),
         Output::Text => Ok(print::details(&details, out)?),
@@ -277,7 +283,8 @@ async fn show(args: &ShowArgs, out: &mut dyn Write) -> anyhow::Result<()> {
 
 async fn export(args: &ExportArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let source = Source::open(&args.one.target).await?;
-    let tape = source.tape(&args.one.id).await?;
+    let id = source.id(&args.one.id, Among::All).await?;
+    let tape = source.tape(&id).await?;
     let flaws = match &args.output {
         None => export::export(args.format, tape.parts(), out)?,
         Some(path) => {
@@ -369,6 +376,7 @@ async fn search(args: &SearchArgs, out: &mut dyn Write) -> anyhow::Result<Outcom
 impl FilterArgs {
     fn read(&self, limit: usize) -> Filter {
         Filter {
+            id: None,
             user: self.user.clone(),
             agent: self.agent.clone(),
             namespace: self.namespace.clone(),

@@ -16,7 +16,7 @@ pub(super) const PREFIX: &str = "/v1/";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Call {
     /// `GET /v1/sessions`
-    List(Filter),
+    List(Box<Filter>),
     /// `GET /v1/sessions/ID`
     Show(String),
     /// `GET /v1/sessions/ID/cast`
@@ -47,7 +47,7 @@ pub(super) fn parse(method: &Method, uri: &Uri) -> Result<Call, Refusal> {
     };
     let query = Query::parse(uri.query().unwrap_or_default())?;
     let call = match (id, what) {
-        (None, _) => Call::List(filter(&query)?),
+        (None, _) => Call::List(Box::new(filter(&query)?)),
         (Some(id), None) => Call::Show(id),
         (Some(id), Some("cast")) => Call::Cast(id),
         (Some(id), Some("live")) => Call::Live(id),
@@ -91,6 +91,7 @@ fn filter(query: &Query) -> Result<Filter, Refusal> {
                 .map_err(|_| bad("a time such as 2026-11-20T08:00:00Z"))
         };
         match key {
+            "id" => filter.id = text,
             "user" => filter.user = text,
             "agent" => filter.agent = text,
             "namespace" => filter.namespace = text,
@@ -112,7 +113,7 @@ fn filter(query: &Query) -> Result<Filter, Refusal> {
             }
             _ => {
                 return Err(Refusal::bad_request(format!(
-                    "there is no parameter {key:?}; there are user, agent, namespace, pod, command, since, until, exitCode, verdict, live and limit"
+                    "there is no parameter {key:?}; there are id, user, agent, namespace, pod, command, since, until, exitCode, verdict, live and limit"
                 )));
             }
         }
@@ -153,17 +154,18 @@ mod tests {
 
     #[test]
     fn calls_are_what_the_documentation_says() {
-        assert_eq!(get("/v1/sessions"), Ok(Call::List(Filter::default())));
+        assert_eq!(get("/v1/sessions"), Ok(Call::List(Box::default())));
         assert_eq!(get("/v1/sessions/a-1"), Ok(Call::Show("a-1".to_owned())));
         assert_eq!(get("/v1/sessions/a/cast"), Ok(Call::Cast("a".to_owned())));
         assert_eq!(get("/v1/sessions/a/live"), Ok(Call::Live("a".to_owned())));
         let kill = parse(&Method::POST, &"/v1/sessions/a/kill".parse().unwrap());
         assert_eq!(kill, Ok(Call::Kill("a".to_owned())));
         let Ok(Call::List(filter)) = get(
-            "/v1/sessions?user=a%20b&command=rm+-rf&since=2026-11-20T00:00:00Z&exitCode=7&live=true&limit=3",
+            "/v1/sessions?id=0199&user=a%20b&command=rm+-rf&since=2026-11-20T00:00:00Z&exitCode=7&live=true&limit=3",
         ) else {
             panic!("not a list");
         };
+        assert_eq!(filter.id.as_deref(), Some("0199"));
         assert_eq!(filter.user.as_deref(), Some("a b"));
         assert_eq!(filter.command.as_deref(), Some("rm -rf"));
         assert_eq!(

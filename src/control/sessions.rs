@@ -162,7 +162,7 @@ impl Sessions {
         let operator = self.authorize(&request, door, event, now).await?;
         let (head, body) = request.into_parts();
         match api::parse(&head.method, &head.uri)? {
-            Call::List(filter) => json(&self.list(filter).await?),
+            Call::List(filter) => json(&self.list(*filter).await?),
             Call::Show(id) => json(&self.show(id).await?),
             Call::Cast(id) => self.cast(id).await,
             Call::Live(id) => self.live(&id),

@@ -301,7 +301,7 @@ impl Catalog {
             // What was removed since has no files.
             sessions.retain(|session| ids.binary_search(&session.metadata.id).is_ok());
             for id in ids {
-                if known.get(&id) == Some(&true) {
+                if known.get(&id) == Some(&true) || !filter.may_be(&id) {
                     continue;
                 }
                 if let Some(session) = files::read(&folder, &id)?

@@ -38,13 +38,14 @@ fn an_operator_watches_a_session_and_ends_it_and_its_user_reads_why() {
         let open = open_sessions(&world, place);
         assert_eq!(open.len(), 1, "{open:?}");
         let id = open[0]["id"].as_str().unwrap();
+        let (beginning, _) = id.split_at(18);
         assert_eq!(
             (&open[0]["user"], &open[0]["pod"]),
             (&"dora".into(), &pod.as_str().into())
         );
 
         let mut tail = world
-            .portcullis(&[&["sessions", "tail", id], place].concat())
+            .portcullis(&[&["sessions", "tail", beginning], place].concat())
             .start();
         let followed = || times_followed(&world, id);
         while followed() == 0 {
@@ -54,7 +55,13 @@ fn an_operator_watches_a_session_and_ends_it_and_its_user_reads_why() {
         tail.wait_for("what is typed now", |text| text.contains("second"));
 
         let ordered = tokio::time::Instant::now();
-        let kill = ["sessions", "kill", id, "--reason", "the incident is over"];
+        let kill = [
+            "sessions",
+            "kill",
+            beginning,
+            "--reason",
+            "the incident is over",
+        ];
         world
             .portcullis(&[&kill[..], place].concat())
             .run()
@@ -70,7 +77,7 @@ fn an_operator_watches_a_session_and_ends_it_and_its_user_reads_why() {
         assert!(!seen.stdout.contains("first"), "it was before: {seen}");
 
         let shown = world
-            .portcullis(&[&["sessions", "show", id, "-o", "json"], place].concat())
+            .portcullis(&[&["sessions", "show", beginning, "-o", "json"], place].concat())
             .run();
         let session: Value = serde_json::from_str(&shown.stdout).unwrap();
         assert_eq!(session["verdict"], "killed", "{session}");

@@ -309,6 +309,7 @@ pub(super) fn query(filter: &Filter) -> String {
             pairs.push(format!("{key}={}", encoded(&value)));
         }
     };
+    add("id", filter.id.clone());
     add("user", filter.user.clone());
     add("agent", filter.agent.clone());
     add("namespace", filter.namespace.clone());

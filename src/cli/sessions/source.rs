@@ -7,11 +7,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail, ensure};
+use uuid::Uuid;
 
-use super::Target;
 use super::client::Client;
+use super::{Target, print};
 use crate::control::sessions::{Details, SessionList};
 use crate::control::socket;
+use crate::recording::index::files::is_id;
 use crate::recording::index::{Catalog, Filter};
 use crate::recording::replay::{Parts, files, one_part};
 
@@ -24,6 +26,17 @@ pub(in crate::cli) enum Source {
     /// No gateway runs on this data directory.
     Files(Catalog),
 }
+
+/// Among which sessions one is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::cli) enum Among {
+    All,
+    /// Those that go on.
+    Open,
+}
+
+/// How many sessions are shown to whoever has to choose.
+const CANDIDATES_MAX: usize = 10;
 
 impl Source {
     /// Finds the gateway, or what it left behind.
@@ -55,6 +68,35 @@ impl Source {
             Self::Gateway(client) => Ok(client),
             Self::Files(_) => {
                 bail!("no gateway runs on this data directory, so no session is open")
+            }
+        }
+    }
+
+    /// The id that somebody means with this text: the id itself, or the beginning of no other session's.
+    pub(in crate::cli) async fn id(&self, text: &str, among: Among) -> anyhow::Result<String> {
+        // A whole id needs no search, and what is no id at all is refused by whoever looks for it.
+        if Uuid::try_parse(text).is_ok() || !is_id(text) {
+            return Ok(text.to_owned());
+        }
+        let filter = Filter {
+            id: Some(text.to_owned()),
+            live: among == Among::Open,
+            limit: CANDIDATES_MAX,
+            ..Filter::default()
+        };
+        let list = self.list(&filter).await?;
+        match list.items.as_slice() {
+            [] => Ok(text.to_owned()),
+            [one] if !list.more => Ok(one.metadata.id.clone()),
+            several if several.iter().any(|session| session.metadata.id == text) => {
+                Ok(text.to_owned())
+            }
+            several => {
+                let mut table = Vec::new();
+                print::list(several, &mut table)?;
+                let table = String::from_utf8_lossy(&table);
+                let more = if list.more { "...\n" } else { "" };
+                bail!("several sessions begin with {text}; write more of the id\n{table}{more}")
             }
         }
     }

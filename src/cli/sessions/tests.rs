@@ -178,6 +178,35 @@ async fn search_finds_what_the_terminal_showed() {
 }
 
 #[tokio::test]
+async fn the_beginning_of_an_id_is_enough_as_long_as_it_is_clear() {
+    let folder = left_behind();
+    let day = folder.path().join("recordings/2026/11/20");
+    let show = async |id: &str| run_at(folder.path(), &["show", id]).await;
+    for beginning in ["0", "0193-o", ID] {
+        let (_, text) = show(beginning).await.unwrap();
+        assert!(text.contains(ID), "{beginning}: {text}");
+    }
+    assert!(show("193").await.is_err(), "only the beginning counts");
+    let one = day.join(format!("{ID}.cast"));
+    for other in ["0193-two", "0193-one-more"] {
+        std::fs::copy(&one, day.join(format!("{other}.cast"))).unwrap();
+    }
+    let error = show("0193").await.unwrap_err().to_string();
+    assert!(
+        error.starts_with("several sessions begin with 0193; write more"),
+        "{error}"
+    );
+    for candidate in [ID, "0193-two", "0193-one-more"] {
+        assert!(error.contains(candidate), "{error}");
+    }
+    assert!(!error.contains('\u{1b}'), "{error}");
+    let (_, text) = run_at(folder.path(), &["export", "0193-t"]).await.unwrap();
+    assert!(text.contains("pass"), "{text}");
+    // A whole id is one, whatever else begins with it.
+    assert!(show(ID).await.is_ok());
+}
+
+#[tokio::test]
 async fn what_is_not_there_is_an_error_that_says_so() {
     let folder = left_behind();
     for (words, said) in [

@@ -41,6 +41,8 @@ pub struct Session {
 /// Which sessions are looked for; what is not given counts for all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filter {
+    /// The beginning of the id.
+    pub id: Option<String>,
     /// The user.
     pub user: Option<String>,
     /// The agent.
@@ -68,6 +70,7 @@ pub struct Filter {
 impl Default for Filter {
     fn default() -> Self {
         Self {
+            id: None,
             user: None,
             agent: None,
             namespace: None,
@@ -92,7 +95,8 @@ impl Filter {
         };
         let metadata = &session.metadata;
         let started = metadata.started.as_microsecond();
-        is(&self.user, &metadata.user)
+        self.may_be(&metadata.id)
+            && is(&self.user, &metadata.user)
             && is(&self.agent, metadata.agent.as_deref().unwrap_or_default())
             && is(&self.namespace, &metadata.namespace)
             && is(&self.pod, &metadata.pod)
@@ -105,6 +109,14 @@ impl Filter {
             && self.until.is_none_or(|at| started < at.as_microsecond())
             && (self.exit_code.is_none() || self.exit_code == session.exit_code)
             && (!self.live || session.verdict == OPEN)
+    }
+
+    /// Whether the session with this id may be one of those looked for.
+    #[must_use]
+    pub fn may_be(&self, id: &str) -> bool {
+        self.id
+            .as_ref()
+            .is_none_or(|beginning| id.starts_with(beginning))
     }
 
     /// Whether sessions that began on this day (`2026/11/20`, UTC) may be among those looked for.

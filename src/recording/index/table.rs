@@ -170,13 +170,14 @@ impl Table {
         let since = filter.since.map(jiff::Timestamp::as_microsecond);
         let until = filter.until.map(jiff::Timestamp::as_microsecond);
         let limit = i64::try_from(filter.limit).unwrap_or(i64::MAX);
-        let conditions: [(&str, Option<&dyn ToSql>); 9] = [
+        let conditions: [(&str, Option<&dyn ToSql>); 10] = [
             ("user =", filter.user.as_ref().map(|value| value as _)),
             ("agent =", filter.agent.as_ref().map(|value| value as _)),
             (
                 "namespace =",
                 filter.namespace.as_ref().map(|value| value as _),
             ),
+            ("1 = instr(id,", filter.id.as_ref().map(|value| value as _)),
             ("pod =", filter.pod.as_ref().map(|value| value as _)),
             ("verdict =", filter.verdict.as_ref().map(|value| value as _)),
             (

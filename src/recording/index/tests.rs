@@ -173,6 +173,20 @@ async fn every_filter_finds_what_it_says_with_and_without_an_index() {
     let filters = [
         (12, Filter::default()),
         (
+            2,
+            Filter {
+                id: text("0193-1"),
+                ..Filter::default()
+            },
+        ),
+        (
+            0,
+            Filter {
+                id: text("193-1"),
+                ..Filter::default()
+            },
+        ),
+        (
             8,
             Filter {
                 user: text("alice"),
