@@ -63,6 +63,8 @@ pub struct Settings {
     pub denials: Vec<Denial>,
     /// Time between bookmarks on watches that ask for them.
     pub bookmark_interval: Duration,
+    /// Refuse every WebSocket, as an API server before 1.29 does with the protocols of today.
+    pub spdy_only: bool,
 }
 
 impl Default for Settings {
@@ -76,6 +78,7 @@ impl Default for Settings {
             history: 4096,
             denials: Vec::new(),
             bookmark_interval: Duration::from_mins(1),
+            spdy_only: false,
         }
     }
 }

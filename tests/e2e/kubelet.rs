@@ -18,8 +18,17 @@ use crate::support::world::{Caller, World, tool};
 
 const NODE: &str = "node-1";
 
-/// The frames of kubectl 1.20 for exec without input: three streams, and nothing more.
-const SPDY_FRAMES: &[u8] = include_bytes!("../fixtures/captures/exec-exit7-1.20/002.client.bin");
+/// What kubectl 1.20 sent for exec without input: three streams, and nothing more.
+const OUTPUT_ONLY: &[u8] = include_bytes!("../fixtures/captures/exec-exit7-1.20/002.client.bin");
+/// What it sent for a port-forward: three requests to port 8080, and a `GOAWAY`.
+const THREE_REQUESTS: &[u8] =
+    include_bytes!("../fixtures/captures/portforward-1.20/002.client.bin");
+/// How a frame begins that opens a stream.
+const SYN_STREAM: &[u8] = b"\x80\x03\0\x01";
+/// How one begins that accepts it.
+const SYN_REPLY: &[u8] = b"\x80\x03\0\x02";
+/// Bytes of a `GOAWAY` frame.
+const GOAWAY_BYTES: usize = 16;
 
 /// A running pod and its container.
 fn target(world: &World) -> (String, String) {
@@ -76,15 +85,21 @@ fn end(world: &World, tape: &Tape) -> Value {
     world.audit().into_iter().rfind(of_tape).unwrap()
 }
 
-/// Sends a SPDY upgrade, and the captured frames once it was made. The head of the answer, and what follows.
-fn spdy(world: &World, path: &str) -> (String, Vec<u8>) {
+/// Sends a SPDY upgrade, and the frames of a captured client once it was made. The head of the answer, and
+/// what follows until it is `enough` or the gateway ends it.
+fn spdy(
+    world: &World,
+    path: &str,
+    client: &[u8],
+    enough: impl Fn(&str) -> bool,
+) -> (String, String) {
     let token = world.token(Caller::OnCall);
     let head = format!(
         "POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\nContent-Length: 0\r\n\
          Connection: Upgrade\r\nUpgrade: SPDY/3.1\r\nX-Stream-Protocol-Version: v4.channel.k8s.io\r\n\
          X-Stream-Protocol-Version: portforward.k8s.io\r\n\r\n"
     );
-    let captured = memchr::memmem::find(SPDY_FRAMES, b"\r\n\r\n").unwrap() + 4;
+    let captured = memchr::memmem::find(client, b"\r\n\r\n").unwrap() + 4;
     let talk = async {
         let tcp = TcpStream::connect(world.url().replace("https://", ""))
             .await
@@ -103,16 +118,37 @@ fn spdy(world: &World, path: &str) -> (String, Vec<u8>) {
         let mut rest = answer.split_off(end);
         let head = String::from_utf8(answer).unwrap();
         if head.starts_with("HTTP/1.1 101") {
-            stream.write_all(&SPDY_FRAMES[captured..]).await.unwrap();
-            stream.read_to_end(&mut rest).await.unwrap();
+            let mut asked = 0;
+            for frame in frames(&client[captured..]) {
+                stream.write_all(frame).await.unwrap();
+                // As kubectl does: a stream is used when it was accepted.
+                asked += usize::from(frame.starts_with(SYN_STREAM));
+                while memchr::memmem::find_iter(&rest, SYN_REPLY).count() < asked
+                    && stream.read_buf(&mut rest).await.unwrap() > 0
+                {}
+            }
+            while !enough(&String::from_utf8_lossy(&rest))
+                && stream.read_buf(&mut rest).await.unwrap() > 0
+            {}
         }
-        (head, rest)
+        (head, String::from_utf8_lossy(&rest).into_owned())
     };
     let patience = Duration::from_mins(1);
     let talked = world
         .runtime()
         .block_on(async { tokio::time::timeout(patience, talk).await });
-    talked.expect("the gateway closes the session")
+    talked.expect("an answer that is enough, or an end")
+}
+
+/// Each frame of a SPDY stream: eight bytes, the last three of which say how many follow.
+fn frames(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let length: [u8; 4] = bytes.get(4..8)?.try_into().unwrap();
+        let length = usize::try_from(u32::from_be_bytes(length) & 0x00ff_ffff).unwrap();
+        let (frame, rest) = bytes.split_at(8 + length);
+        bytes = rest;
+        Some(frame)
+    })
 }
 
 /// Runs the stock Python client's streams against a node: exec, attach and port-forward.
@@ -198,9 +234,8 @@ fn c67_a_spdy_session_through_a_node_is_on_tape() {
     ] {
         let command = "command=sh&command=-c&command=echo+out%3B+echo+err+%3E%262%3B+exit+7";
         let path = format!("/api/v1/nodes/{path}?{command}&output=1&error=1");
-        let (head, rest) = spdy(&world, &path);
+        let (head, answer) = spdy(&world, &path, OUTPUT_ONLY, |_| false);
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
-        let answer = String::from_utf8_lossy(&rest);
         for expected in ["out\n", "err\n", "NonZeroExitCode"] {
             assert!(answer.contains(expected), "{answer:?}");
         }
@@ -221,6 +256,52 @@ fn c67_a_spdy_session_through_a_node_is_on_tape() {
 }
 
 #[test]
+fn c67_attach_and_port_forward_over_spdy_through_a_node_are_on_tape() {
+    let world = World::start();
+    let (pod, container) = target(&world);
+    let mut seen = Vec::new();
+
+    let path = format!("/api/v1/nodes/{NODE}/proxy/attach/default/{pod}/{container}");
+    let whole_lines = |text: &str| text.matches('\n').count() > 1;
+    let (head, answer) = spdy(
+        &world,
+        &format!("{path}?output=1&error=1"),
+        OUTPUT_ONLY,
+        whole_lines,
+    );
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    let tape = world.next_tape(&mut seen);
+    expect_place(&world, &tape, "attach", [&pod, &container]);
+    assert_eq!(header(&world, &tape)["transport"], "spdy");
+    let output = said(&world, &tape, "o");
+    let shown = output.lines().next().unwrap();
+    assert!(
+        !shown.is_empty() && answer.contains(shown),
+        "{shown:?} {answer:?}"
+    );
+
+    let path = format!("/api/v1/nodes/{NODE}/proxy/portForward/default/{pod}");
+    let (requests, _goaway) = THREE_REQUESTS.split_at(THREE_REQUESTS.len() - GOAWAY_BYTES);
+    let three = |text: &str| text.matches("HTTP/1.1 ").count() == 3;
+    let (head, answer) = spdy(&world, &path, requests, three);
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    assert!(three(&answer), "{answer:?}");
+    let tape = world.next_tape(&mut seen);
+    expect_place(&world, &tape, "portforward", [&pod, ""]);
+    assert_eq!(header(&world, &tape)["transport"], "spdy");
+    let connections = said(&world, &tape, "portcullis.connection");
+    assert_eq!(
+        connections.matches("\"port\":8080").count(),
+        3,
+        "{connections}"
+    );
+    assert_eq!(
+        end(&world, &tape)["annotations"]["portcullis.dev/connections"],
+        "3"
+    );
+}
+
+#[test]
 fn c67_without_a_recorder_there_is_no_session_through_a_node_either() {
     let world = without_folder(None);
     let (pod, container) = target(&world);
@@ -230,7 +311,8 @@ fn c67_without_a_recorder_there_is_no_session_through_a_node_either() {
         format!("attach/default/{pod}/{container}?output=1"),
         format!("portForward/default/{pod}"),
     ] {
-        let (head, _) = spdy(&world, &format!("/api/v1/nodes/{NODE}/proxy/{path}"));
+        let path = format!("/api/v1/nodes/{NODE}/proxy/{path}");
+        let (head, _) = spdy(&world, &path, OUTPUT_ONLY, |_| false);
         assert!(head.starts_with("HTTP/1.1 503 "), "{path}: {head}");
     }
     let seen = world.api_server.requests().split_off(before);

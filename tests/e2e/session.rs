@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::support::process::{Outcome, Process};
-use crate::support::world::{Caller, KUBECTLS, Kubectl, World, tool};
+use crate::support::world::{Caller, KUBECTLS, Kubectl, Options, Workshop, World, tool};
 
 #[test]
 fn exec_passes_output_errors_and_the_exit_code() {
@@ -299,6 +299,68 @@ fn a_refused_session_says_why_and_is_one_story() {
     }
     // Two acts with each kubectl, however often it asked.
     let counted = "portcullis_requests_total{decision=\"denied\",verb_class=\"session\"} 4";
+    let metrics = world.control("/metrics");
+    assert!(metrics.contains(counted), "{metrics}");
+}
+
+#[test]
+fn a_session_that_falls_back_to_spdy_is_one_story_on_one_tape() {
+    let options = Options {
+        spdy_only: true,
+        ..Options::default()
+    };
+    let world = World::start_with(Workshop::new().into(), &options);
+    let pod = world.pod();
+    let script = "echo to-out; exit 7";
+    world
+        .run(
+            Kubectl::Current,
+            Caller::Developer,
+            &["exec", &pod, "--", "sh", "-c", script],
+        )
+        .expect_code(7)
+        .expect("to-out");
+    let tape = world.next_tape(&mut Vec::new());
+    assert_eq!(tape.summary["metadata"]["transport"], "spdy");
+    let tapes = std::fs::read_dir(
+        world
+            .path(&format!("data/recordings/{}", tape.path))
+            .parent()
+            .unwrap(),
+    )
+    .unwrap()
+    .filter(|entry| {
+        entry
+            .as_ref()
+            .unwrap()
+            .path()
+            .extension()
+            .is_some_and(|end| end == "cast")
+    });
+    assert_eq!(
+        tapes.count(),
+        1,
+        "nothing is kept of the session that never was"
+    );
+
+    let over: Vec<Value> = world
+        .audit()
+        .into_iter()
+        .filter(|event| event["stage"] == "ResponseComplete")
+        .filter(|event| event["objectRef"]["subresource"] == "exec")
+        .collect();
+    let codes: Vec<_> = over
+        .iter()
+        .map(|event| &event["responseStatus"]["code"])
+        .collect();
+    assert_eq!(codes, [403, 101], "{over:?}");
+    for event in &over {
+        assert_eq!(
+            event["annotations"]["portcullis.dev/story"], over[0]["auditID"],
+            "{over:?}"
+        );
+    }
+    let counted = "portcullis_requests_total{decision=\"allowed\",verb_class=\"session\"} 1";
     let metrics = world.control("/metrics");
     assert!(metrics.contains(counted), "{metrics}");
 }

@@ -169,6 +169,8 @@ pub(crate) struct Options {
     pub(crate) file_bytes_max: Option<u64>,
     /// The gateway will not get ready by itself.
     pub(crate) unready: bool,
+    /// The simulated API server refuses every WebSocket.
+    pub(crate) spdy_only: bool,
 }
 
 /// Developers do everything behind a mask, on-call without one; agents read.
@@ -265,6 +267,7 @@ impl World {
                 tokens: [GATEWAY_TOKEN, ADMIN_TOKEN]
                     .map(|token| apiserver::Token::new(token, "admin", &["system:masters"]))
                     .into(),
+                spdy_only: options.spdy_only,
                 ..apiserver::Settings::default()
             };
             (issuer, ApiServer::start(settings).await.unwrap())

@@ -8,7 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use jiff::{SignedDuration, Timestamp};
-use portcullis::gateway::body::Body;
+use portcullis::gateway::body::{Body, empty};
+use portcullis::gateway::upgrade::is_websocket;
 use serde_json::{Map, Value, json};
 
 use super::admit::set;
@@ -68,6 +69,12 @@ pub(super) async fn on_node(
     pod: &Object,
     request: Request<Incoming>,
 ) -> Response<Body> {
+    if call.state.settings.spdy_only && is_websocket(request.headers()) {
+        // A bare 403, as in the capture exec-ws-badproto.
+        let mut response = Response::new(empty());
+        *response.status_mut() = StatusCode::FORBIDDEN;
+        return response;
+    }
     let pod = crate::node::PodRef {
         namespace: text(&pod.value, "/metadata/namespace").to_owned(),
         name: text(&pod.value, "/metadata/name").to_owned(),
