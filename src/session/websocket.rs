@@ -1,6 +1,7 @@
 //! Sessions over WebSocket: channels, and SPDY in a tunnel.
 
 mod channels;
+mod layout;
 mod tunnel;
 
 pub(super) use self::channels::ChannelTap;

@@ -8,13 +8,12 @@
 use std::time::Duration;
 
 use super::super::tap::{Contents, Events, ProtocolError};
-use super::super::{EndReason, Ending, SessionEvent, SessionStream, Side, StreamType, Streams};
+use super::super::{EndReason, Ending, SessionEvent, Side, StreamType, Streams};
+use super::layout::{Layout, Verdict};
 use super::{FIRST_MASK, Phase, close_code, empty_frames};
 use crate::limits;
 use crate::wire::budget::Budget;
-use crate::wire::channel::{
-    self, CLOSE, ChannelError, ERROR, Protocol, RESIZE, STDERR, STDIN, STDOUT, Version,
-};
+use crate::wire::channel::{self, ChannelError, ERROR, Protocol, STDERR, STDOUT};
 use crate::wire::side::Both;
 use crate::wire::websocket::{
     ControlType, DataHead, Decoder, Frame, MessageType, put_close, put_message,
@@ -30,17 +29,6 @@ pub(in crate::session) struct ChannelTap {
     contents: Contents,
     frames: Both<Decoder>,
     directions: Both<Direction>,
-}
-
-/// Which channels there are.
-#[derive(Debug)]
-struct Layout {
-    streams: Streams,
-    protocol: Protocol,
-    /// A v5 client has closed its input.
-    stdin_closed: bool,
-    /// Old port-forward: the first message on each channel names the port.
-    announced: Vec<bool>,
 }
 
 #[derive(Debug)]
@@ -62,18 +50,6 @@ struct Direction {
     phase: Phase,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
-    /// Forward; the content belongs to this stream.
-    Stream(SessionStream),
-    /// Forward; it has no content of interest.
-    Pass,
-    /// v5: the client closes this channel.
-    Close,
-    /// Leave out: the receiver would ignore it.
-    Drop,
-}
-
 impl Direction {
     fn new(side: Side, protocol: Protocol) -> Self {
         Self {
@@ -93,17 +69,8 @@ impl Direction {
 
 impl ChannelTap {
     pub(in crate::session) fn new(streams: &Streams, protocol: Protocol) -> Self {
-        let channels = match streams {
-            Streams::RemoteCommand { .. } => 0,
-            Streams::PortForward { ports } => ports.len().saturating_mul(2),
-        };
         Self {
-            layout: Layout {
-                streams: streams.clone(),
-                protocol,
-                stdin_closed: false,
-                announced: vec![false; channels],
-            },
+            layout: Layout::new(streams, protocol),
             contents: Contents::new(streams, protocol.version),
             frames: Both {
                 client: Decoder::new(Side::Client),
@@ -416,73 +383,6 @@ impl Message<'_, '_> {
             Ok(())
         } else {
             Err(ChannelError::TooManyEmpty.into())
-        }
-    }
-}
-
-impl Layout {
-    /// The stream behind a channel of this session.
-    fn stream(&self, channel: u8) -> Option<SessionStream> {
-        match &self.streams {
-            Streams::RemoteCommand {
-                stdin,
-                stdout,
-                stderr,
-                tty,
-            } => {
-                let kind = match channel {
-                    STDIN if *stdin => StreamType::Stdin,
-                    STDOUT if *stdout => StreamType::Stdout,
-                    STDERR if *stderr => StreamType::Stderr,
-                    ERROR => StreamType::Error,
-                    RESIZE if *tty => StreamType::Resize,
-                    _ => return None,
-                };
-                Some(SessionStream::of(kind))
-            }
-            Streams::PortForward { ports } => {
-                let port = *ports.get(usize::from(channel / 2))?;
-                let kind = if channel.is_multiple_of(2) {
-                    StreamType::Data
-                } else {
-                    StreamType::Error
-                };
-                Some(SessionStream {
-                    kind,
-                    port: Some(port),
-                    connection: Some(u64::from(channel / 2)),
-                })
-            }
-        }
-    }
-
-    /// What happens to a message of `side` on `channel` (threat B-49).
-    fn verdict(&self, side: Side, channel: u8, has_content: bool) -> Result<Verdict, ChannelError> {
-        if side == Side::Client && channel == CLOSE && self.protocol.version == Version::V5 {
-            return Ok(Verdict::Close);
-        }
-        let stream = self.stream(channel).ok_or(ChannelError::Channel(channel))?;
-        if !stream.kind.carries_from(side) {
-            return if has_content {
-                Err(ChannelError::Channel(channel))
-            } else {
-                Ok(Verdict::Pass)
-            };
-        }
-        if side == Side::Client && stream.kind == StreamType::Stdin && self.stdin_closed {
-            return Ok(Verdict::Drop);
-        }
-        if side == Side::Server && self.announced.get(usize::from(channel)) == Some(&false) {
-            return Ok(Verdict::Pass);
-        }
-        Ok(Verdict::Stream(stream))
-    }
-
-    fn message_ended(&mut self, side: Side, channel: u8) {
-        if let (Side::Server, Some(announced)) =
-            (side, self.announced.get_mut(usize::from(channel)))
-        {
-            *announced = true;
         }
     }
 }
