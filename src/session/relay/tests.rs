@@ -5,7 +5,7 @@ use tokio::io::{DuplexStream, duplex};
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::session::{NoTap, Protocol, Streams, Tap, TapError};
+use crate::session::{NoTap, Protocol, SessionEvent, Streams, Tap, TapError};
 use crate::wire::channel::{self, Version};
 use crate::wire::spdy::frame::{
     self, put_data, put_goaway, put_rst_stream, put_syn_reply, put_syn_stream,
