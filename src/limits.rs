@@ -189,7 +189,8 @@ pub const WEBSOCKET_MESSAGE_BYTES_MAX: u64 = 32 * 1024 * 1024;
 pub const WEBSOCKET_FRAGMENTS_MAX: u32 = 1024;
 /// Bytes of a fragmented message from a client, which must be joined. More ends the session.
 pub const WEBSOCKET_JOINED_BYTES_MAX: usize = 256 * 1024;
-/// Bytes of a resize message or of the final status that are kept to be read. The rest still passes.
+/// Bytes of a resize message or of the final status that are kept to be read, and of a status that is held
+/// until it is complete because it is rewritten. The rest still passes.
 pub const SESSION_STATUS_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of one terminal size in JSON; real ones have 25. More is passed on but not read.
 pub const SESSION_RESIZE_BYTES_MAX: usize = 1024;

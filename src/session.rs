@@ -1,11 +1,12 @@
-//! exec, attach and port-forward: bytes pass unchanged, in order and with back-pressure, while a tap
-//! reads them.
+//! exec, attach and port-forward: bytes pass in order and with back-pressure, while a tap reads them. They
+//! pass unchanged, but for the output of a command that a [`filter`] rewrites.
 //!
 //! [`relay()`] drives the two sockets. The taps below are pure: `spdy` and `websocket` say what
 //! the bytes mean and what may pass, [`tap`] turns that into [`SessionEvent`]s for whoever records.
 
 pub mod filter;
 pub mod relay;
+mod rewrite;
 mod spdy;
 pub mod tap;
 mod websocket;

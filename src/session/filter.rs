@@ -19,3 +19,6 @@ pub trait Filter: Send {
 /// Makes the filter of one stream that a command writes: stdout, stderr, or error (the final status).
 /// The bytes of a forwarded port have none.
 pub type Filters = Box<dyn FnMut(StreamType) -> Box<dyn Filter> + Send>;
+
+#[cfg(test)]
+pub(crate) mod tests;

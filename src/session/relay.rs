@@ -8,6 +8,7 @@
 mod shared;
 
 use std::future::Future;
+use std::io;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -285,6 +286,7 @@ async fn pump<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
                 () = pace.room() => {}
             }
         }
+        // Bytes that are there come before the time that has run out: more of them may settle what is held.
         let read = tokio::select! {
             biased;
             () = stop.cancelled(), if !stopping => {
@@ -294,20 +296,12 @@ async fn pump<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
                 }
                 continue;
             }
-            read = reader.read(&mut input) => read,
-        };
-        let bytes = match read {
-            Ok(0) => {
-                // A half-close passes on; that it fails when the receiver is gone too is no news.
-                writer.shutdown().await.ok();
-                return PumpEnd::Eof;
-            }
-            Ok(count) => input.get(..count).unwrap_or_default(),
-            Err(_) => return PumpEnd::ReadFailed,
+            read = reader.read(&mut input) => Some(read),
+            () = wait_until(shared.due(side)) => None,
         };
         output.clear();
-        let received = shared.receive(side, bytes, &mut output);
-        if let Err(end @ PumpEnd::Unrecorded(_)) = received {
+        let (passed, gone) = take(side, read.as_ref(), &input, &mut output, shared);
+        if let Err(end @ PumpEnd::Unrecorded(_)) = passed {
             return end;
         }
         if deliver(writer, &output).await.is_err() {
@@ -319,7 +313,14 @@ async fn pump<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
             discard(reader).await;
             return PumpEnd::Eof;
         }
-        if let Err(end) = received {
+        if let Err(end) = passed {
+            return end;
+        }
+        if let Some(end) = gone {
+            if matches!(end, PumpEnd::Eof) {
+                // A half-close passes on; that it fails when the receiver is gone too is no news.
+                writer.shutdown().await.ok();
+            }
             return end;
         }
         if stopping && shared.at_boundary(side) {
@@ -329,7 +330,33 @@ async fn pump<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     }
 }
 
-async fn deliver<W: AsyncWrite + Unpin>(writer: &mut W, bytes: &[u8]) -> std::io::Result<()> {
+/// Takes what was read, if anything was; whether it could be understood, and whether it was the last.
+fn take(
+    side: Side,
+    read: Option<&io::Result<usize>>,
+    input: &[u8],
+    output: &mut Vec<u8>,
+    shared: &Shared<'_>,
+) -> (Result<(), PumpEnd>, Option<PumpEnd>) {
+    match read {
+        None => (shared.release(output), None),
+        Some(Ok(0)) => (shared.finish(side, output), Some(PumpEnd::Eof)),
+        Some(Err(_)) => (shared.finish(side, output), Some(PumpEnd::ReadFailed)),
+        Some(Ok(count)) => {
+            let bytes = input.get(..*count).unwrap_or_default();
+            (shared.receive(side, bytes, output), None)
+        }
+    }
+}
+
+async fn wait_until(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn deliver<W: AsyncWrite + Unpin>(writer: &mut W, bytes: &[u8]) -> io::Result<()> {
     if bytes.is_empty() {
         return Ok(());
     }

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use super::rewrite::Rewriter;
 use super::tap::{Contents, Events, ProtocolError};
-use super::{EndReason, Ending, SessionEvent, SessionStream, Side, StreamType, Streams};
+use super::{EndReason, Ending, Filters, SessionEvent, SessionStream, Side, StreamType, Streams};
 use crate::limits;
 use crate::wire::channel::Version;
 use crate::wire::spdy::frame::{self, GOAWAY_OK, GOAWAY_PROTOCOL_ERROR};
@@ -14,11 +15,12 @@ use crate::wire::spdy::{Connection, Event, Expected, StreamInfo};
 pub(super) struct SpdyTap {
     connection: Connection,
     contents: Contents,
+    rewriter: Option<Rewriter<u32>>,
     tty: bool,
 }
 
 impl SpdyTap {
-    pub(super) fn new(streams: &Streams, version: Version) -> Self {
+    pub(super) fn new(streams: &Streams, version: Version, filters: Option<Filters>) -> Self {
         let (expected, tty) = match *streams {
             Streams::RemoteCommand {
                 stdin,
@@ -36,9 +38,16 @@ impl SpdyTap {
             ),
             Streams::PortForward { .. } => (Expected::PortForward, false),
         };
+        let filters = filters.filter(|_| expected != Expected::PortForward);
+        let connection = Connection::new(expected);
         Self {
-            connection: Connection::new(expected),
+            connection: if filters.is_some() {
+                connection.rewritten()
+            } else {
+                connection
+            },
             contents: Contents::new(streams, version),
+            rewriter: filters.map(Rewriter::new),
             tty,
         }
     }
@@ -51,34 +60,33 @@ impl SpdyTap {
         output: &mut Vec<u8>,
         events: &mut Events<'_>,
     ) -> Result<(), ProtocolError> {
-        let Self {
-            connection,
-            contents,
-            ..
-        } = self;
-        connection.receive(side, input, now, output, &mut |event| match event {
-            Event::Opened(stream) => events(SessionEvent::Opened(describe(stream))),
-            Event::Data {
-                stream,
-                from,
-                bytes,
-            } => contents.data(describe(stream), from, bytes, events),
-            Event::Finished { stream, from } | Event::Reset { stream, from } => {
-                if stream.kind == StreamType::Error && from == Side::Server {
-                    contents.error_ended(events);
-                }
-                events(SessionEvent::Finished {
-                    stream: describe(stream),
-                    from,
-                });
-            }
-            Event::GoAway { from } => {
-                if from == Side::Server {
-                    contents.closed_by_server(events);
-                }
-            }
-        })?;
+        let mut passing = Passing {
+            contents: &mut self.contents,
+            rewriter: self.rewriter.as_mut(),
+            now,
+            events,
+        };
+        self.connection
+            .receive(side, input, now, output, &mut |event, output| {
+                passing.event(event, output);
+            })?;
         Ok(())
+    }
+
+    pub(super) fn due(&self) -> Option<Duration> {
+        self.rewriter.as_ref()?.due()
+    }
+
+    pub(super) fn release(&mut self, now: Duration, output: &mut Vec<u8>, events: &mut Events<'_>) {
+        if let Some(rewriter) = &mut self.rewriter {
+            rewriter.release(now, &mut putting(&mut self.contents, output, events));
+        }
+    }
+
+    pub(super) fn finish(&mut self, output: &mut Vec<u8>, events: &mut Events<'_>) {
+        if let Some(rewriter) = &mut self.rewriter {
+            rewriter.finish_all(&mut putting(&mut self.contents, output, events));
+        }
     }
 
     pub(super) fn stop(&mut self, side: Side) {
@@ -156,6 +164,92 @@ impl SpdyTap {
                 StreamType::Stdin | StreamType::Resize => {}
             }
         }
+    }
+}
+
+/// What happens on the connection, on its way to the tap.
+struct Passing<'a, 'e> {
+    contents: &'a mut Contents,
+    rewriter: Option<&'a mut Rewriter<u32>>,
+    now: Duration,
+    events: &'a mut Events<'e>,
+}
+
+impl Passing<'_, '_> {
+    fn event(&mut self, event: Event<'_>, output: &mut Vec<u8>) {
+        self.rewrite(event, output);
+        match event {
+            Event::Opened(stream) => (self.events)(SessionEvent::Opened(describe(stream))),
+            Event::Data {
+                stream,
+                from,
+                bytes,
+            } => {
+                if from == Side::Client || self.rewriter.is_none() {
+                    self.contents
+                        .data(describe(stream), from, bytes, self.events);
+                }
+            }
+            Event::Finished { stream, from } | Event::Reset { stream, from } => {
+                if stream.kind == StreamType::Error && from == Side::Server {
+                    self.contents.error_ended(self.events);
+                }
+                (self.events)(SessionEvent::Finished {
+                    stream: describe(stream),
+                    from,
+                });
+            }
+            Event::GoAway { from } => {
+                if from == Side::Server {
+                    self.contents.closed_by_server(self.events);
+                }
+            }
+        }
+    }
+
+    /// Lets go of what is held back before whatever must not overtake it.
+    fn rewrite(&mut self, event: Event<'_>, output: &mut Vec<u8>) {
+        let Some(rewriter) = &mut self.rewriter else {
+            return;
+        };
+        let put = &mut putting(self.contents, output, self.events);
+        match event {
+            Event::Data {
+                stream,
+                from: Side::Server,
+                bytes,
+            } => rewriter.push(stream.id, stream.kind, bytes, self.now, put),
+            Event::Finished {
+                stream,
+                from: Side::Server,
+            }
+            | Event::Reset {
+                stream,
+                from: Side::Server,
+            } => rewriter.finish(stream.id, put),
+            Event::GoAway { from: Side::Server } => rewriter.finish_all(put),
+            // The client hears nothing more of it.
+            Event::Reset {
+                stream,
+                from: Side::Client,
+            } => rewriter.forget(stream.id),
+            Event::Opened(_)
+            | Event::Data { .. }
+            | Event::Finished { .. }
+            | Event::GoAway { .. } => {}
+        }
+    }
+}
+
+/// Shows rewritten payload to the tap and puts it into frames for the client.
+fn putting<'a>(
+    contents: &'a mut Contents,
+    output: &'a mut Vec<u8>,
+    events: &'a mut Events<'_>,
+) -> impl FnMut(u32, StreamType, &[u8]) {
+    move |id, kind, bytes| {
+        contents.data(SessionStream::of(kind), Side::Server, bytes, events);
+        frame::put_data(output, id, false, bytes);
     }
 }
 

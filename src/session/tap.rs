@@ -134,16 +134,20 @@ enum Format {
 }
 
 impl Wire {
-    /// The wire right after the upgrade.
+    /// The wire right after the upgrade. With `filters`, what the server sends on the streams of a remote
+    /// command is rewritten.
     #[must_use]
-    pub fn new(session: &Session, _filters: Option<Filters>) -> Self {
+    pub fn new(session: &Session, filters: Option<Filters>) -> Self {
         Self(match session.protocol {
-            Protocol::Spdy(version) => {
-                Format::Spdy(Box::new(spdy::SpdyTap::new(&session.streams, version)))
-            }
+            Protocol::Spdy(version) => Format::Spdy(Box::new(spdy::SpdyTap::new(
+                &session.streams,
+                version,
+                filters,
+            ))),
             Protocol::Channels(protocol) => Format::Channels(Box::new(websocket::ChannelTap::new(
                 &session.streams,
                 protocol,
+                filters,
             ))),
             Protocol::Tunnel => Format::Tunnel(Box::new(websocket::TunnelTap::new())),
         })
@@ -171,6 +175,34 @@ impl Wire {
             Format::Spdy(tap) => tap.receive(side, input, now, output, events),
             Format::Channels(tap) => tap.receive(side, input, now, output, events),
             Format::Tunnel(tap) => tap.receive(side, input, now, output, events),
+        }
+    }
+
+    /// When bytes will have been held back for too long, counted from the beginning of the session.
+    #[must_use]
+    pub fn due(&self) -> Option<Duration> {
+        match &self.0 {
+            Format::Spdy(tap) => tap.due(),
+            Format::Channels(tap) => tap.due(),
+            Format::Tunnel(_) => None,
+        }
+    }
+
+    /// Appends to `output`, for the client, what has been held back for too long.
+    pub fn release(&mut self, now: Duration, output: &mut Vec<u8>, events: &mut Events<'_>) {
+        match &mut self.0 {
+            Format::Spdy(tap) => tap.release(now, output, events),
+            Format::Channels(tap) => tap.release(now, output, events),
+            Format::Tunnel(_) => {}
+        }
+    }
+
+    /// Nothing more of the server passes: appends to `output`, for the client, what is held back.
+    pub fn finish(&mut self, output: &mut Vec<u8>, events: &mut Events<'_>) {
+        match &mut self.0 {
+            Format::Spdy(tap) => tap.finish(output, events),
+            Format::Channels(tap) => tap.finish(output, events),
+            Format::Tunnel(_) => {}
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod channels;
 mod layout;
+mod rewriting;
 mod tunnel;
 
 pub(super) use self::channels::ChannelTap;

@@ -9,7 +9,7 @@ pub mod event;
 pub mod frame;
 pub mod headers;
 
-pub use connection::{Connection, ConnectionError};
-pub use event::{Event, Expected, StreamInfo, StreamType};
+pub use connection::Connection;
+pub use event::{ConnectionError, Event, Expected, StreamInfo, StreamType};
 pub use frame::{Control, Decoder, Frame, FrameError};
 pub use headers::{Deflater, HeaderBlock, HeaderError, Inflater};

@@ -10,6 +10,7 @@
 )]
 
 mod captures;
+mod masked;
 mod relayed;
 
 use std::collections::BTreeMap;

@@ -13,6 +13,8 @@ use crate::wire::spdy::frame::{
 use crate::wire::spdy::{Decoder, Deflater, Frame};
 use crate::wire::websocket::{self, CLOSE_NORMAL, MessageType, put_close, put_message};
 
+mod rewritten;
+
 const MASK: Option<[u8; 4]> = Some([9, 8, 7, 6]);
 
 fn streams(tty: bool) -> Streams {
@@ -47,6 +49,15 @@ async fn play<T>(
     tap: &mut dyn Tap,
     peers: impl AsyncFnOnce(DuplexStream, DuplexStream, oneshot::Sender<Ending>) -> T,
 ) -> (SessionReport, T) {
+    play_with(session, None, tap, peers).await
+}
+
+async fn play_with<T>(
+    session: Session,
+    filters: Option<Filters>,
+    tap: &mut dyn Tap,
+    peers: impl AsyncFnOnce(DuplexStream, DuplexStream, oneshot::Sender<Ending>) -> T,
+) -> (SessionReport, T) {
     let (client, gateway_client) = duplex(4096);
     let (server, gateway_server) = duplex(4096);
     let (end, ended) = oneshot::channel();
@@ -57,7 +68,7 @@ async fn play<T>(
         }
     };
     tokio::join!(
-        relay(gateway_client, gateway_server, session, None, until, tap),
+        relay(gateway_client, gateway_server, session, filters, until, tap),
         peers(client, server, end)
     )
 }

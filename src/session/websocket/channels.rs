@@ -2,14 +2,15 @@
 //!
 //! The API server takes a continuation frame of a client for a message of its own, whose first byte
 //! is a channel; we do not (threat B-47). A fragmented message of a client is therefore joined into
-//! one frame, up to a limit. It is the only thing that is rewritten. Messages that the API server
-//! would ignore are left out.
+//! one frame, up to a limit. It is the only thing that is framed anew, unless a command's output is rewritten.
+//! Messages that the API server would ignore are left out.
 
 use std::time::Duration;
 
 use super::super::tap::{Contents, Events, ProtocolError};
-use super::super::{EndReason, Ending, SessionEvent, Side, StreamType, Streams};
+use super::super::{EndReason, Ending, Filters, SessionEvent, Side, StreamType, Streams};
 use super::layout::{Layout, Verdict};
+use super::rewriting::{Rewriting, message_type, putting};
 use super::{FIRST_MASK, Phase, close_code, empty_frames};
 use crate::limits;
 use crate::wire::budget::Budget;
@@ -29,6 +30,7 @@ pub(in crate::session) struct ChannelTap {
     contents: Contents,
     frames: Both<Decoder>,
     directions: Both<Direction>,
+    rewriting: Option<Rewriting>,
 }
 
 #[derive(Debug)]
@@ -68,7 +70,12 @@ impl Direction {
 }
 
 impl ChannelTap {
-    pub(in crate::session) fn new(streams: &Streams, protocol: Protocol) -> Self {
+    pub(in crate::session) fn new(
+        streams: &Streams,
+        protocol: Protocol,
+        filters: Option<Filters>,
+    ) -> Self {
+        let filters = filters.filter(|_| matches!(streams, Streams::RemoteCommand { .. }));
         Self {
             layout: Layout::new(streams, protocol),
             contents: Contents::new(streams, protocol.version),
@@ -80,6 +87,7 @@ impl ChannelTap {
                 client: Direction::new(Side::Client, protocol),
                 server: Direction::new(Side::Server, protocol),
             },
+            rewriting: filters.map(Rewriting::new),
         }
     }
 
@@ -104,11 +112,13 @@ impl ChannelTap {
             contents,
             frames,
             directions,
+            rewriting,
         } = self;
         let mut message = Message {
             layout,
             contents,
             direction: directions.of(side),
+            rewriting: rewriting.as_mut().filter(|_| side == Side::Server),
             side,
             output,
             events,
@@ -122,6 +132,31 @@ impl ChannelTap {
                 return Ok(());
             };
             message.frame(frame, now)?;
+        }
+    }
+
+    pub(in crate::session) fn due(&self) -> Option<Duration> {
+        self.rewriting.as_ref()?.rewriter.due()
+    }
+
+    pub(in crate::session) fn release(
+        &mut self,
+        now: Duration,
+        output: &mut Vec<u8>,
+        events: &mut Events<'_>,
+    ) {
+        let protocol = self.layout.protocol;
+        if let Some(rewriting) = &mut self.rewriting {
+            let put = &mut putting(protocol, &mut self.contents, output, events);
+            rewriting.rewriter.release(now, put);
+        }
+    }
+
+    pub(in crate::session) fn finish(&mut self, output: &mut Vec<u8>, events: &mut Events<'_>) {
+        let protocol = self.layout.protocol;
+        if let Some(rewriting) = &mut self.rewriting {
+            let put = &mut putting(protocol, &mut self.contents, output, events);
+            rewriting.rewriter.finish_all(put);
         }
     }
 
@@ -148,6 +183,7 @@ impl ChannelTap {
             })
             .sum();
         messages
+            .saturating_add(self.rewriting.as_ref().map_or(0, Rewriting::held))
             .saturating_add(self.frames.client.held())
             .saturating_add(self.frames.server.held())
     }
@@ -182,11 +218,7 @@ impl ChannelTap {
             },
         ) = (to, &self.layout.streams)
         {
-            let kind = if protocol.base64 {
-                MessageType::Text
-            } else {
-                MessageType::Binary
-            };
+            let kind = message_type(protocol);
             let terminal = match (*stderr && !*tty, *stdout) {
                 (true, _) => Some(STDERR),
                 (false, true) => Some(STDOUT),
@@ -220,6 +252,8 @@ struct Message<'a, 'e> {
     layout: &'a mut Layout,
     contents: &'a mut Contents,
     direction: &'a mut Direction,
+    /// When the content of what this side sends is rewritten.
+    rewriting: Option<&'a mut Rewriting>,
     side: Side,
     output: &'a mut Vec<u8>,
     events: &'a mut Events<'e>,
@@ -230,6 +264,11 @@ impl Message<'_, '_> {
         match frame {
             Frame::Control(kind, _, raw) => {
                 self.spend(now)?;
+                if let (ControlType::Close, Some(rewriting)) = (kind, &mut self.rewriting) {
+                    let protocol = self.layout.protocol;
+                    let put = &mut putting(protocol, self.contents, self.output, self.events);
+                    rewriting.rewriter.finish_all(put);
+                }
                 self.output.extend_from_slice(raw);
                 if kind == ControlType::Close {
                     self.direction.phase = Phase::Closed;
@@ -248,7 +287,7 @@ impl Message<'_, '_> {
                     }
                     whole.extend_from_slice(bytes);
                 } else {
-                    self.slice(bytes, raw)?;
+                    self.slice(bytes, raw, now)?;
                 }
                 if rest == 0 {
                     self.frame_ended(now)
@@ -273,7 +312,7 @@ impl Message<'_, '_> {
         if head.mask.is_some() {
             direction.mask = head.mask;
         }
-        if direction.whole.is_none() {
+        if direction.whole.is_none() && self.rewriting.is_none() {
             direction.head.clear();
             direction.head.extend_from_slice(raw);
             // Fragments of a server's message after its channel is known, and empty ones.
@@ -290,7 +329,7 @@ impl Message<'_, '_> {
     }
 
     /// A slice of a message that passes in slices.
-    fn slice(&mut self, bytes: &[u8], raw: &[u8]) -> Result<(), ProtocolError> {
+    fn slice(&mut self, bytes: &[u8], raw: &[u8], now: Duration) -> Result<(), ProtocolError> {
         let Some((channel, content)) = self.direction.messages.push(bytes)? else {
             return Ok(());
         };
@@ -306,7 +345,15 @@ impl Message<'_, '_> {
             }
             // Too long to be one.
             Verdict::Close => return Err(ChannelError::Close.into()),
-            Verdict::Stream(stream) => self.contents.data(stream, self.side, content, self.events),
+            Verdict::Stream(stream) => {
+                if let Some(rewriting) = &mut self.rewriting {
+                    let protocol = self.layout.protocol;
+                    let put = &mut putting(protocol, self.contents, self.output, self.events);
+                    rewriting.content(channel, stream.kind, content, now, put);
+                    return Ok(());
+                }
+                self.contents.data(stream, self.side, content, self.events);
+            }
             Verdict::Pass => {}
         }
         self.direction.open = true;
@@ -323,13 +370,29 @@ impl Message<'_, '_> {
             return self.whole(&whole, now);
         }
         self.direction.open = false;
-        if let Some(channel) = self.direction.messages.end()? {
+        let channel = self.direction.messages.end()?;
+        self.rewritten_ended(channel, now);
+        if let Some(channel) = channel {
             self.layout.message_ended(self.side, channel);
             if self.side == Side::Server && channel == ERROR {
                 self.contents.error_ended(self.events);
             }
         }
         Ok(())
+    }
+
+    /// The end of a message whose content was rewritten.
+    fn rewritten_ended(&mut self, channel: Option<u8>, now: Duration) {
+        let Some(rewriting) = &mut self.rewriting else {
+            return;
+        };
+        let protocol = self.layout.protocol;
+        if let (Some(channel), Some(Verdict::Stream(stream))) = (channel, self.direction.verdict) {
+            let put = &mut putting(protocol, self.contents, self.output, self.events);
+            rewriting.message_ended(channel, stream.kind, now, put);
+        } else {
+            put_message(self.output, message_type(protocol), &[], None);
+        }
     }
 
     /// A message that is looked at whole. Only clients' messages are.

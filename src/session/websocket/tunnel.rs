@@ -45,7 +45,11 @@ impl TunnelTap {
     pub(in crate::session) fn new() -> Self {
         Self {
             // The version is that of exec and attach; a port-forward has none.
-            spdy: SpdyTap::new(&Streams::PortForward { ports: Vec::new() }, Version::V4),
+            spdy: SpdyTap::new(
+                &Streams::PortForward { ports: Vec::new() },
+                Version::V4,
+                None,
+            ),
             directions: Both {
                 client: Direction::new(Side::Client),
                 server: Direction::new(Side::Server),

@@ -3,7 +3,8 @@
 //! What may be forwarded is what was understood: whole control frames, and DATA in slices. Header
 //! blocks are only read, so both ends keep their compression state. Frames on streams that have
 //! already ended are dropped, because their receiver would ignore them too; everything that Kubernetes'
-//! own peers never send ends the connection (threats B-48, D-11).
+//! own peers never send ends the connection (threats B-48, D-11). The payload that a server sends can be
+//! left to whoever hears the events, who then forwards what he makes of it.
 //!
 //! ```text
 //! SYN_STREAM (client) -> opened -> SYN_REPLY (server) -> open -> FIN of both, or RST of one -> forgotten
@@ -12,58 +13,23 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::event::{Event, Expected, StreamInfo, StreamType};
-use super::frame::{Control, Decoder, Frame, FrameError};
-use super::headers::{HeaderBlock, HeaderError, Inflater};
+use super::event::{ConnectionError, Event, Expected, StreamInfo, StreamType};
+use super::frame::{Control, Decoder, Frame, put_data};
+use super::headers::{HeaderBlock, Inflater};
 use crate::limits;
 use crate::wire::budget::Budget;
 use crate::wire::side::{Both, Side};
 
-/// Why the connection cannot go on.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ConnectionError {
-    /// The bytes are not frames.
-    #[error(transparent)]
-    Frame(#[from] FrameError),
-    /// The headers of a frame cannot be read.
-    #[error(transparent)]
-    Header(#[from] HeaderError),
-    /// A frame that this side never sends in Kubernetes.
-    #[error("unexpected SPDY {0} frame")]
-    Unexpected(&'static str),
-    /// Stream numbers must be odd and rise.
-    #[error("SPDY stream number {0} out of order")]
-    StreamNumber(u32),
-    /// A stream that the request did not ask for, or that exists already.
-    #[error("SPDY stream type {0:?} was not asked for, or is open already")]
-    StreamType(String),
-    /// A header of a port-forward stream is not valid.
-    #[error("SPDY stream has no valid {0}")]
-    StreamHeader(&'static str),
-    /// More open streams than allowed.
-    #[error("too many SPDY streams")]
-    TooManyStreams,
-    /// A frame for a stream that was never opened.
-    #[error("SPDY frame for stream {0}, which was not opened")]
-    NotOpened(u32),
-    /// DATA for a stream that was not accepted yet.
-    #[error("SPDY data on stream {0} before it was accepted")]
-    NotAccepted(u32),
-    /// Payload against the direction of the stream.
-    #[error("SPDY data on the {0:?} stream from the wrong side")]
-    WrongDirection(StreamType),
-    /// PINGs and frames without content faster than any client sends them.
-    #[error("too many SPDY frames without content")]
-    TooManyEmptyFrames,
-}
-
-/// Receives the events of one call, in order.
-pub type Events<'e> = dyn FnMut(Event<'_>) + 'e;
+/// Receives the events of one call, in order, and what may go on so far. Whole frames may be appended to
+/// what the server sends, before what the event is about.
+pub type Events<'e> = dyn FnMut(Event<'_>, &mut Vec<u8>) + 'e;
 
 /// Both directions of one connection.
 #[derive(Debug)]
 pub struct Connection {
     expected: Expected,
+    /// The payload that the server sends is forwarded by whoever hears the events.
+    rewritten: bool,
     directions: Both<Direction>,
     streams: BTreeMap<u32, Stream>,
     last_stream: u32,
@@ -113,9 +79,20 @@ impl Connection {
     pub fn new(expected: Expected) -> Self {
         Self {
             expected,
+            rewritten: false,
             directions: Both::default(),
             streams: BTreeMap::new(),
             last_stream: 0,
+        }
+    }
+
+    /// Leaves the payload that the server sends out of what is forwarded: whoever hears the events puts
+    /// frames in its place. Everything else passes as it came.
+    #[must_use]
+    pub fn rewritten(self) -> Self {
+        Self {
+            rewritten: true,
+            ..self
         }
     }
 
@@ -130,16 +107,19 @@ impl Connection {
         output: &mut Vec<u8>,
         events: &mut Events<'_>,
     ) -> Result<(), ConnectionError> {
+        let rewritten = self.rewrites(side);
         let direction = self.directions.of(side);
         let mut streams = Streams {
             expected: self.expected,
             open: &mut self.streams,
             last: &mut self.last_stream,
             side,
+            rewritten,
         };
         let mut rest = input;
         loop {
-            if direction.gone || (direction.stopping && !direction.decoder.in_data()) {
+            let within_frame = direction.decoder.in_data() && !rewritten;
+            if direction.gone || (direction.stopping && !within_frame) {
                 return Ok(());
             }
             let Some(frame) = direction.decoder.next(&mut rest)? else {
@@ -150,7 +130,7 @@ impl Connection {
                     if !changes_a_stream(&control) && !direction.empty_frames.0.take(now) {
                         return Err(ConnectionError::TooManyEmptyFrames);
                     }
-                    streams.control(&control, &mut direction.inflater, events)?;
+                    streams.control(&control, &mut direction.inflater, output, events)?;
                     direction.gone = matches!(control, Control::GoAway { .. });
                     output.extend_from_slice(raw);
                 }
@@ -166,25 +146,19 @@ impl Connection {
                     direction.current = streams
                         .data(stream, length)?
                         .map(|stream| Current { stream, fin });
-                    if let Some(current) = direction.current {
+                    let Some(current) = direction.current else {
+                        continue;
+                    };
+                    if length == 0 && fin {
+                        streams.finish(current.stream, output, events);
+                    }
+                    if length == 0 || !rewritten {
                         output.extend_from_slice(&raw);
-                        if length == 0 && current.fin {
-                            streams.finish(current.stream, events);
-                        }
                     }
                 }
                 Frame::Payload { bytes, rest } => {
-                    let Some(Current { stream, fin }) = direction.current else {
-                        continue;
-                    };
-                    events(Event::Data {
-                        stream,
-                        from: side,
-                        bytes,
-                    });
-                    output.extend_from_slice(bytes);
-                    if rest == 0 && fin {
-                        streams.finish(stream, events);
+                    if let Some(current) = direction.current {
+                        streams.payload(current, bytes, rest == 0, output, events);
                     }
                 }
             }
@@ -198,7 +172,12 @@ impl Connection {
 
     /// True when frames of our own may follow what was forwarded of `side`.
     pub fn at_boundary(&mut self, side: Side) -> bool {
-        !self.directions.of(side).decoder.in_data()
+        self.rewrites(side) || !self.directions.of(side).decoder.in_data()
+    }
+
+    /// Nothing of what `side` sends is forwarded in slices.
+    fn rewrites(&self, side: Side) -> bool {
+        self.rewritten && side == Side::Server
     }
 
     /// True when `side` has said that it reads nothing more.
@@ -244,6 +223,8 @@ struct Streams<'a> {
     open: &'a mut BTreeMap<u32, Stream>,
     last: &'a mut u32,
     side: Side,
+    /// The payload of this side is forwarded by whoever hears the events.
+    rewritten: bool,
 }
 
 impl Streams<'_> {
@@ -251,6 +232,7 @@ impl Streams<'_> {
         &mut self,
         control: &Control<'_>,
         inflater: &mut Inflater,
+        output: &mut Vec<u8>,
         events: &mut Events<'_>,
     ) -> Result<(), ConnectionError> {
         match (*control, self.side) {
@@ -264,20 +246,20 @@ impl Streams<'_> {
                     ..
                 },
                 Side::Client,
-            ) => self.open(stream, fin, &inflater.block(block)?, events),
+            ) => self.open(stream, fin, &inflater.block(block)?, output, events),
             (Control::SynReply { stream, fin, block }, Side::Server) => {
                 inflater.block(block)?;
-                self.accept(stream, fin, events)
+                self.accept(stream, fin, output, events)
             }
             (Control::RstStream { stream, .. }, from) => {
                 self.check_opened(stream)?;
                 if let Some(Stream { info, .. }) = self.open.remove(&stream) {
-                    events(Event::Reset { stream: info, from });
+                    events(Event::Reset { stream: info, from }, output);
                 }
                 Ok(())
             }
             (Control::GoAway { .. }, from) => {
-                events(Event::GoAway { from });
+                events(Event::GoAway { from }, output);
                 Ok(())
             }
             (Control::Settings | Control::Ping { .. } | Control::WindowUpdate { .. }, _) => Ok(()),
@@ -292,6 +274,7 @@ impl Streams<'_> {
         id: u32,
         fin: bool,
         headers: &HeaderBlock,
+        output: &mut Vec<u8>,
         events: &mut Events<'_>,
     ) -> Result<(), ConnectionError> {
         if id.is_multiple_of(2) || id <= *self.last {
@@ -314,9 +297,9 @@ impl Streams<'_> {
                 finished: Both::default(),
             },
         );
-        events(Event::Opened(info));
+        events(Event::Opened(info), output);
         if fin {
-            self.finish(info, events);
+            self.finish(info, output, events);
         }
         Ok(())
     }
@@ -373,6 +356,7 @@ impl Streams<'_> {
         &mut self,
         id: u32,
         fin: bool,
+        output: &mut Vec<u8>,
         events: &mut Events<'_>,
     ) -> Result<(), ConnectionError> {
         self.check_opened(id)?;
@@ -386,7 +370,7 @@ impl Streams<'_> {
         stream.accepted = true;
         let info = stream.info;
         if fin {
-            self.finish(info, events);
+            self.finish(info, output, events);
         }
         Ok(())
     }
@@ -409,17 +393,49 @@ impl Streams<'_> {
         Ok(Some(stream.info))
     }
 
-    fn finish(&mut self, info: StreamInfo, events: &mut Events<'_>) {
+    /// A slice of a DATA frame that may pass; `last` ends it.
+    fn payload(
+        &mut self,
+        Current { stream, fin }: Current,
+        bytes: &[u8],
+        last: bool,
+        output: &mut Vec<u8>,
+        events: &mut Events<'_>,
+    ) {
+        // Whoever forwards the rest of a frame needs its beginning, and forgot it with the stream.
+        if self.rewritten && !self.open.contains_key(&stream.id) {
+            return;
+        }
+        let from = self.side;
+        let data = Event::Data {
+            stream,
+            from,
+            bytes,
+        };
+        events(data, output);
+        if !self.rewritten {
+            output.extend_from_slice(bytes);
+        }
+        if last && fin {
+            self.finish(stream, output, events);
+            if self.rewritten {
+                put_data(output, stream.id, true, &[]);
+            }
+        }
+    }
+
+    fn finish(&mut self, info: StreamInfo, output: &mut Vec<u8>, events: &mut Events<'_>) {
         if let Some(stream) = self.open.get_mut(&info.id) {
             *stream.finished.of(self.side) = true;
             if stream.finished.client && stream.finished.server {
                 self.open.remove(&info.id);
             }
         }
-        events(Event::Finished {
+        let finished = Event::Finished {
             stream: info,
             from: self.side,
-        });
+        };
+        events(finished, output);
     }
 
     fn check_opened(&self, id: u32) -> Result<(), ConnectionError> {

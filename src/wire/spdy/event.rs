@@ -1,5 +1,7 @@
-//! The words in which a connection is described: streams, and what happens on them.
+//! The words in which a connection is described: streams, what happens on them, and what is wrong.
 
+use super::frame::FrameError;
+use super::headers::HeaderError;
 use crate::wire::side::Side;
 
 /// What a stream carries, by its `streamtype` header.
@@ -95,4 +97,42 @@ pub enum Event<'a> {
         /// Who leaves.
         from: Side,
     },
+}
+
+/// Why the connection cannot go on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectionError {
+    /// The bytes are not frames.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// The headers of a frame cannot be read.
+    #[error(transparent)]
+    Header(#[from] HeaderError),
+    /// A frame that this side never sends in Kubernetes.
+    #[error("unexpected SPDY {0} frame")]
+    Unexpected(&'static str),
+    /// Stream numbers must be odd and rise.
+    #[error("SPDY stream number {0} out of order")]
+    StreamNumber(u32),
+    /// A stream that the request did not ask for, or that exists already.
+    #[error("SPDY stream type {0:?} was not asked for, or is open already")]
+    StreamType(String),
+    /// A header of a port-forward stream is not valid.
+    #[error("SPDY stream has no valid {0}")]
+    StreamHeader(&'static str),
+    /// More open streams than allowed.
+    #[error("too many SPDY streams")]
+    TooManyStreams,
+    /// A frame for a stream that was never opened.
+    #[error("SPDY frame for stream {0}, which was not opened")]
+    NotOpened(u32),
+    /// DATA for a stream that was not accepted yet.
+    #[error("SPDY data on stream {0} before it was accepted")]
+    NotAccepted(u32),
+    /// Payload against the direction of the stream.
+    #[error("SPDY data on the {0:?} stream from the wrong side")]
+    WrongDirection(StreamType),
+    /// PINGs and frames without content faster than any client sends them.
+    #[error("too many SPDY frames without content")]
+    TooManyEmptyFrames,
 }

@@ -34,7 +34,7 @@ impl Bench {
         let mut output = Vec::new();
         let events = &mut self.events;
         self.connection
-            .receive(side, bytes, Duration::ZERO, &mut output, &mut |event| {
+            .receive(side, bytes, Duration::ZERO, &mut output, &mut |event, _| {
                 events.push(format!("{event:?}"));
             })?;
         Ok(output)
