@@ -56,6 +56,14 @@ pub const MASKED_PATH_BYTES_MAX: usize = 512;
 /// Segments of a field path in a mask rule. A longer one is a configuration error.
 pub const FIELD_PATH_SEGMENTS_MAX: usize = 32;
 
+/// Bytes behind a lead-in such as `https://user:` that wait until it is known whether they are a
+/// credential; longer ones are taken for one. Passwords in URLs are tokens of about 100 bytes.
+pub const CREDENTIAL_HELD_BYTES_MAX: usize = 1024;
+
+/// Bytes behind `-----BEGIN PRIVATE KEY-----` that are masked when no end comes, log prefixes counted.
+/// The PEM of an RSA key of 16,384 bits has 12.7 KB.
+pub const PRIVATE_KEY_BYTES_MAX: usize = 16 * 1024;
+
 /// Bytes of an upstream error that are read to keep its reason. A larger one is replaced by a
 /// `Status` made from the HTTP code alone.
 pub const ERROR_STATUS_BYTES_MAX: usize = 256 * 1024;

@@ -139,6 +139,36 @@ pub fn mask_json(
     Ok(report.values_masked())
 }
 
+/// Masks the credentials in a text that arrives in chunks, with pauses (`None`) between them, for
+/// benchmarks and fuzzing; hands on what may leave and says how many were masked.
+#[doc(hidden)]
+pub fn mask_credentials(
+    placeholders: &Arc<Placeholders>,
+    chunks: impl IntoIterator<Item = Option<Bytes>>,
+    mut leave: impl FnMut(Bytes),
+) -> u64 {
+    let linkable = placeholder::Linkable::Yes;
+    let mut finder = credentials::Finder::new(Arc::clone(placeholders), linkable);
+    let mut output = output::Output::default();
+    for chunk in chunks {
+        match chunk {
+            Some(chunk) => finder.push(&chunk, &mut output.of(&chunk)),
+            None if finder.waits() => finder.release(&mut output.of(&Bytes::new())),
+            None => {}
+        }
+        while let Some(bytes) = output.pop() {
+            leave(bytes);
+        }
+    }
+    finder.finish(&mut output.of(&Bytes::new()));
+    while let Some(bytes) = output.pop() {
+        leave(bytes);
+    }
+    let report = MaskReport::default();
+    report.add(finder.tally());
+    report.values_masked()
+}
+
 /// The API groups whose Tables are printed by the API server's own code. Every other group may print
 /// any field of its objects.
 const BUILTIN_GROUPS: [&str; 22] = [

@@ -1,0 +1,163 @@
+//! Masks the credentials of one stream.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::super::output::Sink;
+use super::super::placeholder::{Content, Digest, Linkable, Placeholders};
+use super::super::report::Tally;
+use super::search::{Decided, Ending, Search, Secret};
+
+/// Masks what looks like a credential in a stream, without waiting longer than its reader can.
+///
+/// Only bytes behind a lead-in are held back, while they may be part of a credential, and never more
+/// than [`CREDENTIAL_HELD_BYTES_MAX`](crate::limits::CREDENTIAL_HELD_BYTES_MAX). The placeholder stands
+/// where the credential ends. After a pause ([`Self::release`]) what may be one is masked, and so is
+/// what follows of it, but
+///
+/// * up to five digits after `scheme://user:` leave as they are: it may be a port;
+/// * so does what stands between two `@` of such a URL: it may be the host;
+/// * so do fewer than eight bytes after the words `bearer` and `basic`, or one of the words that often
+///   follow these (`authentication`).
+///
+/// The placeholder of a credential that was cut by a pause or the end of the stream can be compared with
+/// no other: it would tell the beginning of the value by itself. A credential whose lead-in is not in the
+/// stream (`tailLines` within a private key) is not found, nor is the rest of a token behind a line break.
+pub(in crate::transform) struct Finder {
+    search: Search,
+    writer: Writer,
+}
+
+struct Writer {
+    placeholders: Arc<Placeholders>,
+    linkable: Linkable,
+    run: Run,
+    tally: Tally,
+}
+
+/// Hidden bytes in a row: a placeholder stands for all of them.
+enum Run {
+    /// There are none.
+    Ended,
+    /// The placeholder is still to come.
+    Open {
+        digest: Box<Digest>,
+        name: &'static str,
+    },
+    /// It stands already.
+    Masked,
+}
+
+impl Finder {
+    /// A finder at the beginning of a stream.
+    pub(in crate::transform) fn new(placeholders: Arc<Placeholders>, linkable: Linkable) -> Self {
+        Self {
+            search: Search::new(),
+            writer: Writer {
+                placeholders,
+                linkable,
+                run: Run::Ended,
+                tally: Tally::default(),
+            },
+        }
+    }
+
+    /// Takes the next bytes of the stream; they are the chunk that `sink` copies from.
+    pub(in crate::transform) fn push(&mut self, chunk: &[u8], sink: &mut impl Sink) {
+        let writer = &mut self.writer;
+        self.search.push(chunk, &mut Writing { writer, sink });
+    }
+
+    /// Whether something is held back, so that [`Self::release`] is due after a pause.
+    pub(in crate::transform) fn waits(&self) -> bool {
+        self.search.held() > 0 || matches!(self.writer.run, Run::Open { .. })
+    }
+
+    /// The reader cannot wait: lets go what is held, masked if it may be a credential.
+    pub(in crate::transform) fn release(&mut self, sink: &mut impl Sink) {
+        let writer = &mut self.writer;
+        self.search.release(&mut Writing { writer, sink });
+        self.writer.cut(sink);
+    }
+
+    /// The stream ends.
+    pub(in crate::transform) fn finish(&mut self, sink: &mut impl Sink) {
+        let writer = &mut self.writer;
+        self.search
+            .finish(Ending::Cut, &mut Writing { writer, sink });
+        self.writer.cut(sink);
+        self.writer.run = Run::Ended;
+    }
+
+    /// What was masked since the last call: the names of the patterns.
+    pub(in crate::transform) fn tally(&mut self) -> &mut Tally {
+        &mut self.writer.tally
+    }
+}
+
+impl Writer {
+    fn hide(&mut self, text: &[u8], secret: Secret) {
+        if let Run::Ended = self.run {
+            self.run = if secret.cut {
+                Run::Masked
+            } else {
+                let digest = self.placeholders.start(Content::Text, self.linkable);
+                Run::Open {
+                    digest: Box::new(digest),
+                    name: secret.name,
+                }
+            };
+        }
+        if let Run::Open { digest, .. } = &mut self.run {
+            digest.update(text);
+        }
+    }
+
+    /// Something is shown: what was hidden before it is over.
+    fn end(&mut self, sink: &mut impl Sink) {
+        if let Run::Open { digest, name } = std::mem::replace(&mut self.run, Run::Ended) {
+            self.put(*digest, name, sink);
+        }
+    }
+
+    /// What is hidden may go on, but its placeholder is due.
+    fn cut(&mut self, sink: &mut impl Sink) {
+        if let Run::Open { name, .. } = self.run {
+            let digest = self.placeholders.start(Content::Text, Linkable::No);
+            self.put(digest, name, sink);
+            self.run = Run::Masked;
+        }
+    }
+
+    fn put(&mut self, digest: Digest, name: &str, sink: &mut impl Sink) {
+        let placeholder = self.placeholders.finish(digest);
+        sink.write(placeholder.text().as_bytes());
+        self.tally.count(name);
+    }
+}
+
+struct Writing<'a, S> {
+    writer: &'a mut Writer,
+    sink: &'a mut S,
+}
+
+impl<S: Sink> Decided for Writing<'_, S> {
+    fn show_span(&mut self, span: Range<usize>) {
+        if !span.is_empty() {
+            self.writer.end(self.sink);
+            self.sink.copy(span);
+        }
+    }
+
+    fn show(&mut self, text: &[u8]) {
+        self.writer.end(self.sink);
+        self.sink.write(text);
+    }
+
+    fn hide(&mut self, text: &[u8], secret: Secret) {
+        self.writer.hide(text, secret);
+    }
+}
+
+#[cfg(test)]
+mod tests;

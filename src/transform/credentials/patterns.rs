@@ -1,0 +1,320 @@
+//! Which credentials are known, and by what.
+//!
+//! A credential is found by its lead-in: what stands before the secret part, and is not secret itself.
+//! All lead-ins are one automaton, so a text is read once, whatever their number.
+
+use std::sync::LazyLock;
+
+use regex_automata::MatchKind;
+use regex_automata::dfa::{StartKind, dense};
+use regex_automata::nfa::thompson;
+use regex_automata::util::syntax;
+
+use super::assigned::{FLAG, PAIR, PATH_OR_PASSWORD, Style, USER};
+use super::token::Token;
+
+/// The lead-ins as an automaton.
+pub(super) type Automaton = dense::DFA<Vec<u32>>;
+
+/// One kind of credential.
+pub(super) struct Pattern {
+    /// What counts and reports call it.
+    pub(super) name: &'static str,
+    /// A regular expression on bytes, in which `NAMES` and `COLOUR` stand for the constants below.
+    lead_in: &'static str,
+    /// What stands between it and the value.
+    pub(super) prelude: Option<Prelude>,
+    /// What follows.
+    pub(super) value: Value,
+}
+
+/// A part that every value has and that is not secret, such as the user of a URL: bytes of a class, of
+/// which so many have to be there, and then one that ends it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Prelude {
+    class: fn(u8) -> bool,
+    least: usize,
+    counts: fn(u8) -> bool,
+    until: u8,
+}
+
+const JWT_HEADER: Option<Prelude> = Some(Prelude {
+    class: is_base64url,
+    least: 8,
+    counts: is_base64url,
+    until: b'.',
+});
+
+const URL_USER: Option<Prelude> = Some(Prelude {
+    class: |byte| {
+        !byte.is_ascii_whitespace()
+            && !matches!(
+                byte,
+                b'/' | b'@' | b'"' | b'\'' | b'<' | b'>' | b'[' | 0x1b | 0
+            )
+    },
+    least: 0,
+    counts: |_| true,
+    until: b':',
+});
+
+/// `-u 1000:1000` is a user and a group.
+const USER_NAME: Option<Prelude> = Some(Prelude {
+    class: |byte| !byte.is_ascii_whitespace() && !matches!(byte, b'"' | b'\'' | 0),
+    least: 1,
+    counts: |byte| !byte.is_ascii_digit(),
+    until: b':',
+});
+
+/// What follows a lead-in.
+#[derive(Clone, Copy)]
+pub(super) enum Value {
+    /// Bytes of a class.
+    Token(Token),
+    /// The password of a URL, up to its `@`.
+    Url,
+    /// What a name is set to: quoted, a block of YAML or a word.
+    Assigned(Style),
+    /// The same, within a quote that was opened before.
+    InQuotes(u8),
+    /// A private key in PEM.
+    Key,
+    /// Nothing: here a private key ends.
+    KeyEnd,
+}
+
+/// Names of which the value is a credential, whatever it looks like. `pwd` has a pattern of its own.
+const NAMES: &str = r"(?:password|passwd|passphrase|secret|token|credentials?|(?:api|access|private|secret|account|signing|encryption)[_-]?key)";
+
+/// How a terminal is told to change its colours (ECMA-48, SGR), between a name and its value.
+const COLOUR: &str = r"(?:\x1b\[[0-9;]*m)*";
+
+/// In this order: where two find the same bytes at once, the first one counts.
+pub(super) static PATTERNS: [Pattern; 24] = [
+    Pattern {
+        name: "credentials.private-key",
+        lead_in: r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----",
+        prelude: None,
+        value: Value::Key,
+    },
+    Pattern {
+        name: "credentials.private-key",
+        lead_in: r"-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----",
+        prelude: None,
+        value: Value::KeyEnd,
+    },
+    // postgres://user:password@host, also with the slashes that PHP escapes
+    Pattern {
+        name: "credentials.url-password",
+        lead_in: r"[A-Za-z0-9+.-]:\\?/\\?/",
+        prelude: URL_USER,
+        value: Value::Url,
+    },
+    Pattern {
+        name: "credentials.jwt",
+        lead_in: r"\beyJ",
+        prelude: JWT_HEADER,
+        value: Value::Token(Token::of(8, |byte| is_base64url(byte) || byte == b'.')),
+    },
+    Pattern {
+        name: "credentials.aws-access-key",
+        lead_in: r"\b(?:AKIA|ASIA)",
+        prelude: None,
+        value: Value::Token(
+            Token::of(16, |byte| {
+                byte.is_ascii_uppercase() || byte.is_ascii_digit()
+            })
+            .exactly(),
+        ),
+    },
+    Pattern {
+        name: "credentials.google-api-key",
+        lead_in: r"\bAIza",
+        prelude: None,
+        value: Value::Token(Token::of(35, is_base64url)),
+    },
+    Pattern {
+        name: "credentials.google-oauth-token",
+        lead_in: r"\bya29\.",
+        prelude: None,
+        value: Value::Token(Token::of(20, is_base64url)),
+    },
+    Pattern {
+        name: "credentials.azure-key",
+        lead_in: r"(?i)(?:AccountKey|SharedAccessKey)=",
+        prelude: None,
+        value: Value::Token(Token::of(16, is_base64)),
+    },
+    // also within JSON, where Go escapes the `&`
+    Pattern {
+        name: "credentials.azure-signature",
+        lead_in: r"(?i)(?:[?&]|\\u0026)sig=",
+        prelude: None,
+        value: Value::Token(Token::of(16, |byte| {
+            is_base64(byte) || matches!(byte, b'%' | b'_' | b'-')
+        })),
+    },
+    Pattern {
+        name: "credentials.github-token",
+        lead_in: r"\b(?:gh[pousr]_|github_pat_)",
+        prelude: None,
+        value: Value::Token(Token::of(20, |byte| {
+            byte.is_ascii_alphanumeric() || byte == b'_'
+        })),
+    },
+    Pattern {
+        name: "credentials.gitlab-token",
+        lead_in: r"\bglpat-",
+        prelude: None,
+        value: Value::Token(Token::of(20, |byte| is_base64url(byte) || byte == b'.')),
+    },
+    Pattern {
+        name: "credentials.slack-token",
+        lead_in: r"\b(?:xox[abeoprs]|xapp)-",
+        prelude: None,
+        value: Value::Token(Token::of(10, |byte| {
+            byte.is_ascii_alphanumeric() || byte == b'-'
+        })),
+    },
+    Pattern {
+        name: "credentials.slack-webhook",
+        lead_in: r"hooks\.slack\.com/services/",
+        prelude: None,
+        value: Value::Token(Token::of(1, |byte| {
+            byte.is_ascii_alphanumeric() || byte == b'/'
+        })),
+    },
+    Pattern {
+        name: "credentials.stripe-key",
+        lead_in: r"\b(?:[rs]k_(?:live|test)|whsec)_",
+        prelude: None,
+        value: Value::Token(Token::of(10, |byte| byte.is_ascii_alphanumeric())),
+    },
+    // kubeconfig, docker configuration
+    Pattern {
+        name: "credentials.client-key",
+        lead_in: r#"client-key-data["'\\]*\s*:"#,
+        prelude: None,
+        value: Value::Token(Token::of(1, is_base64).after_a_gap()),
+    },
+    Pattern {
+        name: "credentials.docker-login",
+        lead_in: r#""auth\\*"\s*:\s*\\*""#,
+        prelude: None,
+        value: Value::Token(Token::of(1, is_base64)),
+    },
+    Pattern {
+        name: "credentials.authorization",
+        lead_in: r#"(?i)\bauthorization\\*["']?\s*[:=]\s*\\*["']?(?:bearer|basic|token)[ \t]"#,
+        prelude: None,
+        value: Value::Token(Token::of(1, is_token68).after_a_gap()),
+    },
+    Pattern {
+        name: "credentials.authorization",
+        lead_in: r"(?i)\b(?:bearer|basic)[ \t]",
+        prelude: None,
+        value: Value::Token(Token::of(8, is_token68).after_a_gap().after_a_word()),
+    },
+    // password=..., "token": "...", blocks of YAML
+    Pattern {
+        name: "credentials.pair",
+        lead_in: r#"(?i)NAMESCOLOUR\\*["'`]?COLOUR\s*COLOUR[:=]"#,
+        prelude: None,
+        value: Value::Assigned(PAIR),
+    },
+    // PWD=/home/bob is in every environment, pwd=secret in connection strings
+    Pattern {
+        name: "credentials.pair",
+        lead_in: r#"(?i)pwdCOLOUR\\*["'`]?COLOUR\s*COLOUR[:=]"#,
+        prelude: None,
+        value: Value::Assigned(PATH_OR_PASSWORD),
+    },
+    // --password ... within a command line, also as in /proc/1/cmdline
+    Pattern {
+        name: "credentials.flag",
+        lead_in: r"(?i)(?:^|[\s\x00])--?[\w-]*(?:NAMES|pwd)[ \t\x00]",
+        prelude: None,
+        value: Value::Assigned(FLAG),
+    },
+    // curl -u user:password
+    Pattern {
+        name: "credentials.user",
+        lead_in: r"(?:^|[\s\x00])(?:-u|--user)[ \t=\x00]+",
+        prelude: USER_NAME,
+        value: Value::Assigned(USER),
+    },
+    Pattern {
+        name: "credentials.user",
+        lead_in: r#"(?:^|[\s\x00])(?:-u|--user)[ \t=\x00]+""#,
+        prelude: USER_NAME,
+        value: Value::InQuotes(b'"'),
+    },
+    Pattern {
+        name: "credentials.user",
+        lead_in: r"(?:^|[\s\x00])(?:-u|--user)[ \t=\x00]+'",
+        prelude: USER_NAME,
+        value: Value::InQuotes(b'\''),
+    },
+];
+
+/// Bytes the automaton may have: it has about half of them.
+const AUTOMATON_BYTES_MAX: usize = 2 << 20;
+
+/// `None` would mean a faulty constant: then all is a credential, and every test fails.
+pub(super) static AUTOMATON: LazyLock<Option<Automaton>> = LazyLock::new(|| {
+    let lead_ins: Vec<String> = PATTERNS.iter().map(Pattern::lead_in).collect();
+    dense::Builder::new()
+        .syntax(syntax::Config::new().unicode(false).utf8(false))
+        .thompson(thompson::Config::new().utf8(false))
+        .configure(
+            dense::Config::new()
+                .match_kind(MatchKind::All)
+                .start_kind(StartKind::Unanchored)
+                .dfa_size_limit(Some(AUTOMATON_BYTES_MAX))
+                .determinize_size_limit(Some(AUTOMATON_BYTES_MAX)),
+        )
+        .build_many(&lead_ins)
+        .ok()
+});
+
+impl Prelude {
+    /// Reads a byte, `counted` of which count. `None`: there is no such value here.
+    pub(super) fn read(&self, byte: u8, counted: &mut usize) -> Option<PreludeStep> {
+        if byte == self.until {
+            (*counted >= self.least).then_some(PreludeStep::Over)
+        } else if (self.class)(byte) {
+            *counted += usize::from((self.counts)(byte));
+            Some(PreludeStep::GoesOn)
+        } else {
+            None
+        }
+    }
+}
+
+/// Whether a prelude goes on behind a byte.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum PreludeStep {
+    GoesOn,
+    Over,
+}
+
+impl Pattern {
+    pub(super) fn lead_in(&self) -> String {
+        self.lead_in
+            .replace("NAMES", NAMES)
+            .replace("COLOUR", COLOUR)
+    }
+}
+
+fn is_base64url(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')
+}
+
+fn is_base64(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=')
+}
+
+/// RFC 9110, section 11.2.
+fn is_token68(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"._~+/=-".contains(&byte)
+}

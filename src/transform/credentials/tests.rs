@@ -1,0 +1,230 @@
+//! What is found in texts that are held as a whole, and what is not.
+
+mod samples;
+
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
+use proptest::prelude::*;
+use regex::bytes::{Regex, RegexBuilder};
+
+pub(super) use self::samples::{ORDINARY, SAMPLES};
+use super::patterns::PATTERNS;
+use super::*;
+
+fn hidden(text: &str) -> Vec<&str> {
+    match look(text.as_bytes(), Look::Text, false) {
+        Found::Nothing => Vec::new(),
+        Found::Parts(parts) => parts
+            .into_iter()
+            .filter_map(|part| text.get(part))
+            .collect(),
+        Found::Whole => vec![text],
+    }
+}
+
+#[test]
+fn c_45_credentials_are_found_where_they_stand() {
+    for (_, found, _) in SAMPLES {
+        for (text, expected) in *found {
+            assert_eq!(hidden(text), *expected, "{text:?}");
+        }
+    }
+}
+
+#[test]
+fn c_45_ordinary_text_is_left_alone() {
+    let samples = SAMPLES.iter().flat_map(|(_, _, ordinary)| *ordinary);
+    for text in samples.chain(ORDINARY) {
+        assert_eq!(hidden(text), Vec::<&str>::new(), "{text:?}");
+    }
+}
+
+#[test]
+fn every_pattern_has_two_samples_of_either_kind() {
+    let names: BTreeSet<_> = PATTERNS.iter().map(|pattern| pattern.name).collect();
+    let sampled: BTreeSet<_> = SAMPLES.iter().map(|(name, _, _)| *name).collect();
+    assert_eq!(names, sampled);
+    for (name, found, ordinary) in SAMPLES {
+        assert!(found.len() >= 2 && ordinary.len() >= 2, "{name}");
+    }
+}
+
+#[test]
+fn c_44_what_is_encoded_is_looked_into() {
+    let kubeconfig = STANDARD.encode("users:\n- user:\n    token: hunter2-hunter2\n");
+    assert_eq!(hidden(&kubeconfig), [kubeconfig.as_str()]);
+    let twice = STANDARD.encode(&kubeconfig);
+    assert_eq!(hidden(&twice), [twice.as_str()]);
+    let release = STANDARD.encode([&[0x1f, 0x8b][..], &[7; 40]].concat());
+    assert_eq!(hidden(&release), [release.as_str()]);
+    let plain = STANDARD.encode("nothing of interest in here");
+    assert_eq!(hidden(&plain), Vec::<&str>::new());
+    let binary = look(b"password=hunter2", Look::Binary, false);
+    assert_eq!(binary, Found::Whole);
+}
+
+#[test]
+fn c_45_the_argument_after_a_flag_is_its_value() {
+    for flag in ["--password", "-token", "--db-api-key", "--Secret"] {
+        assert!(is_flag(flag.as_bytes()), "{flag}");
+    }
+    for flag in [
+        "--port",
+        "password",
+        "--password=x",
+        "--password-file",
+        "--tokens",
+        "-",
+        "",
+    ] {
+        assert!(!is_flag(flag.as_bytes()), "{flag}");
+    }
+    assert_eq!(look(b"hunter2", Look::Argument, true), Found::Whole);
+    assert_eq!(look(b"hunter2", Look::Argument, false), Found::Nothing);
+    assert_eq!(
+        look(b"--password=hunter2", Look::Argument, false),
+        Found::Parts(std::iter::once(11..18).collect())
+    );
+}
+
+/// The same credentials as regular expressions, which read a text as a whole: their groups are secret.
+const SLOW: [&str; 17] = [
+    r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----\n*([A-Za-z0-9+/=][A-Za-z0-9+/=\n]*)",
+    r#"[A-Za-z][A-Za-z0-9+.-]*://[^\s/:@"'<>\[\x1b\x00]*:([^\s/@"'<>\x1b\x00]+)@"#,
+    r"\beyJ[A-Za-z0-9_-]{8,}\.([A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*)",
+    r"\b(?:AKIA|ASIA)([A-Z0-9]{16})\b",
+    r"\bAIza([0-9A-Za-z_-]{35})",
+    r"\bya29\.([0-9A-Za-z_-]{20,})",
+    r"(?i)(?:AccountKey|SharedAccessKey)=([A-Za-z0-9+/]{16,}={0,2})",
+    r"(?i)[?&]sig=([A-Za-z0-9%+/=_-]{16,})",
+    r"\b(?:gh[pousr]_([A-Za-z0-9]{20,})|github_pat_([A-Za-z0-9_]{20,})|glpat-([A-Za-z0-9_-]{20,}))",
+    r"\bxox[abeoprs]-([A-Za-z0-9-]{10,})",
+    r"hooks\.slack\.com/services/([A-Za-z0-9/]+)",
+    r"\b[rs]k_(?:live|test)_([A-Za-z0-9]{10,})",
+    r#"client-key-data["'\\]*\s*:[ \t"'\\]*([A-Za-z0-9+/=]+)"#,
+    r#""auth\\?"\s*:\s*\\?"([A-Za-z0-9+/=]+)"#,
+    r"(?i)\b(?:bearer|basic)[ \t]+([A-Za-z0-9._~+/=-]{8,})",
+    r#"(?i)NAMES\\?["']?\s*[:=][ \t]*(?:[|>][-+]?[ \t]*\n\s*([^\n]+)|\\?"((?:[^"\\\r\n\x00]|\\[^"\r\n\x00])+)|'([^'\r\n\x00]+)|([^\s"'\\,;&|>{}\[\]()=\x1b\x00][^\s"',;&\x1b\x00]*))"#,
+    r#"(?i)(?:^|\s)--?[\w-]*NAMES[ \t]+["']?([^\s"'|<>&;()\x1b\x00-][^\s"'\x1b\x00]*)"#,
+];
+
+static SLOW_COMPILED: LazyLock<Vec<Regex>> = LazyLock::new(|| {
+    let names = "(?:password|passwd|passphrase|secret|token|credentials?|(?:api|access|private|secret|account|signing|encryption)[_-]?key)";
+    let compile = |pattern: &str| {
+        RegexBuilder::new(&pattern.replace("NAMES", names))
+            .unicode(false)
+            .build()
+            .unwrap()
+    };
+    SLOW.into_iter().map(compile).collect()
+});
+
+/// All that [`SLOW`] finds, words and references excepted, is hidden.
+fn assert_finds_what_the_slow_way_finds(text: &[u8]) {
+    let found = parts(text);
+    for pattern in &*SLOW_COMPILED {
+        for groups in pattern.captures_iter(text) {
+            for group in groups.iter().skip(1).flatten() {
+                // A backslash before a quote belongs to the quote.
+                // A backslash before a quote belongs to the quote.
+                let slashes = group.as_bytes().iter().rev();
+                let slashes = slashes.take_while(|byte| **byte == b'\\').count();
+                let end = group.end() - slashes;
+                let value = &text[group.start()..end];
+                let exempt = value::REFERENCES.iter().any(|mark| value.starts_with(mark))
+                    || value::WORDS
+                        .iter()
+                        .chain(token::ORDINARY_WORDS)
+                        .any(|word| value.trim_ascii_end().eq_ignore_ascii_case(word))
+                    || value.ends_with(b".");
+                let hidden = found
+                    .iter()
+                    .any(|part| part.start <= group.start() && end <= part.end);
+                assert!(
+                    exempt || hidden,
+                    "{pattern} finds {:?} in {:?}, but hidden are {found:?}",
+                    group.range(),
+                    String::from_utf8_lossy(text),
+                );
+            }
+        }
+    }
+}
+
+/// Pieces of credentials and of what stands around them.
+pub(super) fn pieces() -> impl Strategy<Value = Vec<u8>> {
+    let piece = prop_oneof![
+        prop::sample::select(
+            SAMPLES
+                .iter()
+                .flat_map(|(_, found, ordinary)| {
+                    found
+                        .iter()
+                        .map(|(text, _)| *text)
+                        .chain(ordinary.iter().copied())
+                })
+                .collect::<Vec<_>>()
+        )
+        .prop_map(str::to_owned),
+        prop::sample::select(vec![
+            "password",
+            "token",
+            "=",
+            ":",
+            " ",
+            "\n",
+            "\"",
+            "\\\"",
+            "\\",
+            "'",
+            "--",
+            "-u ",
+            "@",
+            "://",
+            "http://",
+            "bob:",
+            "Bearer ",
+            "eyJ",
+            ".",
+            "AKIA",
+            "ghp_",
+            "\u{1b}[31m",
+            "-----BEGIN PRIVATE KEY-----",
+            "-----END PRIVATE KEY-----",
+            "${",
+            "{{ ",
+            "true",
+            "|",
+            ",",
+            ";",
+            "&sig=",
+            "\t",
+            "\r\n",
+            "  ",
+            "pwd",
+            "/",
+            "#",
+            "\0",
+        ])
+        .prop_map(str::to_owned),
+        "[a-zA-Z0-9]{1,40}",
+    ];
+    prop::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat().into_bytes())
+}
+
+#[test]
+fn all_samples_are_found_the_slow_way_too() {
+    for (_, found, _) in SAMPLES {
+        for (text, _) in *found {
+            assert_finds_what_the_slow_way_finds(text.as_bytes());
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn nothing_that_regular_expressions_find_is_missed(text in pieces()) {
+        assert_finds_what_the_slow_way_finds(&text);
+    }
+}
