@@ -191,6 +191,14 @@ impl Recording {
         Ok(())
     }
 
+    /// Whether the session ends with the room for its recording: where it must be recorded and the client
+    /// tells it what to do, or whoever prints enough could then do anything unseen. A command without
+    /// input is on record already; of its output only more is missing.
+    fn ends_when_full(&self) -> bool {
+        let steered = self.metadata.stdin || self.metadata.kind == "portforward";
+        self.mode == RecordMode::Required && steered
+    }
+
     fn lose(&mut self) {
         self.lost = true;
         self.metrics.recording_failed(self.mode);
@@ -202,10 +210,14 @@ impl Recording {
 impl Tap for Recording {
     /// What is handed over while the recording fails is lost like what waited for the disk then.
     fn ready(&mut self) -> Result<(), TapError> {
-        match self.mode {
-            RecordMode::Required => self.tape.failure().map_or(Ok(()), |why| Err(TapError(why))),
-            RecordMode::BestEffort => Ok(()),
+        if self.mode == RecordMode::BestEffort {
+            return Ok(());
         }
+        if self.capped && self.ends_when_full() {
+            let most = self.settings.max_bytes;
+            return Err(TapError(format!("it has reached its cap of {most} bytes")));
+        }
+        self.tape.failure().map_or(Ok(()), |why| Err(TapError(why)))
     }
 
     fn event(&mut self, event: &SessionEvent<'_>, now: Duration) {
@@ -216,7 +228,13 @@ impl Tap for Recording {
         if !self.capped && lines.len() as u64 > room {
             self.capped = true;
             lines.clear();
-            self.encoder.full(self.settings.max_bytes, now, &mut lines);
+            let what_then = if self.ends_when_full() {
+                "the session ends"
+            } else {
+                "the session went on unrecorded"
+            };
+            let most = self.settings.max_bytes;
+            self.encoder.full(most, what_then, now, &mut lines);
         }
         if !self.lost && !lines.is_empty() && self.keep(&lines).is_err() {
             self.lose();

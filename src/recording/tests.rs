@@ -349,6 +349,39 @@ async fn a_recording_stops_at_its_cap_and_says_so() {
 }
 
 #[tokio::test]
+async fn nobody_gets_rid_of_a_required_recording_by_filling_it() {
+    for (mode, stdin, ends) in [
+        (RecordMode::Required, true, true),
+        (RecordMode::Required, false, false),
+        (RecordMode::BestEffort, true, false),
+    ] {
+        let (shelf, recorder) = on_shelf(|settings| settings.max_bytes = 5000);
+        let asked = Metadata {
+            stdin,
+            ..metadata()
+        };
+        let obligation = RecordObligation::new(mode);
+        let (mut recording, _killed) = recorder.open(asked, obligation).await.unwrap();
+        recording.begin();
+        for _ in 0..100 {
+            recording.event(&output(&[b'x'; 500]), Duration::ZERO);
+        }
+        match recording.ready() {
+            Ok(()) => assert!(!ends, "{mode:?} {stdin}"),
+            Err(error) => assert!(ends && error.to_string().contains("cap of 5000 bytes")),
+        }
+        assert_eq!(recording.seal(&report()).await.failure, None);
+        let (text, _) = shown(&shelf.read("0193-id.cast").unwrap());
+        let then = if ends {
+            "the session ends]"
+        } else {
+            "the session went on unrecorded]"
+        };
+        assert!(text.trim_end().ends_with(then), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn parts_together_are_the_recording() {
     let (shelf, recorder) = on_shelf(|settings| settings.part_bytes = 3000);
     let mut recording = begin(&recorder, RecordMode::Required).await;

@@ -178,6 +178,38 @@ fn e15_a_folder_that_goes_away_in_the_middle_ends_the_session() {
 }
 
 #[test]
+fn nobody_gets_rid_of_a_required_recording_by_filling_it() {
+    let options = Options {
+        recording: json!({"maxBytes": 1 << 20, "partBytes": 1 << 20}),
+        ..Options::default()
+    };
+    let world = World::start_with(Workshop::new().into(), &options);
+    let pod = world.pod();
+    let mut seen = Vec::new();
+    for version in KUBECTLS {
+        let mut shell = world
+            .kubectl(version, Caller::Developer)
+            .args(["exec", "-i", &pod, "--", "sh"])
+            .interactive()
+            .start();
+        shell.type_in("head -c 3000000 /dev/zero; echo unseen\n");
+        let outcome = shell.wait();
+        assert_ne!(outcome.code, 0, "{}", outcome.stderr);
+        outcome.expect_error("this session must be recorded and no longer can be");
+        assert!(!outcome.stdout.contains("unseen"), "it went on");
+        let tape = world.next_tape(&mut seen);
+        let told = |key: &str| tape.summary[key].clone();
+        assert_eq!(
+            (told("reason"), told("capped")),
+            ("recorder-failed".into(), true.into()),
+            "{}",
+            tape.summary
+        );
+        assert!(told("detail").to_string().contains("has reached its cap"));
+    }
+}
+
+#[test]
 fn a_session_ends_when_a_new_policy_wants_it_on_tape() {
     let unrecorded = POLICY.replace("  record: required\n", "  decision: allow\n");
     assert_ne!(unrecorded, POLICY);
