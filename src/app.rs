@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -16,17 +17,19 @@ use crate::config::reload::{self, Reload, Reloader};
 use crate::config::{Config, placeholder_key};
 use crate::control;
 use crate::gateway::Gateway;
-use crate::gateway::budget::BodyBudget;
 use crate::gateway::grant::Holder;
+use crate::gateway::learning::Learner;
 use crate::gateway::record::Keeper;
 use crate::gateway::route::Clusters;
+use crate::gateway::write::budget::BodyBudget;
 use crate::identity::{Authenticator, Revocations};
 use crate::listener;
 use crate::metrics::Metrics;
 use crate::policy::Policy;
 use crate::recording::Recorder;
 use crate::recording::index::{self, Catalog};
-use crate::transform::Placeholders;
+use crate::transform::text::known::KnownValues;
+use crate::transform::{self, Placeholders};
 use crate::upstream::Upstream;
 
 /// A running gateway.
@@ -51,7 +54,9 @@ pub struct App {
 /// [`App::drain`] does that and waits.
 pub async fn start(config_file: &Path, shutdown: CancellationToken) -> anyhow::Result<App> {
     let config = load(config_file)?;
+    dump_no_core();
     let (answering, background) = (TaskTracker::new(), TaskTracker::new());
+    background.spawn_blocking(transform::text::prepare);
     let ending = CancellationToken::new();
     let control = CancellationToken::new();
     let (metrics, rendering) = Metrics::new();
@@ -110,6 +115,45 @@ pub async fn start(config_file: &Path, shutdown: CancellationToken) -> anyhow::R
     })
 }
 
+/// Books for what is known of every cluster's Secrets, and who fills them.
+fn learn(
+    config: &Config,
+    upstream: &Arc<Upstream>,
+    policy: &Arc<Live<Policy>>,
+    placeholders: &Arc<Placeholders>,
+    (metrics, background, ending): (&Metrics, &TaskTracker, &CancellationToken),
+) -> Arc<KnownValues> {
+    let known = Arc::new(KnownValues::new(
+        config.upstream.names(),
+        placeholders,
+        config.known_values.minimum_bytes,
+    ));
+    if config.known_values.watch {
+        for (cluster, book) in known.books() {
+            let learner = Learner {
+                upstream: Arc::clone(upstream),
+                policy: Arc::clone(policy),
+                cluster: cluster.to_owned(),
+                book: Arc::clone(book),
+                metrics: metrics.clone(),
+            };
+            background.spawn(learner.run(ending.clone()));
+        }
+    }
+    known
+}
+
+/// Known values are in memory, and nowhere else: not in the core file of a crash either.
+fn dump_no_core() {
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    if let Err(error) = setrlimit(Resource::Core, none) {
+        tracing::warn!(%error, "core dumps cannot be turned off; one would hold the values of Secrets");
+    }
+}
+
 fn load(config_file: &Path) -> anyhow::Result<Config> {
     let config = Config::load(config_file).map_err(|problems| {
         let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
@@ -141,6 +185,10 @@ fn assemble(
     })?;
     let audit = AuditLog::open(&config.audit_file)
         .with_context(|| format!("audit.file: cannot open {}", config.audit_file.display()))?;
+    let placeholders = Arc::new(Placeholders::new(&placeholder_key::open(
+        &config.data_directory,
+    )?));
+    let upstream = Upstream::start(config.upstream.clone(), background, &metrics, ending)?;
     let policy = Live::new(Arc::clone(&config.policy));
     let revocations = Live::new(Arc::clone(&config.revocations));
     follow_files(
@@ -151,6 +199,13 @@ fn assemble(
         background,
         shutdown,
     );
+    let known = learn(
+        config,
+        &upstream,
+        &policy,
+        &placeholders,
+        (&metrics, background, ending),
+    );
     Ok(Gateway {
         authenticator: Authenticator::start(
             config.authentication.clone(),
@@ -160,12 +215,7 @@ fn assemble(
         )?,
         hosts: config.listener.hosts.clone(),
         clusters: Clusters {
-            names: config
-                .upstream
-                .clusters
-                .iter()
-                .map(|cluster| cluster.name.clone())
-                .collect(),
+            names: config.upstream.names().map(str::to_owned).collect(),
             default: config.default_cluster.clone(),
         },
         holder: Holder {
@@ -175,10 +225,9 @@ fn assemble(
             draining: shutdown.clone(),
             ending: ending.clone(),
         },
-        upstream: Upstream::start(config.upstream.clone(), background, &metrics, ending)?,
-        placeholders: Arc::new(Placeholders::new(&placeholder_key::open(
-            &config.data_directory,
-        )?)),
+        upstream,
+        placeholders,
+        known,
         recorder: Arc::new(
             Recorder::start(
                 config.recording.clone(),

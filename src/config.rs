@@ -20,6 +20,7 @@ pub use document::{Position, Problem};
 
 use crate::gateway::route::Clusters;
 use crate::policy::Policy;
+use crate::transform::text::known;
 use crate::{control, identity, listener, recording, upstream};
 use section::Document;
 
@@ -53,6 +54,8 @@ pub struct Config {
     pub audit_file: PathBuf,
     /// Where recordings go.
     pub recording: recording::Settings,
+    /// What is learned of Secrets, to mask their values elsewhere.
+    pub known_values: known::Settings,
     /// What works but deserves a second look.
     pub warnings: Vec<String>,
 }

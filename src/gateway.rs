@@ -17,12 +17,13 @@ use crate::metrics::VerbClass;
 use crate::policy::{Decision, Permit};
 use crate::recording::Recorder;
 use crate::request::RequestInfo;
+use crate::transform::text::known::KnownValues;
 use crate::transform::{self, MaskReport, Placeholders, Released, Unreleased};
 use crate::upstream::{self, Call, Upstream};
 
 pub mod body;
-pub mod budget;
 pub mod grant;
+pub mod learning;
 pub mod open;
 pub mod record;
 pub mod refuse;
@@ -32,12 +33,12 @@ pub mod upgrade;
 pub mod write;
 
 use body::Body;
-use budget::BodyBudget;
 use grant::{Ended, Holder};
 use record::{Keeper, Record};
 use refuse::Refusal;
 use route::Clusters;
 use story::Act;
+use write::budget::BodyBudget;
 
 /// Everything one request needs on its way.
 pub struct Gateway {
@@ -53,6 +54,8 @@ pub struct Gateway {
     pub upstream: Arc<Upstream>,
     /// Makes and recognises placeholders.
     pub placeholders: Arc<Placeholders>,
+    /// The values of Secrets, to be masked wherever they turn up.
+    pub known: Arc<KnownValues>,
     /// Puts sessions on tape, and knows those that are open.
     pub recorder: Arc<Recorder>,
     /// How much of request bodies may be held.
@@ -185,6 +188,8 @@ impl Gateway {
         record
             .event
             .annotate("portcullis.dev/rule", permit.rule().to_owned());
+        // Nothing is asked for that could not be masked.
+        self.known.ready(&permit)?;
         if info.session().is_some() {
             return self
                 .open_session(request, &info, &permit, call, record)
@@ -235,7 +240,8 @@ impl Gateway {
         info: &Arc<RequestInfo>,
         permit: &Permit,
     ) -> Result<Answer, Refusal> {
-        let (response, masks) = transform::release(response, info, permit, &self.placeholders)?;
+        let (response, masks) =
+            transform::release(response, info, permit, &self.placeholders, &self.known)?;
         let long_running = info.is_long_running();
         Ok(Answer::Whole {
             response: response.map(Released::into_body),

@@ -209,7 +209,7 @@ pub const SESSION_FILL_BYTES_MAX: usize = 64 * 1024;
 pub const SESSION_READ_BYTES: usize = 16 * 1024;
 /// How long bytes of a command's output may be held back because they may begin a value that is masked.
 /// Echo that is this late is not felt; a value printed more slowly passes in pieces.
-pub const SESSION_HOLD_TIMEOUT: Duration = Duration::from_millis(20);
+pub const TEXT_HOLD_MAX: Duration = Duration::from_millis(20);
 /// How long a session may pass no byte at all: Kubernetes' own limit. Longer ends the session.
 pub const SESSION_IDLE_TIMEOUT: Duration = Duration::from_hours(4);
 /// How long the other direction may still deliver its last bytes when one end has gone.
@@ -457,3 +457,25 @@ pub const RECORDING_LINE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 pub const RECORDING_HTML_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Characters of one line of a transcript; a longer one is continued on the next.
 pub const RECORDING_TRANSCRIPT_LINE_MAX: usize = 16 * 1024;
+
+/// Bytes of known values per cluster, before their other forms: their index takes about ten times as
+/// much. Enough for 100,000 passwords beside 5,000 private keys.
+pub const KNOWN_VALUE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Secrets in one page when the gateway reads all of them. A Secret has at most 1 MiB of data.
+pub const KNOWN_VALUES_PAGE: u32 = 40;
+/// Bytes of one page; 40 Secrets of 1 MiB, as base64, are less.
+pub const KNOWN_VALUES_PAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of events of the watch that wait to be read: one Secret with twice its limit.
+pub const KNOWN_VALUES_EVENT_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// How long one watch of Secrets lasts, as client-go's do.
+pub const KNOWN_VALUES_WATCH: Duration = Duration::from_mins(8);
+/// Pauses before Secrets are read again after something went wrong.
+pub const KNOWN_VALUES_RETRY_MIN: Duration = Duration::from_secs(1);
+/// The longest of them.
+pub const KNOWN_VALUES_RETRY_MAX: Duration = Duration::from_secs(30);
+/// How soon a changed Secret is masked elsewhere, besides the time its index takes.
+pub const KNOWN_VALUES_RENEW_PAUSE: Duration = Duration::from_millis(500);
+
+/// The shortest value that can be known, in bytes; shorter ones stand in texts by chance.
+pub const KNOWN_VALUE_BYTES_MIN: usize = 8;

@@ -11,6 +11,7 @@ use metrics_exporter_prometheus::{
 use crate::listener::Unreadable;
 use crate::policy::RecordMode;
 use crate::request::RequestInfo;
+use crate::transform::text::known::{Knowledge, LeftOut};
 
 /// What a metric is called, measured in, and says. Listed in `docs/metrics.md`.
 pub const ALL: &[(&str, Option<Unit>, &str)] = &[
@@ -75,6 +76,16 @@ pub const ALL: &[(&str, Option<Unit>, &str)] = &[
         None,
         "Times the index of recordings was damaged or could not be written.",
     ),
+    (
+        KNOWN_VALUES,
+        None,
+        "Values of Secrets that are masked wherever they turn up, in all clusters.",
+    ),
+    (
+        KNOWN_VALUES_LEFT_OUT,
+        None,
+        "Values of Secrets that are not, by reason.",
+    ),
 ];
 
 const REQUESTS: &str = "portcullis_requests_total";
@@ -95,6 +106,9 @@ const RECORDING_BYTES: &str = "portcullis_recording_bytes_total";
 const RECORDING_FAILURES: &str = "portcullis_recording_failures_total";
 const INDEX_FAILURES: &str = "portcullis_recording_index_failures_total";
 const AUDIT_EVENTS_LOST: &str = "portcullis_audit_events_lost_total";
+
+const KNOWN_VALUES: &str = "portcullis_known_values";
+const KNOWN_VALUES_LEFT_OUT: &str = "portcullis_known_values_left_out";
 
 /// Upper bounds of the duration histogram's buckets, in seconds: from a cached small read to a long list.
 const DURATION_BUCKETS: &[f64] = &[
@@ -174,6 +188,8 @@ pub struct Metrics {
     recording_failures: [Counter; 2],
     index_failures: Counter,
     audit_events_lost: Counter,
+    known_values: Gauge,
+    known_values_left_out: [Gauge; LeftOut::ALL.len()],
 }
 
 const OUTCOMES: [&str; 4] = ["allowed", "denied", "refused", "failed"];
@@ -241,6 +257,9 @@ impl Metrics {
                 .map(|mode| counter(RECORDING_FAILURES, &[("mode", mode)])),
             index_failures: counter(INDEX_FAILURES, &[]),
             audit_events_lost: counter(AUDIT_EVENTS_LOST, &[]),
+            known_values: gauge(KNOWN_VALUES, &[]),
+            known_values_left_out: LeftOut::ALL
+                .map(|why| gauge(KNOWN_VALUES_LEFT_OUT, &[("reason", why.label())])),
         }
     }
 
@@ -320,6 +339,19 @@ impl Metrics {
             gauge(before).decrement(1.0);
         }
         gauge(now).increment(1.0);
+    }
+
+    /// So much is known of a cluster now, and was `before`.
+    pub fn known_values(&self, before: &Knowledge, now: &Knowledge) {
+        #[expect(clippy::cast_precision_loss, reason = "no one counts so many Secrets")]
+        let change = |gauge: &Gauge, before: u64, now: u64| {
+            gauge.increment(now as f64 - before as f64);
+        };
+        change(&self.known_values, before.known as u64, now.known as u64);
+        for (why, gauge) in LeftOut::ALL.iter().zip(&self.known_values_left_out) {
+            let count = |of: &Knowledge| of.left_out.get(why).copied().unwrap_or_default();
+            change(gauge, count(before), count(now));
+        }
     }
 
     /// The policy files changed and were applied, or refused.

@@ -109,6 +109,13 @@ impl Policy {
         self.rules.len()
     }
 
+    /// Whether any rule demands to mask known values.
+    pub fn masks_known_values(&self) -> bool {
+        let demanded = self.rules.iter().fold(0, |bits, rule| bits | rule.masks);
+        let mut rules = self.rules_of(demanded).into_iter();
+        rules.any(|rule| rule.texts.known_values)
+    }
+
     /// Decides one request for one cluster.
     pub fn decide(&self, identity: &Arc<Identity>, info: &RequestInfo, cluster: &str) -> Decision {
         let asked = Asked::new(identity, info, cluster);

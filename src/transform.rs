@@ -6,7 +6,6 @@
 //! kind the gateway can send.
 
 pub mod body;
-mod credentials;
 mod json;
 mod negotiate;
 mod output;
@@ -14,6 +13,7 @@ mod placeholder;
 mod protobuf;
 mod release;
 mod report;
+pub mod text;
 mod writeback;
 
 use std::sync::Arc;
@@ -29,6 +29,7 @@ pub use self::negotiate::negotiate;
 pub use self::placeholder::{Origin, Placeholder, Placeholders};
 pub use self::release::release;
 pub use self::report::MaskReport;
+pub use self::text::{TextMasker, TextMasks};
 pub use self::writeback::guard_write;
 
 /// Why a request or response under a mask goes no further. The texts are safe for clients.
@@ -75,6 +76,13 @@ pub enum MaskError {
         /// The JSON Pointer it reads.
         field: String,
     },
+    /// Known values are to be masked, and the gateway has not read them yet (503, the gateway's fault).
+    #[error(
+        "the gateway has not read the Secrets of this cluster yet, whose values policy demands to mask; \
+         retry in a few seconds. If this lasts, the gateway's credential may not list and watch secrets, \
+         or knownValues.watch is off"
+    )]
+    NotLearned,
     /// An answer that cannot be masked (502, the API server's fault).
     #[error("the API server's answer for this masked resource was withheld: {problem}")]
     Upstream {
@@ -93,6 +101,7 @@ impl MaskError {
             Self::Placeholder { .. } | Self::PatchReads { .. } => {
                 http::StatusCode::UNPROCESSABLE_ENTITY
             }
+            Self::NotLearned => http::StatusCode::SERVICE_UNAVAILABLE,
             Self::Upstream { .. } => http::StatusCode::BAD_GATEWAY,
         }
     }
@@ -121,6 +130,7 @@ pub fn mask_json(
         linkable: placeholder::Linkable::Yes,
         root: plan.root(Root::Object),
         data_is_base64: true,
+        known: None,
     };
     let mut masker = json::JsonMasker::new(mask, Documents::Sequence);
     let mut output = output::Output::default();
@@ -148,7 +158,7 @@ pub fn mask_credentials(
     mut leave: impl FnMut(Bytes),
 ) -> u64 {
     let linkable = placeholder::Linkable::Yes;
-    let mut finder = credentials::Finder::new(Arc::clone(placeholders), linkable);
+    let mut finder = text::credentials::Finder::new(Arc::clone(placeholders), linkable);
     let mut output = output::Output::default();
     for chunk in chunks {
         match chunk {
@@ -198,7 +208,7 @@ const BUILTIN_GROUPS: [&str; 22] = [
 
 /// Are the cells of this resource's Tables known not to show what the plan masks?
 fn cells_are_safe(info: &crate::request::RequestInfo, plan: &MaskPlan) -> bool {
-    BUILTIN_GROUPS.contains(&info.api_group.as_str()) && !plan.is_printed()
+    plan.is_empty() || BUILTIN_GROUPS.contains(&info.api_group.as_str()) && !plan.is_printed()
 }
 
 #[cfg(test)]

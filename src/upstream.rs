@@ -1,18 +1,18 @@
 //! As whom, and to where? The way to the API servers.
 //!
-//! Invariant: nothing is sent without a decision (a `Permit`), and nothing bears an identity that was
-//! not rebuilt here. Redirects are never followed, credentials never shown, and a caller's own
+//! Invariant: nothing is sent for a caller without a decision (a `Permit`), and nothing bears an identity
+//! that was not rebuilt here. On its own account the gateway reads Secrets and nothing else (an [`Errand`]). Redirects are never followed, credentials never shown, and a caller's own
 //! credential never goes upstream.
 
 mod cluster;
 mod connect;
 mod credential;
+mod errand;
 mod error;
 mod exchange;
 mod headers;
 mod identity;
 mod pool;
-mod reach;
 mod upgrade;
 
 use std::collections::BTreeMap;
@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use credential::{InCluster, Problem, Source, check};
+pub use errand::Errand;
 pub use error::{StartError, UpstreamError};
 pub use headers::{HeadersRefused, refuse_client_identity};
 pub use identity::IdentityRefused;
@@ -43,6 +44,13 @@ use crate::transform::Unreleased;
 pub struct Settings {
     /// Each with a name of its own. Which one is the default is the gateway's concern.
     pub clusters: Vec<ClusterSettings>,
+}
+
+impl Settings {
+    /// The names of the clusters.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.clusters.iter().map(|cluster| cluster.name.as_str())
+    }
 }
 
 /// One cluster.
@@ -115,7 +123,7 @@ impl Upstream {
     /// find out.
     pub fn look(&self, tasks: &TaskTracker, shutdown: &CancellationToken) {
         for cluster in self.clusters.values() {
-            tasks.spawn(reach::look(Arc::clone(cluster), shutdown.clone()));
+            tasks.spawn(cluster::look(Arc::clone(cluster), shutdown.clone()));
         }
     }
 
@@ -182,7 +190,10 @@ impl Upstream {
     }
 
     fn cluster(&self, permit: &Permit) -> Result<&Cluster, UpstreamError> {
-        let name = permit.cluster();
+        self.named(permit.cluster())
+    }
+
+    fn named(&self, name: &str) -> Result<&Cluster, UpstreamError> {
         self.clusters
             .get(name)
             .map(Arc::as_ref)

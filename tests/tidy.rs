@@ -33,7 +33,11 @@ const PURE: &[&str] = &[
 ];
 
 /// The drivers that live inside a pure room.
-const DRIVERS: &[&str] = &["transform/body.rs", "recording/replay/files.rs"];
+const DRIVERS: &[&str] = &[
+    "transform/body.rs",
+    "transform/text/known/reader.rs",
+    "recording/replay/files.rs",
+];
 
 /// What pure code never says.
 const IMPURE: &[&str] = &[
@@ -133,6 +137,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "listener",
             "policy",
             "recording",
+            "transform::text::known",
             "upstream",
             "wire",
         ],
@@ -140,7 +145,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // the labels of a request and of a recording
     (
         "metrics",
-        &["limits", "listener::Unreadable", "policy", "request"],
+        &[
+            "limits",
+            "listener::Unreadable",
+            "policy",
+            "request",
+            "transform::text::known",
+        ],
     ),
     ("limits", &[]),
 ];

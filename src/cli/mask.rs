@@ -14,6 +14,7 @@ use super::{complain, note};
 use crate::gateway::body::full;
 use crate::policy::{Decision, Permit};
 use crate::request::RequestInfo;
+use crate::transform::text::known::KnownValues;
 use crate::transform::{MaskReport, Placeholders, Released, Unreleased, negotiate, release};
 
 /// Reads the body of an API server's answer and prints what the caller would get. Exit code 3 when the
@@ -93,7 +94,14 @@ fn released(
     let mut key = [0; 32];
     aws_lc_rs::rand::fill(&mut key).map_err(|_error| anyhow::anyhow!("no randomness"))?;
     let placeholders = Arc::new(Placeholders::new(&key));
-    let released = release(response, info, permit, &placeholders);
+    // Which values are known, only a running gateway knows.
+    let released = release(
+        response,
+        info,
+        permit,
+        &placeholders,
+        &KnownValues::default(),
+    );
     Ok(released.map_err(|error| format!("{}: {error}", error.code().as_u16())))
 }
 

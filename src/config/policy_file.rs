@@ -270,6 +270,7 @@ fn read_mask(section: &Section<'_>, earlier: &[MaskRule]) -> Option<MaskRule> {
         fields,
         credentials,
         arguments,
+        ..MaskRule::default()
     })
 }
 

@@ -16,6 +16,7 @@ use super::{Config, placeholder_key, policy_file};
 use crate::gateway::route::Clusters;
 use crate::listener::check_address;
 use crate::policy::Policy;
+use crate::transform::text::known;
 use crate::upstream::{ClusterSettings, InCluster, Source};
 use crate::wire::asciicast;
 use crate::{control, limits, recording, upstream};
@@ -97,6 +98,7 @@ fn read_top(top: &Section<'_>, others: &mut Vec<Problem>) -> Option<Config> {
         None => Some(data_directory.join("audit.jsonl")),
     };
     let recording = read_recording(top, &data_directory);
+    let known_values = read_known_values(top, policy.as_ref());
     top.finish();
     // What is in an unusable data directory is no problem of its own.
     let of_its_own = |place: &Path| has_data_directory || !place.starts_with(&data_directory);
@@ -121,6 +123,7 @@ fn read_top(top: &Section<'_>, others: &mut Vec<Problem>) -> Option<Config> {
         policy: Arc::new(policy?),
         audit_file: audit_file?,
         recording,
+        known_values,
         warnings,
     })
 }
@@ -152,6 +155,28 @@ fn read_recording(top: &Section<'_>, data_directory: &Path) -> recording::Settin
     }
     if let Some(found) = section.text("directory") {
         settings.directory = path(&section, &found);
+    }
+    section.finish();
+    settings
+}
+
+fn read_known_values(top: &Section<'_>, policy: Option<&Policy>) -> known::Settings {
+    let mut settings = known::Settings::default();
+    let Some(section) = top.section("knownValues") else {
+        return settings;
+    };
+    if let Some(watch) = section.flag("watch") {
+        settings.watch = watch;
+    }
+    let lengths = limits::KNOWN_VALUE_BYTES_MIN..=1024;
+    if let Some(bytes) = section.number("minimumBytes", lengths) {
+        settings.minimum_bytes = bytes;
+    }
+    if !settings.watch && policy.is_some_and(Policy::masks_known_values) {
+        section.report_key(
+            "watch",
+            "cannot be false: a rule has the mask `known-values`, and without reading Secrets none is known",
+        );
     }
     section.finish();
     settings

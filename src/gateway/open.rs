@@ -3,6 +3,8 @@
 //! The API server is asked first, on a connection of its own; the client hears of a switch of protocols
 //! only after the API server's answer was validated, and no client byte travels before (threats B-15).
 
+mod masked;
+
 use std::sync::Arc;
 
 use http::header::USER_AGENT;
@@ -25,7 +27,8 @@ use crate::metrics::StreamEnd;
 use crate::policy::{Permit, RecordMode};
 use crate::recording::{Kill, Metadata, Place, Recording};
 use crate::request::{RequestInfo, SessionRequest};
-use crate::session::{self, EndReason, Ending, NoTap, Session, Tap};
+use crate::session::{self, EndReason, Ending, Filters, NoTap, Session, Tap};
+use crate::transform::TextMasks;
 use crate::upstream::{Call, UpgradeAnswer};
 
 /// A session the API server has agreed to and the client does not know of yet.
@@ -34,6 +37,7 @@ pub(super) struct Opened {
     client: OnUpgrade,
     upstream: TokioIo<Upgraded>,
     session: Session,
+    filters: Option<Filters>,
     ended: Ended,
     watched: Watched,
 }
@@ -68,6 +72,9 @@ impl Gateway {
         offer.rewrite(&mut head.headers)?;
         head.uri = write::target(info)?;
 
+        let texts = TextMasks::of(permit, asked.namespace, &self.placeholders, &self.known)?;
+        let filters = texts.map(|texts| masked::filters(texts, record.masks()));
+
         // A session that must be recorded does not exist before its recording does, and none before
         // it is on record that it was opened.
         let mut watched = self.watch(metadata, permit).await?;
@@ -88,6 +95,7 @@ impl Gateway {
                     client,
                     upstream: io,
                     session: agreed.session(asked),
+                    filters,
                     ended: self.holder.watch_over(permit, info),
                     watched,
                 }))
@@ -168,6 +176,7 @@ impl Opened {
             client,
             upstream,
             session,
+            filters,
             ended,
             watched,
         } = self;
@@ -176,7 +185,7 @@ impl Opened {
                 Ok(client) => {
                     let client = TokioIo::new(client);
                     watched
-                        .relay(client, upstream, session, ended, &mut record)
+                        .relay(client, upstream, (session, filters), ended, &mut record)
                         .await;
                 }
                 Err(error) => {
@@ -196,7 +205,7 @@ impl Watched {
         mut self,
         client: TokioIo<Upgraded>,
         upstream: TokioIo<Upgraded>,
-        session: Session,
+        (session, filters): (Session, Option<Filters>),
         ended: Ended,
         record: &mut Record,
     ) {
@@ -226,7 +235,7 @@ impl Watched {
             Some(recording) => recording.as_mut(),
             None => &mut no_tap,
         };
-        let report = session::relay(client, upstream, session, None, until, tap).await;
+        let report = session::relay(client, upstream, session, filters, until, tap).await;
         record.session(&report);
         if let Some(kill) = ordered {
             record.event.annotate("portcullis.dev/killed-by", kill.by);

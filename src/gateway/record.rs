@@ -142,6 +142,11 @@ impl Record {
         self.counted.push(self.keeper.metrics.opened(self.class));
     }
 
+    /// Where what is masked in a session is counted.
+    pub fn masks(&mut self) -> Arc<MaskReport> {
+        Arc::clone(self.masks.get_or_insert_default())
+    }
+
     /// Ties the record to an answer: the event is written before the answer's last byte.
     pub async fn answer(
         mut self,

@@ -1,14 +1,16 @@
 //! What a request carries upstream: nothing for reads, a checked body for writes.
 
+pub mod budget;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, header};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
+use self::budget::Share;
 use super::Gateway;
 use super::body::{self, Body};
-use super::budget::Share;
 use super::refuse::Refusal;
 use crate::limits;
 use crate::policy::Permit;

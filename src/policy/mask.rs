@@ -36,6 +36,32 @@ pub struct MaskRule {
     pub credentials: Vec<FieldPath>,
     /// Arrays of a command's arguments, in which values of flags such as `--password` are hidden too.
     pub arguments: Vec<FieldPath>,
+    /// What is hidden wherever it turns up, in any text.
+    pub texts: Texts,
+}
+
+/// What is looked for in texts, wherever it stands: in logs, in the output of commands, and as far as
+/// known values go in every string of an object.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Texts {
+    /// Values of Secrets that the gateway knows.
+    pub known_values: bool,
+    /// What looks like a credential.
+    pub credentials: bool,
+}
+
+impl Texts {
+    /// Is there anything to look for?
+    pub fn any(self) -> bool {
+        self.known_values || self.credentials
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self {
+            known_values: self.known_values || other.known_values,
+            credentials: self.credentials || other.credentials,
+        }
+    }
 }
 
 impl MaskRule {
@@ -56,9 +82,18 @@ impl MaskRule {
         let fields = self.fields.iter().map(ToString::to_string);
         let credentials = self.credentials.iter();
         let arguments = self.arguments.iter();
+        let known = self
+            .texts
+            .known_values
+            .then_some("values of Secrets, wherever they turn up");
+        let found = self
+            .texts
+            .credentials
+            .then_some("what looks like a credential");
         fields
             .chain(credentials.map(|path| format!("{path} (credentials in it)")))
             .chain(arguments.map(|path| format!("{path} (credentials among arguments)")))
+            .chain(known.into_iter().chain(found).map(str::to_owned))
             .collect()
     }
 

@@ -8,7 +8,7 @@ pub trait Filter: Send {
     /// Takes the next bytes; appends to `output` what may leave now.
     fn push(&mut self, bytes: &[u8], output: &mut Vec<u8>);
     /// Whether bytes are held back, so that [`Filter::release`] is due after a pause of
-    /// [`SESSION_HOLD_TIMEOUT`](crate::limits::SESSION_HOLD_TIMEOUT).
+    /// [`TEXT_HOLD_MAX`](crate::limits::TEXT_HOLD_MAX).
     fn waits(&self) -> bool;
     /// Nobody can wait longer: appends what may leave. What is kept even so waits for the next bytes.
     fn release(&mut self, output: &mut Vec<u8>);

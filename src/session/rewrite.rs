@@ -167,7 +167,7 @@ impl<N> Stream<N> {
     }
 
     fn due(&self) -> Option<Duration> {
-        self.held_since?.checked_add(limits::SESSION_HOLD_TIMEOUT)
+        self.held_since?.checked_add(limits::TEXT_HOLD_MAX)
     }
 }
 

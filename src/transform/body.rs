@@ -14,6 +14,7 @@ use std::task::{Context, Poll};
 use bytes::{Bytes, BytesMut};
 use http_body::{Body as _, Frame};
 use thiserror::Error;
+use tokio::time::Sleep;
 
 use self::gzip::{GzipError, Inflate};
 use super::json::JsonMasker;
@@ -21,8 +22,10 @@ use super::output::Output;
 use super::protobuf::{MaskProtobufError, ProtobufMasker};
 use super::release::status::Scrubber;
 use super::report::MaskReport;
+use super::text::TextMasker;
+use super::text::known::Strings;
 use crate::gateway::body::{Body, BodyError};
-use crate::limits::ERROR_STATUS_BYTES_MAX;
+use crate::limits::{ERROR_STATUS_BYTES_MAX, TEXT_HOLD_MAX};
 use crate::wire::json::JsonError;
 
 /// A body that nobody may forward yet. Only this room can open it.
@@ -62,6 +65,7 @@ impl Released {
             input: Bytes::new(),
             output: Output::default(),
             state: State::Reading,
+            pause: None,
         };
         Self(http_body_util::BodyExt::boxed_unsync(rewriting))
     }
@@ -102,10 +106,14 @@ pub(super) enum Last {
     Json(Box<JsonMasker>),
     /// Mask protobuf.
     Protobuf(Box<ProtobufMasker>),
+    /// Mask text.
+    Text(Box<TextMasker>),
     /// Rebuild an error, once it is complete.
     Status {
         scrubber: Box<Scrubber>,
         text: BytesMut,
+        /// Looks for known values in what is rebuilt.
+        strings: Option<Box<Strings>>,
     },
 }
 
@@ -119,7 +127,8 @@ impl Pipeline {
         match &mut self.last {
             Last::Json(masker) => masker.push(&chunk, &mut output.of(&chunk))?,
             Last::Protobuf(masker) => masker.push(&chunk, output)?,
-            Last::Status { scrubber, text } => {
+            Last::Text(masker) => masker.push(&chunk, &mut output.of(&chunk)),
+            Last::Status { scrubber, text, .. } => {
                 if text.len() + chunk.len() > ERROR_STATUS_BYTES_MAX {
                     output.push(scrubber.without_body());
                     return Ok(true);
@@ -141,9 +150,35 @@ impl Pipeline {
                 complete?;
                 masker.finish(output)?;
             }
-            Last::Status { scrubber, text } => output.push(scrubber.rebuild(text)),
+            Last::Text(masker) => {
+                masker.finish(&mut output.of(&Bytes::new()));
+                complete?;
+            }
+            Last::Status {
+                scrubber,
+                text,
+                strings,
+            } => {
+                let status = scrubber.rebuild(text);
+                match strings {
+                    Some(strings) => strings.push(&status, &mut output.of(&status)),
+                    None => output.push(status),
+                }
+            }
         }
         Ok(())
+    }
+
+    /// Whether text is held back that may have to leave before more comes.
+    fn waits(&self) -> bool {
+        matches!(&self.last, Last::Text(masker) if masker.waits())
+    }
+
+    /// Nothing more comes for the moment.
+    fn release(&mut self, output: &mut Output) {
+        if let Last::Text(masker) = &mut self.last {
+            masker.release(&mut output.of(&Bytes::new()));
+        }
     }
 }
 
@@ -163,6 +198,8 @@ struct Rewriting {
     input: Bytes,
     output: Output,
     state: State,
+    /// When what is held leaves at the latest.
+    pause: Option<Pin<Box<Sleep>>>,
 }
 
 impl Rewriting {
@@ -173,7 +210,10 @@ impl Rewriting {
             .as_ref()
             .is_some_and(Inflate::is_pending);
         if self.input.is_empty() && !pending {
-            match std::task::ready!(Pin::new(&mut self.body).poll_frame(context)) {
+            let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) else {
+                return self.paused(context).map(Ok);
+            };
+            match frame {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => self.input = data,
                     Err(_trailers) => return Poll::Ready(Ok(())), // could say anything; dropped
@@ -193,13 +233,36 @@ impl Rewriting {
             self.input = Bytes::new();
             self.state = State::Done;
         }
+        if !self.pipeline.waits() {
+            self.pause = None;
+        }
         Poll::Ready(Ok(()))
+    }
+
+    /// The API server has nothing to say at the moment: what is held leaves when it was held long enough.
+    fn paused(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if !self.pipeline.waits() {
+            return Poll::Pending;
+        }
+        let pause = self
+            .pause
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(TEXT_HOLD_MAX)));
+        std::task::ready!(pause.as_mut().poll(context));
+        self.pause = None;
+        self.pipeline.release(&mut self.output);
+        self.count();
+        Poll::Ready(())
     }
 
     fn count(&mut self) {
         match &mut self.pipeline.last {
             Last::Json(masker) => self.report.add(masker.tally()),
             Last::Protobuf(masker) => self.report.add(masker.tally()),
+            Last::Text(masker) => self.report.add(masker.tally()),
+            Last::Status {
+                strings: Some(strings),
+                ..
+            } => self.report.add(strings.tally()),
             Last::Status { .. } => {}
         }
     }

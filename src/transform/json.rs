@@ -19,6 +19,7 @@ use self::held::Through;
 use super::output::Sink;
 use super::placeholder::{Content, Digest, Linkable, Placeholders};
 use super::report::{Tally, ValuePath};
+use super::text::known::{Shelf, Strings};
 use crate::limits::EMBEDDED_JSON_BYTES_MAX;
 use crate::policy::mask::{Action, Leaf, Look, MaskPlan, Shape, StateId};
 use crate::wire::json::{Documents, JsonError, Kind, Scanner, Step, Unescaper};
@@ -34,6 +35,8 @@ pub(super) struct Mask {
     pub(super) root: StateId,
     /// Do values below `data` hold base64? True for Secrets.
     pub(super) data_is_base64: bool,
+    /// What the plan's search looks for.
+    pub(super) known: Option<Arc<Shelf>>,
 }
 
 /// The masker of one stream.
@@ -47,6 +50,8 @@ pub(super) struct JsonMasker {
     current: Current,
     path: ValuePath,
     tally: Tally,
+    /// Looks for known values.
+    strings: Option<Box<Strings>>,
     /// How many documents this one is embedded in.
     level: u8,
 }
@@ -70,6 +75,8 @@ enum Current {
     Walked,
     /// A value that passes.
     Passed,
+    /// A value that passes but for known values in its strings.
+    Searched,
     Masked(Masking),
     /// The raw text of a value that is looked at as a whole.
     Held(Held, Vec<u8>),
@@ -97,7 +104,9 @@ struct Masking {
 
 impl JsonMasker {
     pub(super) fn new(mask: Mask, documents: Documents) -> Self {
+        let known = mask.known.clone();
         Self {
+            strings: known.map(|shelf| Box::new(Strings::new(shelf))),
             mask,
             scanner: Scanner::new(documents),
             frames: Vec::new(),
@@ -163,7 +172,7 @@ impl JsonMasker {
         let text = match &self.current {
             Current::Held(_, raw) => raw.len(),
             Current::Nested(masker) => masker.held(),
-            Current::Walked | Current::Passed | Current::Masked(_) => 0,
+            Current::Walked | Current::Passed | Current::Searched | Current::Masked(_) => 0,
         };
         text + self.scanner.held() + self.path.len() + self.frames.len() * size_of::<Frame>()
     }
@@ -196,7 +205,8 @@ impl JsonMasker {
                 });
                 return false;
             }
-            Action::Pass => self.current = Current::Passed,
+            Action::Search if self.searches() => self.current = Current::Searched,
+            Action::Pass | Action::Search => self.current = Current::Passed,
             Action::Mask(leaf) => self.current = Current::Masked(self.masking(leaf, kind)),
             Action::Embedded => self.current = Current::Held(Held::Document, Vec::new()),
             Action::Scan(look) => {
@@ -208,6 +218,11 @@ impl JsonMasker {
         }
         self.scanner.skip_value();
         self.holds()
+    }
+
+    fn searches(&mut self) -> bool {
+        let strings = self.strings.as_mut();
+        strings.is_some_and(|strings| strings.search())
     }
 
     fn state_of_value(&mut self) -> StateId {
@@ -281,9 +296,9 @@ impl JsonMasker {
         !matches!(self.current, Current::Walked | Current::Passed)
     }
 
-    /// The first byte of a held value; a quote is not part of the text.
+    /// The first byte of a held value; a quote is not part of the text, unless it is passed on as it is.
     fn hold(&mut self, first: &[u8], kind: Kind, sink: &mut impl Sink) -> Result<(), JsonError> {
-        if kind == Kind::String {
+        if kind == Kind::String && !matches!(self.current, Current::Searched) {
             return Ok(());
         }
         self.take(first, false, sink)
@@ -304,6 +319,12 @@ impl JsonMasker {
                 self.take(text, last, sink)
             }
             Current::Nested(masker) => masker.push(text, &mut Through { text, sink }),
+            Current::Searched => {
+                if let Some(strings) = &mut self.strings {
+                    strings.push(text, &mut Through { text, sink });
+                }
+                Ok(())
+            }
             Current::Walked | Current::Passed => Ok(()),
         }
     }
@@ -316,6 +337,12 @@ impl JsonMasker {
             Current::Nested(mut masker) => {
                 masker.finish(&mut Through { text: b"", sink })?;
                 self.tally.merge(&mut masker.tally);
+            }
+            Current::Searched => {
+                if let Some(strings) = &mut self.strings {
+                    strings.finish(sink);
+                    self.tally.merge(strings.tally());
+                }
             }
             Current::Walked | Current::Passed => {}
         }

@@ -3,6 +3,7 @@
 
 use http::{HeaderMap, HeaderValue, header};
 
+use super::release::is_text;
 use super::{MaskError, cells_are_safe, protobuf};
 use crate::policy::Permit;
 use crate::request::RequestInfo;
@@ -24,6 +25,16 @@ pub fn negotiate(
         return Ok(());
     };
     refuse_encoded_body(headers)?;
+    headers.insert(
+        header::ACCEPT_ENCODING,
+        HeaderValue::from_static("identity"),
+    );
+    // Part of a document cannot be masked.
+    headers.remove(header::RANGE);
+    headers.remove(header::IF_RANGE);
+    if is_text(info, plan) {
+        return Ok(());
+    }
     let mut accept = String::new();
     for value in headers.get_all(header::ACCEPT) {
         let value = value.to_str().map_err(|_error| MaskError::NotAcceptable)?;
@@ -39,13 +50,6 @@ pub fn negotiate(
     let accept = form.narrow(&accept)?;
     let accept = HeaderValue::from_str(&accept).map_err(|_error| MaskError::NotAcceptable)?;
     headers.insert(header::ACCEPT, accept);
-    headers.insert(
-        header::ACCEPT_ENCODING,
-        HeaderValue::from_static("identity"),
-    );
-    // Part of a document cannot be masked.
-    headers.remove(header::RANGE);
-    headers.remove(header::IF_RANGE);
     Ok(())
 }
 

@@ -79,6 +79,30 @@ impl Sink for ChunkSink<'_> {
     }
 }
 
+/// Appends everything to one vector.
+pub(super) struct Collected<'a> {
+    chunk: &'a [u8],
+    collected: &'a mut Vec<u8>,
+}
+
+impl<'a> Collected<'a> {
+    /// A sink for the transform of `chunk`.
+    pub(super) fn new(chunk: &'a [u8], collected: &'a mut Vec<u8>) -> Self {
+        Self { chunk, collected }
+    }
+}
+
+impl Sink for Collected<'_> {
+    fn copy(&mut self, span: Range<usize>) {
+        self.collected
+            .extend_from_slice(self.chunk.get(span).unwrap_or_default());
+    }
+
+    fn write(&mut self, text: &[u8]) {
+        self.collected.extend_from_slice(text);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

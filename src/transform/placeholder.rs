@@ -89,10 +89,10 @@ impl Placeholders {
         }
     }
 
-    /// The placeholder of a text value.
-    pub fn of(&self, value: &str) -> Placeholder {
+    /// The placeholder of a value.
+    pub fn of(&self, value: impl AsRef<[u8]>) -> Placeholder {
         let mut digest = self.start(Content::Text, Linkable::Yes);
-        digest.update(value.as_bytes());
+        digest.update(value.as_ref());
         self.finish(digest)
     }
 
@@ -323,7 +323,7 @@ mod tests {
     #[test]
     fn c_80_a_placeholder_says_what_it_is_and_hides_the_length() {
         let placeholders = Placeholders::new(&[7; 32]);
-        let (short, long) = (placeholders.of(""), placeholders.of(&"x".repeat(100_000)));
+        let (short, long) = (placeholders.of(""), placeholders.of("x".repeat(100_000)));
         for placeholder in [&short, &long] {
             assert!(placeholder.text().starts_with("[masked:v1:"));
             assert_eq!(placeholder.text().len(), Placeholder::LENGTH);

@@ -5,6 +5,7 @@ pub(super) mod status;
 use std::sync::Arc;
 
 use bytes::BytesMut;
+use http::response::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body::Body as _;
 
@@ -14,7 +15,10 @@ use super::body::{Last, Pipeline};
 use super::json::{JsonMasker, Mask};
 use super::placeholder::Linkable;
 use super::protobuf::{self, Form, Kind, ProtobufMasker, kind_for};
+use super::text::known::{KnownValues, Shelf, Strings};
+use super::text::{TextMasker, TextMasks};
 use super::{MaskError, MaskReport, Placeholders, Released, Unreleased, cells_are_safe};
+use crate::gateway::body::Body;
 use crate::policy::Permit;
 use crate::policy::mask::{MaskPlan, Root};
 use crate::request::RequestInfo;
@@ -43,6 +47,7 @@ pub fn release(
     info: &RequestInfo,
     permit: &Permit,
     placeholders: &Arc<Placeholders>,
+    known: &KnownValues,
 ) -> Result<(Response<Released>, Arc<MaskReport>), MaskError> {
     let report = Arc::new(MaskReport::default());
     let (mut head, body) = response.into_parts();
@@ -51,6 +56,13 @@ pub fn release(
         let response = Response::from_parts(head, Released::unchanged(body));
         return Ok((response, report));
     };
+    let texts = TextMasks::of(permit, &info.namespace, placeholders, known)?;
+    if let Some(texts) = &texts {
+        mask_headers(&mut head.headers, texts, &report);
+    }
+    if is_text(info, plan) {
+        return release_text(head, body, texts, report);
+    }
     let status = head.status;
     let empty = body.is_end_stream();
     let error = status.is_client_error() || status.is_server_error();
@@ -59,6 +71,7 @@ pub fn release(
             problem: "it is neither a result nor an error",
         });
     }
+    let shelf = texts.and_then(|texts| texts.known);
     let native = kind_for(info, plan).filter(|_| is_protobuf(&head.headers));
     if !error && !empty && native.is_none() {
         require_json(&head.headers)?;
@@ -76,9 +89,10 @@ pub fn release(
                 permit.certain_masks().is_empty(),
             )),
             text: BytesMut::new(),
+            strings: shelf.map(|shelf| Box::new(Strings::new(shelf))),
         }
     } else {
-        masker(info, plan, placeholders, native)
+        masker(info, plan, (placeholders, shelf), native)
     };
     for name in DESCRIBING {
         head.headers.remove(name);
@@ -103,11 +117,48 @@ pub fn release(
     Ok((Response::from_parts(head, body), report))
 }
 
+/// Lets a log, or what a pod, service or node answers through the proxy, leave: of whatever type and status,
+/// as the text is searched as it is.
+fn release_text(
+    mut head: Parts,
+    body: Body,
+    texts: Option<TextMasks>,
+    report: Arc<MaskReport>,
+) -> Result<(Response<Released>, Arc<MaskReport>), MaskError> {
+    let Some(texts) = texts else {
+        return Err(MaskError::Upstream {
+            problem: "nothing is known of how to mask it",
+        });
+    };
+    let inflate = content_encoding(&head.headers)?;
+    for name in DESCRIBING {
+        head.headers.remove(name);
+    }
+    let last = Last::Text(Box::new(TextMasker::new(&texts)));
+    let body = Released::rewritten(body, Pipeline { inflate, last }, Arc::clone(&report));
+    Ok((Response::from_parts(head, body), report))
+}
+
+/// Warnings of admission plugins, and whatever else stands in headers, can quote values too (threats C-27, C-53).
+fn mask_headers(headers: &mut HeaderMap, texts: &TextMasks, report: &MaskReport) {
+    for value in headers.values_mut() {
+        let mut masked = Vec::with_capacity(value.len());
+        let mut masker = TextMasker::new(texts);
+        masker.push_to(value.as_bytes(), &mut masked);
+        masker.finish_to(&mut masked);
+        if masked != value.as_bytes() {
+            masker.report_to(report);
+            *value = HeaderValue::from_bytes(&masked)
+                .unwrap_or_else(|_error| HeaderValue::from_static("masked"));
+        }
+    }
+}
+
 /// Masks what the answer to this request holds.
 fn masker(
     info: &RequestInfo,
     plan: &Arc<MaskPlan>,
-    placeholders: &Arc<Placeholders>,
+    (placeholders, known): (&Arc<Placeholders>, Option<Arc<Shelf>>),
     native: Option<Kind>,
 ) -> Last {
     let mask = Mask {
@@ -123,6 +174,7 @@ fn masker(
             Root::ObjectAndCells
         }),
         data_is_base64: info.api_group.is_empty() && info.resource == "secrets",
+        known,
     };
     match native {
         Some(kind) => {
@@ -136,6 +188,13 @@ fn masker(
         None if info.is_watch() => Last::Json(Box::new(JsonMasker::new(mask, Documents::Sequence))),
         None => Last::Json(Box::new(JsonMasker::new(mask, Documents::One))),
     }
+}
+
+/// Is the answer not an object but what a container or a node says, in whatever form? Masks that name fields
+/// of it still ask for JSON.
+pub(super) fn is_text(info: &RequestInfo, plan: &MaskPlan) -> bool {
+    let stream = matches!(info.subresource.as_str(), "log" | "proxy");
+    stream && plan.is_empty() && plan.texts().any()
 }
 
 /// Protobuf, as the API server calls it.

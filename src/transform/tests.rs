@@ -11,9 +11,11 @@ use crate::identity::Identity;
 use crate::policy::Permit;
 use crate::policy::mask::{FieldPath, MaskRule, builtin};
 use crate::request::RequestInfo;
+use crate::transform::text::known::KnownValues;
 
 mod captures;
 mod carriers;
+mod known;
 mod matrix;
 
 const LIST: &str = "/api/v1/namespaces/shop/secrets";
@@ -58,7 +60,14 @@ async fn read(body: Released) -> (Vec<u8>, Result<(), BodyError>) {
 
 fn release_list(response: Response<Unreleased>) -> Result<Response<Released>, MaskError> {
     let info = info(&Method::GET, LIST);
-    release(response, &info, &permit(), &placeholders()).map(|(response, _)| response)
+    release(
+        response,
+        &info,
+        &permit(),
+        &placeholders(),
+        &KnownValues::default(),
+    )
+    .map(|(response, _)| response)
 }
 
 #[tokio::test]
@@ -74,7 +83,14 @@ async fn headers_say_what_happened_and_nothing_about_the_old_body() {
         response.headers_mut().insert(name, value.parse().unwrap());
     }
     let info = info(&Method::GET, LIST);
-    let (response, report) = release(response, &info, &permit(), &placeholders()).unwrap();
+    let (response, report) = release(
+        response,
+        &info,
+        &permit(),
+        &placeholders(),
+        &KnownValues::default(),
+    )
+    .unwrap();
     let headers = response.headers().clone();
     for name in ["content-length", "etag", "content-md5", "content-encoding"] {
         assert!(!headers.contains_key(name), "{name}");
@@ -108,7 +124,14 @@ async fn without_a_mask_nothing_changes() {
         .headers_mut()
         .insert("content-length", "9".parse().unwrap());
     let info = info(&Method::GET, LIST);
-    let (response, _) = release(response, &info, &permit, &placeholders()).unwrap();
+    let (response, _) = release(
+        response,
+        &info,
+        &permit,
+        &placeholders(),
+        &KnownValues::default(),
+    )
+    .unwrap();
     assert_eq!(response.headers()["content-length"], "9");
     assert_eq!(read(response.into_body()).await.0, b"\0anything");
 }
@@ -135,7 +158,14 @@ fn c_02_c_03_c_04_c_11_c_13_what_is_not_understood_is_withheld() {
     let protobuf = "application/vnd.kubernetes.protobuf".parse().unwrap();
     response.headers_mut().insert("content-type", protobuf);
     let info = info(&Method::GET, "/api/v1/nodes/n");
-    let error = release(response, &info, &permit(), &placeholders()).unwrap_err();
+    let error = release(
+        response,
+        &info,
+        &permit(),
+        &placeholders(),
+        &KnownValues::default(),
+    )
+    .unwrap_err();
     assert_eq!(error.code(), StatusCode::BAD_GATEWAY);
     let mut twice = json(200, full("{}"));
     twice
@@ -229,7 +259,14 @@ async fn c_07_each_event_leaves_before_the_next_one_is_asked_for() {
     }));
     let body = http_body_util::BodyExt::boxed_unsync(StreamBody::new(stream));
     let info = info(&Method::GET, &format!("{LIST}?watch=1"));
-    let (response, _) = release(json(200, body), &info, &permit(), &placeholders()).unwrap();
+    let (response, _) = release(
+        json(200, body),
+        &info,
+        &permit(),
+        &placeholders(),
+        &KnownValues::default(),
+    )
+    .unwrap();
     let mut body = response.into_body().into_body();
     for number in 1..=3 {
         let data = body.frame().await.unwrap().unwrap().into_data().unwrap();
@@ -298,8 +335,14 @@ async fn c_05_cells_of_custom_resources_are_masked_if_they_come_anyway() {
         "/apis/example.com/v1/namespaces/shop/databases",
     );
     let table = r#"{"kind":"Table","rows":[{"cells":["db","s3cr3t-value",1],"object":{"spec":{"password":"s3cr3t-value"}}}]}"#;
-    let (response, report) =
-        release(json(200, full(table)), &info, &permit, &placeholders()).unwrap();
+    let (response, report) = release(
+        json(200, full(table)),
+        &info,
+        &permit,
+        &placeholders(),
+        &KnownValues::default(),
+    )
+    .unwrap();
     let (text, outcome) = read(response.into_body()).await;
     outcome.unwrap();
     assert!(!String::from_utf8(text).unwrap().contains("s3cr3t-value"));

@@ -16,6 +16,7 @@ use serde_json::Value;
 use self::find::holds_placeholder;
 use self::walk::{WalkError, walk};
 use super::MaskError;
+use super::release::is_text;
 use crate::policy::Permit;
 use crate::policy::mask::MaskPlan;
 use crate::request::RequestInfo;
@@ -57,13 +58,14 @@ pub fn guard_write(
     let media_type = content_type.split(';').next().unwrap_or_default().trim();
     let media_type = media_type.to_ascii_lowercase();
     let plan = permit.mask();
-    if plan.is_some() && !READABLE.contains(&media_type.as_str()) {
+    let of_objects = plan.is_some_and(|plan| !is_text(info, plan));
+    if of_objects && !READABLE.contains(&media_type.as_str()) {
         return Err(MaskError::UnsupportedMediaType {
             media_type: content_type.to_owned(),
         });
     }
     let read = match Form::of(&media_type, body) {
-        Form::Json => read_json(body, plan.is_some()),
+        Form::Json => read_json(body, of_objects),
         Form::Yaml => read_yaml(body),
         Form::Opaque => Ok(()),
     };

@@ -1,5 +1,7 @@
 //! One cluster: its credential as it is now, its connections, and an exchange with it.
 
+mod reach;
+
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -15,13 +17,14 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::reach::Reach;
+pub(super) use self::reach::look;
 use super::credential::{self, Access, Source};
 use super::error::{StartError, UpstreamError};
 use super::exchange::{Answer, Outgoing};
 use super::headers::{self, Ours};
 use super::identity::UpstreamIdentity;
 use super::pool::{Kind, Lease, NoConnection, NotSent, Pool};
-use super::reach::Reach;
 use super::{Call, ReplayableBody};
 use crate::gateway::body::{self, Body};
 use crate::limits;

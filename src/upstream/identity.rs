@@ -1,7 +1,7 @@
 //! Whom a request is made for, in the form the API server reads: impersonation headers.
 //!
-//! Invariant: an [`UpstreamIdentity`] names exactly one non-empty user, and every string in it reads
-//! the same over HTTP/1.1 and HTTP/2. An API server that finds impersonation headers empty, blank or
+//! Invariant: an [`UpstreamIdentity`] names exactly one non-empty user, but for the gateway's own errands,
+//! and every string in it reads the same over HTTP/1.1 and HTTP/2. An API server that finds impersonation headers empty, blank or
 //! missing runs the request *as the gateway*, so a string that could change its meaning on the way is
 //! refused, never repaired.
 
@@ -37,6 +37,11 @@ impl UpstreamIdentity {
     /// The identity behind a decision, the only one a request can be sent with.
     pub(super) fn of(permit: &Permit, request_id: &str) -> Result<Self, IdentityRefused> {
         Self::new(permit.identity(), request_id)
+    }
+
+    /// The gateway itself, for its own errands: whoever else asked would have the gateway's rights.
+    pub(super) fn gateway() -> Self {
+        Self { lines: Vec::new() }
     }
 
     /// `request_id` lets the cluster's audit log be joined with ours.

@@ -24,6 +24,7 @@ mod crash;
 mod forward;
 mod get;
 mod identity;
+mod known;
 mod kubelet;
 mod memory;
 mod operators;

@@ -128,6 +128,7 @@ impl From<MaskError> for Refusal {
             MaskError::Placeholder { field } | MaskError::PatchReads { field, .. } => {
                 Self::invalid(message, Some(field))
             }
+            MaskError::NotLearned => Self::gateway_unavailable(message),
             MaskError::Upstream { .. } => Self::bad_gateway(message),
         }
     }

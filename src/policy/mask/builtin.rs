@@ -2,16 +2,18 @@
 
 use std::sync::LazyLock;
 
-use super::{FieldPath, MaskRule};
+use super::{FieldPath, MaskRule, Texts};
 
 /// Their names.
-pub const BUILTIN: [&str; 6] = [
+pub const BUILTIN: [&str; 8] = [
     "secrets",
     "tokens",
     "workloads",
     "configmaps",
     "events",
     "storage",
+    "known-values",
+    "credentials",
 ];
 
 /// Names of variables, headers and keys whose values are hidden whatever they look like.
@@ -58,6 +60,16 @@ fn written(name: &str) -> Vec<MaskRule> {
             rule(name, &[""], &["persistentvolumes"])
                 .fields(&[&format!("spec.csi.volumeAttributes[~='{SENSITIVE}']")])
                 .credentials(&["spec.csi.volumeAttributes.*"]),
+        ],
+        "known-values" => vec![rule(name, &["*"], &["*", "*/*"]).texts(Texts {
+            known_values: true,
+            ..Texts::default()
+        })],
+        "credentials" => vec![
+            rule(name, &["*"], &["*/attach", "*/exec", "*/log", "*/proxy"]).texts(Texts {
+                credentials: true,
+                ..Texts::default()
+            }),
         ],
         _ => Vec::new(),
     }
@@ -163,6 +175,10 @@ impl MaskRule {
         self.arguments.extend(parsed(paths));
         self
     }
+
+    fn texts(self, texts: Texts) -> Self {
+        Self { texts, ..self }
+    }
 }
 
 /// The paths above; a test sees to it that all of them can be read.
@@ -199,6 +215,16 @@ mod tests {
         assert_eq!(paths("configmaps"), [(2, 3, 0)]);
         assert_eq!(paths("events"), [(0, 1, 0), (0, 1, 0)]);
         assert_eq!(paths("storage"), [(1, 1, 0), (1, 1, 0)]);
+        assert!(
+            builtin("known-values")
+                .iter()
+                .all(|rule| rule.texts.known_values)
+        );
+        assert!(
+            builtin("credentials")
+                .iter()
+                .all(|rule| rule.texts.credentials)
+        );
         // A container has its variables and five handlers, its command, arguments and five commands.
         let template = (3 * 6, 2 + 3, 3 * 7);
         let pod = (3 * 6, 1 + 3 + 1 + 3 * 4, 3 * 7);

@@ -12,7 +12,7 @@ mod build;
 
 use self::build::Builder;
 use super::path::{FieldPath, Pattern, Segment};
-use super::{LAST_APPLIED, MaskRule};
+use super::{LAST_APPLIED, MaskRule, Texts};
 
 /// First keys of paths that the API server's own printers never show in Table cells.
 const NOT_PRINTED: [&str; 3] = ["data", "stringData", "binaryData"];
@@ -70,6 +70,8 @@ pub enum Action {
     Embedded,
     /// Replace what in it looks like a credential.
     Scan(Look),
+    /// Replace known values in all its strings.
+    Search,
 }
 
 /// What a text is, when only parts of it are masked.
@@ -122,6 +124,7 @@ pub enum Root {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct MaskPlan {
     nodes: Vec<Node>,
+    texts: Texts,
     object: StateId,
     object_and_cells: StateId,
     printed: bool,
@@ -133,6 +136,10 @@ pub struct MaskPlan {
     reason = "a row of the automaton's table; each column is independent"
 )]
 struct Node {
+    /// Something is masked here or below.
+    hides: bool,
+    /// A text that clients tell objects apart by, and that nobody keeps secrets in.
+    identifies: bool,
     leaf: Option<Leaf>,
     embedded: bool,
     /// Some path goes on through an object or an array here.
@@ -165,17 +172,24 @@ impl MaskPlan {
         let mut builder = Builder::new(rules);
         let object = builder.root(false);
         let object_and_cells = builder.root(true);
+        let texts = rules.iter().map(|rule| rule.texts);
         Self {
             nodes: builder.nodes,
+            texts: texts.fold(Texts::default(), Texts::and),
             object,
             object_and_cells,
             printed,
         }
     }
 
-    /// Does nothing match?
+    /// Does no rule name a field?
     pub fn is_empty(&self) -> bool {
-        self.object.is_dead()
+        !self.hides(self.object)
+    }
+
+    /// What is looked for in texts.
+    pub fn texts(&self) -> Texts {
+        self.texts
     }
 
     /// May the API server's own Table columns show one of the fields?
@@ -250,6 +264,16 @@ impl MaskPlan {
 
     /// What to do with a value of this shape in `state`.
     pub fn action(&self, state: StateId, shape: Shape) -> Action {
+        match self.field_action(state, shape) {
+            Action::Pass if self.texts.known_values && !self.identifies(state) => match shape {
+                Shape::Object | Shape::Array | Shape::String => Action::Search,
+                Shape::Scalar | Shape::Null => Action::Pass,
+            },
+            action => action,
+        }
+    }
+
+    fn field_action(&self, state: StateId, shape: Shape) -> Action {
         let Some(node) = self.node(state).filter(|_| !state.is_dead()) else {
             return Action::Pass;
         };
@@ -292,7 +316,16 @@ impl MaskPlan {
             }
             states = next;
         }
-        states.into_iter().any(|state| !state.is_dead())
+        states.into_iter().any(|state| self.hides(state))
+    }
+
+    /// Is something masked at or below this place?
+    fn hides(&self, state: StateId) -> bool {
+        self.node(state).is_some_and(|node| node.hides)
+    }
+
+    fn identifies(&self, state: StateId) -> bool {
+        self.node(state).is_some_and(|node| node.identifies)
     }
 
     fn node(&self, state: StateId) -> Option<&Node> {
@@ -456,6 +489,55 @@ mod tests {
             Some(b"password"),
         );
         assert_eq!(plan.action(long, Shape::String), Action::Mask(Leaf::Text));
+    }
+
+    #[test]
+    fn known_values_are_searched_everywhere_but_in_what_identifies_objects() {
+        let rules = [builtin("known-values"), builtin("secrets")].concat();
+        let plan = MaskPlan::compile(&rules.iter().collect::<Vec<_>>());
+        for root in [
+            &[][..],
+            &["items", "#"],
+            &["object"],
+            &["rows", "#", "object"],
+        ] {
+            let at = |way: &[&str], shape| action(&plan, &[root, way].concat(), shape);
+            for way in [
+                &["kind"][..],
+                &["metadata", "name"],
+                &["metadata", "resourceVersion"],
+                &["metadata", "ownerReferences", "#", "uid"],
+            ] {
+                assert_eq!(at(way, Shape::String), Action::Pass, "{way:?}");
+            }
+            for way in [
+                &["spec"][..],
+                &["metadata", "labels"],
+                &["metadata", "annotations", "other"],
+                &["data", "name", "x"],
+                &["status", "metadata", "name"],
+            ] {
+                for shape in [Shape::Object, Shape::Array, Shape::String] {
+                    let found = at(way, shape);
+                    assert!(
+                        matches!(found, Action::Search | Action::Mask(_)),
+                        "{way:?} {found:?}"
+                    );
+                }
+                assert_ne!(at(way, Shape::String), Action::Pass, "{way:?}");
+            }
+            assert_eq!(at(&["spec", "replicas"], Shape::Scalar), Action::Pass);
+            assert_eq!(at(&["data", "x"], Shape::String), Action::Mask(Leaf::Data));
+        }
+        let known = builtin("known-values");
+        let plan = MaskPlan::compile(&[&known[0]]);
+        assert!(plan.is_empty() && plan.texts().known_values);
+        assert!(!plan.overlaps(["metadata"]) && !plan.overlaps(["metadata", "name"]));
+        assert_eq!(action(&plan, &["metadata"], Shape::String), Action::Search);
+        assert_eq!(
+            action(&plan, &["rows", "#", "cells", "#"], Shape::String),
+            Action::Search
+        );
     }
 
     #[test]

@@ -6,6 +6,7 @@ use serde::de::IgnoredAny;
 
 use super::{JsonMasker, Mask, Sink};
 use crate::limits::EMBEDDED_JSON_DEPTH_MAX;
+use crate::transform::output::Collected;
 use crate::transform::report::{Tally, ValuePath};
 use crate::wire::json::{Documents, raw_length, unescape, write_escaped};
 
@@ -54,30 +55,10 @@ pub(in crate::transform) fn mask_document(
     tally: &mut Tally,
 ) -> Option<Vec<u8>> {
     let mut masker = JsonMasker::embedded(mask, path, 1);
-    let mut written = Written {
-        text,
-        masked: Vec::with_capacity(text.len()),
-    };
-    masker.whole(text, &mut written)?;
+    let mut masked = Vec::with_capacity(text.len());
+    masker.whole(text, &mut Collected::new(text, &mut masked))?;
     tally.merge(&mut masker.tally);
-    Some(written.masked)
-}
-
-/// A sink for a text that is in memory as a whole.
-struct Written<'a> {
-    text: &'a [u8],
-    masked: Vec<u8>,
-}
-
-impl Sink for Written<'_> {
-    fn copy(&mut self, span: Range<usize>) {
-        self.masked
-            .extend_from_slice(self.text.get(span).unwrap_or_default());
-    }
-
-    fn write(&mut self, text: &[u8]) {
-        self.masked.extend_from_slice(text);
-    }
+    Some(masked)
 }
 
 /// A sink that remembers what to do, to do it to the escaped form of the text.

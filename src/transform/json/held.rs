@@ -11,8 +11,8 @@ use serde_json::Value;
 use super::embedded::Edits;
 use super::{Current, Held, JsonMasker, Kind, Mask, Sink};
 use crate::policy::mask::{Condition, Leaf, Look, StateId};
-use crate::transform::credentials::{self, Found};
 use crate::transform::placeholder::Content;
+use crate::transform::text::credentials::{self, Found};
 use crate::wire::json::{Documents, JsonError, unescape};
 
 impl JsonMasker {
@@ -32,9 +32,25 @@ impl JsonMasker {
             return self.put_whole(leaf(held), raw, sink);
         };
         sink.write(b"\"");
-        sink.write(&text);
+        if let Held::Document = held {
+            sink.write(&text); // its own strings have been searched
+        } else {
+            self.write_searched(&text, sink);
+        }
         sink.write(b"\"");
         Ok(())
+    }
+
+    /// Writes the inside of a string without the known values in it.
+    fn write_searched(&mut self, text: &[u8], sink: &mut impl Sink) {
+        match &mut self.strings {
+            Some(strings) => {
+                strings.search();
+                strings.push_content(text, &mut Through { text, sink });
+                self.tally.merge(strings.tally());
+            }
+            None => sink.write(text),
+        }
     }
 
     /// A value is too large to be held: it is masked more than it may have to be.

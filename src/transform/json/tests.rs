@@ -24,6 +24,7 @@ fn mask_by(rule: &MaskRule) -> Mask {
         placeholders: placeholders(),
         linkable: Linkable::Yes,
         data_is_base64: true,
+        known: None,
     }
 }
 

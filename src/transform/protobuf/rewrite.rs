@@ -5,7 +5,6 @@
 
 use std::ops::Range;
 
-use super::super::credentials::{self, Found};
 use super::super::json::Mask;
 use super::super::json::embedded::mask_document;
 use super::super::output::Sink;
@@ -14,6 +13,7 @@ use super::super::report::{Tally, ValuePath};
 use super::MaskProtobufError;
 use super::schema::{Holds, Message};
 use crate::policy::mask::{Action, Shape, StateId};
+use crate::transform::text::credentials::{self, Found};
 use crate::wire::protobuf::{FieldValue, ProtobufError, fields, last_bytes, write_head};
 
 /// May the length of a value change?
@@ -202,7 +202,7 @@ impl<'a> Rewriter<'a> {
     fn text(&mut self, at: usize, text: &[u8], state: StateId, after_flag: bool) -> Growth {
         match self.mask.plan.action(state, Shape::String) {
             Action::Pass | Action::Walk => 0,
-            Action::Mask(_) => self.placeholder(at, text),
+            Action::Mask(_) | Action::Search => self.placeholder(at, text),
             Action::Embedded if text.trim_ascii().is_empty() => 0,
             Action::Embedded => self.document(at, text, self.mask.clone()),
             // Bytes are themselves here, not base64.

@@ -194,14 +194,15 @@ pub(in crate::transform) fn kind_for(info: &RequestInfo, plan: &MaskPlan) -> Opt
     // Other versions of these groups are gone, or have other numbers.
     let v1 = info.api_version == "v1";
     let root = plan.root(crate::policy::mask::Root::Object);
-    (v1 && covers(plan, root, One(kind.object), true)).then_some(kind)
+    let named = !plan.texts().known_values; // they are looked for in JSON
+    (v1 && named && covers(plan, root, One(kind.object), true)).then_some(kind)
 }
 
 /// Can everything that the plan masks in `state` be found in such a field?
 fn covers(plan: &MaskPlan, state: StateId, holds: Holds, root: bool) -> bool {
     let walked = |shape| match plan.action(state, shape) {
         Action::Walk | Action::Pass | Action::Scan(_) => true,
-        Action::Mask(_) | Action::Embedded => false,
+        Action::Mask(_) | Action::Embedded | Action::Search => false,
     };
     match holds {
         Text => true,

@@ -40,6 +40,7 @@ fn masker(target: &str, form: Form, rule: &MaskRule) -> ProtobufMasker {
         placeholders: Arc::new(Placeholders::new(&[7; 32])),
         linkable: Linkable::Yes,
         data_is_base64: true,
+        known: None,
     };
     ProtobufMasker::new(mask, kind, form)
 }
@@ -120,7 +121,7 @@ fn at<'a>(message: &'a [u8], way: &[u32]) -> &'a [u8] {
 
 fn placeholder(value: &[u8]) -> String {
     let value = String::from_utf8_lossy(value);
-    Placeholders::new(&[7; 32]).of(&value).text().to_owned()
+    Placeholders::new(&[7; 32]).of(&*value).text().to_owned()
 }
 
 /// The Secret as it must leave, built anew.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::policy::mask::Look;
 use crate::request::RequestInfo;
-use crate::transform::credentials::{self, Found};
+use crate::transform::text::credentials::{self, Found};
 use crate::wire::protobuf::{Field, FieldValue, MAGIC, ProtobufError, Unknown, fields, last_bytes};
 
 /// What a withheld message says instead.

@@ -39,7 +39,14 @@ async fn seen(mask: &str, target: &str, text: &str) -> String {
             .collect();
         let answer = json(200, pieces(frames));
         let permit = permit_at(mask, &info);
-        let (response, report) = release(answer, &info, &permit, &placeholders()).unwrap();
+        let (response, report) = release(
+            answer,
+            &info,
+            &permit,
+            &placeholders(),
+            &KnownValues::default(),
+        )
+        .unwrap();
         let (text, outcome) = read(response.into_body()).await;
         outcome.unwrap();
         all.push((String::from_utf8(text).unwrap(), report.values_masked()));
@@ -225,8 +232,14 @@ async fn c_43_a_variable_too_large_to_be_held_is_masked_whatever_its_name() {
         .chunks(4096)
         .map(|piece| Ok(Frame::data(Bytes::copy_from_slice(piece))))
         .collect();
-    let (response, _) =
-        release(json(200, pieces(frames)), &info, &permit, &placeholders()).unwrap();
+    let (response, _) = release(
+        json(200, pieces(frames)),
+        &info,
+        &permit,
+        &placeholders(),
+        &KnownValues::default(),
+    )
+    .unwrap();
     let (text, outcome) = read(response.into_body()).await;
     outcome.unwrap();
     let masked: Value = serde_json::from_slice(&text).unwrap();
@@ -339,7 +352,14 @@ async fn only_masks_that_certainly_hide_something_warn() {
         let info = info(&Method::GET, target);
         let permit = permit_for(mask);
         let answer = json(200, full("{}"));
-        let (response, _) = release(answer, &info, &permit, &placeholders()).unwrap();
+        let (response, _) = release(
+            answer,
+            &info,
+            &permit,
+            &placeholders(),
+            &KnownValues::default(),
+        )
+        .unwrap();
         assert_eq!(
             response.headers().contains_key(header::WARNING),
             warns,

@@ -70,7 +70,14 @@ async fn leaves(
         answer = answer.header(*name, *value);
     }
     let answer = answer.body(Unreleased::new(pieces(frames))).unwrap();
-    let (response, _) = release(answer, &info, &permit(&info), &placeholders()).ok()?;
+    let (response, _) = release(
+        answer,
+        &info,
+        &permit(&info),
+        &placeholders(),
+        &KnownValues::default(),
+    )
+    .ok()?;
     let (text, outcome) = read(response.into_body()).await;
     Some((text, outcome.is_ok()))
 }

@@ -9,6 +9,27 @@ use super::{LAST_APPLIED, Leaf, Look, MaskRule, Node, StateId};
 /// as if they always matched.
 const PATTERNS_MAX: usize = 4;
 
+/// Texts that clients tell objects and versions apart by. Known values are not looked for in them: a
+/// database's name kept in a Secret must not rename the pods that are called like it.
+const IDENTIFYING: [&[&str]; 16] = [
+    &["kind"],
+    &["apiVersion"],
+    &["type"],
+    &["metadata", "continue"],
+    &["metadata", "creationTimestamp"],
+    &["metadata", "deletionTimestamp"],
+    &["metadata", "generateName"],
+    &["metadata", "name"],
+    &["metadata", "namespace"],
+    &["metadata", "resourceVersion"],
+    &["metadata", "selfLink"],
+    &["metadata", "uid"],
+    &["metadata", "ownerReferences", "*", "apiVersion"],
+    &["metadata", "ownerReferences", "*", "kind"],
+    &["metadata", "ownerReferences", "*", "name"],
+    &["metadata", "ownerReferences", "*", "uid"],
+];
+
 /// A field path with the way to the object in front.
 struct Rooted {
     segments: Vec<Segment>,
@@ -16,6 +37,8 @@ struct Rooted {
     object_at: usize,
     end: End,
     cells: bool,
+    /// A rule names it.
+    hides: bool,
 }
 
 #[derive(Clone, Copy, Eq, PartialEq)]
@@ -23,6 +46,7 @@ enum End {
     Mask,
     Embedded,
     Scan(Look),
+    Identify,
 }
 
 /// A position: which path, how far, and below which top-level key of the object.
@@ -128,10 +152,13 @@ impl Builder {
             };
             let before = path.segments.get(..*at).unwrap_or_default();
             // `**` fits every shape, and a scan harms no other value.
-            let strict = *at >= path.object_at
-                && !matches!(path.end, End::Scan(_))
+            let strict = path.hides
+                && *at >= path.object_at
+                && !matches!(path.end, End::Scan(_) | End::Identify)
                 && !before.contains(&Segment::Deep);
+            node.hides |= path.hides;
             match (path.segments.get(*at), path.end) {
+                (None, End::Identify) => node.identifies = true,
                 (None, End::Mask) => node.leaf = node.leaf.max(Some(*leaf)),
                 (None, End::Embedded) => node.embedded = true,
                 (None, End::Scan(Look::Text)) if *leaf == Leaf::Binary => {
@@ -233,9 +260,12 @@ fn distinct<T: PartialEq + Clone>(patterns: &mut Vec<T>) {
     });
 }
 
-/// Every path below every root, the last-applied annotation included, and the cells of Tables.
-fn rooted(rules: &[&MaskRule]) -> Vec<Rooted> {
-    let key = |key: &str| Segment::Key(key.to_owned());
+fn key(key: &str) -> Segment {
+    Segment::Key(key.to_owned())
+}
+
+/// Every path that a rule names, from the object on, and the last-applied annotation.
+fn named(rules: &[&MaskRule]) -> Vec<(Vec<Segment>, End)> {
     let last_applied = vec![key("metadata"), key("annotations"), key(LAST_APPLIED)];
     let mut paths = vec![(last_applied.clone(), End::Embedded)];
     for rule in rules {
@@ -254,8 +284,24 @@ fn rooted(rules: &[&MaskRule]) -> Vec<Rooted> {
             paths.push((elements, End::Scan(Look::Argument)));
         }
     }
-    if paths.len() == 1 {
+    paths
+}
+
+/// Every path below every root, and the cells of Tables.
+fn rooted(rules: &[&MaskRule]) -> Vec<Rooted> {
+    let mut paths = named(rules);
+    let searched = rules.iter().any(|rule| rule.texts.known_values);
+    let named = paths.len() > 1;
+    if !named && !searched {
         return Vec::new();
+    }
+    if searched {
+        let step = |step: &&str| match *step {
+            "*" => Segment::AnyElement,
+            name => key(name),
+        };
+        let ways = IDENTIFYING.iter().map(|way| way.iter().map(step).collect());
+        paths.extend(ways.map(|way: Vec<Segment>| (way, End::Identify)));
     }
     let scans = paths.iter().any(|(_, end)| matches!(end, End::Scan(_)));
     let objects = [
@@ -278,6 +324,7 @@ fn rooted(rules: &[&MaskRule]) -> Vec<Rooted> {
                     object_at: event.len() + object.len(),
                     end: *end,
                     cells: false,
+                    hides: named && *end != End::Identify,
                 });
             }
         }
@@ -289,14 +336,18 @@ fn rooted(rules: &[&MaskRule]) -> Vec<Rooted> {
                 segments: segments.clone(),
                 end: End::Scan(Look::Text),
                 cells: false,
+                hides: true,
             });
         }
-        rooted.push(Rooted {
-            object_at: segments.len(),
-            segments,
-            end: End::Mask,
-            cells: true,
-        });
+        if named {
+            rooted.push(Rooted {
+                object_at: segments.len(),
+                segments,
+                end: End::Mask,
+                cells: true,
+                hides: true,
+            });
+        }
     }
     rooted
 }

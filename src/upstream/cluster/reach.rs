@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 
-use super::cluster::Cluster;
-use super::connect::{self, Offer};
+use super::super::connect::{self, Offer};
+use super::Cluster;
 use crate::limits;
 use crate::metrics::{ClusterState, Metrics};
 
 /// What is known of one cluster's API server.
 #[derive(Debug)]
-pub(super) struct Reach {
+pub(in crate::upstream) struct Reach {
     state: AtomicU8,
     /// It has answered a request since the last look.
     answered: AtomicBool,
@@ -23,7 +23,7 @@ pub(super) struct Reach {
 
 impl Reach {
     /// Nothing is known: it counts as unreachable until it was reached.
-    pub(super) fn new(metrics: &Metrics) -> Self {
+    pub(in crate::upstream) fn new(metrics: &Metrics) -> Self {
         metrics.cluster(None, ClusterState::Unreachable);
         Self {
             state: AtomicU8::new(ClusterState::Unreachable as u8),
@@ -32,7 +32,7 @@ impl Reach {
         }
     }
 
-    pub(super) fn state(&self) -> ClusterState {
+    pub(in crate::upstream) fn state(&self) -> ClusterState {
         const USABLE: u8 = ClusterState::Usable as u8;
         const REJECTED: u8 = ClusterState::Rejected as u8;
         match self.state.load(Ordering::Relaxed) {
@@ -43,7 +43,7 @@ impl Reach {
     }
 
     /// It answered a request, and not with 401.
-    pub(super) fn answered(&self) {
+    pub(in crate::upstream) fn answered(&self) {
         // Read first: every answer comes by here, and nearly all of them change nothing.
         if !self.answered.load(Ordering::Relaxed) {
             self.answered.store(true, Ordering::Relaxed);
@@ -52,19 +52,19 @@ impl Reach {
     }
 
     /// It does not accept the gateway's credential.
-    pub(super) fn rejected(&self) {
+    pub(in crate::upstream) fn rejected(&self) {
         self.is_now(ClusterState::Rejected);
     }
 
     /// There is another credential, of which nothing bad is known.
-    pub(super) fn renewed(&self) {
+    pub(in crate::upstream) fn renewed(&self) {
         if self.state() == ClusterState::Rejected {
             self.is_now(ClusterState::Usable);
         }
     }
 
     /// There is no connection to be had.
-    pub(super) fn unreachable(&self) {
+    pub(in crate::upstream) fn unreachable(&self) {
         self.is_now(ClusterState::Unreachable);
     }
 
@@ -94,7 +94,7 @@ impl Reach {
 
 /// Connects now and then, until shutdown, so that an API server that is gone or back is noticed without
 /// traffic. Nothing is asked; an API server that answers requests meanwhile is left alone.
-pub(super) async fn look(cluster: Arc<Cluster>, shutdown: CancellationToken) {
+pub(in crate::upstream) async fn look(cluster: Arc<Cluster>, shutdown: CancellationToken) {
     let mut before = None;
     let mut looks = interval(limits::UPSTREAM_REACH_POLL);
     loop {

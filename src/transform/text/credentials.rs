@@ -26,7 +26,7 @@ use std::ops::Range;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-pub(super) use self::finder::Finder;
+pub(in crate::transform) use self::finder::Finder;
 use self::search::{Decided, Ending, Search, Secret};
 use crate::policy::mask::Look;
 
@@ -35,9 +35,14 @@ const BASE64_BYTES_MIN: usize = 24;
 
 const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
 
+/// Builds the automaton of the patterns.
+pub(super) fn prepare() {
+    std::sync::LazyLock::force(&patterns::AUTOMATON);
+}
+
 /// What of a text is to be hidden.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) enum Found {
+pub(in crate::transform) enum Found {
     Nothing,
     /// These parts, in order, apart from each other.
     Parts(Vec<Range<usize>>),
@@ -46,7 +51,7 @@ pub(super) enum Found {
 }
 
 /// Looks at a whole value. `after_flag` says that the argument before it was [`is_flag`].
-pub(super) fn look(text: &[u8], look: Look, after_flag: bool) -> Found {
+pub(in crate::transform) fn look(text: &[u8], look: Look, after_flag: bool) -> Found {
     if look == Look::Argument && after_flag && !text.is_empty() {
         return Found::Whole;
     }
@@ -61,7 +66,7 @@ pub(super) fn look(text: &[u8], look: Look, after_flag: bool) -> Found {
 }
 
 /// Is the next argument a credential? It is if it were one on the same command line.
-pub(super) fn is_flag(argument: &[u8]) -> bool {
+pub(in crate::transform) fn is_flag(argument: &[u8]) -> bool {
     if !argument.starts_with(b"-") {
         return false;
     }

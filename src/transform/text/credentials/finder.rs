@@ -3,10 +3,10 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::super::output::Sink;
-use super::super::placeholder::{Content, Digest, Linkable, Placeholders};
-use super::super::report::Tally;
 use super::search::{Decided, Ending, Search, Secret};
+use crate::transform::output::Sink;
+use crate::transform::placeholder::{Content, Digest, Linkable, Placeholders};
+use crate::transform::report::Tally;
 
 /// Masks what looks like a credential in a stream, without waiting longer than its reader can.
 ///

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::refuse::Refusal;
+use crate::gateway::refuse::Refusal;
 use crate::limits;
 
 /// The budget of a gateway. Cheap to clone.

@@ -1,0 +1,42 @@
+//! Masks what a command prints, before the client and any recording see it.
+
+use std::sync::Arc;
+
+use crate::session::{Filter, Filters};
+use crate::transform::{MaskReport, TextMasker, TextMasks};
+
+/// What filters the output of a session; `report` counts what it masks.
+pub(super) fn filters(texts: TextMasks, report: Arc<MaskReport>) -> Filters {
+    Box::new(move |_stream| {
+        Box::new(Masked {
+            masker: TextMasker::new(&texts),
+            report: Arc::clone(&report),
+        })
+    })
+}
+
+struct Masked {
+    masker: TextMasker,
+    report: Arc<MaskReport>,
+}
+
+impl Filter for Masked {
+    fn push(&mut self, bytes: &[u8], output: &mut Vec<u8>) {
+        self.masker.push_to(bytes, output);
+        self.masker.report_to(&self.report);
+    }
+
+    fn waits(&self) -> bool {
+        self.masker.waits()
+    }
+
+    fn release(&mut self, output: &mut Vec<u8>) {
+        self.masker.release_to(output);
+        self.masker.report_to(&self.report);
+    }
+
+    fn finish(&mut self, output: &mut Vec<u8>) {
+        self.masker.finish_to(output);
+        self.masker.report_to(&self.report);
+    }
+}

@@ -1,0 +1,251 @@
+//! Known values, wherever they turn up: in objects, in logs, in errors.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+use super::*;
+use crate::transform::text::known::Shelf;
+
+const PASSWORD: &str = "correct-horse-battery-7";
+const NAME: &str = "orders-db-primary-7";
+
+fn known(namespace: &str) -> KnownValues {
+    let known = KnownValues::new(["prod"], &placeholders(), 8);
+    let (_, book) = known.books().next().unwrap();
+    let data = [("password", PASSWORD), ("database_password", NAME)];
+    let data = data.map(|(key, text)| (key, Zeroizing::new(text.as_bytes().to_vec())));
+    book.learn(namespace, "db", data);
+    book.renew();
+    book.completed();
+    known
+}
+
+fn permit() -> Permit {
+    let masks = [builtin("known-values"), builtin("credentials")].concat();
+    let masks: Vec<&MaskRule> = masks.iter().collect();
+    Permit::for_tests(Identity::for_tests("bot", &[]), "prod", &masks)
+}
+
+fn get(path: &str) -> RequestInfo {
+    RequestInfo::parse(&Method::GET, path).unwrap()
+}
+
+fn answer(status: u16, content_type: &str, body: Body) -> Response<Unreleased> {
+    Response::builder()
+        .status(status)
+        .header(header::CONTENT_TYPE, content_type)
+        .body(Unreleased::new(body))
+        .unwrap()
+}
+
+async fn seen(path: &str, status: u16, content_type: &str, body: Body) -> (String, u64) {
+    let answer = answer(status, content_type, body);
+    let (response, report) = release(
+        answer,
+        &get(path),
+        &permit(),
+        &placeholders(),
+        &known("shop"),
+    )
+    .unwrap();
+    let (text, outcome) = read(response.into_body()).await;
+    outcome.unwrap();
+    let text = String::from_utf8(text).unwrap();
+    (text, report.values_masked())
+}
+
+#[tokio::test]
+async fn strings_of_objects_are_searched_but_not_what_identifies_them() {
+    let object = json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {
+            "name": NAME, "namespace": "shop", "resourceVersion": "7",
+            "labels": {"app": "web"},
+            "annotations": {
+                "note": format!("Basic {}", STANDARD.encode(format!("admin:{PASSWORD}"))),
+                "kubectl.kubernetes.io/last-applied-configuration":
+                    json!({"data": {"url": format!("x://u:{PASSWORD}@h")}, "metadata": {"name": NAME}}).to_string(),
+            },
+        },
+        "data": {"app.conf": format!("host = h\npassword = {PASSWORD}\n"), "n": "1"},
+        "count": 12, "list": [PASSWORD, [null, {PASSWORD: true}]],
+    });
+    for text in [
+        object.to_string(),
+        serde_json::to_string_pretty(&object).unwrap(),
+    ] {
+        let path = "/api/v1/namespaces/shop/configmaps/x";
+        let (whole, count) = seen(path, 200, "application/json", full(text.clone())).await;
+        let parsed: Value = serde_json::from_str(&whole).unwrap();
+        assert!(
+            !whole.contains(PASSWORD)
+                && !whole.contains(&STANDARD.encode(format!("admin:{PASSWORD}")))
+        );
+        assert_eq!(parsed["metadata"]["name"], NAME);
+        assert_eq!(parsed["count"], 12);
+        assert_eq!(count, 5);
+        let applied =
+            &parsed["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"];
+        let applied: Value = serde_json::from_str(applied.as_str().unwrap()).unwrap();
+        assert_eq!(applied["metadata"]["name"], NAME);
+        for size in [1, 7] {
+            let chunks = text
+                .as_bytes()
+                .chunks(size)
+                .map(|chunk| Ok::<_, BodyError>(Frame::data(Bytes::copy_from_slice(chunk))));
+            let chunks: Vec<_> = chunks.collect();
+            let body = StreamBody::new(futures_util::stream::iter(chunks)).boxed_unsync();
+            assert_eq!(seen(path, 200, "application/json", body).await.0, whole);
+        }
+    }
+}
+
+#[tokio::test]
+async fn values_are_known_in_their_namespace_only() {
+    let text = json!({"metadata": {}, "data": {"a": PASSWORD}}).to_string();
+    for (path, masked) in [
+        ("/api/v1/namespaces/shop/configmaps/x", true),
+        ("/api/v1/namespaces/bank/configmaps/x", false),
+        ("/api/v1/configmaps", true),
+    ] {
+        let (seen, _) = seen(path, 200, "application/json", full(text.clone())).await;
+        assert_eq!(!seen.contains(PASSWORD), masked, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn c_50_logs_are_masked_and_so_are_errors() {
+    let log = "/api/v1/namespaces/shop/pods/web/log?follow=true";
+    let line = format!("2026-11-21 connecting as admin:{PASSWORD}@db\nready\n");
+    let (text, count) = seen(log, 200, "text/plain", full(line.clone())).await;
+    assert!(
+        !text.contains(PASSWORD) && text.ends_with("@db\nready\n"),
+        "{text}"
+    );
+    assert_eq!(count, 1);
+    for cut in 0..line.len() {
+        let (one, other) = line.split_at(cut);
+        let chunks = [one, other]
+            .map(|text| Ok::<_, BodyError>(Frame::data(Bytes::copy_from_slice(text.as_bytes()))));
+        let body = StreamBody::new(futures_util::stream::iter(chunks)).boxed_unsync();
+        assert_eq!(
+            seen(log, 200, "text/plain", body).await.0,
+            text,
+            "cut at {cut}"
+        );
+    }
+    let status = json!({
+        "kind": "Status", "status": "Failure", "reason": "BadRequest", "code": 400,
+        "message": format!("container \"{PASSWORD}\" is not valid for pod web"),
+    });
+    let (text, _) = seen(log, 400, "application/json", full(status.to_string())).await;
+    assert!(
+        text.contains("[masked:v1:") && !text.contains(PASSWORD),
+        "{text}"
+    );
+    serde_json::from_str::<Value>(&text).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_begin_a_value_is_held_for_a_moment_only() {
+    let (sender, receiver) = tokio::sync::mpsc::channel::<&'static str>(2);
+    let chunks = futures_util::stream::unfold(receiver, async |mut receiver| {
+        let text = receiver.recv().await?;
+        let frame = Frame::data(Bytes::from_static(text.as_bytes()));
+        Some((Ok::<_, BodyError>(frame), receiver))
+    });
+    let path = "/api/v1/namespaces/shop/pods/web/log?follow=true";
+    let body = StreamBody::new(chunks).boxed_unsync();
+    let (response, _) = release(
+        answer(200, "text/plain", body),
+        &get(path),
+        &permit(),
+        &placeholders(),
+        &known("shop"),
+    )
+    .unwrap();
+    let mut body = response.into_body().into_body();
+    let begun = tokio::time::Instant::now();
+    let mut next = async || {
+        let frame = body.frame().await.unwrap().unwrap();
+        String::from_utf8(frame.into_data().unwrap().to_vec()).unwrap()
+    };
+    sender.send("plain text leaves at once").await.unwrap();
+    assert_eq!(next().await, "plain text leaves at once");
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+    sender.send("prompt: corr").await.unwrap();
+    assert_eq!(next().await, "prompt: ");
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+    assert_eq!(next().await, "corr");
+    assert_eq!(begun.elapsed(), Duration::from_millis(20));
+}
+
+#[tokio::test]
+async fn nothing_passes_before_the_secrets_were_read() {
+    let unread = KnownValues::new(["prod"], &placeholders(), 8);
+    assert_eq!(unread.ready(&permit()), Err(MaskError::NotLearned));
+    let refused = release(
+        answer(200, "text/plain", full("x")),
+        &get("/api/v1/namespaces/shop/pods/web/log"),
+        &permit(),
+        &placeholders(),
+        &unread,
+    );
+    assert_eq!(refused.unwrap_err(), MaskError::NotLearned);
+    // Who is not to be masked has nothing to wait for.
+    assert_eq!(
+        unread.ready(&Permit::for_tests(
+            Identity::for_tests("bot", &[]),
+            "prod",
+            &[]
+        )),
+        Ok(())
+    );
+}
+
+#[test]
+fn a_shelf_is_never_printed() {
+    let shelf: Arc<Shelf> = known("shop").shelf(&permit(), "shop").unwrap().unwrap();
+    assert!(!format!("{shelf:?}").contains("horse"));
+}
+
+#[tokio::test]
+async fn c_27_c_53_headers_are_searched_too() {
+    let mut response = answer(200, "application/json", full("{}"));
+    let warning = format!("299 - \"webhook: {PASSWORD} is weak\"");
+    response
+        .headers_mut()
+        .insert("warning", warning.parse().unwrap());
+    let path = "/api/v1/namespaces/shop/configmaps/x";
+    let (response, report) = release(
+        response,
+        &get(path),
+        &permit(),
+        &placeholders(),
+        &known("shop"),
+    )
+    .unwrap();
+    let said = format!("{:?}", response.headers());
+    assert!(
+        !said.contains(PASSWORD) && said.contains("webhook: [masked:v1:"),
+        "{said}"
+    );
+    assert_eq!(report.values_masked(), 1);
+}
+
+#[tokio::test]
+async fn c_45_what_looks_like_a_credential_is_masked_in_logs_beside_known_values() {
+    let log = "/api/v1/namespaces/shop/pods/web/log";
+    let line = format!("user=bob password=hunter2-hunter2 known={PASSWORD} end\n");
+    let (text, count) = seen(log, 200, "text/plain", full(line)).await;
+    assert!(
+        !text.contains("hunter2") && !text.contains(PASSWORD),
+        "{text}"
+    );
+    assert!(text.starts_with("user=bob password=[masked:v1:") && text.ends_with(" end\n"));
+    assert_eq!(count, 2);
+}

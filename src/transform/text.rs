@@ -1,0 +1,197 @@
+//! Masks text: logs, the output of commands, what is proxied from pods.
+//!
+//! ```text
+//! text -> known values of the namespace -> what looks like a credential -> masked text
+//! ```
+//!
+//! Nothing waits for the end of a line: only what may be part of a secret is held back, and no longer
+//! than [`TEXT_HOLD_MAX`](crate::limits::TEXT_HOLD_MAX), after which [`TextMasker::release`] is due.
+
+pub(super) mod credentials;
+pub mod known;
+
+use std::sync::Arc;
+
+use self::credentials::Finder;
+use self::known::{KnownValues, Scanner, Shelf};
+use super::output::{Collected, Sink};
+use super::placeholder::Linkable;
+use super::report::{MaskReport, Tally};
+use super::{MaskError, Placeholders};
+use crate::policy::Permit;
+
+/// Builds what is built once, some hundredths of a second of work, before the first text comes.
+pub fn prepare() {
+    credentials::prepare();
+}
+
+/// What is masked in the texts that one request is answered with.
+#[derive(Clone)]
+pub struct TextMasks {
+    pub(super) known: Option<Arc<Shelf>>,
+    credentials: Option<Arc<Placeholders>>,
+}
+
+impl TextMasks {
+    /// Only the values on this shelf.
+    pub fn known(shelf: Arc<Shelf>) -> Self {
+        Self {
+            known: Some(shelf),
+            credentials: None,
+        }
+    }
+
+    /// What policy demands for texts from `namespace`; the empty one is all of them.
+    pub fn of(
+        permit: &Permit,
+        namespace: &str,
+        placeholders: &Arc<Placeholders>,
+        known: &KnownValues,
+    ) -> Result<Option<Self>, MaskError> {
+        let Some(plan) = permit.mask().filter(|plan| plan.texts().any()) else {
+            return Ok(None);
+        };
+        let credentials = plan.texts().credentials;
+        Ok(Some(Self {
+            known: known.shelf(permit, namespace)?,
+            credentials: credentials.then(|| Arc::clone(placeholders)),
+        }))
+    }
+}
+
+/// Masks one stream of text.
+pub struct TextMasker {
+    known: Option<(Arc<Shelf>, Scanner)>,
+    credentials: Option<Finder>,
+    /// What left the scanner and goes to the finder; kept for its memory.
+    between: Vec<u8>,
+    tally: Tally,
+}
+
+impl TextMasker {
+    /// A masker at the beginning of a text.
+    pub fn new(masks: &TextMasks) -> Self {
+        let scan = |shelf: &Arc<Shelf>| (Arc::clone(shelf), Scanner::new(shelf.load_full()));
+        // Whoever reads a text may have written it: with comparable placeholders, guesses could be tested.
+        let find =
+            |placeholders: &Arc<Placeholders>| Finder::new(Arc::clone(placeholders), Linkable::No);
+        Self {
+            known: masks.known.as_ref().map(scan),
+            credentials: masks.credentials.as_ref().map(find),
+            between: Vec::new(),
+            tally: Tally::default(),
+        }
+    }
+
+    /// Takes the next bytes; they are the chunk that `sink` copies from.
+    pub(super) fn push(&mut self, chunk: &[u8], sink: &mut impl Sink) {
+        match (&mut self.known, &mut self.credentials) {
+            (None, None) => sink.copy(0..chunk.len()),
+            (Some((shelf, scanner)), None) => {
+                scanner.refresh(&shelf.load());
+                scanner.push(chunk, sink);
+            }
+            (None, Some(finder)) => finder.push(chunk, sink),
+            (Some((shelf, scanner)), Some(finder)) => {
+                scanner.refresh(&shelf.load());
+                scanner.push(chunk, &mut Collected::new(chunk, &mut self.between));
+                pass_on(&mut self.between, finder, sink);
+            }
+        }
+    }
+
+    /// Whether bytes are held back.
+    pub fn waits(&self) -> bool {
+        let scanner = self.known.as_ref().map(|(_, scanner)| scanner);
+        scanner.is_some_and(Scanner::waits) || self.credentials.as_ref().is_some_and(Finder::waits)
+    }
+
+    /// Nobody can wait longer for what is held.
+    pub(super) fn release(&mut self, sink: &mut impl Sink) {
+        self.let_go(sink, |scanner, sink| scanner.release(sink), Finder::release);
+    }
+
+    /// The text ends.
+    pub(super) fn finish(&mut self, sink: &mut impl Sink) {
+        self.let_go(sink, |scanner, sink| scanner.finish(sink), Finder::finish);
+    }
+
+    fn let_go<S: Sink>(
+        &mut self,
+        sink: &mut S,
+        scanner_lets_go: impl FnOnce(&mut Scanner, &mut Collected<'_>),
+        finder_lets_go: impl FnOnce(&mut Finder, &mut S),
+    ) {
+        if let Some((_, scanner)) = &mut self.known {
+            scanner_lets_go(scanner, &mut Collected::new(b"", &mut self.between));
+        }
+        match &mut self.credentials {
+            Some(finder) => {
+                pass_on(&mut self.between, finder, sink);
+                finder_lets_go(finder, sink);
+            }
+            None => sink.write(&std::mem::take(&mut self.between)),
+        }
+    }
+
+    /// What was masked since the last call.
+    pub(super) fn tally(&mut self) -> &mut Tally {
+        if let Some((_, scanner)) = &mut self.known {
+            self.tally.merge(scanner.tally());
+        }
+        if let Some(finder) = &mut self.credentials {
+            self.tally.merge(finder.tally());
+        }
+        &mut self.tally
+    }
+
+    /// Adds what was masked since the last call.
+    pub fn report_to(&mut self, report: &MaskReport) {
+        report.add(self.tally());
+    }
+
+    /// Takes the next bytes, and appends what may leave to `output`.
+    pub fn push_to(&mut self, bytes: &[u8], output: &mut Vec<u8>) {
+        self.push(bytes, &mut Collected::new(bytes, output));
+    }
+
+    /// Nobody can wait longer: appends what may leave.
+    pub fn release_to(&mut self, output: &mut Vec<u8>) {
+        self.release(&mut Collected::new(b"", output));
+    }
+
+    /// The text ends: appends the rest of it.
+    pub fn finish_to(&mut self, output: &mut Vec<u8>) {
+        self.finish(&mut Collected::new(b"", output));
+    }
+}
+
+/// Hands what the scanner let go to the finder, whose spans are of a text that the sink does not know.
+fn pass_on(between: &mut Vec<u8>, finder: &mut Finder, sink: &mut impl Sink) {
+    if !between.is_empty() {
+        finder.push(
+            between,
+            &mut Written {
+                text: between,
+                sink,
+            },
+        );
+        between.clear();
+    }
+}
+
+/// A sink for spans of another text than the chunk outside.
+struct Written<'a, S> {
+    text: &'a [u8],
+    sink: &'a mut S,
+}
+
+impl<S: Sink> Sink for Written<'_, S> {
+    fn copy(&mut self, span: std::ops::Range<usize>) {
+        self.sink.write(self.text.get(span).unwrap_or_default());
+    }
+
+    fn write(&mut self, text: &[u8]) {
+        self.sink.write(text);
+    }
+}

@@ -1,0 +1,29 @@
+//! Known values: secrets that the gateway has seen, found wherever else they turn up.
+//!
+//! ```text
+//! Secret values -> admission -> Book -> forms -> Index --.
+//!                                                        v
+//! log, exec output, JSON strings  ------>  Scanner  ------> the same bytes, values masked
+//! ```
+//!
+//! [`admission`] leaves out what would mask half of every log, the [`Book`] keeps the rest by namespace
+//! until its Secret goes, [`forms`] lists the ways a value is
+//! written (raw, base64, hex, ...), the [`Index`] finds where one begins, and a [`Scanner`] walks one
+//! stream with it, holding back only what may be the beginning of a value.
+
+pub mod admission;
+mod book;
+mod forms;
+mod index;
+mod library;
+mod reader;
+mod scan;
+mod strings;
+
+pub use admission::LeftOut;
+pub use book::{Book, Knowledge, LeftOutCounts, Shelf};
+pub use index::{Index, Value};
+pub use library::{KnownValues, Settings};
+pub use reader::{Page, ReadError, SecretsWatch, read_page};
+pub use scan::Scanner;
+pub(in crate::transform) use strings::Strings;

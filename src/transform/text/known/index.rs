@@ -1,0 +1,378 @@
+//! Finds where a known value begins.
+//!
+//! All forms of all values stand in one sorted list, so those that share their first bytes are
+//! neighbours: a match in progress is a range of that list, and every further byte narrows it.
+//! A range is entered through the first [`KEY_BYTES`] bytes: a bit table says for nearly every place
+//! of a stream that no form begins there, a hash table knows the ranges.
+//!
+//! This is faster here than the Aho-Corasick automaton one would expect: tens of thousands of values
+//! have hundreds of thousands of forms, whose automaton fills hundreds of megabytes and misses the
+//! cache at every step, while the bit table stays in it.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::ops::Range;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use zeroize::Zeroizing;
+
+use super::forms::{self, Spelling};
+use crate::transform::Placeholders;
+
+/// The bytes by which a form is found. No form is shorter, so no value is either.
+pub(super) const KEY_BYTES: usize = 8;
+
+/// Bits of the table for each key: one in sixteen places without a form looks as if it had one.
+const BITS_PER_KEY: usize = 16;
+
+/// The bit table is no larger than this, so that it stays in the processor's second cache.
+const FILTER_BITS_MAX: usize = 1 << 23;
+
+/// Stands where a group of base64 has to be completed.
+const FILLER: &str = "AAA";
+
+/// One value, as it is learned.
+#[derive(Eq, PartialEq)]
+pub struct Value {
+    /// The bytes, wiped when dropped.
+    pub bytes: Zeroizing<Vec<u8>>,
+    /// Where it comes from, such as `secrets/db.data.password`: what the audit log says was masked.
+    pub source: String,
+}
+
+/// The known values of one namespace or cluster, ready to be searched for. Never printed.
+#[derive(Default)]
+pub struct Index {
+    /// The forms, one after another, in order.
+    text: Zeroizing<Vec<u8>>,
+    forms: Vec<Form>,
+    keys: HashMap<u64, Candidates, BuildHasherDefault<Mixed>>,
+    /// The keys again, in order, to look for the beginning of one.
+    ordered: Vec<u64>,
+    filter: Filter,
+    values: Vec<Known>,
+}
+
+#[derive(Clone, Copy)]
+struct Form {
+    end: u32,
+    value: u32,
+    spelling: Spelling,
+}
+
+struct Known {
+    placeholder: String,
+    source: String,
+}
+
+/// The forms that begin with what was read: neighbours in the list.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Candidates {
+    from: u32,
+    to: u32,
+}
+
+impl Candidates {
+    /// One of them: which it was cannot be known yet.
+    pub(super) fn any(self) -> u32 {
+        self.from
+    }
+}
+
+impl Index {
+    /// Makes the index of `values`, which [`super::admission`] admitted.
+    pub fn new<'a>(
+        values: impl IntoIterator<Item = &'a Arc<Value>>,
+        placeholders: &Placeholders,
+    ) -> Self {
+        let mut known = Vec::new();
+        let mut listed: Vec<(Zeroizing<Vec<u8>>, u32, Spelling)> = Vec::new();
+        for value in values {
+            let Ok(number) = u32::try_from(known.len()) else {
+                break;
+            };
+            known.push(Known {
+                placeholder: placeholders.of(&value.bytes).text().to_owned(),
+                source: value.source.clone(),
+            });
+            forms::each(&value.bytes, |form, spelling| {
+                if form.len() >= KEY_BYTES {
+                    listed.push((Zeroizing::new(form.to_vec()), number, spelling));
+                }
+            });
+        }
+        listed.sort_unstable_by(|one, other| (&*one.0, one.1).cmp(&(&*other.0, other.1)));
+        listed.dedup_by(|later, earlier| later.0 == earlier.0);
+        let mut text = Zeroizing::new(Vec::with_capacity(
+            listed.iter().map(|(form, ..)| form.len()).sum(),
+        ));
+        let mut forms = Vec::with_capacity(listed.len());
+        let mut ranges: Vec<(u64, Candidates)> = Vec::new();
+        for (at, (form, value, spelling)) in (0_u32..).zip(listed) {
+            text.extend_from_slice(&form);
+            let Ok(end) = u32::try_from(text.len()) else {
+                break;
+            };
+            forms.push(Form {
+                end,
+                value,
+                spelling,
+            });
+            let Some(key) = key(&form) else { continue };
+            match ranges.last_mut() {
+                Some((last, range)) if *last == key => range.to = at + 1,
+                _ => ranges.push((
+                    key,
+                    Candidates {
+                        from: at,
+                        to: at + 1,
+                    },
+                )),
+            }
+        }
+        Self {
+            text,
+            forms,
+            filter: Filter::new(ranges.iter().map(|(key, _)| *key), ranges.len()),
+            ordered: ranges.iter().map(|(key, _)| *key).collect(),
+            keys: ranges.into_iter().collect(),
+            values: known,
+        }
+    }
+
+    /// How many values it knows.
+    pub fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    /// Whether there is nothing to search for.
+    pub fn is_empty(&self) -> bool {
+        self.forms.is_empty()
+    }
+
+    /// Bytes this index occupies, nearly.
+    pub fn memory(&self) -> usize {
+        self.text.capacity()
+            + self.forms.capacity() * size_of::<Form>()
+            + self.ordered.capacity() * (size_of::<u64>() * 2 + size_of::<Candidates>())
+            + self.filter.bits.len() * size_of::<u64>()
+            + self
+                .values
+                .iter()
+                .map(|known| size_of::<Known>() + known.placeholder.len() + known.source.len())
+                .sum::<usize>()
+    }
+
+    /// The first place in `text`, from `from` on, where the key of a form stands, and the forms it may be.
+    pub(super) fn find(&self, text: &[u8], from: usize) -> Option<(usize, Candidates)> {
+        let rest = text.get(from..)?;
+        for (at, window) in rest.windows(KEY_BYTES).enumerate() {
+            let Some(key) = key(window) else { continue };
+            let mixed = mix(key);
+            if self.filter.may_hold(mixed)
+                && let Some(candidates) = self.keys.get(&key)
+            {
+                return Some((from + at, *candidates));
+            }
+        }
+        None
+    }
+
+    /// Where in the last bytes of `text`, too few for a key, a form may begin; `text.len()` if nowhere.
+    pub(super) fn tail(&self, text: &[u8], from: usize) -> usize {
+        let first = from.max((text.len() + 1).saturating_sub(KEY_BYTES));
+        (first..text.len())
+            .find(|&at| text.get(at..).is_some_and(|rest| self.may_begin(rest)))
+            .unwrap_or(text.len())
+    }
+
+    /// Whether a form begins with `short`, which is shorter than a key.
+    fn may_begin(&self, short: &[u8]) -> bool {
+        let mut low = [0_u8; KEY_BYTES];
+        let mut high = [0xff_u8; KEY_BYTES];
+        for ((byte, low), high) in short.iter().zip(&mut low).zip(&mut high) {
+            (*low, *high) = (*byte, *byte);
+        }
+        let (low, high) = (u64::from_be_bytes(low), u64::from_be_bytes(high));
+        let at = self.ordered.partition_point(|key| *key < low);
+        self.ordered.get(at).is_some_and(|key| *key <= high)
+    }
+
+    /// The candidates whose byte at `depth` is `byte`.
+    pub(super) fn narrow(
+        &self,
+        candidates: Candidates,
+        depth: usize,
+        byte: u8,
+    ) -> Option<Candidates> {
+        if candidates.to == candidates.from + 1 {
+            let here = self.form(candidates.from).get(depth) == Some(&byte);
+            return here.then_some(candidates);
+        }
+        let below = |form: u32, inclusive: bool| match self.form(form).get(depth) {
+            None => true,
+            Some(other) if inclusive => *other <= byte,
+            Some(other) => *other < byte,
+        };
+        let from = partition(candidates.from..candidates.to, |form| below(form, false));
+        let to = partition(from..candidates.to, |form| below(form, true));
+        (from < to).then_some(Candidates { from, to })
+    }
+
+    /// The form that is complete at `depth`, and whether a longer one goes on from there.
+    pub(super) fn complete(&self, candidates: Candidates, depth: usize) -> (Option<u32>, bool) {
+        // Of forms with the same beginning the shortest comes first.
+        if self.form(candidates.from).len() == depth {
+            (Some(candidates.from), candidates.to > candidates.from + 1)
+        } else {
+            (None, true)
+        }
+    }
+
+    /// Whether so many bytes are half of a form or more.
+    pub(super) fn is_better_part(&self, candidates: Candidates, depth: usize) -> bool {
+        // Of forms with the same beginning the shortest comes first.
+        self.form(candidates.from).len() <= 2 * depth
+    }
+
+    /// What stands in the place of a form; base64, of whole groups, where the form is base64.
+    pub(super) fn placeholder(&self, form: u32) -> Cow<'_, str> {
+        match self.known(form) {
+            None => Cow::Borrowed(""),
+            Some((form, known)) => match form.spelling {
+                Spelling::Text => Cow::Borrowed(&known.placeholder),
+                Spelling::Base64 { lead } => {
+                    let mut text = FILLER
+                        .get(..usize::from(lead))
+                        .unwrap_or_default()
+                        .to_owned();
+                    STANDARD.encode_string(&known.placeholder, &mut text);
+                    Cow::Owned(text)
+                }
+            },
+        }
+    }
+
+    /// What follows the placeholder of `length` bytes of a form, so that base64 stays aligned.
+    pub(super) fn filler(&self, form: u32, length: usize) -> &'static str {
+        match self.known(form).map(|(form, _)| form.spelling) {
+            Some(Spelling::Base64 { lead }) => FILLER
+                .get(..(length + 4 - usize::from(lead)) % 4)
+                .unwrap_or_default(),
+            Some(Spelling::Text) | None => "",
+        }
+    }
+
+    /// Where the value of a form comes from.
+    pub(super) fn source(&self, form: u32) -> &str {
+        self.known(form).map_or("", |(_, known)| &known.source)
+    }
+
+    fn known(&self, form: u32) -> Option<(&Form, &Known)> {
+        let form = self.forms.get(form as usize)?;
+        Some((form, self.values.get(form.value as usize)?))
+    }
+
+    fn form(&self, at: u32) -> &[u8] {
+        let at = at as usize;
+        let start = at
+            .checked_sub(1)
+            .and_then(|before| self.forms.get(before))
+            .map_or(0, |form| form.end as usize);
+        self.forms
+            .get(at)
+            .and_then(|form| self.text.get(start..form.end as usize))
+            .unwrap_or_default()
+    }
+}
+
+impl std::fmt::Debug for Index {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "Index({} values)", self.values.len())
+    }
+}
+
+/// The first of `range` for which `below` no longer holds.
+fn partition(range: Range<u32>, below: impl Fn(u32) -> bool) -> u32 {
+    let (mut low, mut high) = (range.start, range.end);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if below(middle) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    low
+}
+
+/// The first bytes of a form as a number that sorts like them.
+fn key(text: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(*text.first_chunk::<KEY_BYTES>()?))
+}
+
+/// Spreads keys, whose bytes are text, over all bits (Fibonacci hashing). Nobody can choose keys to
+/// make this slow who could not choose the values too.
+fn mix(key: u64) -> u64 {
+    let mixed = key.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed ^ (mixed >> 32)
+}
+
+/// Says of most keys that they are not known.
+#[derive(Default)]
+struct Filter {
+    bits: Vec<u64>,
+    mask: usize,
+}
+
+impl Filter {
+    fn new(keys: impl Iterator<Item = u64>, count: usize) -> Self {
+        let size = (count * BITS_PER_KEY)
+            .next_power_of_two()
+            .clamp(64, FILTER_BITS_MAX);
+        let mut filter = Self {
+            bits: vec![0; size / 64],
+            mask: size / 64 - 1,
+        };
+        for key in keys {
+            let (word, bit) = filter.place(mix(key));
+            if let Some(word) = filter.bits.get_mut(word) {
+                *word |= bit;
+            }
+        }
+        filter
+    }
+
+    fn place(&self, mixed: u64) -> (usize, u64) {
+        let word = (mixed >> 6) as usize & self.mask;
+        (word, 1 << (mixed & 63))
+    }
+
+    fn may_hold(&self, mixed: u64) -> bool {
+        let (word, bit) = self.place(mixed);
+        self.bits.get(word).is_some_and(|word| word & bit != 0)
+    }
+}
+
+/// The hasher of the table of keys.
+#[derive(Default)]
+struct Mixed(u64);
+
+impl Hasher for Mixed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = mix(self.0 ^ u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, key: u64) {
+        self.0 = mix(key);
+    }
+}

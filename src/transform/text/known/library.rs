@@ -1,0 +1,79 @@
+//! The books of all clusters, and which shelf of them a request is masked with.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{Book, Shelf};
+use crate::limits::KNOWN_VALUE_BYTES_MIN;
+use crate::policy::Permit;
+use crate::transform::{MaskError, Placeholders};
+
+/// What is learned.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Settings {
+    /// Whether Secrets are read at all.
+    pub watch: bool,
+    /// The length in bytes below which values are not known.
+    pub minimum_bytes: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            watch: true,
+            minimum_bytes: KNOWN_VALUE_BYTES_MIN,
+        }
+    }
+}
+
+/// What the gateway knows of the Secrets of every cluster. Empty where known values are turned off.
+#[derive(Default)]
+pub struct KnownValues {
+    books: BTreeMap<String, Arc<Book>>,
+}
+
+impl KnownValues {
+    /// An empty book for each cluster. `minimum` is the length in bytes below which values are not known.
+    pub fn new<'a>(
+        clusters: impl IntoIterator<Item = &'a str>,
+        placeholders: &Arc<Placeholders>,
+        minimum: usize,
+    ) -> Self {
+        let book = |cluster: &str| {
+            let book = Book::new(Arc::clone(placeholders), minimum);
+            (cluster.to_owned(), Arc::new(book))
+        };
+        Self {
+            books: clusters.into_iter().map(book).collect(),
+        }
+    }
+
+    /// The books, by cluster.
+    pub fn books(&self) -> impl Iterator<Item = (&str, &Arc<Book>)> {
+        self.books.iter().map(|(name, book)| (name.as_str(), book))
+    }
+
+    /// Whether all is known that policy demands to mask: until the Secrets of a cluster have been read once
+    /// nothing may pass.
+    pub fn ready(&self, permit: &Permit) -> Result<(), MaskError> {
+        match self.book(permit) {
+            Some(book) if !book.is_complete() => Err(MaskError::NotLearned),
+            _ => Ok(()),
+        }
+    }
+
+    /// What texts of `namespace` are to be searched for, if policy demands it; the empty namespace is all
+    /// of them.
+    pub fn shelf(&self, permit: &Permit, namespace: &str) -> Result<Option<Arc<Shelf>>, MaskError> {
+        self.ready(permit)?;
+        Ok(self.book(permit).map(|book| book.shelf(namespace)))
+    }
+
+    /// The book of the permit's cluster, if policy demands known values to be masked.
+    fn book(&self, permit: &Permit) -> Option<&Arc<Book>> {
+        let plan = permit.mask()?;
+        plan.texts()
+            .known_values
+            .then(|| self.books.get(permit.cluster()))?
+    }
+}

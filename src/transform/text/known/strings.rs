@@ -1,0 +1,187 @@
+//! Masks known values in the strings of JSON text, keys as well as values; everything else passes.
+//!
+//! Only strings are searched: a placeholder in the place of a number would not be JSON.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use memchr::{memchr, memchr2};
+
+use super::{Scanner, Shelf};
+use crate::transform::output::Sink;
+use crate::transform::report::Tally;
+
+/// The strings of one stream of JSON.
+pub(in crate::transform) struct Strings {
+    shelf: Arc<Shelf>,
+    scanner: Scanner,
+    place: Place,
+}
+
+#[derive(Clone, Copy)]
+enum Place {
+    Outside,
+    Inside,
+    /// Behind a backslash.
+    Escaped,
+}
+
+impl Strings {
+    pub(in crate::transform) fn new(shelf: Arc<Shelf>) -> Self {
+        let scanner = Scanner::new(shelf.load_full());
+        Self {
+            shelf,
+            scanner,
+            place: Place::Outside,
+        }
+    }
+
+    /// Whether there is a value to look for. Asked between two values only.
+    pub(in crate::transform) fn search(&mut self) -> bool {
+        let index = self.shelf.load();
+        self.scanner.refresh(&index);
+        !index.is_empty()
+    }
+
+    /// Takes the next bytes; they are the chunk that `sink` copies from.
+    pub(in crate::transform) fn push(&mut self, text: &[u8], sink: &mut impl Sink) {
+        let mut at = 0;
+        while at < text.len() {
+            let rest = text.get(at..).unwrap_or_default();
+            if let Place::Outside = self.place {
+                let quote = memchr(b'"', rest);
+                let end = quote.map_or(text.len(), |quote| at + quote + 1);
+                sink.copy(at..end);
+                at = end;
+                if quote.is_some() {
+                    self.place = Place::Inside;
+                }
+                continue;
+            }
+            let (end, place) = content(rest, self.place);
+            let mut content = Shifted { by: at, sink };
+            self.scanner
+                .push(rest.get(..end).unwrap_or_default(), &mut content);
+            at += end;
+            self.place = place;
+            if let Place::Outside = place {
+                self.scanner.finish_written(sink);
+                sink.copy(at..at + 1);
+                at += 1;
+            }
+        }
+    }
+
+    /// Takes the whole inside of one string.
+    pub(in crate::transform) fn push_content(&mut self, text: &[u8], sink: &mut impl Sink) {
+        self.scanner.push(text, sink);
+        self.scanner.finish_written(sink);
+    }
+
+    /// The text ends, wherever it is.
+    pub(in crate::transform) fn finish(&mut self, sink: &mut impl Sink) {
+        self.scanner.finish(sink);
+        self.place = Place::Outside;
+    }
+
+    /// What was masked since the last call.
+    pub(in crate::transform) fn tally(&mut self) -> &mut Tally {
+        self.scanner.tally()
+    }
+}
+
+/// How far the content of a string reaches, and where it leads: before its closing quote (`Outside`) or to
+/// the end of `text`.
+fn content(text: &[u8], place: Place) -> (usize, Place) {
+    let mut at = match place {
+        Place::Escaped if !text.is_empty() => 1,
+        place @ Place::Escaped => return (0, place),
+        Place::Outside | Place::Inside => 0,
+    };
+    while let Some(found) = memchr2(b'"', b'\\', text.get(at..).unwrap_or_default()) {
+        at += found;
+        if text.get(at) == Some(&b'"') {
+            return (at, Place::Outside);
+        }
+        if at + 1 == text.len() {
+            return (text.len(), Place::Escaped);
+        }
+        at += 2;
+    }
+    (text.len(), Place::Inside)
+}
+
+/// Spans of a part of the chunk.
+struct Shifted<'a, S> {
+    by: usize,
+    sink: &'a mut S,
+}
+
+impl<S: Sink> Sink for Shifted<'_, S> {
+    fn copy(&mut self, span: Range<usize>) {
+        self.sink.copy(span.start + self.by..span.end + self.by);
+    }
+
+    fn write(&mut self, text: &[u8]) {
+        self.sink.write(text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use zeroize::Zeroizing;
+
+    use super::super::{Index, Value};
+    use super::*;
+    use crate::transform::Placeholders;
+    use crate::transform::output::Collected;
+
+    const SECRET: &str = "corr\"ect-horse";
+    const NUMBER: &str = "4929031875530021";
+
+    fn strings() -> Strings {
+        let values = [SECRET, NUMBER].map(|text| {
+            Arc::new(Value {
+                bytes: Zeroizing::new(text.as_bytes().to_vec()),
+                source: "secrets/db".to_owned(),
+            })
+        });
+        let index = Index::new(&values, &Placeholders::new(&[7; 32]));
+        Strings::new(Arc::new(Shelf::from_pointee(index)))
+    }
+
+    fn masked(chunks: &[&[u8]]) -> String {
+        let mut strings = strings();
+        let mut collected = Vec::new();
+        for chunk in chunks {
+            strings.push(chunk, &mut Collected::new(chunk, &mut collected));
+        }
+        strings.finish(&mut Collected::new(b"", &mut collected));
+        String::from_utf8(collected).unwrap()
+    }
+
+    #[test]
+    fn values_are_masked_in_strings_and_the_text_stays_json() {
+        let text = format!(
+            r#"{{"a":"x corr\"ect-horse\\","n":{NUMBER},"corr\"ect-horse":["{NUMBER}", "\\", null, "4929031", "531"]}}"#
+        );
+        let whole = masked(&[text.as_bytes()]);
+        let json: serde_json::Value = serde_json::from_str(&whole).unwrap();
+        assert!(!whole.contains("ect-horse") && whole.matches("[masked:v1:").count() == 3);
+        assert_eq!(json["n"].to_string(), NUMBER);
+        assert!(json["a"].as_str().unwrap().starts_with("x [masked"));
+        assert!(json["a"].as_str().unwrap().ends_with(r"]\"));
+        for cut in 0..text.len() {
+            let (one, other) = text.as_bytes().split_at(cut);
+            assert_eq!(masked(&[one, other]), whole, "cut at {cut}");
+        }
+        let bytes: Vec<&[u8]> = text.as_bytes().chunks(1).collect();
+        assert_eq!(masked(&bytes), whole);
+    }
+
+    #[test]
+    fn a_string_that_breaks_off_is_not_whole() {
+        assert!(masked(&[br#"["corr\"ect"#]).starts_with(r#"["[masked:v1:"#));
+        assert_eq!(masked(&[br#"["x\"#]), r#"["x\"#);
+    }
+}

@@ -1,0 +1,251 @@
+//! Known values: secrets that turn up elsewhere than in their Secret.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::json;
+
+use crate::support::process::Outcome;
+use crate::support::world::{Caller, KUBECTLS, Kubectl, Options, POLICY, Workshop, World, tool};
+
+const NAMESPACE: &str = "default";
+
+fn world_with(masks: &str) -> World {
+    let options = Options {
+        policy: Some(POLICY.replace("mask: [secrets]", masks)),
+        ..Options::default()
+    };
+    World::start_with(Arc::new(Workshop::new()), &options)
+}
+
+fn world() -> World {
+    world_with("mask: [secrets, known-values]")
+}
+
+/// Asks again until the answer is as expected: what is learned is masked a moment later.
+#[track_caller]
+fn eventually(what: &str, mut ask: impl FnMut() -> Outcome, good: impl Fn(&Outcome) -> bool) {
+    let begun = tokio::time::Instant::now();
+    loop {
+        let outcome = ask();
+        if good(&outcome) {
+            return;
+        }
+        let late = begun.elapsed() > Duration::from_secs(20);
+        assert!(!late, "not {what} in time: {outcome}");
+    }
+}
+
+/// Writes the value into a config map behind the gateway's back, and waits until it is masked there.
+#[track_caller]
+fn learned(world: &World, value: &str) {
+    world
+        .api_server
+        .put(json!({
+            "apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"name": "copied", "namespace": NAMESPACE},
+            "data": {
+                "plain": value,
+                "inside": format!("url = db://admin:{value}@host\n"),
+                "header": STANDARD.encode(format!("admin:{value}")),
+            },
+        }))
+        .unwrap();
+    let get = || {
+        let arguments = ["get", "configmap", "copied", "-o", "yaml"];
+        world
+            .kubectl(Kubectl::Current, Caller::Developer)
+            .args(arguments)
+            .run()
+    };
+    eventually("masked", get, |outcome| {
+        outcome.code == 0 && !outcome.stdout.contains(value)
+    });
+}
+
+#[test]
+fn values_are_masked_in_objects_logs_and_command_output() {
+    let world = world();
+    let value = world.seed_secret("db");
+    learned(&world, &value);
+    let pod = world.pod();
+    let text = format!("plain {value} and {{\"json\":\"{value}\"}}\n");
+    let input = world.path("input");
+    std::fs::write(&input, &text).unwrap();
+    for version in KUBECTLS {
+        for arguments in [
+            &["get", "configmap", "copied", "-o", "json"][..],
+            &["get", "configmaps", "-A", "-o", "yaml"],
+            &["describe", "configmap", "copied"],
+        ] {
+            let outcome = world.run(version, Caller::Developer, arguments);
+            outcome.expect_code(0);
+            assert!(outcome.stdout.contains("[masked:v1:"), "{outcome}");
+        }
+        let kubectl = tool(version.name()).join("kubectl");
+        // Through a pod that copies, encodes, escapes and cuts its input.
+        for command in ["cat", "base64", "sh -c 'cat >&2'", "sh -c 'base64 -w 19'"] {
+            let line = format!(
+                "{} exec -i {pod} -- {command} < {}",
+                kubectl.display(),
+                input.display()
+            );
+            let outcome = world.shell(version, Caller::Developer, &line).run();
+            outcome.expect_code(0);
+            world.check(&outcome);
+            let said = [outcome.stdout.as_str(), outcome.stderr.as_str()].concat();
+            let decoded: Vec<u8> = said
+                .bytes()
+                .filter(|byte| !byte.is_ascii_whitespace())
+                .collect();
+            let decoded = STANDARD.decode(decoded).unwrap_or_default();
+            assert!(
+                said.contains("[masked:v1:")
+                    || String::from_utf8_lossy(&decoded).contains("[masked:v1:"),
+                "{outcome}"
+            );
+        }
+    }
+    // Whoever is not masked sees it.
+    let plain = world
+        .kubectl(Kubectl::Current, Caller::OnCall)
+        .args(["get", "configmap", "copied", "-o", "json"])
+        .run();
+    assert!(plain.stdout.contains(&value));
+    let events = world.audit();
+    let named = |event: &serde_json::Value| {
+        let paths = &event["annotations"]["portcullis.dev/masked-paths"];
+        let session = event["objectRef"]["subresource"] == "exec";
+        session
+            && paths
+                .as_str()
+                .is_some_and(|paths| paths.contains("secrets/db.data"))
+    };
+    assert!(
+        events.iter().any(named),
+        "no session's event says what was masked"
+    );
+}
+
+#[test]
+fn a_terminal_echoes_no_known_value_and_a_prompt_does_not_wait() {
+    let world = world();
+    let value = world.seed_secret("db");
+    learned(&world, &value);
+    let pod = world.pod();
+    for version in KUBECTLS {
+        let kubectl = tool(version.name()).join("kubectl");
+        let line = format!(
+            "script -qec '{} exec -it {pod} -- sh' /dev/null",
+            kubectl.display()
+        );
+        let mut shell = world
+            .shell(version, Caller::Developer, &line)
+            .interactive()
+            .start();
+        shell.wait_for("a prompt", |text| {
+            text.ends_with("# ") || text.ends_with("$ ")
+        });
+        // The first bytes of the value are a prompt that somebody waits for.
+        let (first, rest) = value.split_at(3);
+        let (second, _) = rest.split_at(2);
+        let prompt = [first, second].concat();
+        shell.type_in(&format!("printf '%s%s' {first} {second}\n"));
+        shell.wait_for("the live prefix", |text| {
+            text.contains(&format!("\n{prompt}"))
+        });
+        shell.type_in("\nstty -echo; read line; echo \"got $line\"\n");
+        shell.wait_for("the command", |text| text.contains("got $line"));
+        shell.type_in(&format!("{value}\n"));
+        shell.wait_for("the placeholder", |text| text.contains("got [masked:v1:"));
+        shell.type_in("exit 3\n");
+        let outcome = shell.wait();
+        outcome.expect_code(3);
+        world.check(&outcome);
+    }
+}
+
+#[test]
+fn followed_logs_are_masked_and_values_come_and_go_with_their_secret() {
+    let world = world();
+    // What the simulated containers write into their logs.
+    let password = "S3cr3t-Pa55w0rd!";
+    world
+        .api_server
+        .put(json!({
+            "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
+            "metadata": {"name": "logged", "namespace": NAMESPACE},
+            "data": {"password": STANDARD.encode(password)},
+        }))
+        .unwrap();
+    let pod = world.pod();
+    let log = |version: Kubectl| {
+        let arguments = ["logs", &pod, "--tail=50"];
+        world
+            .kubectl(version, Caller::Developer)
+            .args(arguments)
+            .run()
+    };
+    for version in KUBECTLS {
+        eventually(
+            "masked",
+            || log(version),
+            |outcome| {
+                outcome.stdout.contains("password=[masked:v1:")
+                    && !outcome.stdout.contains(password)
+            },
+        );
+        let mut follow = world
+            .kubectl(version, Caller::Developer)
+            .args(["logs", "-f", &pod, "--tail=50"])
+            .start();
+        follow.wait_for("masked lines", |text| {
+            text.matches("password=[masked").count() > 3
+        });
+        follow.signal("TERM");
+        let outcome = follow.wait();
+        assert!(!outcome.stdout.contains(password), "{outcome}");
+    }
+    world.admin(&["delete", "secret", "logged"]);
+    eventually(
+        "forgotten",
+        || log(Kubectl::Current),
+        |outcome| outcome.stdout.contains(password),
+    );
+}
+
+#[test]
+fn what_looks_like_a_credential_is_masked_in_logs_and_command_output() {
+    let world = world_with("mask: [credentials]");
+    let pod = world.pod();
+    // No Secret has it.
+    let password = world.canaries.fresh();
+    let input = world.path("input");
+    std::fs::write(
+        &input,
+        format!("HOME=/root\nDB_PASSWORD={password}\nready\n"),
+    )
+    .unwrap();
+    for version in KUBECTLS {
+        let kubectl = tool(version.name()).join("kubectl");
+        let line = format!(
+            "{} exec -i {pod} -- cat < {}",
+            kubectl.display(),
+            input.display()
+        );
+        let outcome = world.shell(version, Caller::Developer, &line).run();
+        outcome.expect_code(0);
+        world.check(&outcome);
+        assert!(
+            outcome
+                .stdout
+                .starts_with("HOME=/root\nDB_PASSWORD=[masked:v1:")
+        );
+        assert!(outcome.stdout.ends_with("]\nready\n"), "{outcome}");
+        let logs = world.run(version, Caller::Developer, &["logs", &pod, "--tail=50"]);
+        assert!(logs.stdout.contains("password=[masked:v1:"), "{logs}");
+        assert!(!logs.stdout.contains("S3cr3t-Pa55w0rd!"), "{logs}");
+    }
+}
