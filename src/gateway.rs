@@ -231,7 +231,11 @@ impl Gateway {
 
     /// What does not work although requests are carried.
     pub fn degraded(&self) -> Vec<String> {
-        self.upstream.unusable()
+        let mut reasons = self.upstream.unusable();
+        if self.holder.policy.current().masks_known_values() {
+            reasons.extend(self.known.unread());
+        }
+        reasons
     }
 
     fn release(

@@ -33,12 +33,9 @@ pub struct TextMasks {
 }
 
 impl TextMasks {
-    /// Only the values on this shelf.
-    pub fn known(shelf: Arc<Shelf>) -> Self {
-        Self {
-            known: Some(shelf),
-            credentials: None,
-        }
+    /// The values on a shelf, and what looks like a credential, with placeholders of these.
+    pub fn new(known: Option<Arc<Shelf>>, credentials: Option<Arc<Placeholders>>) -> Self {
+        Self { known, credentials }
     }
 
     /// What policy demands for texts from `namespace`; the empty one is all of them.
@@ -52,10 +49,10 @@ impl TextMasks {
             return Ok(None);
         };
         let credentials = plan.texts().credentials;
-        Ok(Some(Self {
-            known: known.shelf(permit, namespace)?,
-            credentials: credentials.then(|| Arc::clone(placeholders)),
-        }))
+        Ok(Some(Self::new(
+            known.shelf(permit, namespace)?,
+            credentials.then(|| Arc::clone(placeholders)),
+        )))
     }
 }
 

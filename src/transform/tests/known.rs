@@ -188,6 +188,8 @@ async fn what_may_begin_a_value_is_held_for_a_moment_only() {
 async fn nothing_passes_before_the_secrets_were_read() {
     let unread = KnownValues::new(["prod"], &placeholders(), 8);
     assert_eq!(unread.ready(&permit()), Err(MaskError::NotLearned));
+    assert!(unread.unread().next().unwrap().contains("cluster `prod`"));
+    assert_eq!(known("shop").unread().count(), 0);
     let refused = release(
         answer(200, "text/plain", full("x")),
         &get("/api/v1/namespaces/shop/pods/web/log"),

@@ -53,6 +53,17 @@ impl KnownValues {
         self.books.iter().map(|(name, book)| (name.as_str(), book))
     }
 
+    /// What is refused as long as the Secrets of a cluster have not been read, one line for each.
+    pub fn unread(&self) -> impl Iterator<Item = String> {
+        let unread = self.books.iter().filter(|(_, book)| !book.is_complete());
+        unread.map(|(cluster, _)| {
+            format!(
+                "the Secrets of cluster `{cluster}` have not been read: requests under the mask known-values are refused; \
+                 the gateway's credential needs to list and watch secrets, and knownValues.watch to be on"
+            )
+        })
+    }
+
     /// Whether all is known that policy demands to mask: until the Secrets of a cluster have been read once
     /// nothing may pass.
     pub fn ready(&self, permit: &Permit) -> Result<(), MaskError> {
