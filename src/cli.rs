@@ -8,6 +8,7 @@ pub mod check;
 pub mod mask;
 pub mod policy;
 pub mod replay;
+pub mod rotate_key;
 pub mod serve;
 pub mod sessions;
 
@@ -65,6 +66,8 @@ enum Command {
     Replay(replay::Args),
     /// Look at sessions, open and past; watch one, end one, search them.
     Sessions(sessions::Args),
+    /// Make the key of placeholders anew, when it may have become known.
+    RotateKey(rotate_key::Args),
 }
 
 impl Cli {
@@ -77,6 +80,7 @@ impl Cli {
             Command::Mask(args) => mask::run(&args),
             Command::Replay(args) => replay::run(&args),
             Command::Sessions(args) => sessions::run(&args),
+            Command::RotateKey(args) => rotate_key::run(&args),
         }
     }
 }

@@ -173,6 +173,18 @@ fn c_83_ordinary_writes_pass() {
 }
 
 #[test]
+fn c_86_placeholders_of_an_earlier_key_are_refused_too() {
+    let of = |key| Placeholders::new(&[key; 32]).of("x").base64();
+    let (before, after) = (of(7), of(8));
+    assert_ne!(before, after);
+    for placeholder in [before, after] {
+        let body = json!({"data": {"password": placeholder}}).to_string();
+        let media_type = "application/merge-patch+json";
+        assert_eq!(field(SECRET, media_type, body.as_bytes()), "data.password");
+    }
+}
+
+#[test]
 fn what_cannot_be_read_is_refused() {
     for (target, media_type, body, code) in [
         (SECRET, "application/cbor", "\u{d9}", 415),
