@@ -83,6 +83,17 @@ pub enum MaskError {
          or knownValues.watch is off"
     )]
     NotLearned,
+    /// A selector that would tell whether a guess at a masked value is right (400, the client's fault).
+    #[error(
+        "the {kind} names a masked field, {field}: the answer would tell whether a guess at its value is \
+         right. Select by other fields, or list without it"
+    )]
+    Selector {
+        /// The query parameter.
+        kind: &'static str,
+        /// The field, as the selector spells it.
+        field: String,
+    },
     /// An answer that cannot be masked (502, the API server's fault).
     #[error("the API server's answer for this masked resource was withheld: {problem}")]
     Upstream {
@@ -97,7 +108,7 @@ impl MaskError {
         match self {
             Self::NotAcceptable => http::StatusCode::NOT_ACCEPTABLE,
             Self::UnsupportedMediaType { .. } => http::StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::Unreadable { .. } => http::StatusCode::BAD_REQUEST,
+            Self::Unreadable { .. } | Self::Selector { .. } => http::StatusCode::BAD_REQUEST,
             Self::Placeholder { .. } | Self::PatchReads { .. } => {
                 http::StatusCode::UNPROCESSABLE_ENTITY
             }

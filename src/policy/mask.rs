@@ -77,6 +77,12 @@ impl MaskRule {
         fields.any(|field| field.segments().iter().all(certain))
     }
 
+    /// The paths of everything it hides, as a whole or in part.
+    pub fn paths(&self) -> impl Iterator<Item = &FieldPath> {
+        let fields = self.fields.iter();
+        fields.chain(&self.credentials).chain(&self.arguments)
+    }
+
     /// What it hides, as a policy would say it.
     pub fn describe(&self) -> Vec<String> {
         let fields = self.fields.iter().map(ToString::to_string);

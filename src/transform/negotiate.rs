@@ -1,8 +1,11 @@
 //! Asks the API server for a form that can be masked: JSON, or protobuf of kinds whose fields are known,
 //! not compressed (wire.md §6.3 to §6.5).
 
+mod selector;
+
 use http::{HeaderMap, HeaderValue, header};
 
+use self::selector::refuse_selected_masks;
 use super::release::is_text;
 use super::{MaskError, cells_are_safe, protobuf};
 use crate::policy::Permit;
@@ -14,7 +17,8 @@ const PROTOBUF: &str = protobuf::MEDIA_TYPE;
 /// Parameters that say what is asked for, whatever the encoding.
 const KEPT: [&str; 3] = ["as", "g", "v"];
 
-/// Rewrites the headers of a request on its way to the API server so that the answer can be masked.
+/// Rewrites the headers of a request on its way to the API server so that the answer can be masked, and
+/// refuses what would tell masked values whatever the answer looks like.
 /// Nothing changes where no mask applies.
 pub fn negotiate(
     headers: &mut HeaderMap,
@@ -24,6 +28,7 @@ pub fn negotiate(
     let Some(plan) = permit.mask() else {
         return Ok(());
     };
+    refuse_selected_masks(info, plan)?;
     refuse_encoded_body(headers)?;
     headers.insert(
         header::ACCEPT_ENCODING,

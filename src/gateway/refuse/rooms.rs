@@ -124,7 +124,7 @@ impl From<MaskError> for Refusal {
         match error {
             MaskError::NotAcceptable => Self::not_acceptable(message),
             MaskError::UnsupportedMediaType { .. } => Self::unsupported_media_type(message),
-            MaskError::Unreadable { .. } => Self::bad_request(message),
+            MaskError::Unreadable { .. } | MaskError::Selector { .. } => Self::bad_request(message),
             MaskError::Placeholder { field } | MaskError::PatchReads { field, .. } => {
                 Self::invalid(message, Some(field))
             }

@@ -606,6 +606,39 @@ mod tests {
     }
 
     #[test]
+    fn c_32_what_managed_fields_note_of_a_masked_field_is_hidden() {
+        let plan = plan(&["spec.password", "spec.users[*].token", "status.**[~='a']"]);
+        let noted = |way: &[&str]| {
+            let root = ["metadata", "managedFields", "#", "fieldsV1"];
+            action(&plan, &[&root, way].concat(), Shape::Object)
+        };
+        for hidden in [
+            &["f:spec", "f:password"][..],
+            &["f:spec", "f:users"],
+            &["f:status"],
+        ] {
+            assert_eq!(noted(hidden), Action::Mask(Leaf::Text), "{hidden:?}");
+        }
+        for shown in [&[][..], &["f:spec"]] {
+            assert_eq!(noted(shown), Action::Walk, "{shown:?}");
+        }
+        for shown in [&["f:spec", "f:engine"][..], &["f:metadata"], &["f:data"]] {
+            assert_eq!(noted(shown), Action::Pass, "{shown:?}");
+        }
+        // `*.pin` may be anywhere.
+        let anywhere = self::plan(&["*.pin"]);
+        let all = ["metadata", "managedFields", "#", "fieldsV1"];
+        assert_eq!(
+            action(&anywhere, &all, Shape::Object),
+            Action::Mask(Leaf::Text)
+        );
+        // Built-in masks name no list that `managedFields` knows by its values.
+        let secrets = MaskPlan::compile(&[&builtin("secrets")[0]]);
+        let managed = ["metadata", "managedFields"];
+        assert_eq!(action(&secrets, &managed, Shape::Array), Action::Pass);
+    }
+
+    #[test]
     fn any_depth_is_searched_and_bounded_patterns_stay_closed() {
         let plan = plan(&["spec.**[~='(?i)token']"]);
         for way in [

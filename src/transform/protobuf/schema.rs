@@ -33,7 +33,7 @@ pub(super) enum Holds {
     Many(&'static Message),
     /// A message whose fields stand in its parent's object in JSON.
     Inline(&'static Message),
-    /// `RawExtension`: JSON.
+    /// `RawExtension` or `FieldsV1`: JSON.
     Json,
 }
 
@@ -61,7 +61,12 @@ const fn row(number: u32, key: &'static str, holds: Holds) -> Row {
 
 use Holds::{Inline, Json, Many, Map, One, Text, Texts};
 
-static METADATA: Message = Message(&[row(11, "labels", Map), row(12, "annotations", Map)]);
+static METADATA: Message = Message(&[
+    row(11, "labels", Map),
+    row(12, "annotations", Map),
+    row(17, "managedFields", Many(&MANAGED_FIELDS_ENTRY)),
+]);
+static MANAGED_FIELDS_ENTRY: Message = Message(&[row(7, "fieldsV1", Json)]);
 
 static SECRET: Message = Message(&[
     row(1, "metadata", One(&METADATA)),

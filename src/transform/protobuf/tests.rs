@@ -206,6 +206,27 @@ fn list(items: &[Vec<u8>]) -> Vec<u8> {
 }
 
 #[test]
+fn c_32_managed_fields_are_masked_as_the_json_they_are() {
+    let noted = serde_json::json!({"f:type": {}, "f:data": {"v:\"S3cr3t-Pa55w0rd!\"": {}}});
+    let noted = field(1, noted.to_string().as_bytes());
+    let entry = [field(1, b"kubectl"), field(7, &noted)].concat();
+    let body = envelope("Secret", &field(1, &field(17, &entry)));
+    let rule = rule(&["data.*"]);
+    let (text, outcome) = run(masker(SECRET, Form::Object, &rule), &[&body]);
+    assert_eq!(outcome, Ok(1));
+    assert_eq!(memchr::memmem::find(&text, PASSWORD), None);
+    let masked = at(at(&text[MAGIC.len()..], &[2]), &[1, 17, 7, 1]);
+    let masked: serde_json::Value = serde_json::from_slice(masked).unwrap();
+    assert_eq!(masked["f:type"], serde_json::json!({}));
+    assert!(
+        masked["f:data"]
+            .as_str()
+            .unwrap()
+            .starts_with("[masked:v1:")
+    );
+}
+
+#[test]
 fn c_03_a_short_list_gets_whole_placeholders() {
     let body = list(&[
         secret("a", "password", PASSWORD),

@@ -117,6 +117,10 @@ async fn answers_leave_masked() {
     let database = format!(
         "{{\"spec\":{{\"password\":\"{CANARY}\"}},\"status\":{{\"a\":[{{\"apiToken\":\"{CANARY}\"}}]}}}}"
     );
+    let noted = serde_json::json!({"f:engine": {}, "f:password": {format!("v:\"{CANARY}\""): {}}});
+    let noted =
+        serde_json::json!({"metadata": {"managedFields": [{"fieldsV1": {"f:spec": noted}}]}});
+    let noted = noted.to_string();
     let cells = format!("{{\"rows\":[{{\"cells\":[\"db\",\"{CANARY}\"],\"object\":{database}}}]}}");
     let event = format!("{{\"message\":\"GET https://u:{CANARY}@x failed\"}}");
     let helm = STANDARD.encode(STANDARD.encode(gzip(CANARY.as_bytes())));
@@ -209,6 +213,7 @@ async fn answers_leave_masked() {
             &plain,
             wrapped("{\"items\":[", &secret, "]}"),
         ),
+        ("C-32", (get, DATABASE), &plain, noted.into()),
         ("C-40 escaped", (get, SECRET), &plain, escaped.into()),
         ("C-40 twice", (get, SECRET), &plain, double),
         (
@@ -357,6 +362,12 @@ fn requests_around_the_mask_are_refused() {
         let error = negotiate(&mut headers, &info, &permit(&info)).unwrap_err();
         assert_eq!(error.code().as_u16(), 406, "{id}");
     }
+    let guess =
+        format!("/apis/example.com/v1/databases?watch=1&fieldSelector=spec.password%3D{CANARY}");
+    let asked = info(&Method::GET, &guess);
+    let error = negotiate(&mut http::HeaderMap::new(), &asked, &permit(&asked)).unwrap_err();
+    assert_eq!(error.code().as_u16(), 400, "C-30");
+    assert_no_canary("C-30", error.to_string().as_bytes());
     let placeholder = placeholders().of(CANARY).text().to_owned();
     let base64 = STANDARD.encode(&placeholder);
     let patch = "application/json-patch+json";

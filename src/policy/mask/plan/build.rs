@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::super::BUILTIN;
 use super::super::path::Segment;
 use super::{LAST_APPLIED, Leaf, Look, MaskRule, Node, StateId};
 
@@ -264,7 +265,24 @@ fn key(key: &str) -> Segment {
     Segment::Key(key.to_owned())
 }
 
-/// Every path that a rule names, from the object on, and the last-applied annotation.
+/// Where `managedFields` may repeat what stands at `path`: `v:` and `k:` keys hold the values of lists that
+/// are sets or maps, and a key cannot be replaced (structured-merge-diff, `fieldpath/serialize.go`). So
+/// all is hidden that was noted of the field, or of the list it is in.
+fn ownership_of(path: &[Segment]) -> Vec<Segment> {
+    let mut noted = vec![
+        key("metadata"),
+        key("managedFields"),
+        Segment::AnyElement,
+        key("fieldsV1"),
+    ];
+    noted.extend(path.iter().map_while(|segment| match segment {
+        Segment::Key(name) => Some(Segment::Key(format!("f:{name}"))),
+        _ => None,
+    }));
+    noted
+}
+
+/// Every path that a rule names, from the object on, the last-applied annotation, and what is noted of them.
 fn named(rules: &[&MaskRule]) -> Vec<(Vec<Segment>, End)> {
     let last_applied = vec![key("metadata"), key("annotations"), key(LAST_APPLIED)];
     let mut paths = vec![(last_applied.clone(), End::Embedded)];
@@ -282,6 +300,16 @@ fn named(rules: &[&MaskRule]) -> Vec<(Vec<Segment>, End)> {
         for field in &rule.arguments {
             let elements = [field.segments(), &[Segment::AnyElement]].concat();
             paths.push((elements, End::Scan(Look::Argument)));
+        }
+    }
+    // No list that a built-in mask names is a set or a map by a field it hides.
+    let own = rules
+        .iter()
+        .filter(|rule| !BUILTIN.contains(&rule.name.as_str()));
+    for path in own.flat_map(|rule| rule.paths()) {
+        let noted = (ownership_of(path.segments()), End::Mask);
+        if !paths.contains(&noted) {
+            paths.push(noted);
         }
     }
     paths
