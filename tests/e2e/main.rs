@@ -26,6 +26,7 @@ mod get;
 mod identity;
 mod known;
 mod kubelet;
+mod matrix;
 mod memory;
 mod operators;
 mod players;
