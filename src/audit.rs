@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::identity::{Identity, IdentityError};
 use crate::limits;
+use crate::policy::Permit;
 use crate::request::RequestInfo;
 
 pub mod log;
@@ -174,6 +175,9 @@ impl Event {
                 subresource: info.subresource.clone(),
             });
         }
+        if let Some(reveal) = info.reveal() {
+            self.annotate("portcullis.dev/reason", reveal.reason);
+        }
         // The object of such a session is the node: that it is one, and of which pod, is said here.
         if let Some(session) = info.session()
             && let Some(node) = session.node
@@ -185,6 +189,15 @@ impl Event {
             if !command.is_empty() {
                 self.annotate("portcullis.dev/command", command.join(" "));
             }
+        }
+    }
+
+    /// By which rule it may go on, and what is shown although it is masked.
+    pub fn allowed(&mut self, permit: &Permit) {
+        self.annotate("portcullis.dev/decision", "allow");
+        self.annotate("portcullis.dev/rule", permit.rule());
+        if let Some(field) = permit.revealed() {
+            self.annotate("portcullis.dev/revealed", field.to_string());
         }
     }
 

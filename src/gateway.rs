@@ -184,10 +184,7 @@ impl Gateway {
                 return Err(Refusal::denied(&info, &identity, &reason.message));
             }
         };
-        record.event.annotate("portcullis.dev/decision", "allow");
-        record
-            .event
-            .annotate("portcullis.dev/rule", permit.rule().to_owned());
+        record.event.allowed(&permit);
         // Nothing is asked for that could not be masked.
         self.known.ready(&permit)?;
         if info.session().is_some() {

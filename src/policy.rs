@@ -14,6 +14,7 @@ pub mod mask;
 pub mod matcher;
 pub mod permit;
 pub mod record;
+pub mod reveal;
 pub mod rule;
 
 use std::collections::HashMap;
@@ -27,7 +28,7 @@ pub use record::{Contents, RecordMode, RecordObligation};
 use crate::identity::Identity;
 use crate::limits;
 use crate::request::RequestInfo;
-use mask::{MaskPlan, MaskRule};
+use mask::{FieldPath, MaskPlan, MaskRule};
 use permit::Mask;
 use rule::{Asked, Effect, Rule, RuleProblem, RuleSource};
 
@@ -120,14 +121,17 @@ impl Policy {
     pub fn decide(&self, identity: &Arc<Identity>, info: &RequestInfo, cluster: &str) -> Decision {
         let asked = Asked::new(identity, info, cluster);
         match self.first(&asked) {
-            Some((rule, Effect::Allow)) => Decision::Allow(Permit::new(
-                Arc::clone(identity),
-                Arc::clone(&rule.id),
-                Arc::from(cluster),
-                Arc::clone(&self.version),
-                self.mask(&asked),
-                self.record(&asked),
-            )),
+            Some((rule, Effect::Allow)) => match self.revealed(&asked) {
+                Ok(revealed) => Decision::Allow(Permit::new(
+                    Arc::clone(identity),
+                    Arc::clone(&rule.id),
+                    Arc::from(cluster),
+                    Arc::clone(&self.version),
+                    self.mask(&asked, revealed),
+                    self.record(&asked),
+                )),
+                Err(reason) => Decision::Deny(reason),
+            },
             Some((rule, Effect::Deny)) => Decision::Deny(Reason {
                 rule: Some(rule.source.id.clone()),
                 message: explain::denied_by(rule, &asked),
@@ -154,9 +158,21 @@ impl Policy {
     }
 
     /// The masks for the resource of a request.
-    fn mask(&self, asked: &Asked<'_>) -> Option<Mask> {
+    fn mask(&self, asked: &Asked<'_>, revealed: Option<Arc<FieldPath>>) -> Option<Mask> {
         let applying = self.applying(asked);
-        (applying != 0).then(|| self.plan(applying))
+        if applying == 0 {
+            return None;
+        }
+        let mask = self.plan(applying);
+        let Some(field) = revealed else {
+            return Some(mask);
+        };
+        let plan = MaskPlan::revealing(&self.rules_of(applying), Some(&field));
+        Some(Mask {
+            plan: Arc::new(plan),
+            revealed: Some(field),
+            ..mask
+        })
     }
 
     /// The rules of masks that apply to a request, as bits.
@@ -205,6 +221,7 @@ impl Policy {
             plan: Arc::new(MaskPlan::compile(&rules)),
             names: names.into(),
             certain: certain(&rules),
+            revealed: None,
         };
         // The sets that occur are few: rules make them, callers only choose among them.
         if self.plans.load().len() < limits::POLICY_MASK_PLANS_MAX {

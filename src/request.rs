@@ -7,6 +7,7 @@
 pub mod dry_run;
 pub mod path;
 pub mod query;
+pub mod reveal;
 pub mod selector;
 pub mod session;
 
@@ -15,6 +16,7 @@ use std::borrow::Cow;
 use http::Method;
 
 pub use query::Query;
+pub use reveal::Reveal;
 pub use session::{SessionKind, SessionRequest};
 
 /// Why a request is refused before anyone decides it. Always the client's fault; answered with 400
@@ -141,11 +143,12 @@ impl RequestInfo {
         self.is_resource_request && self.verb == "watch"
     }
 
-    /// Whether carrying it out changes something or shows Secrets, so that it must be on record before
-    /// it happens (threats F-07). Not the GETs that a pod or service behind `proxy` may take for writes.
+    /// Whether carrying it out changes something or shows Secrets or what is masked, so that it must be on
+    /// record before it happens (threats F-07). Not the GETs that a pod or service behind `proxy` may take for writes.
     pub fn changes_or_reveals(&self) -> bool {
         let reads = ["get", "list", "watch", "head", "options"].contains(&self.verb.as_str());
-        !reads || self.is_resource_request && self.resource == "secrets"
+        let reveals = self.reveal().is_some();
+        !reads || reveals || self.is_resource_request && self.resource == "secrets"
     }
 
     /// Whether the API server exempts the request from its 60 s limit.
@@ -193,14 +196,15 @@ impl RequestInfo {
 
     /// The parts of the name of a `pods|services|nodes/NAME/proxy` request.
     pub fn proxy_target(&self) -> Option<ProxyTarget<'_>> {
-        if self.is_resource_request
+        self.is_proxied()
+            .then(|| ProxyTarget::split(&self.name))
+            .flatten()
+    }
+
+    fn is_proxied(&self) -> bool {
+        self.is_resource_request
             && path::is_proxied(&self.api_group, &self.resource)
             && self.subresource == "proxy"
-        {
-            ProxyTarget::split(&self.name)
-        } else {
-            None
-        }
     }
 
     /// The algorithm of `RequestInfoFactory.NewRequestInfo`, step by step.
@@ -306,12 +310,11 @@ impl RequestInfo {
     }
 
     fn refuse_ambiguity(&self) -> Result<(), Malformed> {
-        let proxied = path::is_proxied(&self.api_group, &self.resource)
-            && self.is_resource_request
-            && self.subresource == "proxy";
+        let proxied = self.is_proxied();
         if proxied && self.proxy_target().is_none() {
             return Err(Malformed::ProxyName);
         }
+        self.check_reveal()?;
         // The query of a proxied request belongs to the backend, except for our own `path`.
         self.query.refuse_repeated(proxied)
     }

@@ -241,18 +241,9 @@ fn read_mask(section: &Section<'_>, earlier: &[MaskRule]) -> Option<MaskRule> {
         }
         resources.push(resource.value);
     }
-    let paths = |key: &'static str| {
-        let mut paths = Vec::new();
-        for field in section.texts(key) {
-            match FieldPath::parse(&field.value) {
-                Ok(path) => paths.push(path),
-                Err(error) => field.report(document, error.to_string()),
-            }
-        }
-        paths
-    };
-    let (fields, credentials, arguments) =
-        (paths("fields"), paths("credentials"), paths("arguments"));
+    let fields = read_paths(section, "fields");
+    let credentials = read_paths(section, "credentials");
+    let arguments = read_paths(section, "arguments");
     if !["fields", "credentials", "arguments"]
         .iter()
         .any(|key| section.has(key))
@@ -310,6 +301,7 @@ fn read_rule(section: &Section<'_>, policy: &str, names: &mut BTreeSet<String>) 
         non_resource_urls: texts("nonResourceURLs"),
         clusters: texts("clusters"),
         mask: texts("mask"),
+        reveal: read_paths(section, "reveal"),
         record: read_record(section),
         decision: section.word(
             "decision",
@@ -349,6 +341,17 @@ fn read_record(rule: &Section<'_>) -> Option<RecordObligation> {
         stdin,
         contents,
     })
+}
+
+fn read_paths(section: &Section<'_>, key: &'static str) -> Vec<FieldPath> {
+    let mut paths = Vec::new();
+    for field in section.texts(key) {
+        match FieldPath::parse(&field.value) {
+            Ok(path) => paths.push(path),
+            Err(error) => field.report(section.document(), error.to_string()),
+        }
+    }
+    paths
 }
 
 fn values(found: Vec<Found<String>>) -> Vec<String> {

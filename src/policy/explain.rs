@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::matcher::Reach;
 use super::rule::{Asked, Criterion, Effect, Rule};
-use super::{Decision, Policy, RecordObligation};
+use super::{Decision, Permit, Policy, RecordObligation};
 use crate::identity::Identity;
 use crate::request::RequestInfo;
 
@@ -33,6 +33,12 @@ pub struct Explanation {
     pub masks: Vec<String>,
     /// The fields that they hide.
     pub masked_fields: Vec<String>,
+    /// The one of them that is shown nevertheless, because the request asks for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revealed: Option<String>,
+    /// The fields that a request for this object may ask to see.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reveal: Vec<String>,
     /// How the session would be recorded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub record: Option<RecordObligation>,
@@ -59,6 +65,9 @@ pub struct Step {
     /// How it wants a session recorded when it matches.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub record: Option<RecordObligation>,
+    /// The fields it lets callers ask for when it matches.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reveal: Vec<String>,
     /// The first criterion that failed; absent when the rule matched.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mismatch: Option<Mismatch>,
@@ -84,21 +93,12 @@ impl Policy {
         cluster: &str,
     ) -> Explanation {
         let asked = Asked::new(identity, info, cluster);
-        let (decision, rule, message, masks, record) = match self.decide(identity, info, cluster) {
-            Decision::Allow(permit) => (
-                Effect::Allow,
-                Some(permit.rule().to_owned()),
-                None,
-                permit.mask_names().to_vec(),
-                permit.record(),
-            ),
-            Decision::Deny(reason) => (
-                Effect::Deny,
-                reason.rule,
-                Some(reason.message),
-                Vec::new(),
-                None,
-            ),
+        let (permit, rule, message) = match self.decide(identity, info, cluster) {
+            Decision::Allow(permit) => {
+                let rule = permit.rule().to_owned();
+                (Some(permit), Some(rule), None)
+            }
+            Decision::Deny(reason) => (None, reason.rule, Some(reason.message)),
         };
         let mut steps = Vec::new();
         let mut decided = false;
@@ -108,7 +108,9 @@ impl Policy {
                 .decision
                 .map_or(Reach::Touches, Effect::reach);
             let mismatch = candidate.mismatch(&asked, reach);
-            let obliges = candidate.demands(&asked) != 0 || candidate.records(&asked).is_some();
+            let obliges = candidate.demands(&asked) != 0
+                || candidate.records(&asked).is_some()
+                || !candidate.reveals(&asked).is_empty();
             if !decided || obliges {
                 steps.push(Step {
                     rule: candidate.source.id.clone(),
@@ -116,6 +118,12 @@ impl Policy {
                     effect: candidate.source.decision,
                     masks: candidate.source.mask.clone(),
                     record: candidate.source.record,
+                    reveal: candidate
+                        .source
+                        .reveal
+                        .iter()
+                        .map(ToString::to_string)
+                        .collect(),
                     mismatch: mismatch.map(|criterion| describe(criterion, candidate, &asked)),
                 });
             }
@@ -124,16 +132,23 @@ impl Policy {
         Explanation {
             caller: caller(identity),
             request: format!("{} on cluster {cluster}", action(&asked)),
-            decision,
+            decision: match permit {
+                Some(_) => Effect::Allow,
+                None => Effect::Deny,
+            },
             rule,
             message,
-            masked_fields: if decision == Effect::Allow {
-                self.fields_of(&asked)
-            } else {
-                Vec::new()
-            },
-            masks,
-            record,
+            masked_fields: permit
+                .as_ref()
+                .map_or_else(Vec::new, |_| self.fields_of(&asked)),
+            masks: permit
+                .as_ref()
+                .map_or_else(Vec::new, |permit| permit.mask_names().to_vec()),
+            revealed: permit
+                .as_ref()
+                .and_then(|permit| permit.revealed().map(ToString::to_string)),
+            reveal: self.offered(&asked),
+            record: permit.as_ref().and_then(Permit::record),
             steps,
             policy_version: self.version().to_string(),
         }
@@ -158,6 +173,17 @@ impl fmt::Display for Explanation {
                 writeln!(out, "           {field}")?;
             }
         }
+        match &self.revealed {
+            Some(field) => writeln!(out, "  revealed: {field}")?,
+            None if self.reveal.is_empty() => {}
+            None => {
+                let fields = self.reveal.join(", ");
+                writeln!(
+                    out,
+                    "  may be revealed: {fields} (docs/masking.md, Revealing)"
+                )?;
+            }
+        }
         if let Some(record) = self.record {
             let input = if record.stdin { ", with input" } else { "" };
             writeln!(out, "  recorded: {}{input}", record.as_str())?;
@@ -170,8 +196,9 @@ impl fmt::Display for Explanation {
             let effect = match step.effect {
                 Some(Effect::Allow) => "allow",
                 Some(Effect::Deny) => "deny",
-                None if step.masks.is_empty() => "record",
-                None => "mask",
+                None if !step.masks.is_empty() => "mask",
+                None if step.record.is_some() => "record",
+                None => "reveal",
             };
             match &step.mismatch {
                 None => writeln!(
@@ -215,6 +242,21 @@ pub(super) fn denied_by(rule: &Rule, asked: &Asked<'_>) -> String {
 pub(super) fn denied_by_default(asked: &Asked<'_>) -> String {
     format!(
         "no policy rule allows {} to {}; ask whoever runs this gateway for a rule that does",
+        caller(asked.identity),
+        action(asked)
+    )
+}
+
+/// The same when it is one field that nobody said may be seen.
+pub(super) fn not_revealed(field: &str, offered: &[String], asked: &Asked<'_>) -> String {
+    let offered = if offered.is_empty() {
+        "none may be".to_owned()
+    } else {
+        format!("{} may be", short(&offered.join(", ")))
+    };
+    format!(
+        "no policy rule reveals {:?} to {} in {}; {offered}. Leave portcullis.dev/reveal out to see it masked",
+        short(field),
         caller(asked.identity),
         action(asked)
     )

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::mask::MaskPlan;
+use super::mask::{FieldPath, MaskPlan};
 use super::record::RecordObligation;
 use crate::identity::Identity;
 
@@ -25,6 +25,8 @@ pub(super) struct Mask {
     pub(super) names: Arc<[String]>,
     /// Those that hide something whatever it is called or holds.
     pub(super) certain: Arc<[String]>,
+    /// The one field that they do not hide.
+    pub(super) revealed: Option<Arc<FieldPath>>,
 }
 
 impl Permit {
@@ -57,6 +59,7 @@ impl Permit {
             plan: Arc::new(MaskPlan::compile(masks)),
             names: masks.iter().map(|mask| mask.name.clone()).collect(),
             certain: super::certain(masks),
+            revealed: None,
         });
         Self::new(
             Arc::new(identity),
@@ -101,6 +104,11 @@ impl Permit {
     /// The masks that hide something whatever it is called or holds.
     pub fn certain_masks(&self) -> &[String] {
         self.mask.as_ref().map_or(&[], |mask| &mask.certain)
+    }
+
+    /// The field that is shown although a mask hides it.
+    pub fn revealed(&self) -> Option<&FieldPath> {
+        self.mask.as_ref()?.revealed.as_deref()
     }
 
     /// The names of the masks in [`Self::mask`], in the order of their definition.

@@ -4,13 +4,13 @@ mod check;
 
 use std::sync::Arc;
 
-use super::mask::BUILTIN;
+use super::mask::{BUILTIN, FieldPath};
 use super::matcher::{Globs, Reach};
 use super::matcher::{is_cluster_scoped, resource_matches, url_matches};
 use super::record::RecordObligation;
 use crate::identity::Identity;
 use crate::request::RequestInfo;
-use check::{check_lists, check_record, check_shape};
+use check::{check_lists, check_record, check_reveal, check_shape};
 
 /// A rule as written in a policy file, before it is checked. An absent list is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,6 +37,8 @@ pub struct RuleSource {
     pub clusters: Vec<String>,
     /// Names of masks.
     pub mask: Vec<String>,
+    /// Fields of single objects that may be seen unmasked, with a reason.
+    pub reveal: Vec<FieldPath>,
     /// How the sessions that the rule matches are recorded.
     pub record: Option<RecordObligation>,
     /// `allow`, `deny`, or nothing: then the rule only adds its obligations.
@@ -168,6 +170,7 @@ impl Rule {
         check_lists(&source, &mut problems);
         check_shape(&source, &mut problems);
         check_record(&source, &mut problems);
+        check_reveal(&source, &mut problems);
         let mut bits = 0_u128;
         for (index, name) in source.mask.iter().enumerate() {
             // A built-in mask has a rule for each shape of its resources.
@@ -222,6 +225,19 @@ impl Rule {
             self.masks
         } else {
             0
+        }
+    }
+
+    /// The fields that may be seen unmasked in the answer, wherever the rule stands.
+    pub(super) fn reveals(&self, asked: &Asked<'_>) -> &[FieldPath] {
+        let fields = &self.source.reveal;
+        if asked.verb == "get"
+            && !fields.is_empty()
+            && self.mismatch(asked, Reach::Contains).is_none()
+        {
+            fields
+        } else {
+            &[]
         }
     }
 

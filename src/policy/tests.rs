@@ -4,12 +4,12 @@ use proptest::prelude::*;
 use super::*;
 use crate::policy::rule::SubjectsSource;
 
-fn strings(items: &[&str]) -> Vec<String> {
+pub(super) fn strings(items: &[&str]) -> Vec<String> {
     items.iter().map(|&item| item.to_owned()).collect()
 }
 
 /// A rule about resources; `RuleSource { .. }` updates say the rest.
-fn rule(
+pub(super) fn rule(
     id: &str,
     effect: Effect,
     verbs: &[&str],
@@ -27,11 +27,11 @@ fn rule(
     }
 }
 
-fn allow_all() -> RuleSource {
+pub(super) fn allow_all() -> RuleSource {
     rule("all", Effect::Allow, &["*"], &["*"], &["*"])
 }
 
-fn policy(rules: Vec<RuleSource>) -> Policy {
+pub(super) fn policy(rules: Vec<RuleSource>) -> Policy {
     Policy::compile(PolicySource {
         version: "v".to_owned(),
         masks: Vec::new(),
@@ -40,7 +40,7 @@ fn policy(rules: Vec<RuleSource>) -> Policy {
     .unwrap()
 }
 
-fn ask(policy: &Policy, identity: Identity, method: &str, target: &str) -> Decision {
+pub(super) fn ask(policy: &Policy, identity: Identity, method: &str, target: &str) -> Decision {
     let method = Method::from_bytes(method.as_bytes()).unwrap();
     let info = RequestInfo::parse(&method, target).unwrap();
     policy.decide(&Arc::new(identity), &info, "demo")
@@ -313,7 +313,7 @@ fn masks_accumulate_wherever_the_rule_stands() {
         name: "widgets".to_owned(),
         api_groups: strings(&["", "example.com"]),
         resources: strings(&["secrets", "widgets"]),
-        fields: vec![mask::FieldPath::parse("spec.token").unwrap()],
+        fields: vec![FieldPath::parse("spec.token").unwrap()],
         ..MaskRule::default()
     };
     let policy = Policy::compile(PolicySource {

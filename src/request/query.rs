@@ -134,6 +134,8 @@ const SINGLE: &[&str] = &[
     "limitBytes",
     "orphanDependents",
     "path",
+    "portcullis.dev/reason",
+    "portcullis.dev/reveal",
     "pretty",
     "previous",
     "propagationPolicy",

@@ -265,3 +265,53 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_field_is_revealed_of_one_object_and_with_a_reason() {
+    const ASKED: &str = "portcullis.dev/reveal=data.password&portcullis.dev/reason=INC-42+at+night";
+    let db = "/api/v1/namespaces/shop/secrets/db";
+    let info = get(&format!("{db}?{ASKED}"));
+    let reveal = Reveal {
+        field: "data.password",
+        reason: "INC-42 at night",
+    };
+    assert_eq!(info.reveal(), Some(reveal));
+    assert!(info.changes_or_reveals());
+    assert_eq!(get(db).reveal(), None);
+    // The query of a proxied request is its backend's.
+    let proxied = get(&format!("/api/v1/namespaces/shop/pods/p/proxy/x?{ASKED}"));
+    assert_eq!(proxied.reveal(), None);
+
+    let field = "portcullis.dev/reveal=data.password";
+    let long = format!("{field}&portcullis.dev/reason={}", "x".repeat(257));
+    for (method, target) in [
+        ("GET", format!("/api/v1/namespaces/shop/secrets?{ASKED}")),
+        ("GET", format!("{db}/status?{ASKED}")),
+        (
+            "GET",
+            format!("/api/v1/namespaces/shop/secrets?watch=1&{ASKED}"),
+        ),
+        (
+            "GET",
+            format!("/api/v1/namespaces/shop/secrets?fieldSelector=metadata.name%3Ddb&{ASKED}"),
+        ),
+        ("GET", format!("/version?{ASKED}")),
+        ("PATCH", format!("{db}?{ASKED}")),
+        ("DELETE", format!("{db}?{ASKED}")),
+        ("GET", format!("{db}?{field}")),
+        ("GET", format!("{db}?portcullis.dev/reason=INC-42")),
+        ("GET", format!("{db}?{field}&portcullis.dev/reason=")),
+        ("GET", format!("{db}?{field}&portcullis.dev/reason=+")),
+        ("GET", format!("{db}?{field}&portcullis.dev/reason=a%0Ab")),
+        ("GET", format!("{db}?{long}")),
+        ("GET", format!("{db}?{ASKED}&{field}")),
+        (
+            "GET",
+            format!("{db}?{ASKED}&portcullis%2Edev/reveal=data.token"),
+        ),
+    ] {
+        let refused = parse(method, &target).unwrap_err();
+        let text = refused.to_string();
+        assert!(text.contains("portcullis.dev/"), "{target}: {text}");
+    }
+}

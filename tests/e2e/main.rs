@@ -33,6 +33,7 @@ mod players;
 mod raw;
 mod readiness;
 mod recorder;
+mod reveal;
 mod revocation;
 mod session;
 mod smuggling;

@@ -168,8 +168,20 @@ impl FieldPath {
         &self.segments
     }
 
+    /// The keys, if the path has nothing else: then it is one field.
+    pub fn keys(&self) -> Option<Vec<&str>> {
+        let mut keys = Vec::with_capacity(self.segments.len());
+        for segment in &self.segments {
+            let Segment::Key(key) = segment else {
+                return None;
+            };
+            keys.push(key.as_str());
+        }
+        Some(keys)
+    }
+
     /// Is the field at `keys` exactly what this path stands for?
-    fn selects(&self, keys: &[&str]) -> bool {
+    pub fn selects(&self, keys: &[&str]) -> bool {
         selects(&self.segments, keys)
     }
 }

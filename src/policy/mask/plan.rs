@@ -140,6 +140,8 @@ struct Node {
     hides: bool,
     /// A text that clients tell objects apart by, and that nobody keeps secrets in.
     identifies: bool,
+    /// It may be seen although rules hide it; where its key does not count as written, this state does.
+    revealed: Option<StateId>,
     leaf: Option<Leaf>,
     embedded: bool,
     /// Some path goes on through an object or an array here.
@@ -167,9 +169,14 @@ impl Default for StateId {
 impl MaskPlan {
     /// Compiles the rules that apply to one resource. Without a field the plan is empty.
     pub fn compile(rules: &[&MaskRule]) -> Self {
+        Self::revealing(rules, None)
+    }
+
+    /// The same, but for one field: a text, number or boolean there is shown.
+    pub fn revealing(rules: &[&MaskRule], revealed: Option<&FieldPath>) -> Self {
         let fields: Vec<&FieldPath> = rules.iter().flat_map(|rule| &rule.fields).collect();
         let printed = fields.iter().any(|field| is_printed(field));
-        let mut builder = Builder::new(rules);
+        let mut builder = Builder::new(rules, revealed);
         let object = builder.root(false);
         let object_and_cells = builder.root(true);
         let texts = rules.iter().map(|rule| rule.texts);
@@ -217,15 +224,16 @@ impl MaskPlan {
                 .keys
                 .binary_search_by(|(name, _)| name.as_ref().cmp(key));
             match exact {
-                Ok(place) => node.keys.get(place),
+                Ok(place) => node.keys.get(place).map(|(_, state)| *state),
                 Err(_) => node
                     .keys
                     .iter()
-                    .find(|(name, _)| name.eq_ignore_ascii_case(key)),
+                    .find(|(name, _)| name.eq_ignore_ascii_case(key))
+                    .map(|(_, state)| self.hidden(*state)),
             }
         });
-        if let Some((_, state)) = named {
-            return *state;
+        if let Some(state) = named {
+            return state;
         }
         if node.patterns.is_empty() {
             return node.other_keys.first().copied().unwrap_or_default();
@@ -264,6 +272,10 @@ impl MaskPlan {
 
     /// What to do with a value of this shape in `state`.
     pub fn action(&self, state: StateId, shape: Shape) -> Action {
+        let simple = matches!(shape, Shape::String | Shape::Scalar);
+        if simple && self.revealed(state).is_some() {
+            return Action::Pass;
+        }
         match self.field_action(state, shape) {
             Action::Pass if self.texts.known_values && !self.identifies(state) => match shape {
                 Shape::Object | Shape::Array | Shape::String => Action::Search,
@@ -271,6 +283,15 @@ impl MaskPlan {
             },
             action => action,
         }
+    }
+
+    /// The state of a field that is revealed, for another that is called nearly the same.
+    fn hidden(&self, state: StateId) -> StateId {
+        self.revealed(state).unwrap_or(state)
+    }
+
+    fn revealed(&self, state: StateId) -> Option<StateId> {
+        self.node(state)?.revealed
     }
 
     fn field_action(&self, state: StateId, shape: Shape) -> Action {
@@ -399,6 +420,42 @@ mod tests {
                 "{key}"
             );
         }
+    }
+
+    #[test]
+    fn one_field_is_revealed_and_no_other_that_is_called_nearly_so() {
+        let secrets = &builtin("secrets")[0];
+        let known = &builtin("known-values")[0];
+        let own = MaskRule {
+            name: "own".to_owned(),
+            fields: paths(&["spec.password", "spec.user"]),
+            ..MaskRule::default()
+        };
+        let password = &paths(&["data.password"])[0];
+        let plan = MaskPlan::revealing(&[secrets, known], Some(password));
+        for root in [&[][..], &["items", "#"], &["object"]] {
+            let at = |way: &[&str], shape| action(&plan, &[root, way].concat(), shape);
+            assert_eq!(at(&["data", "password"], Shape::String), Action::Pass);
+            for key in ["Password", "PASSWORD", "passwort", "token"] {
+                let hidden = Action::Mask(Leaf::Data);
+                assert_eq!(at(&["data", key], Shape::String), hidden, "{key}");
+            }
+            // Only what is as simple as a value is one field.
+            let object = at(&["data", "password"], Shape::Object);
+            assert_eq!(object, Action::Mask(Leaf::Data));
+            assert_eq!(
+                at(&["stringData", "password"], Shape::String),
+                Action::Mask(Leaf::Text)
+            );
+            assert_eq!(at(&["other", "password"], Shape::String), Action::Search);
+        }
+        let password = &paths(&["spec.password"])[0];
+        let plan = MaskPlan::revealing(&[&own], Some(password));
+        let at = |way: &[&str]| action(&plan, way, Shape::String);
+        assert_eq!(at(&["spec", "password"]), Action::Pass);
+        assert_eq!(at(&["spec", "Password"]), Action::Mask(Leaf::Text));
+        assert_eq!(at(&["spec", "user"]), Action::Mask(Leaf::Text));
+        assert_ne!(plan, MaskPlan::compile(&[&own]));
     }
 
     #[test]

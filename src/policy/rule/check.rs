@@ -1,5 +1,6 @@
 //! What is wrong with a rule as written, in the words of whoever wrote it.
 
+use super::super::mask::Segment;
 use super::super::matcher::{check_resource, check_url};
 use super::{Effect, RuleProblem, RuleSource, item};
 
@@ -88,10 +89,14 @@ pub(super) fn check_shape(source: &RuleSource, problems: &mut Vec<RuleProblem>) 
             message: message.to_owned(),
         });
     };
-    if source.decision.is_none() && source.mask.is_empty() && source.record.is_none() {
+    if source.decision.is_none()
+        && source.mask.is_empty()
+        && source.record.is_none()
+        && source.reveal.is_empty()
+    {
         whole(
             "decision",
-            "is missing: say allow or deny, or give the rule a `mask` or `record`",
+            "is missing: say allow or deny, or give the rule a `mask`, `record` or `reveal`",
         );
     }
     if source.message.is_some() && source.decision != Some(Effect::Deny) {
@@ -164,4 +169,41 @@ pub(super) fn check_record(source: &RuleSource, problems: &mut Vec<RuleProblem>)
         index: None,
         message: message.to_owned(),
     });
+}
+
+/// Whether revealing can matter where the rule offers it.
+pub(super) fn check_reveal(source: &RuleSource, problems: &mut Vec<RuleProblem>) {
+    if source.reveal.is_empty() {
+        return;
+    }
+    let get =
+        source.verbs.is_empty() || source.verbs.iter().any(|verb| verb == "*" || verb == "get");
+    let whole = if source.decision == Some(Effect::Deny) {
+        Some("has no meaning in a rule with `decision: deny`")
+    } else if !source.non_resource_urls.is_empty() {
+        Some("has no meaning for nonResourceURLs")
+    } else if !get {
+        Some("needs a rule about the verb get: one object at a time is revealed")
+    } else if source.resources.is_empty() || source.api_groups.is_empty() {
+        Some("needs apiGroups and resources: say whose fields may be seen")
+    } else {
+        None
+    };
+    problems.extend(whole.map(|message| RuleProblem {
+        field: "reveal",
+        index: None,
+        message: message.to_owned(),
+    }));
+    for (index, field) in source.reveal.iter().enumerate() {
+        let members = field.segments().iter().all(|segment| {
+            matches!(
+                segment,
+                Segment::Key(_) | Segment::AnyKey | Segment::KeyLike(_)
+            )
+        });
+        if !members {
+            let message = format!("{field}: elements of arrays cannot be revealed; name members");
+            problems.push(item("reveal", index, message));
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::super::BUILTIN;
-use super::super::path::Segment;
+use super::super::path::{FieldPath, Segment};
 use super::{LAST_APPLIED, Leaf, Look, MaskRule, Node, StateId};
 
 /// Patterns for keys, and conditions on elements, that are told apart at one place. Further ones count
@@ -48,6 +48,7 @@ enum End {
     Embedded,
     Scan(Look),
     Identify,
+    Reveal,
 }
 
 /// A position: which path, how far, and below which top-level key of the object.
@@ -60,9 +61,9 @@ pub(super) struct Builder {
 }
 
 impl Builder {
-    pub(super) fn new(rules: &[&MaskRule]) -> Self {
+    pub(super) fn new(rules: &[&MaskRule], revealed: Option<&FieldPath>) -> Self {
         Self {
-            paths: rooted(rules),
+            paths: rooted(rules, revealed),
             nodes: vec![Node::default()],
             known: HashMap::new(),
         }
@@ -104,6 +105,7 @@ impl Builder {
         self.nodes.push(Node::default());
         self.known.insert(positions.clone(), state);
         let mut node = self.describe(&positions);
+        node.revealed = self.hidden(&positions);
         for key in self.keys(&positions) {
             let after = self.after(
                 &positions,
@@ -145,6 +147,19 @@ impl Builder {
         state
     }
 
+    /// For a revealed field, the state it would have if it were not.
+    fn hidden(&mut self, positions: &[Position]) -> Option<StateId> {
+        let reveals = |(path, at, _): &&Position| {
+            self.paths
+                .get(*path)
+                .is_some_and(|path| path.end == End::Reveal && path.segments.len() == *at)
+        };
+        positions.iter().find(reveals)?;
+        let hidden = positions.iter().filter(|position| !reveals(position));
+        let hidden = hidden.copied().collect();
+        Some(self.state(hidden))
+    }
+
     fn describe(&self, positions: &[Position]) -> Node {
         let mut node = Node::default();
         for (index, at, leaf) in positions {
@@ -155,11 +170,12 @@ impl Builder {
             // `**` fits every shape, and a scan harms no other value.
             let strict = path.hides
                 && *at >= path.object_at
-                && !matches!(path.end, End::Scan(_) | End::Identify)
+                && !matches!(path.end, End::Scan(_) | End::Identify | End::Reveal)
                 && !before.contains(&Segment::Deep);
             node.hides |= path.hides;
             match (path.segments.get(*at), path.end) {
                 (None, End::Identify) => node.identifies = true,
+                (None, End::Reveal) => {} // see `hidden`
                 (None, End::Mask) => node.leaf = node.leaf.max(Some(*leaf)),
                 (None, End::Embedded) => node.embedded = true,
                 (None, End::Scan(Look::Text)) if *leaf == Leaf::Binary => {
@@ -316,7 +332,7 @@ fn named(rules: &[&MaskRule]) -> Vec<(Vec<Segment>, End)> {
 }
 
 /// Every path below every root, and the cells of Tables.
-fn rooted(rules: &[&MaskRule]) -> Vec<Rooted> {
+fn rooted(rules: &[&MaskRule], revealed: Option<&FieldPath>) -> Vec<Rooted> {
     let mut paths = named(rules);
     let searched = rules.iter().any(|rule| rule.texts.known_values);
     let named = paths.len() > 1;
@@ -331,6 +347,7 @@ fn rooted(rules: &[&MaskRule]) -> Vec<Rooted> {
         let ways = IDENTIFYING.iter().map(|way| way.iter().map(step).collect());
         paths.extend(ways.map(|way: Vec<Segment>| (way, End::Identify)));
     }
+    paths.extend(revealed.map(|field| (field.segments().to_vec(), End::Reveal)));
     let scans = paths.iter().any(|(_, end)| matches!(end, End::Scan(_)));
     let objects = [
         Vec::new(),
@@ -352,7 +369,7 @@ fn rooted(rules: &[&MaskRule]) -> Vec<Rooted> {
                     object_at: event.len() + object.len(),
                     end: *end,
                     cells: false,
-                    hides: named && *end != End::Identify,
+                    hides: named && !matches!(end, End::Identify | End::Reveal),
                 });
             }
         }

@@ -1,0 +1,186 @@
+//! One masked field, shown to who may see it and says why.
+//!
+//! A rule with `reveal` offers fields, it shows none: the request has to name one of them
+//! ([`crate::request::Reveal`]). Asked for what no rule offers, the answer is no, not the masked object, so
+//! that nobody takes a placeholder for a value.
+
+use std::sync::Arc;
+
+use super::mask::{FieldPath, LAST_APPLIED};
+use super::rule::{Asked, Rule};
+use super::{Policy, Reason, explain};
+
+impl Policy {
+    /// The field that the request is to show; `None` when it asks for none.
+    pub(super) fn revealed(&self, asked: &Asked<'_>) -> Result<Option<Arc<FieldPath>>, Reason> {
+        let Some(reveal) = asked.info.reveal() else {
+            return Ok(None);
+        };
+        let field: Option<FieldPath> = reveal.field.parse().ok();
+        let offered = field.filter(|field| self.offers(asked, field));
+        match offered {
+            Some(field) => Ok(Some(Arc::new(field))),
+            None => Err(Reason {
+                rule: None,
+                message: explain::not_revealed(reveal.field, &self.offered(asked), asked),
+            }),
+        }
+    }
+
+    /// The fields that the caller may ask for in a request like this one.
+    pub(super) fn offered(&self, asked: &Asked<'_>) -> Vec<String> {
+        let fields = self.rules.iter().flat_map(|rule| rule.reveals(asked));
+        let mut fields: Vec<String> = fields.map(ToString::to_string).collect();
+        fields.dedup();
+        fields
+    }
+
+    fn offers(&self, asked: &Asked<'_>, field: &FieldPath) -> bool {
+        let Some(keys) = field.keys() else {
+            return false;
+        };
+        // The whole manifest in there is not one field.
+        if keys.last() == Some(&LAST_APPLIED) {
+            return false;
+        }
+        let offers = |rule: &Rule| rule.reveals(asked).iter().any(|path| path.selects(&keys));
+        self.rules.iter().any(offers)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{allow_all, ask, policy, rule, strings};
+    use super::*;
+    use crate::identity::Identity;
+    use crate::policy::rule::{Effect, RuleSource, SubjectsSource};
+    use crate::policy::{Decision, PolicySource};
+
+    /// Alice may see two fields of one Secret, which is masked for everybody.
+    fn offering() -> Policy {
+        let fields = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+        let reveal = RuleSource {
+            subjects: Some(SubjectsSource {
+                users: strings(&["alice"]),
+                ..SubjectsSource::default()
+            }),
+            namespaces: strings(&["shop"]),
+            resource_names: strings(&["db"]),
+            reveal: fields(&["data.password", "metadata.annotations.*"]),
+            decision: None,
+            ..rule("reveal", Effect::Allow, &["get"], &[""], &["secrets"])
+        };
+        let mask = RuleSource {
+            id: "test/mask".to_owned(),
+            mask: strings(&["secrets"]),
+            ..RuleSource::default()
+        };
+        policy(vec![allow_all(), mask, reveal])
+    }
+
+    #[test]
+    fn a_field_is_revealed_only_where_a_rule_contains_the_whole_request() {
+        let policy = offering();
+        let asks = |who: &str, path: &str, field: &str| {
+            let target =
+                format!("{path}?portcullis.dev/reveal={field}&portcullis.dev/reason=INC-42");
+            ask(&policy, Identity::for_tests(who, &[]), "GET", &target)
+        };
+        let db = "/api/v1/namespaces/shop/secrets/db";
+        for field in [
+            "data.password",
+            r#"data["password"]"#,
+            r#"metadata.annotations["a.b/c"]"#,
+        ] {
+            let Decision::Allow(permit) = asks("alice", db, field) else {
+                panic!("{field}")
+            };
+            let revealed: FieldPath = field.parse().unwrap();
+            assert_eq!(permit.revealed(), Some(&revealed));
+            assert_eq!(permit.mask_names(), ["secrets"]);
+        }
+        // Without being asked for, nothing is.
+        let plain = ask(&policy, Identity::for_tests("alice", &[]), "GET", db);
+        assert!(matches!(plain, Decision::Allow(permit) if permit.revealed().is_none()));
+        let applied = format!("metadata.annotations[\"{LAST_APPLIED}\"]");
+        for (who, path, field) in [
+            ("bob", db, "data.password"),
+            (
+                "alice",
+                "/api/v1/namespaces/shop/secrets/other",
+                "data.password",
+            ),
+            (
+                "alice",
+                "/api/v1/namespaces/test/secrets/db",
+                "data.password",
+            ),
+            (
+                "alice",
+                "/api/v1/namespaces/shop/configmaps/db",
+                "data.password",
+            ),
+            ("alice", db, "data.token"),
+            ("alice", db, "data.Password"),
+            ("alice", db, "data.*"),
+            ("alice", db, "data"),
+            ("alice", db, "data.password.x"),
+            ("alice", db, "data.["),
+            ("alice", db, ""),
+            ("alice", db, applied.as_str()),
+        ] {
+            let Decision::Deny(reason) = asks(who, path, field) else {
+                panic!("{who} {path} {field}")
+            };
+            assert!(
+                reason.message.contains("no policy rule reveals"),
+                "{}",
+                reason.message
+            );
+        }
+    }
+
+    #[test]
+    fn a_reveal_that_could_never_matter_is_a_mistake() {
+        let get = RuleSource {
+            reveal: vec!["data.password".parse().unwrap()],
+            ..rule("r", Effect::Allow, &["get"], &[""], &["secrets"])
+        };
+        for source in [
+            RuleSource {
+                decision: Some(Effect::Deny),
+                ..get.clone()
+            },
+            RuleSource {
+                verbs: strings(&["list", "watch"]),
+                ..get.clone()
+            },
+            RuleSource {
+                non_resource_urls: strings(&["/version"]),
+                api_groups: Vec::new(),
+                resources: Vec::new(),
+                ..get.clone()
+            },
+            RuleSource {
+                resources: Vec::new(),
+                decision: None,
+                ..get.clone()
+            },
+            RuleSource {
+                reveal: vec!["spec.list[*].x".parse().unwrap()],
+                ..get
+            },
+        ] {
+            let source = PolicySource {
+                rules: vec![source],
+                ..PolicySource::default()
+            };
+            let problems = Policy::compile(source).unwrap_err();
+            assert!(
+                problems
+                    .iter()
+                    .any(|(_, problem)| problem.field == "reveal")
+            );
+        }
+    }
+}
