@@ -126,19 +126,18 @@ fn learn(
     let known = Arc::new(KnownValues::new(
         config.upstream.names(),
         placeholders,
-        config.known_values.minimum_bytes,
+        config.known_values,
     ));
-    if config.known_values.watch {
-        for (cluster, book) in known.books() {
-            let learner = Learner {
-                upstream: Arc::clone(upstream),
-                policy: Arc::clone(policy),
-                cluster: cluster.to_owned(),
-                book: Arc::clone(book),
-                metrics: metrics.clone(),
-            };
-            background.spawn(learner.run(ending.clone()));
-        }
+    for (cluster, book) in known.books() {
+        let learner = Learner {
+            upstream: Arc::clone(upstream),
+            policy: Arc::clone(policy),
+            cluster: cluster.to_owned(),
+            book: Arc::clone(book),
+            watch: config.known_values.watch,
+            metrics: metrics.clone(),
+        };
+        background.spawn(learner.run(ending.clone()));
     }
     known
 }

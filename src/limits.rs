@@ -477,5 +477,17 @@ pub const KNOWN_VALUES_RETRY_MAX: Duration = Duration::from_secs(30);
 /// How soon a changed Secret is masked elsewhere, besides the time its index takes.
 pub const KNOWN_VALUES_RENEW_PAUSE: Duration = Duration::from_millis(500);
 
+/// How long values of a Secret that passed in an answer are known after it passed last, where no watch tells
+/// of its end: what is read once a day stays known.
+pub const KNOWN_VALUES_PASSED_LIFE: Duration = Duration::from_hours(24);
+/// How often it is looked whose time is over.
+pub const KNOWN_VALUES_PASSED_SWEEP: Duration = Duration::from_mins(1);
+/// Bytes that one Secret which passed takes beside its name and values, about; they count as if they were of a
+/// value, so that callers who make Secrets without end find an end.
+pub const KNOWN_VALUES_PASSED_ENTRY_BYTES: usize = 256;
+/// Bytes of a Secret that can be learned while it passes: one of 1 MiB as base64, with its metadata. That much
+/// is held of one stream.
+pub const KNOWN_VALUES_PASSED_BYTES_MAX: usize = 2 * 1024 * 1024;
+
 /// The shortest value that can be known, in bytes; shorter ones stand in texts by chance.
 pub const KNOWN_VALUE_BYTES_MIN: usize = 8;

@@ -79,8 +79,7 @@ pub enum MaskError {
     /// Known values are to be masked, and the gateway has not read them yet (503, the gateway's fault).
     #[error(
         "the gateway has not read the Secrets of this cluster yet, whose values policy demands to mask; \
-         retry in a few seconds. If this lasts, the gateway's credential may not list and watch secrets, \
-         or knownValues.watch is off"
+         retry in a few seconds. If this lasts, the gateway's credential may not list and watch secrets"
     )]
     NotLearned,
     /// A selector that would tell whether a guess at a masked value is right (400, the client's fault).

@@ -98,7 +98,7 @@ fn read_top(top: &Section<'_>, others: &mut Vec<Problem>) -> Option<Config> {
         None => Some(data_directory.join("audit.jsonl")),
     };
     let recording = read_recording(top, &data_directory);
-    let known_values = read_known_values(top, policy.as_ref());
+    let known_values = read_known_values(top, policy.as_ref(), &mut warnings);
     top.finish();
     // What is in an unusable data directory is no problem of its own.
     let of_its_own = |place: &Path| has_data_directory || !place.starts_with(&data_directory);
@@ -160,7 +160,11 @@ fn read_recording(top: &Section<'_>, data_directory: &Path) -> recording::Settin
     settings
 }
 
-fn read_known_values(top: &Section<'_>, policy: Option<&Policy>) -> known::Settings {
+fn read_known_values(
+    top: &Section<'_>,
+    policy: Option<&Policy>,
+    warnings: &mut Vec<String>,
+) -> known::Settings {
     let mut settings = known::Settings::default();
     let Some(section) = top.section("knownValues") else {
         return settings;
@@ -173,9 +177,10 @@ fn read_known_values(top: &Section<'_>, policy: Option<&Policy>) -> known::Setti
         settings.minimum_bytes = bytes;
     }
     if !settings.watch && policy.is_some_and(Policy::masks_known_values) {
-        section.report_key(
-            "watch",
-            "cannot be false: a rule has the mask `known-values`, and without reading Secrets none is known",
+        warnings.push(
+            "knownValues.watch is false: of the Secrets whose values a rule masks with `known-values` only those are \
+             known that passed through the gateway, under a mask, since it was started"
+                .to_owned(),
         );
     }
     section.finish();

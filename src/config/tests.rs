@@ -190,6 +190,23 @@ fn defaults_are_those_of_the_documentation() {
 }
 
 #[test]
+fn known_values_without_a_watch_are_a_warning_where_a_rule_masks_them() {
+    let folder = folder();
+    let said = |text: &str, policy: &str| {
+        fs::write(folder.path().join("policy.yaml"), policy).unwrap();
+        let warnings = load(folder.path(), text).unwrap().warnings;
+        warnings
+            .iter()
+            .any(|warning| warning.contains("knownValues.watch"))
+    };
+    let masked = POLICY.replace("rules: [", "rules: [{name: masks, mask: [known-values]}, ");
+    assert_ne!(masked, POLICY);
+    let off = format!("{MINIMAL}\nknownValues: {{watch: false}}\n");
+    assert!(said(&off, &masked));
+    assert!(!said(&off, POLICY) && !said(MINIMAL, &masked));
+}
+
+#[test]
 fn operators_are_named_in_full_and_their_tokens_stay_on_this_machine() {
     let folder = folder();
     assert_eq!(

@@ -7,7 +7,8 @@
 //!   '------(too old, or broken: after a pause)---'
 //! ```
 //!
-//! What was known stays known while the API server cannot be reached.
+//! What was known stays known while the API server cannot be reached. Without a watch nothing is read: what
+//! passed in answers is all that is known, and all that is left to do is to make indexes of it.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -44,6 +45,8 @@ pub struct Learner {
     pub cluster: String,
     /// What is known of it.
     pub book: Arc<Book>,
+    /// Whether Secrets are read; otherwise they are learned in passing alone.
+    pub watch: bool,
     /// Where it is counted.
     pub metrics: Metrics,
 }
@@ -54,12 +57,12 @@ impl Learner {
         tokio::select! {
             biased;
             () = shutdown.cancelled() => {}
-            () = self.demanded() => {}
+            () = self.demanded() => self.book.demand(),
         }
         tokio::select! {
             biased;
             () = shutdown.cancelled() => {}
-            () = self.follow() => {}
+            () = self.follow(), if self.watch => {}
             () = self.keep_shelves() => {}
         }
     }
@@ -119,11 +122,11 @@ impl Learner {
         loop {
             let list = Errand::list_secrets(&proceed);
             let answer = self.upstream.run(&list, &self.cluster).await?;
-            let page = read_page(answer, &self.book).await?;
-            seen.extend(page.secrets);
-            proceed = page.proceed;
+            let mut page = read_page(answer, &self.book).await?;
+            seen.extend(std::mem::take(&mut page.secrets));
+            proceed.clone_from(&page.proceed);
             if proceed.is_empty() {
-                self.book.retain(|namespace, secret| {
+                page.conclude(&self.book, |namespace, secret| {
                     seen.contains(&(namespace.to_owned(), secret.to_owned()))
                 });
                 self.renew().await;
@@ -138,6 +141,7 @@ impl Learner {
         let mut known = Knowledge::default();
         loop {
             let begun = Instant::now();
+            self.book.tick(begun.into_std());
             if let Some(now) = self.renew().await {
                 self.metrics.known_values(&known, &now);
                 if now != known {

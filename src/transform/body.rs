@@ -23,7 +23,7 @@ use super::protobuf::{MaskProtobufError, ProtobufMasker};
 use super::release::status::Scrubber;
 use super::report::MaskReport;
 use super::text::TextMasker;
-use super::text::known::Strings;
+use super::text::known::{JsonPassing, Strings};
 use crate::gateway::body::{Body, BodyError};
 use crate::limits::{ERROR_STATUS_BYTES_MAX, TEXT_HOLD_MAX};
 use crate::wire::json::JsonError;
@@ -103,7 +103,11 @@ pub(super) struct Pipeline {
 /// The last step of a pipeline.
 pub(super) enum Last {
     /// Mask JSON.
-    Json(Box<JsonMasker>),
+    Json {
+        masker: Box<JsonMasker>,
+        /// Learns from the Secrets in it.
+        passing: Option<Box<JsonPassing>>,
+    },
     /// Mask protobuf.
     Protobuf(Box<ProtobufMasker>),
     /// Mask text.
@@ -125,7 +129,12 @@ impl Pipeline {
             None => std::mem::take(input),
         };
         match &mut self.last {
-            Last::Json(masker) => masker.push(&chunk, &mut output.of(&chunk))?,
+            Last::Json { masker, passing } => {
+                if let Some(passing) = passing {
+                    passing.push(&chunk);
+                }
+                masker.push(&chunk, &mut output.of(&chunk))?;
+            }
             Last::Protobuf(masker) => masker.push(&chunk, output)?,
             Last::Text(masker) => masker.push(&chunk, &mut output.of(&chunk)),
             Last::Status { scrubber, text, .. } => {
@@ -142,7 +151,7 @@ impl Pipeline {
     fn finish(&mut self, output: &mut Output) -> Result<(), TransformError> {
         let complete = self.inflate.as_ref().map_or(Ok(()), Inflate::finish);
         match &mut self.last {
-            Last::Json(masker) => {
+            Last::Json { masker, .. } => {
                 complete?;
                 masker.finish(&mut output.of(&Bytes::new()))?;
             }
@@ -256,7 +265,7 @@ impl Rewriting {
 
     fn count(&mut self) {
         match &mut self.pipeline.last {
-            Last::Json(masker) => self.report.add(masker.tally()),
+            Last::Json { masker, .. } => self.report.add(masker.tally()),
             Last::Protobuf(masker) => self.report.add(masker.tally()),
             Last::Text(masker) => self.report.add(masker.tally()),
             Last::Status {

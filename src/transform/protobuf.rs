@@ -23,6 +23,7 @@ pub(super) use self::schema::{Kind, kind_for};
 use super::json::Mask;
 use super::output::Output;
 use super::report::Tally;
+use super::text::known::Passing;
 use crate::limits::{PROTOBUF_ENVELOPE_BYTES_MAX, PROTOBUF_OBJECT_BYTES_MAX};
 use crate::wire::protobuf::{Head, MAGIC, ProtobufError, Unknown};
 
@@ -62,6 +63,8 @@ pub(super) struct ProtobufMasker {
     place: Place,
     /// What has arrived and not left.
     held: BytesMut,
+    /// Learns from the Secrets in it.
+    passing: Option<Passing>,
     tally: Tally,
 }
 
@@ -81,7 +84,7 @@ enum Place {
 }
 
 impl ProtobufMasker {
-    pub(super) fn new(mask: Mask, kind: Kind, form: Form) -> Self {
+    pub(super) fn new(mask: Mask, kind: Kind, form: Form, passing: Option<Passing>) -> Self {
         let place = match form {
             Form::Object => Place::Whole { list: false },
             Form::List => Place::ListHead,
@@ -92,6 +95,7 @@ impl ProtobufMasker {
             kind,
             place,
             held: BytesMut::new(),
+            passing,
             tally: Tally::default(),
         }
     }
@@ -127,7 +131,12 @@ impl ProtobufMasker {
                 return Err(MaskProtobufError::Unfinished);
             }
         };
-        let mut rewriter = Rewriter::new(&self.mask, Length::Free, &mut self.tally);
+        let mut rewriter = Rewriter::new(
+            &self.mask,
+            Length::Free,
+            self.passing.as_ref(),
+            &mut self.tally,
+        );
         envelope::body(self.kind, list, &mut rewriter, 0, &rest)?;
         rewriter.write(rest.len(), &mut output.of(&rest));
         Ok(())
@@ -206,7 +215,12 @@ impl ProtobufMasker {
         }
         let item = self.held.split_to(size).freeze();
         self.place = Place::Items { left };
-        let mut rewriter = Rewriter::new(&self.mask, Length::Kept, &mut self.tally);
+        let mut rewriter = Rewriter::new(
+            &self.mask,
+            Length::Kept,
+            self.passing.as_ref(),
+            &mut self.tally,
+        );
         envelope::list(self.kind, &mut rewriter, 0, &item)?;
         rewriter.write(item.len(), &mut output.of(&item));
         Ok(true)
@@ -225,7 +239,12 @@ impl ProtobufMasker {
         }
         self.held.advance(FRAME_HEAD);
         let event = self.held.split_to(length).freeze();
-        let mut rewriter = Rewriter::new(&self.mask, Length::Free, &mut self.tally);
+        let mut rewriter = Rewriter::new(
+            &self.mask,
+            Length::Free,
+            self.passing.as_ref(),
+            &mut self.tally,
+        );
         let growth = envelope::event(self.kind, &mut rewriter, &event)?;
         let length = length
             .checked_add_signed(growth)

@@ -15,7 +15,7 @@ use super::body::{Last, Pipeline};
 use super::json::{JsonMasker, Mask};
 use super::placeholder::Linkable;
 use super::protobuf::{self, Form, Kind, ProtobufMasker, kind_for};
-use super::text::known::{KnownValues, Shelf, Strings};
+use super::text::known::{JsonPassing, KnownValues, Passing, Shelf, Strings};
 use super::text::{TextMasker, TextMasks};
 use super::{MaskError, MaskReport, Placeholders, Released, Unreleased, cells_are_safe};
 use crate::gateway::body::Body;
@@ -92,7 +92,8 @@ pub fn release(
             strings: shelf.map(|shelf| Box::new(Strings::new(shelf))),
         }
     } else {
-        masker(info, plan, (placeholders, shelf), native)
+        let passing = known.passing(info, permit);
+        masker(info, plan, (placeholders, shelf), native, passing)
     };
     for name in DESCRIBING {
         head.headers.remove(name);
@@ -154,12 +155,13 @@ fn mask_headers(headers: &mut HeaderMap, texts: &TextMasks, report: &MaskReport)
     }
 }
 
-/// Masks what the answer to this request holds.
+/// Masks what the answer to this request holds, and learns from the Secrets in it.
 fn masker(
     info: &RequestInfo,
     plan: &Arc<MaskPlan>,
     (placeholders, known): (&Arc<Placeholders>, Option<Arc<Shelf>>),
     native: Option<Kind>,
+    passing: Option<Passing>,
 ) -> Last {
     let mask = Mask {
         plan: Arc::clone(plan),
@@ -176,17 +178,22 @@ fn masker(
         data_is_base64: info.api_group.is_empty() && info.resource == "secrets",
         known,
     };
-    match native {
-        Some(kind) => {
-            let form = match info.verb.as_str() {
-                _ if info.is_watch() => Form::Watch,
-                "list" => Form::List,
-                _ => Form::Object,
-            };
-            Last::Protobuf(Box::new(ProtobufMasker::new(mask, kind, form)))
-        }
-        None if info.is_watch() => Last::Json(Box::new(JsonMasker::new(mask, Documents::Sequence))),
-        None => Last::Json(Box::new(JsonMasker::new(mask, Documents::One))),
+    if let Some(kind) = native {
+        let form = match info.verb.as_str() {
+            _ if info.is_watch() => Form::Watch,
+            "list" => Form::List,
+            _ => Form::Object,
+        };
+        return Last::Protobuf(Box::new(ProtobufMasker::new(mask, kind, form, passing)));
+    }
+    let documents = if info.is_watch() {
+        Documents::Sequence
+    } else {
+        Documents::One
+    };
+    Last::Json {
+        masker: Box::new(JsonMasker::new(mask, documents)),
+        passing: passing.map(|passing| Box::new(JsonPassing::new(passing, info))),
     }
 }
 

@@ -5,23 +5,26 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::process::Outcome;
 use crate::support::world::{Caller, KUBECTLS, Kubectl, Options, POLICY, Workshop, World, tool};
 
 const NAMESPACE: &str = "default";
 
-fn world_with(masks: &str) -> World {
+const MASKS: &str = "mask: [secrets, known-values]";
+
+fn world_with(masks: &str, known_values: Value) -> World {
     let options = Options {
         policy: Some(POLICY.replace("mask: [secrets]", masks)),
+        known_values,
         ..Options::default()
     };
     World::start_with(Arc::new(Workshop::new()), &options)
 }
 
 fn world() -> World {
-    world_with("mask: [secrets, known-values]")
+    world_with(MASKS, Value::Null)
 }
 
 /// Asks again until the answer is as expected: what is learned is masked a moment later.
@@ -41,6 +44,17 @@ fn eventually(what: &str, mut ask: impl FnMut() -> Outcome, good: impl Fn(&Outco
 /// Writes the value into a config map behind the gateway's back, and waits until it is masked there.
 #[track_caller]
 fn learned(world: &World, value: &str) {
+    copy(world, value);
+    eventually(
+        "masked",
+        || copied(world),
+        |outcome| outcome.code == 0 && !outcome.stdout.contains(value),
+    );
+}
+
+/// Writes the value into a config map behind the gateway's back.
+#[track_caller]
+fn copy(world: &World, value: &str) {
     world
         .api_server
         .put(json!({
@@ -53,16 +67,38 @@ fn learned(world: &World, value: &str) {
             },
         }))
         .unwrap();
-    let get = || {
-        let arguments = ["get", "configmap", "copied", "-o", "yaml"];
-        world
-            .kubectl(Kubectl::Current, Caller::Developer)
-            .args(arguments)
-            .run()
-    };
-    eventually("masked", get, |outcome| {
-        outcome.code == 0 && !outcome.stdout.contains(value)
-    });
+}
+
+/// Stores a Secret behind the gateway's back.
+#[track_caller]
+fn store(world: &World, name: &str, value: &str) {
+    world
+        .api_server
+        .put(json!({
+            "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
+            "metadata": {"name": name, "namespace": NAMESPACE},
+            "data": {"password": STANDARD.encode(value)},
+        }))
+        .unwrap();
+}
+
+/// Makes the Secret `made` through the gateway.
+#[track_caller]
+fn create(world: &World, value: &str) {
+    let password = format!("--from-literal=password={value}");
+    let arguments = ["create", "secret", "generic", "made", &password];
+    world
+        .run(Kubectl::Current, Caller::Developer, &arguments)
+        .expect_code(0);
+}
+
+/// What a developer sees of that config map.
+fn copied(world: &World) -> Outcome {
+    let arguments = ["get", "configmap", "copied", "-o", "yaml"];
+    world
+        .kubectl(Kubectl::Current, Caller::Developer)
+        .args(arguments)
+        .run()
 }
 
 #[test]
@@ -115,7 +151,7 @@ fn values_are_masked_in_objects_logs_and_command_output() {
         .run();
     assert!(plain.stdout.contains(&value));
     let events = world.audit();
-    let named = |event: &serde_json::Value| {
+    let named = |event: &Value| {
         let paths = &event["annotations"]["portcullis.dev/masked-paths"];
         let session = event["objectRef"]["subresource"] == "exec";
         session
@@ -172,14 +208,7 @@ fn followed_logs_are_masked_and_values_come_and_go_with_their_secret() {
     let world = world();
     // What the simulated containers write into their logs.
     let password = "S3cr3t-Pa55w0rd!";
-    world
-        .api_server
-        .put(json!({
-            "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
-            "metadata": {"name": "logged", "namespace": NAMESPACE},
-            "data": {"password": STANDARD.encode(password)},
-        }))
-        .unwrap();
+    store(&world, "logged", password);
     let pod = world.pod();
     let log = |version: Kubectl| {
         let arguments = ["logs", &pod, "--tail=50"];
@@ -217,8 +246,83 @@ fn followed_logs_are_masked_and_values_come_and_go_with_their_secret() {
 }
 
 #[test]
+fn without_a_watch_what_passed_through_the_gateway_is_masked() {
+    let world = world_with(MASKS, json!({"watch": false}));
+    assert!(
+        !world.control("/readyz").contains("known-values"),
+        "nothing is refused, so nothing is degraded"
+    );
+    for version in KUBECTLS {
+        let name = format!("passed-{}", version.name()).replace('.', "-");
+        let value = world.canaries.fresh();
+        store(&world, &name, &value);
+        copy(&world, &value);
+        let before = copied(&world);
+        before.expect_code(0);
+        assert!(
+            before.stdout.contains(&value),
+            "nobody has seen it: {before}"
+        );
+        let get = ["get", "secret", &name, "-o", "yaml"];
+        world.run(version, Caller::Developer, &get).expect_code(0);
+        learned(&world, &value);
+    }
+    // What is written through the gateway is learned from the answer.
+    let fresh = world.canaries.fresh();
+    create(&world, &fresh);
+    learned(&world, &fresh);
+}
+
+#[test]
+fn without_a_watch_what_passes_anew_takes_the_place_of_what_passed() {
+    let world = world_with(MASKS, json!({"watch": false}));
+    let old = world.canaries.fresh();
+    create(&world, &old);
+    learned(&world, &old);
+    // What the simulated containers write into their logs.
+    let password = "S3cr3t-Pa55w0rd!";
+    store(&world, "made", password);
+    let list = ["get", "secrets", "-o", "json"];
+    world
+        .run(Kubectl::Current, Caller::Developer, &list)
+        .expect_code(0);
+    let pod = world.pod();
+    let log = || {
+        let arguments = ["logs", &pod, "--tail=50"];
+        world
+            .kubectl(Kubectl::Current, Caller::Developer)
+            .args(arguments)
+            .run()
+    };
+    eventually("masked", log, |log| {
+        log.stdout.contains("password=[masked:v1:") && !log.stdout.contains(password)
+    });
+    eventually(
+        "forgotten",
+        || copied(&world),
+        |outcome| outcome.stdout.contains(&old),
+    );
+}
+
+#[test]
+fn a_secret_made_through_the_gateway_is_masked_a_moment_later() {
+    let world = world();
+    let fresh = world.canaries.fresh();
+    copy(&world, &fresh);
+    create(&world, &fresh);
+    learned(&world, &fresh);
+    // Its end is told by the watch.
+    world.admin(&["delete", "secret", "made"]);
+    eventually(
+        "forgotten",
+        || copied(&world),
+        |outcome| outcome.stdout.contains(&fresh),
+    );
+}
+
+#[test]
 fn what_looks_like_a_credential_is_masked_in_logs_and_command_output() {
-    let world = world_with("mask: [credentials]");
+    let world = world_with("mask: [credentials]", Value::Null);
     let pod = world.pod();
     // No Secret has it.
     let password = world.canaries.fresh();

@@ -54,6 +54,7 @@ pub(super) fn event(
             return Err(MaskProtobufError::Shape);
         };
         if number == 1 {
+            rewriter.happened(extension);
             return Ok(0);
         }
         require_only(extension, &[1])?;

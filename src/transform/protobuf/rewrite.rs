@@ -14,6 +14,7 @@ use super::MaskProtobufError;
 use super::schema::{Holds, Message};
 use crate::policy::mask::{Action, Shape, StateId};
 use crate::transform::text::credentials::{self, Found};
+use crate::transform::text::known::Passing;
 use crate::wire::protobuf::{FieldValue, ProtobufError, fields, last_bytes, write_head};
 
 /// May the length of a value change?
@@ -29,6 +30,9 @@ pub(super) enum Length {
 pub(super) struct Rewriter<'a> {
     mask: &'a Mask,
     length: Length,
+    passing: Option<&'a Passing>,
+    /// A watch says that the object is gone.
+    gone: bool,
     path: ValuePath,
     edits: Vec<(Range<usize>, Vec<u8>)>,
     tally: &'a mut Tally,
@@ -38,10 +42,17 @@ pub(super) struct Rewriter<'a> {
 pub(super) type Growth = isize;
 
 impl<'a> Rewriter<'a> {
-    pub(super) fn new(mask: &'a Mask, length: Length, tally: &'a mut Tally) -> Self {
+    pub(super) fn new(
+        mask: &'a Mask,
+        length: Length,
+        passing: Option<&'a Passing>,
+        tally: &'a mut Tally,
+    ) -> Self {
         Self {
             mask,
             length,
+            passing,
+            gone: false,
             path: ValuePath::default(),
             edits: Vec::new(),
             tally,
@@ -85,6 +96,11 @@ impl<'a> Rewriter<'a> {
         }
     }
 
+    /// What a watch says has happened to the object that follows.
+    pub(super) fn happened(&mut self, event: &[u8]) {
+        self.gone = event == b"DELETED";
+    }
+
     /// Masks a whole object.
     pub(super) fn object(
         &mut self,
@@ -92,6 +108,9 @@ impl<'a> Rewriter<'a> {
         bytes: &[u8],
         object: &'static Message,
     ) -> Result<Growth, MaskProtobufError> {
+        if let Some(passing) = self.passing {
+            passing.protobuf(bytes, self.gone);
+        }
         self.message(at, bytes, object, self.mask.root)
     }
 

@@ -42,7 +42,7 @@ fn masker(target: &str, form: Form, rule: &MaskRule) -> ProtobufMasker {
         data_is_base64: true,
         known: None,
     };
-    ProtobufMasker::new(mask, kind, form)
+    ProtobufMasker::new(mask, kind, form, None)
 }
 
 fn run(mut masker: ProtobufMasker, chunks: &[&[u8]]) -> (Vec<u8>, Result<u64, MaskProtobufError>) {

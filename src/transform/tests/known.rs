@@ -8,17 +8,24 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::*;
-use crate::transform::text::known::Shelf;
+use crate::transform::text::known::{SecretAt, Settings, Shelf};
+use crate::wire::protobuf::MAGIC;
+use crate::wire::protobuf::tests::field;
 
 const PASSWORD: &str = "correct-horse-battery-7";
 const NAME: &str = "orders-db-primary-7";
 
 fn known(namespace: &str) -> KnownValues {
-    let known = KnownValues::new(["prod"], &placeholders(), 8);
+    let known = KnownValues::new(["prod"], &placeholders(), Settings::default());
     let (_, book) = known.books().next().unwrap();
     let data = [("password", PASSWORD), ("database_password", NAME)];
     let data = data.map(|(key, text)| (key, Zeroizing::new(text.as_bytes().to_vec())));
-    book.learn(namespace, "db", data);
+    let secret = SecretAt {
+        namespace,
+        name: "db",
+        version: 1,
+    };
+    book.learn(secret, data);
     book.renew();
     book.completed();
     known
@@ -186,7 +193,7 @@ async fn what_may_begin_a_value_is_held_for_a_moment_only() {
 
 #[tokio::test]
 async fn nothing_passes_before_the_secrets_were_read() {
-    let unread = KnownValues::new(["prod"], &placeholders(), 8);
+    let unread = KnownValues::new(["prod"], &placeholders(), Settings::default());
     assert_eq!(unread.ready(&permit()), Err(MaskError::NotLearned));
     assert!(unread.unread().next().unwrap().contains("cluster `prod`"));
     assert_eq!(known("shop").unread().count(), 0);
@@ -207,6 +214,142 @@ async fn nothing_passes_before_the_secrets_were_read() {
         )),
         Ok(())
     );
+}
+
+/// A gateway that reads no Secrets.
+fn without_watch() -> KnownValues {
+    let settings = Settings {
+        watch: false,
+        ..Settings::default()
+    };
+    let known = KnownValues::new(["prod", "test"], &placeholders(), settings);
+    for (_, book) in known.books() {
+        book.demand();
+    }
+    known
+}
+
+/// Lets an answer pass, and makes indexes of what was learned of it.
+async fn pass(known: &KnownValues, masks: &[MaskRule], request: (Method, &str), answer: Answer) {
+    let masks: Vec<&MaskRule> = masks.iter().collect();
+    let permit = Permit::for_tests(Identity::for_tests("bot", &[]), "prod", &masks);
+    let (status, content_type, body) = answer;
+    let info = RequestInfo::parse(&request.0, request.1).unwrap();
+    let answer = self::answer(status, content_type, full(body));
+    let (response, _) = release(answer, &info, &permit, &placeholders(), known).unwrap();
+    let (text, outcome) = read(response.into_body()).await;
+    outcome.unwrap();
+    let text = String::from_utf8_lossy(&text);
+    let forms = [PASSWORD.to_owned(), STANDARD.encode(PASSWORD)];
+    let plain = forms.iter().any(|form| text.contains(form));
+    assert_eq!(plain, masks.is_empty());
+    for (_, book) in known.books() {
+        book.renew();
+    }
+}
+
+type Answer = (u16, &'static str, Vec<u8>);
+
+/// Whether the password is masked in a log.
+async fn is_masked(known: &KnownValues, namespace: &str) -> bool {
+    let path = format!("/api/v1/namespaces/{namespace}/pods/web/log");
+    let log = answer(200, "text/plain", full(format!("with {PASSWORD}\n")));
+    let (response, _) = release(log, &get(&path), &permit(), &placeholders(), known).unwrap();
+    let (text, _) = read(response.into_body()).await;
+    !String::from_utf8(text).unwrap().contains(PASSWORD)
+}
+
+#[tokio::test]
+async fn without_a_watch_what_passed_under_a_mask_is_known() {
+    let secret = json!({
+        "kind": "Secret", "apiVersion": "v1",
+        "metadata": {"name": "db", "namespace": "shop", "resourceVersion": "7"},
+        "data": {"password": STANDARD.encode(PASSWORD)},
+    });
+    let list = json!({"kind": "SecretList", "items": [secret]});
+    let event = json!({"type": "ADDED", "object": secret});
+    let db = "/api/v1/namespaces/shop/secrets/db";
+    let all = "/api/v1/secrets";
+    for (method, path, status, text) in [
+        (Method::GET, db, 200, &secret),
+        (Method::GET, all, 200, &list),
+        (Method::GET, "/api/v1/secrets?watch=1", 200, &event),
+        (
+            Method::POST,
+            "/api/v1/namespaces/shop/secrets",
+            201,
+            &secret,
+        ),
+        (Method::PATCH, db, 200, &secret),
+    ] {
+        let known = without_watch();
+        assert_eq!(known.ready(&permit()), Ok(()), "nobody waits for a watch");
+        assert_eq!(known.unread().count(), 0);
+        assert!(!is_masked(&known, "shop").await);
+        let json = (status, "application/json", text.to_string().into_bytes());
+        // Where nothing is masked nothing is looked at.
+        pass(&known, &[], (method.clone(), path), json.clone()).await;
+        assert!(!is_masked(&known, "shop").await);
+        pass(&known, &builtin("secrets"), (method.clone(), path), json).await;
+        assert!(is_masked(&known, "shop").await, "{method} {path}");
+        assert!(is_masked(&known, "shop").await && !is_masked(&known, "bank").await);
+        let (_, other) = known.books().nth(1).unwrap();
+        assert_eq!(other.renew().known, 0, "of another cluster");
+    }
+}
+
+#[tokio::test]
+async fn errors_and_answers_without_demand_teach_nothing() {
+    let text = json!({
+        "kind": "Secret", "apiVersion": "v1",
+        "metadata": {"name": "db", "namespace": "shop", "resourceVersion": "7"},
+        "data": {"password": STANDARD.encode(PASSWORD)},
+    });
+    let request = (Method::GET, "/api/v1/namespaces/shop/secrets/db");
+    let error = (409, "application/json", text.to_string().into_bytes());
+    let known = without_watch();
+    pass(&known, &builtin("secrets"), request.clone(), error).await;
+    assert!(!is_masked(&known, "shop").await);
+
+    let undemanded = KnownValues::new(["prod"], &placeholders(), Settings::default());
+    let json = (200, "application/json", text.to_string().into_bytes());
+    pass(&undemanded, &builtin("secrets"), request, json).await;
+    let (_, book) = undemanded.books().next().unwrap();
+    assert_eq!(book.renew().known, 0);
+}
+
+#[tokio::test]
+async fn secrets_that_pass_as_protobuf_are_known() {
+    let metadata = [field(1, b"db"), field(3, b"shop"), field(6, b"7")].concat();
+    let entry = [field(1, b"password"), field(2, PASSWORD.as_bytes())].concat();
+    let secret = [field(1, &metadata), field(2, &entry)].concat();
+    let envelope = |kind: &str, raw: &[u8]| {
+        let kind = [field(1, b"v1"), field(2, kind.as_bytes())].concat();
+        [MAGIC, &field(1, &kind), &field(2, raw)].concat()
+    };
+    let one = envelope("Secret", &secret);
+    let list = envelope("SecretList", &[field(1, b""), field(2, &secret)].concat());
+    // Longer than what is held as a whole.
+    let filler = [field(1, &field(1, b"x")), field(3, &vec![b'x'; 1 << 20])].concat();
+    let items = [field(2, &filler).repeat(5), field(2, &secret)].concat();
+    let long = envelope("SecretList", &[field(1, b""), items].concat());
+    let event = |kind: &[u8]| {
+        let event = [field(1, kind), field(2, &field(1, &one))].concat();
+        [&u32::try_from(event.len()).unwrap().to_be_bytes(), &*event].concat()
+    };
+    let watch = "/api/v1/namespaces/shop/secrets?watch=1";
+    for (path, body, masked) in [
+        ("/api/v1/namespaces/shop/secrets/db", one.clone(), true),
+        ("/api/v1/namespaces/shop/secrets", list, true),
+        ("/api/v1/secrets", long, true),
+        (watch, event(b"MODIFIED"), true),
+        (watch, [event(b"ADDED"), event(b"DELETED")].concat(), false),
+    ] {
+        let known = without_watch();
+        let protobuf = (200, "application/vnd.kubernetes.protobuf", body);
+        pass(&known, &builtin("secrets"), (Method::GET, path), protobuf).await;
+        assert_eq!(is_masked(&known, "shop").await, masked, "{path}");
+    }
 }
 
 #[test]

@@ -34,6 +34,8 @@ pub(crate) struct Setup {
     pub(crate) issuers: Vec<Value>,
     /// The section `recording`.
     pub(crate) recording: Value,
+    /// The section `knownValues`.
+    pub(crate) known_values: Value,
     /// No file may grow beyond this: what a full disk does to whoever writes.
     pub(crate) file_bytes_max: Option<u64>,
     /// Starting does not wait until it is ready.
@@ -61,6 +63,7 @@ impl Setup {
                 "clusters": [{"name": "demo", "default": true, "kubeconfig": {"file": "gateway.kubeconfig"}}],
                 "policy": {"files": ["policy.yaml"]},
                 "recording": self.recording,
+                "knownValues": self.known_values,
                 "audit": {"file": "data/audit.jsonl"},
             });
             let path = workshop.write("gateway.yaml", &configuration.to_string());

@@ -165,6 +165,8 @@ pub(crate) struct Options {
     pub(crate) upstream: Option<String>,
     /// The section `recording` of the configuration; the defaults when null.
     pub(crate) recording: Value,
+    /// The section `knownValues` of the configuration; the defaults when null.
+    pub(crate) known_values: Value,
     /// How large any file of the gateway may grow.
     pub(crate) file_bytes_max: Option<u64>,
     /// The gateway will not get ready by itself.
@@ -219,6 +221,15 @@ rules:
 
 const NOTHING_REVOKED: &str =
     "{apiVersion: portcullis.dev/v1alpha1, kind: RevocationList, revoked: []}\n";
+
+/// A section of the configuration; an empty one when null.
+fn or_defaults(section: &Value) -> Value {
+    if section.is_null() {
+        json!({})
+    } else {
+        section.clone()
+    }
+}
 
 /// A gateway between callers and a simulated cluster.
 #[derive(Debug)]
@@ -289,11 +300,8 @@ impl World {
             } else {
                 options.issuers.clone()
             },
-            recording: if options.recording.is_null() {
-                json!({})
-            } else {
-                options.recording.clone()
-            },
+            recording: or_defaults(&options.recording),
+            known_values: or_defaults(&options.known_values),
             file_bytes_max: options.file_bytes_max,
             unready: options.unready,
         };

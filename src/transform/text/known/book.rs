@@ -4,6 +4,7 @@
 //! which go on with the index they have until then.
 
 mod pages;
+mod passed;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,8 +14,8 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use zeroize::Zeroizing;
 
-use self::pages::{Pages, Secret};
-use super::admission::{LeftOut, admit};
+use self::pages::Pages;
+use super::admission::LeftOut;
 use super::index::{Index, Value};
 use crate::transform::Placeholders;
 
@@ -26,7 +27,19 @@ pub struct Book {
     placeholders: Arc<Placeholders>,
     minimum: usize,
     pages: Mutex<Pages>,
+    demanded: AtomicBool,
     complete: AtomicBool,
+}
+
+/// A Secret, at one of its versions.
+#[derive(Clone, Copy, Debug)]
+pub struct SecretAt<'a> {
+    /// `metadata.namespace`
+    pub namespace: &'a str,
+    /// `metadata.name`
+    pub name: &'a str,
+    /// `metadata.resourceVersion`; 0 where it is no number, which is older than any.
+    pub version: u64,
 }
 
 /// How many values were left out, and why.
@@ -48,6 +61,7 @@ impl Book {
             placeholders,
             minimum,
             pages: Mutex::default(),
+            demanded: AtomicBool::new(false),
             complete: AtomicBool::new(false),
         }
     }
@@ -62,33 +76,38 @@ impl Book {
         self.complete.load(Ordering::Acquire)
     }
 
+    /// A rule demands known values: from now on Secrets that pass are learned.
+    pub fn demand(&self) {
+        self.demanded.store(true, Ordering::Release);
+    }
+
+    /// Whether a rule demanded known values.
+    pub fn is_demanded(&self) -> bool {
+        self.demanded.load(Ordering::Acquire)
+    }
+
     /// Knows the values of one Secret, `data` by key, and no longer those it had before.
     pub fn learn<'a>(
         &self,
-        namespace: &str,
-        secret: &str,
+        secret: SecretAt<'_>,
         data: impl IntoIterator<Item = (&'a str, Zeroizing<Vec<u8>>)>,
     ) {
-        let mut learned = Secret::default();
         let mut pages = self.pages.lock();
-        let before = pages.take(namespace, secret);
-        for (key, bytes) in data {
-            let admitted = admit(key, &bytes, self.minimum);
-            if let Err(why) = admitted.and_then(|()| pages.make_room(bytes.len())) {
-                *learned.left_out.entry(why).or_default() += 1;
-                continue;
-            }
-            let source = format!("secrets/{secret}.data[{key:?}]");
-            learned.values.push(Arc::new(Value { bytes, source }));
-        }
-        pages.put(namespace, secret, learned, &before);
+        pages.change(secret.namespace, secret.name, |pages| {
+            pages.take(secret.namespace, secret.name);
+            pages.take_passed(secret);
+            let learned = pages.admit(secret.name, data, self.minimum);
+            pages.put(secret, learned);
+        });
     }
 
     /// The Secret is gone.
-    pub fn forget(&self, namespace: &str, secret: &str) {
+    pub fn forget(&self, secret: SecretAt<'_>) {
         let mut pages = self.pages.lock();
-        let before = pages.take(namespace, secret);
-        pages.put(namespace, secret, Secret::default(), &before);
+        pages.change(secret.namespace, secret.name, |pages| {
+            pages.take(secret.namespace, secret.name);
+            pages.take_passed(secret);
+        });
     }
 
     /// Forgets every Secret for which `exists` is false: after a list that was complete.
@@ -105,8 +124,7 @@ impl Book {
             .filter(|(namespace, secret)| !exists(namespace, secret))
             .collect();
         for (namespace, secret) in gone {
-            let before = pages.take(&namespace, &secret);
-            pages.put(&namespace, &secret, Secret::default(), &before);
+            pages.change(&namespace, &secret, |pages| pages.take(&namespace, &secret));
         }
     }
 
@@ -134,22 +152,14 @@ impl Book {
                     due.push((Arc::clone(&page.shelf), values));
                 }
             }
-            let mut knowledge = Knowledge {
+            let knowledge = Knowledge {
                 known: all.len(),
-                left_out: LeftOutCounts::new(),
+                left_out: pages.left_out(),
             };
-            let pages_now = pages.namespaces.values();
-            for secret in pages_now.flat_map(|page| page.secrets.values()) {
-                for (why, count) in &secret.left_out {
-                    *knowledge.left_out.entry(*why).or_default() += count;
-                }
-            }
             if !due.is_empty() {
                 due.push((Arc::clone(&pages.everything), all));
             }
-            pages
-                .namespaces
-                .retain(|_, page| !page.secrets.is_empty() || Arc::strong_count(&page.shelf) > 1);
+            pages.namespaces.retain(|_, page| !page.is_idle());
             knowledge
         };
         for (shelf, values) in due {

@@ -1,20 +1,15 @@
 //! Reads Secrets for the book: pages of a list, and a watch. The only driver here, as the API server sends
 //! both piece by piece; what is read goes into the book and nowhere else.
 
-use std::collections::BTreeMap;
-use std::fmt;
-
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use http::Response;
 use http_body_util::BodyExt as _;
 use memchr::memchr;
-use serde::de::Visitor;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
 use super::Book;
+use super::secret::{Event, Metadata, Secret, number};
 use crate::gateway::body::Body;
 use crate::limits::{KNOWN_VALUES_EVENT_BYTES_MAX, KNOWN_VALUES_PAGE_BYTES_MAX};
 use crate::transform::Unreleased;
@@ -50,6 +45,15 @@ pub struct Page {
     pub version: String,
 }
 
+impl Page {
+    /// The list is complete, and this its last page: the book holds the Secrets for which `exists`, as they
+    /// were at the list's version, and what passed since.
+    pub fn conclude(&self, book: &Book, exists: impl FnMut(&str, &str) -> bool) {
+        book.retain(exists);
+        book.followed(number(&self.version));
+    }
+}
+
 /// Reads a page of Secrets into the book.
 pub async fn read_page(response: Response<Unreleased>, book: &Book) -> Result<Page, ReadError> {
     let mut body = opened(response)?;
@@ -60,19 +64,20 @@ pub async fn read_page(response: Response<Unreleased>, book: &Book) -> Result<Pa
         }
         text.extend_from_slice(&data);
     }
-    let list: SecretList = serde_json::from_slice(&text).map_err(|_error| ReadError::Unreadable)?;
+    let list: SecretList<'_> =
+        serde_json::from_slice(&text).map_err(|_error| ReadError::Unreadable)?;
     let mut secrets = Vec::with_capacity(list.items.len());
     for secret in list.items {
-        secrets.push((
-            secret.metadata.namespace.clone(),
-            secret.metadata.name.clone(),
-        ));
-        secret.learn(book);
+        learn(&secret, book)?;
+        let Metadata {
+            namespace, name, ..
+        } = secret.metadata;
+        secrets.push((namespace.into_owned(), name.into_owned()));
     }
     Ok(Page {
         secrets,
-        proceed: list.metadata.proceed,
-        version: list.metadata.resource_version,
+        proceed: list.metadata.proceed.into_owned(),
+        version: list.metadata.resource_version.into_owned(),
     })
 }
 
@@ -135,91 +140,42 @@ async fn next(body: &mut Body) -> Result<Option<bytes::Bytes>, ReadError> {
 }
 
 fn apply(line: &[u8], book: &Book) -> Result<String, ReadError> {
-    let event: Event = serde_json::from_slice(line).map_err(|_error| ReadError::Unreadable)?;
+    let event: Event<'_> = serde_json::from_slice(line).map_err(|_error| ReadError::Unreadable)?;
     let secret = event.object;
-    let version = secret.metadata.resource_version.clone();
-    match event.kind.as_str() {
-        "ADDED" | "MODIFIED" => secret.learn(book),
-        "DELETED" => book.forget(&secret.metadata.namespace, &secret.metadata.name),
+    match &*event.kind {
+        "ADDED" | "MODIFIED" => learn(&secret, book)?,
+        "DELETED" => book.forget(secret.at()),
         "BOOKMARK" => {}
         "ERROR" if secret.code == 410 => return Err(ReadError::Expired),
         _ => return Err(ReadError::Unreadable),
+    }
+    let version = secret.metadata.resource_version.into_owned();
+    if !version.is_empty() {
+        book.followed(number(&version));
     }
     Ok(version)
 }
 
 #[derive(Deserialize)]
-struct SecretList {
-    metadata: Metadata,
-    items: Vec<Secret>,
+struct SecretList<'a> {
+    #[serde(borrow)]
+    metadata: Metadata<'a>,
+    #[serde(borrow)]
+    items: Vec<Secret<'a>>,
 }
 
-#[derive(Deserialize)]
-struct Event {
-    #[serde(rename = "type")]
-    kind: String,
-    object: Secret,
-}
-
-/// A Secret, or the `Status` in its place.
-#[derive(Deserialize)]
-struct Secret {
-    #[serde(default)]
-    metadata: Metadata,
-    #[serde(default)]
-    data: Option<BTreeMap<String, Decoded>>,
-    #[serde(default)]
-    code: u16,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Metadata {
-    name: String,
-    namespace: String,
-    resource_version: String,
-    #[serde(rename = "continue")]
-    proceed: String,
-}
-
-impl Secret {
-    fn learn(self, book: &Book) {
-        let data = self.data.unwrap_or_default();
-        let data = data
-            .iter()
-            .map(|(key, value)| (key.as_str(), value.0.clone()));
-        book.learn(&self.metadata.namespace, &self.metadata.name, data);
-    }
-}
-
-/// The bytes behind base64; none where it is not base64.
-struct Decoded(Zeroizing<Vec<u8>>);
-
-impl<'de> Deserialize<'de> for Decoded {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(DecodedVisitor)
-    }
-}
-
-struct DecodedVisitor;
-
-impl Visitor<'_> for DecodedVisitor {
-    type Value = Decoded;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("base64")
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Decoded, E> {
-        Ok(Decoded(Zeroizing::new(
-            STANDARD.decode(text).unwrap_or_default(),
-        )))
-    }
+fn learn(secret: &Secret<'_>, book: &Book) -> Result<(), ReadError> {
+    let data = secret.data().map_err(|_error| ReadError::Unreadable)?;
+    book.learn(secret.at(), data.unwrap_or_default().iter());
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
 
     use super::*;
     use crate::gateway::body::full;

@@ -1,0 +1,167 @@
+//! Finds the Secrets in JSON that arrives in chunks.
+
+use zeroize::{Zeroize as _, Zeroizing};
+
+use super::Passing;
+use crate::limits::KNOWN_VALUES_PASSED_BYTES_MAX;
+use crate::request::RequestInfo;
+use crate::wire::json::{Documents, Kind, Scanner, Step};
+
+/// Memory that is kept for the next Secret, in bytes; few Secrets are larger.
+const KEPT_BYTES: usize = 16 * 1024;
+
+/// Learns from one stream of JSON.
+pub(in crate::transform) struct JsonPassing {
+    passing: Passing,
+    form: Form,
+    scanner: Scanner,
+    /// How many containers around the Secrets are open.
+    depth: u8,
+    /// The last key at the top was `items`.
+    items: bool,
+    current: Current,
+    /// What came of a Secret in earlier chunks.
+    text: Zeroizing<Vec<u8>>,
+    /// It is no JSON: there is nothing more to learn.
+    broken: bool,
+}
+
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Form {
+    Object,
+    List,
+    Watch,
+}
+
+/// The value the scanner is in.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Current {
+    /// What stands around Secrets.
+    Around,
+    Secret,
+    /// Anything else, or a Secret that is too large.
+    Other,
+}
+
+impl JsonPassing {
+    /// Learns from the answer to this request.
+    pub(in crate::transform) fn new(passing: Passing, info: &RequestInfo) -> Self {
+        let (form, documents) = match info.verb.as_str() {
+            "watch" => (Form::Watch, Documents::Sequence),
+            "list" => (Form::List, Documents::One),
+            _ => (Form::Object, Documents::One),
+        };
+        Self {
+            passing,
+            form,
+            scanner: Scanner::new(documents),
+            depth: 0,
+            items: false,
+            current: Current::Around,
+            text: Zeroizing::default(),
+            broken: false,
+        }
+    }
+
+    /// Takes the next chunk. Nothing is copied of a Secret that is in it as a whole.
+    pub(in crate::transform) fn push(&mut self, chunk: &[u8]) {
+        let (mut cursor, mut start) = (0, 0);
+        while !self.broken {
+            match self.scanner.step(chunk, &mut cursor) {
+                Ok(Step::Begin(kind)) => {
+                    start = cursor.saturating_sub(1);
+                    self.begin(kind);
+                }
+                Ok(Step::Key) => self.items = self.scanner.key(chunk) == Some(b"items"),
+                Ok(Step::End) => {
+                    self.end(chunk.get(start..cursor).unwrap_or_default());
+                    start = cursor;
+                }
+                Ok(Step::More) => {
+                    self.keep(chunk.get(start..).unwrap_or_default());
+                    return;
+                }
+                Err(_) => self.broken = true,
+            }
+        }
+    }
+
+    fn begin(&mut self, kind: Kind) {
+        self.current = match (self.form, self.depth, kind) {
+            (Form::Object | Form::Watch, 0, Kind::Object) | (Form::List, 2, Kind::Object) => {
+                Current::Secret
+            }
+            (Form::List, 0, Kind::Object) => Current::Around,
+            (Form::List, 1, Kind::Array) if self.items => Current::Around,
+            _ => Current::Other,
+        };
+        if self.current == Current::Around {
+            self.depth += 1;
+        } else {
+            self.scanner.skip_value();
+        }
+    }
+
+    fn end(&mut self, rest: &[u8]) {
+        match self.current {
+            Current::Around => self.depth = self.depth.saturating_sub(1),
+            Current::Secret if self.text.is_empty() => self.learn(rest),
+            Current::Secret => {
+                self.keep(rest);
+                if self.current == Current::Secret {
+                    self.learn(&self.text);
+                }
+            }
+            Current::Other => {}
+        }
+        self.current = Current::Around;
+        self.wipe();
+    }
+
+    fn learn(&self, text: &[u8]) {
+        if text.len() > KNOWN_VALUES_PASSED_BYTES_MAX {
+            return;
+        }
+        match self.form {
+            Form::Watch => self.passing.event(text),
+            Form::Object | Form::List => self.passing.secret(text),
+        }
+    }
+
+    /// Keeps what came of a Secret, if it is not too large.
+    fn keep(&mut self, part: &[u8]) {
+        if self.current != Current::Secret {
+            return;
+        }
+        let length = self.text.len() + part.len();
+        if length > KNOWN_VALUES_PASSED_BYTES_MAX {
+            self.current = Current::Other;
+            self.wipe();
+            return;
+        }
+        // A vector that grows by itself leaves its old memory as it was.
+        if length > self.text.capacity() {
+            let mut larger = Zeroizing::new(Vec::with_capacity(length.next_power_of_two()));
+            larger.extend_from_slice(&self.text);
+            self.text = larger;
+        }
+        self.text.extend_from_slice(part);
+    }
+
+    fn wipe(&mut self) {
+        if self.text.is_empty() {
+            return;
+        }
+        if self.text.capacity() > KEPT_BYTES {
+            self.text = Zeroizing::default();
+        } else {
+            self.text.zeroize();
+        }
+    }
+
+    /// Bytes held between chunks, and the room there is for them.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> (usize, usize) {
+        (self.text.len(), self.text.capacity())
+    }
+}

@@ -1,0 +1,274 @@
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::Method;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::limits::KNOWN_VALUES_PASSED_BYTES_MAX;
+use crate::transform::Placeholders;
+use crate::wire::protobuf::tests::field;
+
+const SECRETS: &str = "/api/v1/namespaces/shop/secrets";
+
+fn book() -> Arc<Book> {
+    let book = Book::new(Arc::new(Placeholders::new(&[7; 32])), 8);
+    book.demand();
+    Arc::new(book)
+}
+
+fn info(method: &Method, target: &str) -> RequestInfo {
+    RequestInfo::parse(method, target).unwrap()
+}
+
+fn json_passing(method: &Method, target: &str, book: &Arc<Book>) -> Option<JsonPassing> {
+    let info = info(method, target);
+    Some(JsonPassing::new(Passing::new(&info, book)?, &info))
+}
+
+/// How many values are known after this answer, in one piece.
+fn learned(method: &Method, target: &str, answer: &Value) -> usize {
+    let book = book();
+    if let Some(mut passing) = json_passing(method, target, &book) {
+        passing.push(answer.to_string().as_bytes());
+    }
+    book.renew().known
+}
+
+fn secret(namespace: &str, name: &str, version: u64, value: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
+        "metadata": {
+            "name": name, "namespace": namespace, "resourceVersion": version.to_string(),
+            "annotations": {"items": "[{\"data\":{\"password\":\"bm90LW9mLWEtc2VjcmV0\"}}]"},
+        },
+        "data": {"password": STANDARD.encode(value), "pin": STANDARD.encode("123")},
+    })
+}
+
+fn list(items: &[Value]) -> Value {
+    json!({"kind": "SecretList", "metadata": {"resourceVersion": "9", "items": 7}, "items": items})
+}
+
+fn event(kind: &str, object: &Value) -> String {
+    format!("{}\n", json!({"type": kind, "object": object}))
+}
+
+#[test]
+fn secrets_are_found_wherever_the_answer_is_cut() {
+    let one = secret("shop", "db", 1, "correct-horse");
+    let other = secret("shop", "web", 2, "battery-staple");
+    let both = list(&[one.clone(), other.clone()]);
+    let watch = [
+        event("ADDED", &one),
+        event("MODIFIED", &other),
+        event(
+            "BOOKMARK",
+            &json!({"kind": "Secret", "metadata": {"resourceVersion": "9"}}),
+        ),
+    ];
+    let watched = format!("{SECRETS}?watch=1");
+    for (target, text, known) in [
+        ("/api/v1/namespaces/shop/secrets/db", one.to_string(), 1),
+        (SECRETS, both.to_string(), 2),
+        (SECRETS, serde_json::to_string_pretty(&both).unwrap(), 2),
+        ("/api/v1/secrets", both.to_string(), 2),
+        (&watched, watch.concat(), 2),
+    ] {
+        let text = text.as_bytes();
+        for size in 1..text.len() {
+            let book = book();
+            let mut passing = json_passing(&Method::GET, target, &book).unwrap();
+            let (first, second) = text.split_at(size);
+            passing.push(first);
+            passing.push(second);
+            assert_eq!(passing.held().0, 0, "nothing stays behind");
+            assert_eq!(book.renew().known, known, "{target} cut at {size}");
+        }
+        let book = book();
+        let mut passing = json_passing(&Method::GET, target, &book).unwrap();
+        for byte in text.chunks(1) {
+            passing.push(byte);
+        }
+        assert_eq!(book.renew().known, known, "{target} byte by byte");
+        // What came before it broke off is learned; what is not complete is not.
+        let book = self::book();
+        let mut passing = json_passing(&Method::GET, target, &book).unwrap();
+        passing.push(&text[..text.len() / 4]);
+        assert_eq!(book.renew().known, 0, "{target}");
+    }
+}
+
+#[test]
+fn only_what_is_stored_as_a_secret_and_was_asked_for_is_believed() {
+    let one = secret("shop", "db", 1, "correct-horse");
+    let with = |path: &str, value: Value| {
+        let mut other = one.clone();
+        *other.pointer_mut(path).unwrap() = value;
+        other
+    };
+    let db = "/api/v1/namespaces/shop/secrets/db";
+    let get = |target: &str, answer: &Value| learned(&Method::GET, target, answer);
+    assert_eq!(get(db, &one), 1);
+    for (method, target) in [
+        (Method::POST, SECRETS),
+        (Method::PUT, db),
+        (Method::PATCH, db),
+    ] {
+        assert_eq!(learned(&method, target, &one), 1, "{method}");
+        for dry_run in ["?dryRun=All", "?dryRun=", "?fieldManager=x&dryRun=All"] {
+            let target = format!("{target}{dry_run}");
+            assert_eq!(learned(&method, &target, &one), 0, "{method} {target}");
+        }
+    }
+    // What is deleted is not learned, nor does it say that it is gone: a finalizer may hold it.
+    assert_eq!(learned(&Method::DELETE, db, &one), 0);
+    assert_eq!(
+        learned(&Method::DELETE, SECRETS, &list(std::slice::from_ref(&one))),
+        0
+    );
+    // Other resources, also those that are called so.
+    for target in [
+        "/api/v1/namespaces/shop/configmaps/db",
+        "/apis/example.com/v1/namespaces/shop/secrets/db",
+        "/api/v1/namespaces/shop/secrets/db/status",
+    ] {
+        assert_eq!(get(target, &one), 0, "{target}");
+    }
+    // Another Secret than was asked for, or none that is told apart.
+    assert_eq!(get("/api/v1/namespaces/bank/secrets/db", &one), 0);
+    assert_eq!(get("/api/v1/namespaces/shop/secrets/web", &one), 0);
+    for path in [
+        "/metadata/name",
+        "/metadata/namespace",
+        "/metadata/resourceVersion",
+    ] {
+        assert_eq!(get(db, &with(path, json!(""))), 0, "{path}");
+        assert_eq!(get(db, &with(path, Value::Null)), 0, "{path}");
+    }
+    assert_eq!(get(db, &with("/type", json!("helm.sh/release.v1"))), 0);
+    // Values that are no base64 are none.
+    assert_eq!(get(db, &with("/data/password", json!("correct-horse"))), 0);
+    assert_eq!(get(db, &with("/data/password", json!(["x"]))), 0);
+    // A Table, and a list where an object was asked for.
+    let row = json!({"cells": ["db"], "object": one});
+    assert_eq!(get(SECRETS, &json!({"kind": "Table", "rows": [row]})), 0);
+    assert_eq!(get(db, &list(&[one])), 0);
+}
+
+#[test]
+fn metadata_alone_takes_nothing_away() {
+    let book = book();
+    let target = "/api/v1/namespaces/shop/secrets/db";
+    let mut passing = json_passing(&Method::GET, target, &book).unwrap();
+    passing.push(
+        secret("shop", "db", 1, "correct-horse")
+            .to_string()
+            .as_bytes(),
+    );
+    let mut later = secret("shop", "db", 2, "");
+    later["kind"] = json!("PartialObjectMetadata");
+    for data in [None, Some(Value::Null)] {
+        later.as_object_mut().unwrap().remove("data");
+        if let Some(data) = data {
+            later["data"] = data;
+        }
+        let mut passing = json_passing(&Method::GET, target, &book).unwrap();
+        passing.push(later.to_string().as_bytes());
+        assert_eq!(book.renew().known, 1);
+    }
+}
+
+#[test]
+fn an_end_is_believed_where_the_watch_selects_nothing() {
+    for (query, known) in [
+        ("watch=1", 0),
+        ("watch=1&labelSelector=a%3Db", 1),
+        ("watch=1&fieldSelector=metadata.name%3Ddb", 1),
+    ] {
+        let book = book();
+        let target = format!("{SECRETS}?{query}");
+        let mut passing = json_passing(&Method::GET, &target, &book).unwrap();
+        passing.push(event("ADDED", &secret("shop", "db", 1, "correct-horse")).as_bytes());
+        assert_eq!(book.renew().known, 1);
+        // Of another namespace.
+        passing.push(event("DELETED", &secret("bank", "db", 9, "correct-horse")).as_bytes());
+        assert_eq!(book.renew().known, 1);
+        passing.push(event("DELETED", &secret("shop", "db", 2, "correct-horse")).as_bytes());
+        assert_eq!(book.renew().known, known, "{query}");
+    }
+}
+
+#[test]
+fn what_is_held_is_bounded_and_a_large_secret_harms_no_other() {
+    let book = book();
+    let large = "x".repeat(KNOWN_VALUES_PASSED_BYTES_MAX);
+    let text = list(&[
+        secret("shop", "large", 1, &large),
+        secret("shop", "db", 2, "correct-horse"),
+    ])
+    .to_string();
+    let mut passing = json_passing(&Method::GET, SECRETS, &book).unwrap();
+    for chunk in text.as_bytes().chunks(16 * 1024) {
+        passing.push(chunk);
+        assert!(passing.held().1 <= KNOWN_VALUES_PASSED_BYTES_MAX);
+    }
+    assert_eq!(book.renew().known, 1);
+    // Whatever is no JSON is left to the mask.
+    let mut passing = json_passing(&Method::GET, SECRETS, &book).unwrap();
+    passing.push(b"{\"items\":[}");
+    passing.push(text.as_bytes());
+}
+
+fn protobuf_secret(namespace: &str, name: &str, version: &str, kind: &str) -> Vec<u8> {
+    let metadata = [
+        field(1, name.as_bytes()),
+        field(3, namespace.as_bytes()),
+        field(6, version.as_bytes()),
+    ];
+    let entry = [field(1, b"password"), field(2, b"correct-horse")].concat();
+    [
+        field(1, &metadata.concat()),
+        field(2, &entry),
+        field(3, kind.as_bytes()),
+    ]
+    .concat()
+}
+
+#[test]
+fn protobuf_teaches_the_same() {
+    let db = "/api/v1/namespaces/shop/secrets/db";
+    let learned = |target: &str, object: &[u8]| {
+        let book = book();
+        let passing = Passing::new(&info(&Method::GET, target), &book).unwrap();
+        passing.protobuf(object, false);
+        book.renew().known
+    };
+    let one = protobuf_secret("shop", "db", "7", "Opaque");
+    assert_eq!(learned(db, &one), 1);
+    assert_eq!(learned("/api/v1/secrets", &one), 1);
+    assert_eq!(learned("/api/v1/namespaces/bank/secrets", &one), 0);
+    for (namespace, name, version, kind) in [
+        ("shop", "db", "", "Opaque"),
+        ("", "db", "7", "Opaque"),
+        ("shop", "", "7", "Opaque"),
+        ("shop", "db", "7", "helm.sh/release.v1"),
+    ] {
+        let other = protobuf_secret(namespace, name, version, kind);
+        assert_eq!(learned(SECRETS, &other), 0);
+    }
+    for cut in 0..one.len() {
+        learned(db, &one[..cut]);
+    }
+
+    let book = book();
+    let passing = Passing::new(&info(&Method::GET, SECRETS), &book).unwrap();
+    passing.protobuf(&one, false);
+    let metadata_alone = field(
+        1,
+        &[field(1, b"db"), field(3, b"shop"), field(6, b"8")].concat(),
+    );
+    passing.protobuf(&metadata_alone, false);
+    assert_eq!(book.renew().known, 1);
+    passing.protobuf(&metadata_alone, true);
+    assert_eq!(book.renew().known, 0);
+}
