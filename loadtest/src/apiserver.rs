@@ -7,6 +7,7 @@ mod controller;
 mod discovery;
 mod handle;
 mod patch;
+pub mod protobuf;
 mod request;
 mod respond;
 mod seed;
@@ -212,6 +213,17 @@ impl Running {
     /// The latest requests, oldest first.
     pub fn requests(&self) -> Vec<Seen> {
         self.state.requests.lock().iter().cloned().collect()
+    }
+
+    /// The latest requests, oldest first, which are forgotten with it.
+    pub fn take_requests(&self) -> Vec<Seen> {
+        self.state.requests.lock().drain(..).collect()
+    }
+
+    /// Forgets all history, as etcd's compaction does: every watch from an earlier version, also an open one, is
+    /// told so (410) and ends.
+    pub fn compact(&self) {
+        self.state.store.compact();
     }
 
     /// Creates or replaces an object without a request; the namespace is in its metadata.

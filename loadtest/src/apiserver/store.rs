@@ -213,6 +213,18 @@ impl Store {
         Ok(outcome)
     }
 
+    /// Forgets what happened up to now, in every collection.
+    pub(crate) fn compact(&self) {
+        let mut inner = self.inner.lock();
+        inner.version += 1;
+        let version = inner.version;
+        for collection in inner.collections.values_mut() {
+            collection.log.clear();
+            collection.oldest = version;
+            collection.changed.send_replace(version);
+        }
+    }
+
     /// A receiver that hears of every change of the collection.
     pub(crate) fn subscribe(&self, key: &str) -> watch::Receiver<u64> {
         let mut inner = self.inner.lock();

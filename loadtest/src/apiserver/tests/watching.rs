@@ -8,6 +8,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::*;
+use crate::apiserver::protobuf;
 
 const SECRETS: &str = "/api/v1/namespaces/default/secrets";
 const TABLE: &str = "accept: application/json;as=Table;v=v1;g=meta.k8s.io";
@@ -167,6 +168,40 @@ async fn a_watcher_behind_the_history_is_told_to_list_again() {
 }
 
 #[tokio::test]
+async fn a_compaction_ends_open_watches_and_those_from_before() {
+    let running = started(Settings::default()).await;
+    let version = call(&running, "GET", SECRETS, &[], "").await.json();
+    let version = version["metadata"]["resourceVersion"].as_str();
+    let path = format!(
+        "{SECRETS}?watch=1&resourceVersion={}",
+        version.expect("versioned")
+    );
+    let mut open = send(&running, request("GET", &path, &[], "")).await;
+    running.put(secret(&json!({}), "0")).expect("stored");
+    assert_eq!(event(&mut open).await["type"], "ADDED");
+    running.compact();
+    let late = send(&running, request("GET", &path, &[], "")).await;
+    for mut watch in [open, late] {
+        let told = event(&mut watch).await;
+        assert_eq!(
+            (&told["type"], &told["object"]["code"]),
+            (&json!("ERROR"), &json!(410))
+        );
+        assert_eq!(piece(watch.body_mut()).await, None);
+    }
+    // Whoever lists again goes on from there.
+    let version = call(&running, "GET", SECRETS, &[], "").await.json();
+    let version = version["metadata"]["resourceVersion"].as_str();
+    let path = format!(
+        "{SECRETS}?watch=1&resourceVersion={}",
+        version.expect("versioned")
+    );
+    let mut again = send(&running, request("GET", &path, &[], "")).await;
+    running.delete("secrets", "default", "w").expect("deleted");
+    assert_eq!(event(&mut again).await["type"], "DELETED");
+}
+
+#[tokio::test]
 async fn the_legacy_path_watches_one_object() {
     let running = started(Settings::default()).await;
     let mut response = send(
@@ -213,6 +248,11 @@ async fn protobuf_events_carry_their_length() {
     let length = u32::from_be_bytes(bytes[..4].try_into().expect("four"));
     assert_eq!(length as usize, bytes.len() - 4);
     assert!(bytes[4..].starts_with(b"\n\x05ADDED\x12"));
+    let (kind, object) = protobuf::watch_event(&bytes[4..]).expect("readable");
+    assert_eq!(
+        (kind.as_str(), &object["metadata"]["name"]),
+        ("ADDED", &json!("db"))
+    );
     assert!(
         bytes
             .windows(21)

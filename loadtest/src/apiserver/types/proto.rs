@@ -85,6 +85,18 @@ pub(crate) fn open(body: &[u8]) -> Option<(String, String, &[u8])> {
     Some((api_version, kind, raw))
 }
 
+/// The fields of a message that hold bytes, in their order; `None` when it is broken.
+pub(crate) fn parts(message: &[u8]) -> Option<Vec<(u32, &[u8])>> {
+    let mut reader = Reader(message);
+    let mut out = Vec::new();
+    while let Some((number, value)) = reader.field()? {
+        if let Wire::Bytes(bytes) = value {
+            out.push((number, bytes));
+        }
+    }
+    Some(out)
+}
+
 // ---- decoding ----
 
 /// The JSON form of a message.
