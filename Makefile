@@ -1,6 +1,6 @@
 # Everything a person types. `make help` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench fuzz-smoke tools
+.PHONY: help demo test lint bench fuzz-smoke informers tools
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,10 @@ bench: ## Measure (takes minutes)
 
 fuzz-smoke: ## Run every fuzz target for a few seconds from its corpus
 	@tests/tools/check.sh fuzz
+
+informers: ## Follow changing objects through the masks with stock clients, for ten minutes
+	@tests/tools/install.sh kubectl python
+	@CHURN_SECONDS=600 cargo test --quiet --locked --test e2e informers -- --nocapture
 
 tools: ## Install the stock clients the tests drive, under target/tools
 	@tests/tools/install.sh

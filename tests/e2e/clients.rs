@@ -83,7 +83,8 @@ fn check(name: &str, prepare: impl FnOnce(&World) -> Process) {
     assert_eq!(step("forward port")["status"], "HTTP/1.1 200 OK");
 }
 
-fn programs() -> PathBuf {
+/// Where the clients' sources are.
+pub(crate) fn programs() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients")
 }
 
@@ -109,6 +110,14 @@ fn javascript() {
 
 #[test]
 fn kube_rs() {
+    check("kube-rs", |world| {
+        Process::new(world.runtime(), kube_rs_program("kube-rs-client"))
+    });
+}
+
+/// A program of the Rust client, built if it is not.
+#[track_caller]
+pub(crate) fn kube_rs_program(name: &str) -> PathBuf {
     // check.sh has built it; a developer's plain `cargo test` builds it here.
     let built = std::process::Command::new(env!("CARGO"))
         .args([
@@ -124,6 +133,7 @@ fn kube_rs() {
         .status()
         .expect("cargo");
     assert!(built.success(), "the kube-rs client does not build");
-    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/clients/debug/kube-rs-client");
-    check("kube-rs", |world| Process::new(world.runtime(), program));
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("target/clients/debug")
+        .join(name)
 }

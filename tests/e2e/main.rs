@@ -24,6 +24,7 @@ mod crash;
 mod forward;
 mod get;
 mod identity;
+mod informers;
 mod known;
 mod kubelet;
 mod matrix;

@@ -23,7 +23,7 @@ use super::process::{Outcome, Process, Running};
 /// The credential that only the gateway has.
 const GATEWAY_TOKEN: &str = "gateway-credential-0c8a1f";
 /// The credential of tests that look behind the gateway.
-const ADMIN_TOKEN: &str = "admin-credential-77d0c2";
+pub(crate) const ADMIN_TOKEN: &str = "admin-credential-77d0c2";
 
 /// The kubectl versions that every scenario runs with.
 pub(crate) const KUBECTLS: [Kubectl; 2] = [Kubectl::Old, Kubectl::Current];
@@ -173,6 +173,8 @@ pub(crate) struct Options {
     pub(crate) unready: bool,
     /// The simulated API server refuses every WebSocket.
     pub(crate) spdy_only: bool,
+    /// The time between bookmarks of the simulated API server, if not the usual minute.
+    pub(crate) bookmark_interval: Option<Duration>,
 }
 
 /// Developers do everything behind a mask, on-call without one; agents read.
@@ -270,7 +272,9 @@ impl World {
                 .await
                 .unwrap();
             let (certificate_pem, private_key_pem) = workshop.ca.server(&["127.0.0.1"]).unwrap();
+            let usual = apiserver::Settings::default();
             let settings = apiserver::Settings {
+                bookmark_interval: options.bookmark_interval.unwrap_or(usual.bookmark_interval),
                 tls: Some(apiserver::Tls {
                     certificate_pem,
                     private_key_pem,
@@ -279,7 +283,7 @@ impl World {
                     .map(|token| apiserver::Token::new(token, "admin", &["system:masters"]))
                     .into(),
                 spdy_only: options.spdy_only,
-                ..apiserver::Settings::default()
+                ..usual
             };
             (issuer, ApiServer::start(settings).await.unwrap())
         });
