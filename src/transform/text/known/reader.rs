@@ -177,6 +177,7 @@ mod tests {
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD;
 
+    use super::super::SecretAt;
     use super::*;
     use crate::gateway::body::full;
     use crate::transform::Placeholders;
@@ -225,6 +226,40 @@ mod tests {
         assert!(matches!(watch.next(&book).await, Err(ReadError::Expired)));
         assert_eq!(book.renew().known, 1);
         assert_eq!(shop.load().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn list_and_watch_take_over_what_passed_when_they_are_there() {
+        let book = book();
+        let pass = |name: &str, version| {
+            let secret = SecretAt {
+                namespace: "shop",
+                name,
+                version,
+            };
+            let value = Zeroizing::new(format!("passed-{name}-{version}!").into_bytes());
+            book.pass(secret, [("password", value)]);
+        };
+        pass("gone", 4);
+        pass("db", 8);
+        let list = format!(
+            r#"{{"metadata":{{"resourceVersion":"5"}},"items":[{}]}}"#,
+            secret("shop", "web", "battery-staple")
+        );
+        let page = read_page(answer(&list), &book).await.unwrap();
+        page.conclude(&book, |_, name| name == "web");
+        assert_eq!(book.renew().known, 2, "gone is gone, db is newer");
+        pass("gone", 5);
+        assert_eq!(book.renew().known, 2, "late");
+
+        let events = "{\"type\":\"BOOKMARK\",\"object\":{\"metadata\":{\"resourceVersion\":\"7\"}}}\n\
+                      {\"type\":\"BOOKMARK\",\"object\":{\"metadata\":{\"resourceVersion\":\"9\"}}}\n";
+        let mut watch = SecretsWatch::new(answer(events)).unwrap();
+        watch.next(&book).await.unwrap();
+        assert_eq!(book.renew().known, 2);
+        // Nothing was told of it up to 9: it was deleted and created again, or put back.
+        watch.next(&book).await.unwrap();
+        assert_eq!(book.renew().known, 1);
     }
 
     #[tokio::test]

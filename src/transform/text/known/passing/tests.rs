@@ -1,6 +1,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::Method;
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
@@ -271,4 +272,29 @@ fn protobuf_teaches_the_same() {
     assert_eq!(book.renew().known, 1);
     passing.protobuf(&metadata_alone, true);
     assert_eq!(book.renew().known, 0);
+}
+
+proptest! {
+    #[test]
+    fn no_input_panics_or_teaches(
+        bytes in prop::collection::vec(any::<u8>(), 0..200),
+        parts in prop::collection::vec(prop::sample::select(vec![
+            "{", "}", "[", "]", ",", ":", "\"items\"", "\"metadata\"", "\"data\"", "\"x", "null", "7",
+        ]), 0..60),
+        size in 1_usize..20,
+    ) {
+        let book = book();
+        for text in [&bytes, parts.concat().as_bytes()] {
+            for target in [SECRETS, "/api/v1/secrets?watch=1", "/api/v1/namespaces/shop/secrets/db"] {
+                let mut passing = json_passing(&Method::GET, target, &book).unwrap();
+                for chunk in text.chunks(size) {
+                    passing.push(chunk);
+                }
+            }
+            let passing = Passing::new(&info(&Method::GET, SECRETS), &book).unwrap();
+            passing.protobuf(text, false);
+            passing.protobuf(text, true);
+        }
+        prop_assert_eq!(book.renew().known, 0);
+    }
 }
