@@ -7,7 +7,6 @@ mod controller;
 mod discovery;
 mod handle;
 mod patch;
-pub mod protobuf;
 mod request;
 mod respond;
 mod seed;
@@ -38,6 +37,7 @@ use tokio_util::task::TaskTracker;
 pub use auth::User;
 use respond::status;
 use store::Store;
+pub use types::answer;
 use types::resources::{Resource, builtin};
 
 /// As the API server's `--http2-max-streams-per-connection` default.

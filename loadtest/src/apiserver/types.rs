@@ -3,6 +3,7 @@
 //! One table drives the protobuf codec, field checks, strategic merge and the `OpenAPI` documents, so
 //! that they cannot disagree.
 
+pub mod answer;
 pub(crate) mod check;
 pub(crate) mod proto;
 pub(crate) mod resources;

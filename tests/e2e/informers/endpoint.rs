@@ -11,7 +11,7 @@ use http_body_util::Empty;
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use loadtest::apiserver::protobuf;
+use loadtest::apiserver::answer;
 use parking_lot::Mutex;
 use rustls::pki_types::ServerName;
 use serde_json::Value;
@@ -57,7 +57,7 @@ impl Media {
     pub(super) fn object(self, body: &[u8]) -> Option<Value> {
         match self {
             Self::Json => serde_json::from_slice(body).ok(),
-            Self::Protobuf => protobuf::object(body),
+            Self::Protobuf => answer::object(body),
         }
     }
 
@@ -80,7 +80,7 @@ impl Media {
                 let kind = event["type"].as_str().unwrap_or_default().to_owned();
                 (kind, event["object"].take())
             }),
-            Self::Protobuf => protobuf::watch_event(&event),
+            Self::Protobuf => answer::watch_event(&event),
         };
         Some(event.context("a broken event"))
     }

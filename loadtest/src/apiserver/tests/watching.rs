@@ -8,7 +8,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::*;
-use crate::apiserver::protobuf;
+use crate::apiserver::answer;
 
 const SECRETS: &str = "/api/v1/namespaces/default/secrets";
 const TABLE: &str = "accept: application/json;as=Table;v=v1;g=meta.k8s.io";
@@ -248,7 +248,7 @@ async fn protobuf_events_carry_their_length() {
     let length = u32::from_be_bytes(bytes[..4].try_into().expect("four"));
     assert_eq!(length as usize, bytes.len() - 4);
     assert!(bytes[4..].starts_with(b"\n\x05ADDED\x12"));
-    let (kind, object) = protobuf::watch_event(&bytes[4..]).expect("readable");
+    let (kind, object) = answer::watch_event(&bytes[4..]).expect("readable");
     assert_eq!(
         (kind.as_str(), &object["metadata"]["name"]),
         ("ADDED", &json!("db"))

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::types::{self, proto};
+use super::proto;
 
 /// The JSON form of an answer: an object, a list or metadata only. `None` when it is broken or of an unknown kind.
 pub fn object(body: &[u8]) -> Option<Value> {
@@ -39,5 +39,5 @@ fn part(message: &[u8], number: u32) -> Option<&[u8]> {
 }
 
 fn decoded(message: &str, bytes: &[u8]) -> Option<Map<String, Value>> {
-    proto::decode(types::message(message)?, bytes)
+    proto::decode(super::message(message)?, bytes)
 }
