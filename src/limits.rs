@@ -90,10 +90,10 @@ pub const SMALL_SPAN_BYTES_MAX: usize = 1024;
 /// is refused.
 pub const PLACEHOLDER_DECODINGS_MAX: u8 = 12;
 
-/// Bytes of decoded text, those of every layer counted, that are searched for one value of a write.
-/// The largest Helm release (1 MiB compressed) inflates to about half of it; a value with more is
-/// refused.
-pub const PLACEHOLDER_SEARCH_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes of inflated text, those of every layer counted, that are searched for one body of a write: some
+/// tenths of a second of one core. The largest Helm release (1 MiB compressed) inflates to an eighth of it
+/// and is searched as a value and with the whole body; a body with more is refused.
+pub const PLACEHOLDER_SEARCH_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Levels of messages in a protobuf body that are followed. Objects of Kubernetes have about a dozen.
 pub const PROTOBUF_DEPTH_MAX: usize = 32;

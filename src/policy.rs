@@ -221,6 +221,7 @@ impl Policy {
             plan: Arc::new(MaskPlan::compile(&rules)),
             names: names.into(),
             certain: certain(&rules),
+            quotable: rules.iter().any(|rule| rule.is_quotable()),
             revealed: None,
         };
         // The sets that occur are few: rules make them, callers only choose among them.

@@ -76,6 +76,17 @@ pub enum MaskError {
         /// The JSON Pointer it reads.
         field: String,
     },
+    /// A JSON Patch would carry a value to where it is not looked for (422).
+    #[error(
+        "{field}: the JSON Patch operation {operation:?} could carry a value of a Secret to where it is not \
+         looked for; nothing was written. Use add or replace"
+    )]
+    PatchNames {
+        /// The operation.
+        operation: String,
+        /// The JSON Pointer it writes.
+        field: String,
+    },
     /// Known values are to be masked, and the gateway has not read them yet (503, the gateway's fault).
     #[error(
         "the gateway has not read the Secrets of this cluster yet, whose values policy demands to mask; \
@@ -108,7 +119,7 @@ impl MaskError {
             Self::NotAcceptable => http::StatusCode::NOT_ACCEPTABLE,
             Self::UnsupportedMediaType { .. } => http::StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Unreadable { .. } | Self::Selector { .. } => http::StatusCode::BAD_REQUEST,
-            Self::Placeholder { .. } | Self::PatchReads { .. } => {
+            Self::Placeholder { .. } | Self::PatchReads { .. } | Self::PatchNames { .. } => {
                 http::StatusCode::UNPROCESSABLE_ENTITY
             }
             Self::NotLearned => http::StatusCode::SERVICE_UNAVAILABLE,
@@ -119,7 +130,9 @@ impl MaskError {
     /// The field at fault, for `details.causes`.
     pub fn field(&self) -> Option<&str> {
         match self {
-            Self::Placeholder { field } | Self::PatchReads { field, .. } => Some(field),
+            Self::Placeholder { field }
+            | Self::PatchReads { field, .. }
+            | Self::PatchNames { field, .. } => Some(field),
             _ => None,
         }
     }

@@ -2,6 +2,8 @@
 
 pub mod budget;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, header};
 use http_body::Body as _;
@@ -24,7 +26,7 @@ impl Gateway {
     pub(super) async fn checked(
         &self,
         request: Request<Incoming>,
-        info: &RequestInfo,
+        info: &Arc<RequestInfo>,
         permit: &Permit,
     ) -> Result<(Request<Body>, Option<Share>), Refusal> {
         let (mut head, incoming) = request.into_parts();
@@ -40,7 +42,8 @@ impl Gateway {
         }
         let content_type = readable_type(&head.headers)?;
         let (bytes, share) = self.read(incoming, permit).await?;
-        transform::guard_write(info, permit, content_type, &bytes).map_err(|error| {
+        let checked = check(info, permit, content_type, &bytes).await;
+        checked.map_err(|error| {
             if matches!(error, MaskError::Placeholder { .. }) {
                 self.keeper.metrics.placeholder_write();
             }
@@ -71,6 +74,24 @@ impl Gateway {
             })??;
         Ok((bytes, share))
     }
+}
+
+/// Checks a body on a thread where it may take its time: whoever may write decides how much there is to undo,
+/// and nobody else's requests wait for it.
+async fn check(
+    info: &Arc<RequestInfo>,
+    permit: &Permit,
+    content_type: Option<&str>,
+    body: &Bytes,
+) -> Result<(), MaskError> {
+    let (info, permit, body) = (Arc::clone(info), permit.clone(), body.clone());
+    let content_type = content_type.map(str::to_owned);
+    let checking = tokio::task::spawn_blocking(move || {
+        transform::guard_write(&info, &permit, content_type.as_deref(), &body)
+    });
+    checking.await.unwrap_or(Err(MaskError::Unreadable {
+        problem: "checking it failed",
+    }))
 }
 
 /// The content type of a body that can be read as it came.

@@ -77,6 +77,13 @@ impl MaskRule {
         fields.any(|field| field.segments().iter().all(certain))
     }
 
+    /// Must the texts of errors be withheld, as they may quote what it hides? Its own fields can be anything. Those of
+    /// built-in masks are told by their names, and texts that name them are known.
+    pub fn is_quotable(&self) -> bool {
+        let own = !BUILTIN.contains(&self.name.as_str());
+        self.is_certain() || own && !self.fields.is_empty()
+    }
+
     /// The paths of everything it hides, as a whole or in part.
     pub fn paths(&self) -> impl Iterator<Item = &FieldPath> {
         let fields = self.fields.iter();

@@ -25,6 +25,8 @@ pub(super) struct Mask {
     pub(super) names: Arc<[String]>,
     /// Those that hide something whatever it is called or holds.
     pub(super) certain: Arc<[String]>,
+    /// Errors may quote what they hide.
+    pub(super) quotable: bool,
     /// The one field that they do not hide.
     pub(super) revealed: Option<Arc<FieldPath>>,
 }
@@ -59,6 +61,7 @@ impl Permit {
             plan: Arc::new(MaskPlan::compile(masks)),
             names: masks.iter().map(|mask| mask.name.clone()).collect(),
             certain: super::certain(masks),
+            quotable: masks.iter().any(|mask| mask.is_quotable()),
             revealed: None,
         });
         Self::new(
@@ -109,6 +112,11 @@ impl Permit {
     /// The field that is shown although a mask hides it.
     pub fn revealed(&self) -> Option<&FieldPath> {
         self.mask.as_ref()?.revealed.as_deref()
+    }
+
+    /// Whether texts of errors may quote what is masked, whatever they look like.
+    pub fn withholds_errors(&self) -> bool {
+        self.mask.as_ref().is_some_and(|mask| mask.quotable)
     }
 
     /// The names of the masks in [`Self::mask`], in the order of their definition.

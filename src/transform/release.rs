@@ -86,7 +86,7 @@ pub fn release(
             scrubber: Box::new(Scrubber::new(
                 status,
                 info,
-                permit.certain_masks().is_empty(),
+                (!permit.withholds_errors()).then(|| Arc::clone(plan)),
             )),
             text: BytesMut::new(),
             strings: shelf.map(|shelf| Box::new(Strings::new(shelf))),

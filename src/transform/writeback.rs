@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
-use self::find::holds_placeholder;
+use self::find::Search;
 use self::walk::{WalkError, walk};
 use super::MaskError;
 use super::release::is_text;
@@ -64,9 +64,10 @@ pub fn guard_write(
             media_type: content_type.to_owned(),
         });
     }
+    let mut search = Search::of(body);
     let read = match Form::of(&media_type, body) {
-        Form::Json => read_json(body, of_objects),
-        Form::Yaml => read_yaml(body),
+        Form::Json => read_json(body, of_objects, &mut search),
+        Form::Yaml => read_yaml(body, &mut search),
         Form::Opaque => Ok(()),
     };
     match read {
@@ -75,8 +76,11 @@ pub fn guard_write(
             if !info.is_resource_request || info.subresource == "proxy" => {}
         read => read?,
     }
-    let field = protobuf::find(body, holds_placeholder);
-    if let Some(field) = field.or_else(|| holds_placeholder(body).then(|| SOMEWHERE.to_owned())) {
+    let mut field = protobuf::find(body, |text| search.holds_placeholder(text));
+    if field.is_none() && search.holds_placeholder(body) {
+        field = Some(SOMEWHERE.to_owned());
+    }
+    if let Some(field) = field {
         return Err(MaskError::Placeholder { field });
     }
     if let Some(plan) = plan
@@ -118,8 +122,8 @@ impl Form {
     }
 }
 
-fn read_json(body: &[u8], unique_keys: bool) -> Result<(), MaskError> {
-    let problem = match walk(body, unique_keys, holds_placeholder) {
+fn read_json(body: &[u8], unique_keys: bool, search: &mut Search) -> Result<(), MaskError> {
+    let problem = match walk(body, unique_keys, |text| search.holds_placeholder(text)) {
         Ok(None) => return Ok(()),
         Ok(Some(field)) => return Err(MaskError::Placeholder { field }),
         Err(WalkError::Json(JsonError::TooDeep)) => "it is nested too deep",
@@ -129,7 +133,7 @@ fn read_json(body: &[u8], unique_keys: bool) -> Result<(), MaskError> {
     Err(MaskError::Unreadable { problem })
 }
 
-fn read_yaml(body: &[u8]) -> Result<(), MaskError> {
+fn read_yaml(body: &[u8], search: &mut Search) -> Result<(), MaskError> {
     let problem = MaskError::Unreadable {
         problem: "it is not YAML with unique keys",
     };
@@ -137,7 +141,7 @@ fn read_yaml(body: &[u8]) -> Result<(), MaskError> {
         serde_saphyr::from_slice_multiple(body).map_err(|_error| problem.clone())?;
     for document in documents {
         let text = serde_json::to_vec(&document).map_err(|_error| problem.clone())?;
-        read_json(&text, false)?;
+        read_json(&text, false, search)?;
     }
     Ok(())
 }
@@ -151,7 +155,8 @@ struct Operation {
 }
 
 /// Refuses operations that read a masked field: `copy` and `move` carry the value elsewhere, `test`
-/// tells whether a guess is right.
+/// tells whether a guess is right. Known values may stand anywhere, so nothing is carried to a field in which
+/// they are not looked for.
 fn guard_patch(plan: &MaskPlan, body: &[u8]) -> Result<(), MaskError> {
     let operations: Vec<Operation> =
         serde_json::from_slice(body).map_err(|_error| MaskError::Unreadable {
@@ -172,7 +177,14 @@ fn guard_patch(plan: &MaskPlan, body: &[u8]) -> Result<(), MaskError> {
         };
         if overlaps(plan, reads) {
             return Err(MaskError::PatchReads {
-                field: reads.chars().take(QUOTED_CHARS_MAX).collect(),
+                field: quoted(reads),
+                operation: operation.op,
+            });
+        }
+        let carries = operation.op != "test" && plan.texts().known_values;
+        if carries && tokens(&operation.path).is_none_or(|path| exempts(plan, &path)) {
+            return Err(MaskError::PatchNames {
+                field: quoted(&operation.path),
                 operation: operation.op,
             });
         }
@@ -180,16 +192,24 @@ fn guard_patch(plan: &MaskPlan, body: &[u8]) -> Result<(), MaskError> {
     Ok(())
 }
 
-/// The API server's JSON Patch library drops whatever stands before the first slash.
+fn quoted(pointer: &str) -> String {
+    pointer.chars().take(QUOTED_CHARS_MAX).collect()
+}
+
 fn overlaps(plan: &MaskPlan, pointer: &str) -> bool {
-    let Some((_, tokens)) = pointer.split_once('/') else {
-        return true; // the whole document
-    };
-    let tokens: Vec<String> = tokens
-        .split('/')
-        .map(|token| token.replace("~1", "/").replace("~0", "~"))
-        .collect();
-    plan.overlaps(tokens.iter().map(String::as_str))
+    tokens(pointer).is_none_or(|tokens| plan.overlaps(tokens.iter().map(String::as_str)))
+}
+
+fn exempts(plan: &MaskPlan, tokens: &[String]) -> bool {
+    plan.exempts(tokens.iter().map(String::as_str))
+}
+
+/// The tokens of a JSON Pointer; `None` is the whole document. The API server's JSON Patch library drops
+/// whatever stands before the first slash.
+fn tokens(pointer: &str) -> Option<Vec<String>> {
+    let (_, tokens) = pointer.split_once('/')?;
+    let plain = |token: &str| token.replace("~1", "/").replace("~0", "~");
+    Some(tokens.split('/').map(plain).collect())
 }
 
 #[cfg(test)]

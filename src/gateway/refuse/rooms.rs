@@ -125,9 +125,9 @@ impl From<MaskError> for Refusal {
             MaskError::NotAcceptable => Self::not_acceptable(message),
             MaskError::UnsupportedMediaType { .. } => Self::unsupported_media_type(message),
             MaskError::Unreadable { .. } | MaskError::Selector { .. } => Self::bad_request(message),
-            MaskError::Placeholder { field } | MaskError::PatchReads { field, .. } => {
-                Self::invalid(message, Some(field))
-            }
+            MaskError::Placeholder { field }
+            | MaskError::PatchReads { field, .. }
+            | MaskError::PatchNames { field, .. } => Self::invalid(message, Some(field)),
             MaskError::NotLearned => Self::gateway_unavailable(message),
             MaskError::Upstream { .. } => Self::bad_gateway(message),
         }

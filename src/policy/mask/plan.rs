@@ -140,6 +140,8 @@ struct Node {
     hides: bool,
     /// A text that clients tell objects apart by, and that nobody keeps secrets in.
     identifies: bool,
+    /// Such a text is here or below.
+    identity: bool,
     /// It may be seen although rules hide it; where its key does not count as written, this state does.
     revealed: Option<StateId>,
     leaf: Option<Leaf>,
@@ -338,6 +340,24 @@ impl MaskPlan {
             states = next;
         }
         states.into_iter().any(|state| self.hides(state))
+    }
+
+    /// May what is written to the place a JSON Pointer names be seen where known values are not looked for?
+    /// True on, above and below a field that objects are told apart by.
+    pub fn exempts<'a>(&self, pointer: impl IntoIterator<Item = &'a str>) -> bool {
+        let mut states = vec![self.object];
+        for token in pointer {
+            if states.iter().any(|state| self.identifies(*state)) {
+                return true;
+            }
+            let member = |state| self.member(state, Some(token.as_bytes()));
+            let next = |state| [member(state), self.element(state)];
+            states = states.into_iter().flat_map(next).collect();
+            states.retain(|state| !state.is_dead());
+        }
+        states
+            .into_iter()
+            .any(|state| self.node(state).is_some_and(|node| node.identity))
     }
 
     /// Is something masked at or below this place?

@@ -2,11 +2,13 @@
 //! prints the whole Secret), so a `Status` is built anew and takes over only what is known to be
 //! harmless: reason, code, field names, and messages of a few known forms.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
-use crate::policy::mask::Look;
+use crate::policy::mask::{Look, MaskPlan};
 use crate::request::RequestInfo;
 use crate::transform::text::credentials::{self, Found};
 use crate::wire::protobuf::{Field, FieldValue, MAGIC, ProtobufError, Unknown, fields, last_bytes};
@@ -62,8 +64,8 @@ const SAFE_FOR_READS: [&str; 8] = [
 pub(in crate::transform) struct Scrubber {
     code: u16,
     reads: bool,
-    /// Masks only look for credentials, and nothing is hidden for its place alone.
-    scans: bool,
+    /// Set where nothing is hidden but by a name that texts would quote along with it.
+    harmless: Option<Arc<MaskPlan>>,
     group: String,
     resource: String,
     name: String,
@@ -183,11 +185,20 @@ impl Upstream {
 }
 
 impl Scrubber {
-    pub(in crate::transform) fn new(code: StatusCode, info: &RequestInfo, scans: bool) -> Self {
+    fn is_harmless(&self, text: &str) -> bool {
+        let plan = self.harmless.as_deref();
+        plan.is_some_and(|plan| is_harmless(text, plan))
+    }
+
+    pub(in crate::transform) fn new(
+        code: StatusCode,
+        info: &RequestInfo,
+        harmless: Option<Arc<MaskPlan>>,
+    ) -> Self {
         Self {
             code: code.as_u16(),
             reads: matches!(info.verb.as_str(), "get" | "list" | "watch"),
-            scans,
+            harmless,
             group: info.api_group.clone(),
             resource: info.resource.clone(),
             name: info.name.clone(),
@@ -211,7 +222,7 @@ impl Scrubber {
         let mut causes = details.causes.take().unwrap_or_default();
         causes.truncate(CAUSES_MAX);
         for cause in &mut causes {
-            if !(self.scans && is_harmless(&cause.message)) {
+            if !(self.is_harmless(&cause.message) && self.is_harmless(&cause.field)) {
                 CAUSE_WITHHELD.clone_into(&mut cause.message);
             }
             if !is_word(&cause.reason) {
@@ -278,7 +289,7 @@ impl Scrubber {
             format!("{}.{}", self.resource, self.group)
         };
         let object = format!("{qualified} \"{}\"", self.name);
-        if self.scans && is_harmless(message) {
+        if self.is_harmless(message) {
             return true;
         }
         match reason {
@@ -301,11 +312,36 @@ impl Scrubber {
     }
 }
 
-/// Neither an object, or a part of one, nor a credential is quoted.
-fn is_harmless(message: &str) -> bool {
+/// Neither an object, or a part of one, nor a credential is quoted, and no masked field is named.
+fn is_harmless(message: &str, plan: &MaskPlan) -> bool {
+    let blank = |character: char| character.is_whitespace() || ",;\"'".contains(character);
     message.len() <= HARMLESS_BYTES_MAX
         && !message.contains(['{', '}', '\\'])
         && credentials::look(message.as_bytes(), Look::Text, false) == Found::Nothing
+        && !message.split(blank).any(|word| names_masked(word, plan))
+}
+
+/// Is it the path of a masked field, or of what holds one, as `field.Path` of apimachinery prints it:
+/// `spec.containers[0].env[1].value`, `data[DB_PASSWORD]`?
+fn names_masked(word: &str, plan: &MaskPlan) -> bool {
+    if !word.ends_with(':') && !word.contains(['.', '[']) {
+        return false;
+    }
+    let word = word
+        .trim_start_matches(['[', '('])
+        .trim_end_matches([':', '.', ')']);
+    let mut tokens = Vec::new();
+    for part in word.split_inclusive([']', '[']) {
+        match part.strip_suffix(']') {
+            Some(key) => tokens.push(key),
+            None => tokens.extend(
+                part.trim_end_matches('[')
+                    .split('.')
+                    .filter(|key| !key.is_empty()),
+            ),
+        }
+    }
+    !tokens.is_empty() && plan.overlaps(tokens)
 }
 
 /// The refusal of the RBAC authorizer, which quotes the user, the verb and the resource.
@@ -354,12 +390,13 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::policy::mask::{MaskRule, builtin};
     use crate::wire::protobuf::tests::field;
 
     fn scrub(method: &Method, code: u16, status: &Value) -> Value {
         let info = RequestInfo::parse(method, "/api/v1/namespaces/shop/secrets/db").unwrap();
         let code = StatusCode::from_u16(code).unwrap();
-        let text = Scrubber::new(code, &info, false).rebuild(status.to_string().as_bytes());
+        let text = Scrubber::new(code, &info, None).rebuild(status.to_string().as_bytes());
         serde_json::from_slice(&text).unwrap()
     }
 
@@ -456,16 +493,38 @@ mod tests {
     fn c_25_messages_of_workloads_are_kept_unless_they_quote_an_object_or_a_credential() {
         let target = "/apis/apps/v1/namespaces/shop/deployments/web";
         let info = RequestInfo::parse(&Method::PATCH, target).unwrap();
+        let rules = builtin("workloads");
+        let rules: Vec<&MaskRule> = rules
+            .iter()
+            .filter(|rule| rule.applies_to("apps", "deployments"))
+            .collect();
+        let plan = Arc::new(MaskPlan::compile(&rules));
         let rebuild = |message: &str| {
             let text = status("Invalid", message).to_string();
-            let scrubber = Scrubber::new(StatusCode::UNPROCESSABLE_ENTITY, &info, true);
+            let plan = Some(Arc::clone(&plan));
+            let scrubber = Scrubber::new(StatusCode::UNPROCESSABLE_ENTITY, &info, plan);
             serde_json::from_slice::<Value>(&scrubber.rebuild(text.as_bytes())).unwrap()
         };
         let invalid = "Deployment \"web\" is invalid: spec.replicas: Invalid value: -1";
         assert_eq!(rebuild(invalid)["message"], invalid);
+        for kept in [
+            "Deployment.apps \"web\" is invalid: spec.template.spec.containers[0].image: Required value",
+            "pods \"web\" is forbidden: violates PodSecurity \"restricted:latest\": allowPrivilegeEscalation != false \
+             (container \"c\" must set securityContext.allowPrivilegeEscalation=false)",
+            "the namespace from the provided object \"a\" does not match the namespace \"b\"",
+            "pods \"web\" is forbidden: exceeded quota: q, requested: pods=1, used: pods=10, limited: pods=10",
+        ] {
+            assert_eq!(rebuild(kept)["message"], kept);
+        }
         for quoted in [
             "cannot decode v1.EnvVar{Name:\"DB\", Value:\"s3cr3t-value\"}",
             "denied: args are --password=s3cr3t-value",
+            "Deployment.apps \"web\" is invalid: spec.template.spec.containers[0].env[1].value: Invalid value: \
+             \"s3cr3t-value\": too weak",
+            "[spec.template.spec.containers[0].args[2]: Invalid value: \"s3cr3t-value\", spec.replicas: bad]",
+            "spec.template.metadata.annotations[a.b/c]: Invalid value: \"s3cr3t-value\"",
+            "Deployment.apps \"web\" is invalid: spec.template: Invalid value: \"s3cr3t-value\"",
+            "spec: Invalid value: \"object\": password may not change from s3cr3t-value",
         ] {
             assert_eq!(rebuild(quoted)["message"], WITHHELD);
         }
@@ -484,7 +543,7 @@ mod tests {
             ];
             let type_meta = [field(1, b"v1"), field(2, b"Status")].concat();
             let body = [MAGIC, &field(1, &type_meta), &field(2, &status.concat())].concat();
-            let text = Scrubber::new(StatusCode::NOT_FOUND, &info, false).rebuild(&body);
+            let text = Scrubber::new(StatusCode::NOT_FOUND, &info, None).rebuild(&body);
             serde_json::from_slice::<Value>(&text).unwrap()
         };
         let status = rebuild("secrets \"db\" not found");

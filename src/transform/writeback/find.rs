@@ -5,7 +5,7 @@
 //! value, or a long word in it, is wholly encoded, its layers are peeled off and each is searched in
 //! turn: escapes, percent-encoding, line breaks, UTF-16, base64, hexadecimal, gzip.
 //!
-//! The work for one value is bounded. A value wrapped deeper, or inflating to more, counts as a
+//! The work for one body is bounded. A value wrapped deeper, or a body inflating to more, counts as a
 //! placeholder: nothing that a client writes in earnest looks like that.
 
 mod undo;
@@ -22,6 +22,10 @@ use crate::transform::placeholder::{FAMILY, FILL, hexadecimal};
 
 /// How many times a placeholder may be in base64 when it is only part of a value.
 const BASE64_LEVELS: usize = 3;
+
+/// Layers of base64 and hexadecimal shrink: all of those of a body that is searched twice, as values and as a
+/// whole, are not longer than so many bodies.
+const TEXT_LAYERS: usize = 8;
 
 /// How many times escapes are undone; what still has some then is no placeholder in earnest.
 const CLEANINGS_MAX: u8 = 4;
@@ -58,32 +62,45 @@ static PATTERN: LazyLock<Option<Regex>> = LazyLock::new(|| {
         .ok()
 });
 
-/// Does `text` hold a placeholder of any gateway, or something that could hide one?
-pub(super) fn holds_placeholder(text: &[u8]) -> bool {
-    let Some(pattern) = PATTERN.as_ref() else {
-        return true;
-    };
-    let mut search = Search {
-        pattern,
-        bytes_left: text.len() + PLACEHOLDER_SEARCH_BYTES_MAX,
-    };
-    search.value(text, PLACEHOLDER_DECODINGS_MAX)
-}
-
-struct Search {
-    pattern: &'static Regex,
+/// The search of one body, whose values share a bound.
+pub(super) struct Search {
     /// Bytes of decoded text that may still be searched.
     bytes_left: usize,
 }
 
 impl Search {
+    pub(super) fn of(body: &[u8]) -> Self {
+        Self {
+            bytes_left: body.len() * TEXT_LAYERS + PLACEHOLDER_SEARCH_BYTES_MAX,
+        }
+    }
+
+    /// Does `text`, a part of the body, hold a placeholder of any gateway, or something that could hide one?
+    pub(super) fn holds_placeholder(&mut self, text: &[u8]) -> bool {
+        let Some(pattern) = PATTERN.as_ref() else {
+            return true;
+        };
+        Layers {
+            pattern,
+            bytes_left: &mut self.bytes_left,
+        }
+        .value(text, PLACEHOLDER_DECODINGS_MAX)
+    }
+}
+
+struct Layers<'a> {
+    pattern: &'static Regex,
+    bytes_left: &'a mut usize,
+}
+
+impl Layers<'_> {
     /// Searches a text and everything it may be the encoding of.
     fn value(&mut self, text: &[u8], layers: u8) -> bool {
         if is_fill(text) || self.pattern.is_match(text) {
             return true;
         }
         if text.starts_with(undo::GZIP_MAGIC) {
-            match undo::gunzip(text, self.bytes_left) {
+            match undo::gunzip(text, *self.bytes_left) {
                 Some(plain) if self.layer(&plain, layers) => return true,
                 Some(_) => {}
                 None => return true,
@@ -134,7 +151,7 @@ impl Search {
         ) else {
             return true;
         };
-        self.bytes_left = left;
+        *self.bytes_left = left;
         self.value(plain, layers)
     }
 }
@@ -172,6 +189,10 @@ mod tests {
 
     use super::*;
     use crate::transform::Placeholders;
+
+    fn holds_placeholder(text: &[u8]) -> bool {
+        Search::of(text).holds_placeholder(text)
+    }
 
     fn placeholder() -> String {
         Placeholders::new(&[9; 32]).of("x").text().to_owned()

@@ -14,7 +14,7 @@ const METADATA: u32 = 1;
 const METADATA_MAPS: &[(u32, &str)] = &[(11, "labels"), (12, "annotations")];
 
 /// The field of the object that matches, or that would cost too much to search.
-pub(super) fn find(body: &[u8], matches: fn(&[u8]) -> bool) -> Option<String> {
+pub(super) fn find(body: &[u8], matches: impl FnMut(&[u8]) -> bool) -> Option<String> {
     let object = Unknown::parse(body).ok()?;
     let mut search = Search {
         matches,
@@ -26,14 +26,14 @@ pub(super) fn find(body: &[u8], matches: fn(&[u8]) -> bool) -> Option<String> {
         .then(|| name(object.kind, &search.way))
 }
 
-struct Search<'a> {
-    matches: fn(&[u8]) -> bool,
+struct Search<'a, M> {
+    matches: M,
     bytes_left: usize,
     /// The fields that lead to the one that is searched, with what they hold.
     way: Vec<(u32, &'a [u8])>,
 }
 
-impl<'a> Search<'a> {
+impl<'a, M: FnMut(&[u8]) -> bool> Search<'a, M> {
     /// Does a field match? Then `way` leads to it.
     fn message(&mut self, message: &'a [u8]) -> bool {
         fields(message)
@@ -97,8 +97,12 @@ mod tests {
     use base64::engine::general_purpose::STANDARD;
     use proptest::prelude::*;
 
-    use super::super::find::holds_placeholder;
+    use super::super::find::Search as Finder;
     use super::*;
+
+    fn holds_placeholder(text: &[u8]) -> bool {
+        Finder::of(text).holds_placeholder(text)
+    }
     use crate::transform::Placeholders;
     use crate::transform::placeholder::hexadecimal;
     use crate::wire::protobuf::MAGIC;

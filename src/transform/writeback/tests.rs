@@ -1,10 +1,15 @@
+use std::io::Write as _;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use http::Method;
 use serde_json::json;
 
 use super::*;
 use crate::identity::Identity;
+use crate::limits::PLACEHOLDER_SEARCH_BYTES_MAX;
 use crate::policy::mask::{LAST_APPLIED, builtin};
 use crate::transform::Placeholders;
 use crate::wire::protobuf::tests as wire;
@@ -254,4 +259,69 @@ fn c_22_c_23_patches_that_read_masked_fields_are_refused() {
             "{patch}"
         );
     }
+}
+
+#[test]
+fn c_22_no_patch_carries_a_known_value_to_where_none_is_looked_for() {
+    let info = RequestInfo::parse(&Method::PATCH, "/api/v1/namespaces/shop/services/web").unwrap();
+    let identity = || Identity::for_tests("alice", &[]);
+    let known = Permit::for_tests(identity(), "demo", &[&builtin("known-values")[0]]);
+    let guard = |op: &str, path: &str, permit: &Permit| {
+        let body =
+            json!([{"op": op, "from": "/metadata/annotations/note", "path": path, "value": 1}]);
+        let body = Bytes::from(body.to_string());
+        guard_write(&info, permit, Some(JSON_PATCH), &body)
+    };
+    for op in ["copy", "move"] {
+        for path in [
+            "/metadata/generateName",
+            "/metadata/GenerateName",
+            "/metadata/ownerReferences/0/name",
+            "/metadata/ownerReferences/0/name/x",
+            "/metadata/ownerReferences/0",
+            "/metadata/ownerReferences/-",
+            "x/metadata/ownerReferences",
+            "/metadata",
+            "/type",
+            "",
+        ] {
+            let refused = guard(op, path, &known);
+            assert!(
+                matches!(refused, Err(MaskError::PatchNames { .. })),
+                "{op} {path}"
+            );
+        }
+        for path in [
+            "/metadata/annotations/other",
+            "/spec/type",
+            "/data/x",
+            "/spec",
+        ] {
+            guard(op, path, &known).unwrap();
+        }
+    }
+    guard("add", "/metadata/generateName", &known).unwrap();
+    guard("test", "/metadata/generateName", &known).unwrap();
+    let none = Permit::for_tests(identity(), "demo", &[]);
+    guard("copy", "/metadata/generateName", &none).unwrap();
+}
+
+#[test]
+fn the_work_for_one_body_is_bounded() {
+    let inflates = PLACEHOLDER_SEARCH_BYTES_MAX / 8;
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+    gzip.write_all(&vec![b' '; inflates]).unwrap();
+    let value = STANDARD.encode(gzip.finish().unwrap());
+    let body = |values: usize| {
+        let keys = (0..values).map(|key| (key.to_string(), json!(value)));
+        let data: serde_json::Map<String, Value> = keys.collect();
+        json!({"data": data}).to_string()
+    };
+    // As a value and with the whole body.
+    guard(CONFIG_MAP, Some("application/json"), body(2).as_bytes()).unwrap();
+    let refused = guard(CONFIG_MAP, Some("application/json"), body(20).as_bytes());
+    assert!(
+        matches!(refused, Err(MaskError::Placeholder { .. })),
+        "{refused:?}"
+    );
 }

@@ -30,7 +30,7 @@ struct Level {
 pub(super) fn walk(
     body: &[u8],
     unique_keys: bool,
-    matches: fn(&[u8]) -> bool,
+    mut matches: impl FnMut(&[u8]) -> bool,
 ) -> Result<Option<String>, WalkError> {
     let mut scanner = Scanner::new(Documents::One);
     let mut levels: Vec<Level> = Vec::new();

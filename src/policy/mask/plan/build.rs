@@ -173,6 +173,7 @@ impl Builder {
                 && !matches!(path.end, End::Scan(_) | End::Identify | End::Reveal)
                 && !before.contains(&Segment::Deep);
             node.hides |= path.hides;
+            node.identity |= path.end == End::Identify;
             match (path.segments.get(*at), path.end) {
                 (None, End::Identify) => node.identifies = true,
                 (None, End::Reveal) => {} // see `hidden`
