@@ -207,7 +207,7 @@ pub const SESSION_RESIZE_BYTES_MAX: usize = 1024;
 pub const SESSION_FILL_BYTES_MAX: usize = 64 * 1024;
 /// Bytes read at once from either end of a session.
 pub const SESSION_READ_BYTES: usize = 16 * 1024;
-/// How long bytes of a command's output may be held back because they may begin a value that is masked.
+/// How long bytes of a command's output may be held back because they may be part of a value that is masked.
 /// Echo that is this late is not felt; a value printed more slowly passes in pieces.
 pub const TEXT_HOLD_MAX: Duration = Duration::from_millis(20);
 /// How long a session may pass no byte at all: Kubernetes' own limit. Longer ends the session.

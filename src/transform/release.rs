@@ -40,6 +40,9 @@ const DESCRIBING: [HeaderName; 11] = [
     HeaderName::from_static("repr-digest"),
 ];
 
+/// The parameter with which the reader of a log says where it ends, in bytes; kubelets have it too.
+const LIMIT: &str = "limitBytes";
+
 /// Lets an answer of the API server leave, masked where the permit demands it. The report is
 /// complete when the body has ended.
 pub fn release(
@@ -61,6 +64,8 @@ pub fn release(
         mask_headers(&mut head.headers, texts, &report);
     }
     if is_text(info, plan) {
+        let cut = info.query.first(LIMIT).is_some();
+        let texts = texts.map(|texts| if cut { texts.cut_off() } else { texts });
         return release_text(head, body, texts, report);
     }
     let status = head.status;

@@ -4,8 +4,9 @@
 //! text -> known values of the namespace -> what looks like a credential -> masked text
 //! ```
 //!
-//! Nothing waits for the end of a line: only what may be part of a secret is held back, and no longer
-//! than [`TEXT_HOLD_MAX`](crate::limits::TEXT_HOLD_MAX), after which [`TextMasker::release`] is due.
+//! Nothing waits for the end of a line: only the last bytes of what came are held back, as they may be part
+//! of a secret, and no longer than [`TEXT_HOLD_MAX`](crate::limits::TEXT_HOLD_MAX), after which
+//! [`TextMasker::release`] is due. A prompt does not wait at all.
 
 pub(super) mod credentials;
 pub mod known;
@@ -13,7 +14,7 @@ pub mod known;
 use std::sync::Arc;
 
 use self::credentials::Finder;
-use self::known::{KnownValues, Scanner, Shelf};
+use self::known::{KnownValues, Scanner, Shelf, Wait};
 use super::output::{Collected, Sink};
 use super::placeholder::Linkable;
 use super::report::{MaskReport, Tally};
@@ -25,17 +26,32 @@ pub fn prepare() {
     credentials::prepare();
 }
 
+/// A piece of text that ends in white space and is no longer than this many bytes is a prompt, or lines that
+/// somebody follows, and does not wait. Longer pieces are cut by some buffer.
+const PROMPT_BYTES_MAX: usize = 1024;
+
 /// What is masked in the texts that one request is answered with.
 #[derive(Clone)]
 pub struct TextMasks {
     pub(super) known: Option<Arc<Shelf>>,
     credentials: Option<Arc<Placeholders>>,
+    cut: bool,
 }
 
 impl TextMasks {
     /// The values on a shelf, and what looks like a credential, with placeholders of these.
     pub fn new(known: Option<Arc<Shelf>>, credentials: Option<Arc<Placeholders>>) -> Self {
-        Self { known, credentials }
+        Self {
+            known,
+            credentials,
+            cut: false,
+        }
+    }
+
+    /// For a text that is cut off where its reader asks for, such as a log with `limitBytes`: of a line that
+    /// is not complete the end is left out, as it may be nearly all of a value.
+    pub(super) fn cut_off(self) -> Self {
+        Self { cut: true, ..self }
     }
 
     /// What policy demands for texts from `namespace`; the empty one is all of them.
@@ -60,6 +76,8 @@ impl TextMasks {
 pub struct TextMasker {
     known: Option<(Arc<Shelf>, Scanner)>,
     credentials: Option<Finder>,
+    /// Whether the reader says where the text ends.
+    cut: bool,
     /// What left the scanner and goes to the finder; kept for its memory.
     between: Vec<u8>,
     tally: Tally,
@@ -68,13 +86,17 @@ pub struct TextMasker {
 impl TextMasker {
     /// A masker at the beginning of a text.
     pub fn new(masks: &TextMasks) -> Self {
-        let scan = |shelf: &Arc<Shelf>| (Arc::clone(shelf), Scanner::new(shelf.load_full()));
+        let scan = |shelf: &Arc<Shelf>| {
+            let scanner = Scanner::new(shelf.load_full(), Wait::Alike);
+            (Arc::clone(shelf), scanner)
+        };
         // Whoever reads a text may have written it: with comparable placeholders, guesses could be tested.
         let find =
             |placeholders: &Arc<Placeholders>| Finder::new(Arc::clone(placeholders), Linkable::No);
         Self {
             known: masks.known.as_ref().map(scan),
             credentials: masks.credentials.as_ref().map(find),
+            cut: masks.cut,
             between: Vec::new(),
             tally: Tally::default(),
         }
@@ -82,19 +104,27 @@ impl TextMasker {
 
     /// Takes the next bytes; they are the chunk that `sink` copies from.
     pub(super) fn push(&mut self, chunk: &[u8], sink: &mut impl Sink) {
+        let prompt = self.is_prompt(chunk);
         match (&mut self.known, &mut self.credentials) {
             (None, None) => sink.copy(0..chunk.len()),
             (Some((shelf, scanner)), None) => {
                 scanner.refresh(&shelf.load());
-                scanner.push(chunk, sink);
+                scan(scanner, chunk, prompt, sink);
             }
             (None, Some(finder)) => finder.push(chunk, sink),
             (Some((shelf, scanner)), Some(finder)) => {
                 scanner.refresh(&shelf.load());
-                scanner.push(chunk, &mut Collected::new(chunk, &mut self.between));
+                let between = &mut Collected::new(chunk, &mut self.between);
+                scan(scanner, chunk, prompt, between);
                 pass_on(&mut self.between, finder, sink);
             }
         }
+    }
+
+    /// Whether somebody may be waiting for this piece of text, of which no value is likely to be cut in two.
+    fn is_prompt(&self, chunk: &[u8]) -> bool {
+        let ends = |byte: &u8| *byte == b'\n' || !self.cut && byte.is_ascii_whitespace();
+        chunk.len() <= PROMPT_BYTES_MAX && chunk.last().is_some_and(ends)
     }
 
     /// Whether bytes are held back.
@@ -110,6 +140,9 @@ impl TextMasker {
 
     /// The text ends.
     pub(super) fn finish(&mut self, sink: &mut impl Sink) {
+        if let Some((_, scanner)) = self.known.as_mut().filter(|_| self.cut) {
+            scanner.cut_off();
+        }
         self.let_go(sink, |scanner, sink| scanner.finish(sink), Finder::finish);
     }
 
@@ -160,6 +193,15 @@ impl TextMasker {
     /// The text ends: appends the rest of it.
     pub fn finish_to(&mut self, output: &mut Vec<u8>) {
         self.finish(&mut Collected::new(b"", output));
+    }
+}
+
+/// Pushes a piece, of which nothing waits if it is a `prompt`.
+fn scan(scanner: &mut Scanner, chunk: &[u8], prompt: bool, sink: &mut impl Sink) {
+    if prompt {
+        scanner.push_and_release(chunk, sink);
+    } else {
+        scanner.push(chunk, sink);
     }
 }
 

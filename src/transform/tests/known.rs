@@ -125,6 +125,24 @@ async fn values_are_known_in_their_namespace_only() {
 }
 
 #[tokio::test]
+async fn a_log_with_a_limit_shows_no_part_of_a_value() {
+    let log = "/api/v1/namespaces/shop/pods/web/log?limitBytes=";
+    let line = format!("{}{PASSWORD}\n", "x".repeat(100));
+    for limit in 0..=line.len() {
+        let (text, _) = seen(
+            &format!("{log}{limit}"),
+            200,
+            "text/plain",
+            full(line.get(..limit).unwrap().to_owned()),
+        )
+        .await;
+        let (rest, masked) = (text.trim_start_matches('x'), limit == line.len());
+        assert_eq!(rest.starts_with("[masked:v1:"), masked, "{text}");
+        assert!(masked || rest.is_empty(), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn c_50_logs_are_masked_and_so_are_errors() {
     let log = "/api/v1/namespaces/shop/pods/web/log?follow=true";
     let line = format!("2026-11-21 connecting as admin:{PASSWORD}@db\nready\n");
@@ -158,7 +176,7 @@ async fn c_50_logs_are_masked_and_so_are_errors() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_may_begin_a_value_is_held_for_a_moment_only() {
+async fn what_may_be_part_of_a_value_is_held_for_a_moment_only() {
     let (sender, receiver) = tokio::sync::mpsc::channel::<&'static str>(2);
     let chunks = futures_util::stream::unfold(receiver, async |mut receiver| {
         let text = receiver.recv().await?;
@@ -181,14 +199,14 @@ async fn what_may_begin_a_value_is_held_for_a_moment_only() {
         let frame = body.frame().await.unwrap().unwrap();
         String::from_utf8(frame.into_data().unwrap().to_vec()).unwrap()
     };
-    sender.send("plain text leaves at once").await.unwrap();
-    assert_eq!(next().await, "plain text leaves at once");
+    sender.send("corr prompts leave at once: ").await.unwrap();
+    assert_eq!(next().await, "corr prompts leave at once: ");
     assert_eq!(begun.elapsed(), Duration::ZERO);
-    sender.send("prompt: corr").await.unwrap();
-    assert_eq!(next().await, "prompt: ");
-    assert_eq!(begun.elapsed(), Duration::ZERO);
-    assert_eq!(next().await, "corr");
-    assert_eq!(begun.elapsed(), Duration::from_millis(20));
+    for (typed, late) in [("corr", 20), ("xxxx", 40)] {
+        sender.send(typed).await.unwrap();
+        assert_eq!(next().await, typed);
+        assert_eq!(begun.elapsed(), Duration::from_millis(late));
+    }
 }
 
 #[tokio::test]

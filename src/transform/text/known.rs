@@ -29,4 +29,5 @@ pub use library::{KnownValues, Settings};
 pub(in crate::transform) use passing::{JsonPassing, Passing};
 pub use reader::{Page, ReadError, SecretsWatch, read_page};
 pub use scan::Scanner;
+pub(in crate::transform) use scan::Wait;
 pub(in crate::transform) use strings::Strings;

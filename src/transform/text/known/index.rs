@@ -232,12 +232,6 @@ impl Index {
         }
     }
 
-    /// Whether so many bytes are half of a form or more.
-    pub(super) fn is_better_part(&self, candidates: Candidates, depth: usize) -> bool {
-        // Of forms with the same beginning the shortest comes first.
-        self.form(candidates.from).len() <= 2 * depth
-    }
-
     /// What stands in the place of a form; base64, of whole groups, where the form is base64.
     pub(super) fn placeholder(&self, form: u32) -> Cow<'_, str> {
         match self.known(form) {

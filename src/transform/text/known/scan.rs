@@ -2,18 +2,21 @@
 //!
 //! ```text
 //! passing --(a form's first 8 bytes)--> comparing --(complete, or 64 bytes long)--> masked
-//!    ^                                     |   |
-//!    '---------(another byte)--------------'   '--(the stream pauses)--> held, at most 20 ms
+//!    ^                                      |
+//!    '----------(another byte, or the reader can wait no longer)
 //! ```
 //!
-//! * Bytes are held back only while they may be the beginning of a value, and never more than
-//!   [`CONFIRMED_BYTES`] of them and a few line breaks. [`Scanner::release`] says that the reader
-//!   cannot wait any longer: fewer than eight bytes leave as they are, more are masked as the value
-//!   they begin. So a value that arrives byte by byte, slower than the reader waits, shows seven bytes
-//!   at most.
-//! * A value longer than [`CONFIRMED_BYTES`] is masked from there on as it goes; if the stream then
-//!   says something else, only what was equal has been masked.
-//! * A line break within a value does not hide it: `base64` breaks its lines, terminals do.
+//! Whoever writes into the stream must not be able to find out a value piece by piece. So nothing that
+//! can be seen depends on a part of a value, be it in what leaves or in when:
+//!
+//! * Only whole forms are masked. A form longer than [`CONFIRMED_BYTES`] is masked in blocks of so many
+//!   bytes: once one was equal the next is masked whatever it is, and only then compared.
+//! * Where a writer is waited for ([`Wait::Alike`]), the end of what was pushed waits whether it may begin a
+//!   value or not.
+//! * [`Scanner::release`] says that the reader cannot wait any longer: what waits leaves as it is. It is
+//!   remembered, and if what follows makes it a form, all that has not left yet is masked.
+//!
+//! A line break within a value does not hide it: `base64` breaks its lines, terminals do.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -31,10 +34,20 @@ const BREAK_BYTES_MAX: usize = 8;
 /// What one stream has in memory at the most, in bytes.
 const HELD_BYTES_MAX: usize = CONFIRMED_BYTES + BREAK_BYTES_MAX;
 
+/// What waits for the next bytes of a stream.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(in crate::transform) enum Wait {
+    /// What may begin a value. For text of which no part leaves before the next comes anyway.
+    Live,
+    /// The last bytes, so many as may ever have to wait, whatever they are: how long they take says nothing.
+    Alike,
+}
+
 /// Masks the known values of one stream.
 pub struct Scanner {
     index: Arc<Index>,
-    /// The end of what was pushed, while it may begin a value.
+    wait: Wait,
+    /// The end of what was pushed, while it waits, or while it may begin a value.
     held: Vec<u8>,
     /// How many of `held` have left already, because their reader could not wait.
     released: usize,
@@ -43,10 +56,17 @@ pub struct Scanner {
     tally: Tally,
 }
 
+/// A long value that is being masked.
 #[derive(Clone, Copy)]
 struct Swallowing {
-    candidates: Candidates,
+    /// The forms it may be; `None` since it is none.
+    candidates: Option<Candidates>,
+    /// One of the forms it was.
+    form: u32,
+    /// How many bytes were compared, or would have been.
     depth: usize,
+    /// So many bytes are masked before it matters whether they were equal.
+    left: usize,
 }
 
 /// What stands at one place of a stream.
@@ -56,9 +76,9 @@ enum Verdict {
     /// A form, up to this place.
     Complete { form: u32, end: usize },
     /// The beginning of a form so long that it can be no other text, up to this place.
-    Confirmed { swallowing: Swallowing, end: usize },
+    Confirmed { candidates: Candidates, end: usize },
     /// More bytes are needed to say.
-    Open(Swallowing),
+    Open,
 }
 
 /// What may come where the bytes end.
@@ -66,10 +86,8 @@ enum Verdict {
 enum End {
     /// More, at any time.
     Open,
-    /// Nothing for now: nobody can wait, or the reader has cut the text off where it wanted.
+    /// Nothing for now: nobody can wait, or the text has ended.
     Final,
-    /// Nothing: whoever wrote the text ended it here.
-    Written,
 }
 
 /// The result of a walk, in order.
@@ -82,9 +100,10 @@ enum Piece<'a> {
 
 impl Scanner {
     /// A scanner at the beginning of a stream.
-    pub fn new(index: Arc<Index>) -> Self {
+    pub(in crate::transform) fn new(index: Arc<Index>, wait: Wait) -> Self {
         Self {
             index,
+            wait,
             held: Vec::new(),
             released: 0,
             swallowing: None,
@@ -92,9 +111,12 @@ impl Scanner {
         }
     }
 
-    /// Goes on with the values of `index`, which may be newer, if it is between two values.
+    /// Goes on with the values of `index`, which may be newer, if it is not within a value.
     pub fn refresh(&mut self, index: &Arc<Index>) {
-        if self.held.is_empty() && self.swallowing.is_none() && !Arc::ptr_eq(&self.index, index) {
+        if self.swallowing.is_none() && !Arc::ptr_eq(&self.index, index) {
+            // What has left was compared with the values known then.
+            self.held.drain(..self.released);
+            self.released = 0;
             self.index = Arc::clone(index);
         }
     }
@@ -111,6 +133,10 @@ impl Scanner {
 
     /// Takes the next bytes of the stream; they are the chunk that `sink` copies from.
     pub(in crate::transform) fn push(&mut self, chunk: &[u8], sink: &mut impl Sink) {
+        if self.index.is_empty() && self.held.is_empty() {
+            sink.copy(0..chunk.len());
+            return;
+        }
         let Some(from) = self.bridge(chunk, sink) else {
             return;
         };
@@ -118,11 +144,27 @@ impl Scanner {
             Piece::Text(span) => sink.copy(span),
             Piece::Instead(text) => sink.write(text.as_bytes()),
         };
-        let stop = self.walk(chunk, from, chunk.len(), End::Open, &mut pass);
+        let until = self.decidable(chunk);
+        let stop = self.walk(chunk, from, until, End::Open, &mut pass);
         self.hold(chunk, stop, 0);
     }
 
-    /// The reader cannot wait: lets go what is held, masked if it is a value or the better part of one.
+    /// Takes the next bytes, and lets them go at once as [`Self::release`] does.
+    pub(in crate::transform) fn push_and_release(&mut self, chunk: &[u8], sink: &mut impl Sink) {
+        if !self.held.is_empty() {
+            self.push(chunk, sink);
+            self.release(sink);
+            return;
+        }
+        let mut pass = |piece: Piece<'_>| match piece {
+            Piece::Text(span) => sink.copy(span),
+            Piece::Instead(text) => sink.write(text.as_bytes()),
+        };
+        let stop = self.walk(chunk, 0, chunk.len(), End::Final, &mut pass);
+        self.hold(chunk, stop, chunk.len());
+    }
+
+    /// The reader cannot wait: lets go what is held, masked if it is a value.
     pub(in crate::transform) fn release(&mut self, sink: &mut impl Sink) {
         let text = std::mem::take(&mut self.held);
         let released = self.released;
@@ -139,19 +181,18 @@ impl Scanner {
 
     /// The stream ends, maybe in the middle of a value.
     pub(in crate::transform) fn finish(&mut self, sink: &mut impl Sink) {
-        self.release(sink);
+        if !self.held.is_empty() {
+            self.release(sink);
+        }
         self.reset();
     }
 
-    /// The stream ends where its writer ended it. Fewer than half of a value is other text then, such as
-    /// the `https://` that some value begins with.
-    pub(in crate::transform) fn finish_written(&mut self, sink: &mut impl Sink) {
-        if !self.held.is_empty() {
-            let text = std::mem::take(&mut self.held);
-            let mut out = rewrite(&text, self.released, sink);
-            self.walk(&text, 0, text.len(), End::Written, &mut out);
+    /// The stream ends where its reader wanted it to. Of a line that is not complete the end does not leave,
+    /// as it may be nearly all of a value.
+    pub(in crate::transform) fn cut_off(&mut self) {
+        if self.held.last() != Some(&b'\n') {
+            self.reset();
         }
-        self.reset();
     }
 
     fn reset(&mut self) {
@@ -177,10 +218,11 @@ impl Scanner {
         let ahead = chunk.get(..HELD_BYTES_MAX).unwrap_or(chunk);
         text.extend_from_slice(ahead);
         let released = self.released;
+        let until = self.decidable(&text).min(held);
         let stop = self.walk(
             &text,
             0,
-            held,
+            until,
             End::Open,
             &mut rewrite(&text, released, sink),
         );
@@ -192,8 +234,17 @@ impl Scanner {
         Some(stop - held)
     }
 
+    /// Up to where it may be decided what of `text` leaves, if no value begins before.
+    fn decidable(&self, text: &[u8]) -> usize {
+        match self.wait {
+            Wait::Live => text.len(),
+            Wait::Alike => text.len().saturating_sub(HELD_BYTES_MAX),
+        }
+    }
+
     /// Reads `text` from `at` on, until no value that begins before `until` can be there. Answers
-    /// where it stopped: all before was handed to `out`.
+    /// from where on it is to be read again: with an [`End::Open`] all before was handed to `out`, else
+    /// everything was.
     fn walk(
         &mut self,
         text: &[u8],
@@ -205,73 +256,90 @@ impl Scanner {
         let index = Arc::clone(&self.index);
         at = self.swallow(text, at, out);
         let mut passed = at;
+        let mut remembered = None;
         while at < until {
             let found = index.find(text, at).filter(|(place, _)| *place < until);
             let Some((place, candidates)) = found else {
                 let tail = index.tail(text, at).min(until);
                 let leaves = if end == End::Open { tail } else { text.len() };
                 out(Piece::Text(passed..leaves));
-                return tail;
+                return remembered.unwrap_or(tail);
             };
-            let verdict = look(&index, text, place, candidates, end);
-            let nothing = match &verdict {
-                Verdict::Nothing => true,
-                Verdict::Open(part) => {
-                    end == End::Written && !index.is_better_part(part.candidates, part.depth)
+            match look(&index, text, place, candidates, end) {
+                Verdict::Nothing => {
+                    at = place + 1;
+                    continue;
                 }
-                Verdict::Complete { .. } | Verdict::Confirmed { .. } => false,
-            };
-            if nothing {
-                at = place + 1;
-                continue;
-            }
-            out(Piece::Text(passed..place));
-            at = match verdict {
+                Verdict::Open if end == End::Open => {
+                    out(Piece::Text(passed..place));
+                    return place;
+                }
+                Verdict::Open => {
+                    // A shorter value may stand within what begins this one.
+                    remembered = remembered.or(Some(place));
+                    at = place + 1;
+                    continue;
+                }
                 Verdict::Complete { form, end } => {
+                    out(Piece::Text(passed..place));
                     self.mask(form, out);
                     out(Piece::Instead(index.filler(form, end - place)));
-                    end
+                    at = end;
                 }
-                Verdict::Confirmed { swallowing, end } => {
-                    self.mask(swallowing.candidates.any(), out);
-                    self.swallowing = Some(swallowing);
-                    self.swallow(text, end, out)
+                Verdict::Confirmed { candidates, end } => {
+                    out(Piece::Text(passed..place));
+                    self.mask(candidates.any(), out);
+                    self.swallowing = Some(Swallowing {
+                        candidates: Some(candidates),
+                        form: candidates.any(),
+                        depth: CONFIRMED_BYTES,
+                        left: CONFIRMED_BYTES,
+                    });
+                    at = self.swallow(text, end, out);
                 }
-                Verdict::Open(swallowing) if end != End::Open => {
-                    self.mask(swallowing.candidates.any(), out);
-                    self.swallowing = Some(swallowing);
-                    text.len()
-                }
-                Verdict::Open(_) | Verdict::Nothing => return place,
-            };
+            }
+            remembered = None;
             passed = at;
         }
         out(Piece::Text(passed..at));
-        at
+        remembered.unwrap_or(at)
     }
 
     /// Goes on with a long value. Answers where it ends, or the end of `text`.
     fn swallow(&mut self, text: &[u8], from: usize, out: &mut impl FnMut(Piece<'_>)) -> usize {
-        let Some(Swallowing {
-            mut candidates,
-            mut depth,
-        }) = self.swallowing.take()
-        else {
+        let Some(mut value) = self.swallowing.take() else {
             return from;
         };
         for (at, &byte) in text.iter().enumerate().skip(from) {
-            if let Some(fewer) = self.index.narrow(candidates, depth, byte) {
-                candidates = fewer;
-                depth += 1;
-            } else if is_break(byte) && self.index.complete(candidates, depth).1 {
-                out(Piece::Text(at..at + 1));
-            } else {
-                out(Piece::Instead(self.index.filler(candidates.any(), depth)));
-                return at;
+            let mut here = at;
+            if let Some(candidates) = value.candidates {
+                let narrowed = self.index.narrow(candidates, value.depth, byte);
+                let complete = self.index.complete(candidates, value.depth).0.is_some();
+                if complete && narrowed.is_none() {
+                    out(Piece::Instead(self.index.filler(value.form, value.depth)));
+                    return here;
+                }
+                if narrowed.is_some() || !is_break(byte) {
+                    value.candidates = narrowed;
+                    value.depth += 1;
+                }
+            } else if !is_break(byte) {
+                value.depth += 1;
             }
+            value.left -= 1;
+            if value.left > 0 {
+                continue;
+            }
+            here += 1;
+            let Some(candidates) = value.candidates else {
+                out(Piece::Instead(self.index.filler(value.form, value.depth)));
+                return here;
+            };
+            value.form = candidates.any();
+            value.left = CONFIRMED_BYTES;
         }
-        self.swallowing = Some(Swallowing { candidates, depth });
-        text.len()
+        self.swallowing = Some(value);
+        text.len().max(from)
     }
 
     fn mask(&mut self, form: u32, out: &mut impl FnMut(Piece<'_>)) {
@@ -281,7 +349,9 @@ impl Scanner {
 
     /// Keeps `text` from `from` on; the first `released` bytes of `text` have left.
     fn hold(&mut self, text: &[u8], from: usize, released: usize) {
-        self.held = text.get(from..).unwrap_or_default().to_vec();
+        self.held.clear();
+        self.held
+            .extend_from_slice(text.get(from..).unwrap_or_default());
         self.released = released.saturating_sub(from).min(self.held.len());
     }
 }
@@ -303,7 +373,7 @@ fn look(index: &Index, text: &[u8], at: usize, candidates: Candidates, end: End)
         }
         if depth >= CONFIRMED_BYTES {
             return Verdict::Confirmed {
-                swallowing: Swallowing { candidates, depth },
+                candidates,
                 end: place,
             };
         }
@@ -311,7 +381,7 @@ fn look(index: &Index, text: &[u8], at: usize, candidates: Candidates, end: End)
             if end != End::Open && complete.is_some() {
                 break;
             }
-            return Verdict::Open(Swallowing { candidates, depth });
+            return Verdict::Open;
         };
         if let Some(fewer) = index.narrow(candidates, depth, byte) {
             candidates = fewer;
