@@ -16,11 +16,13 @@ pub const BUILTIN: [&str; 8] = [
     "credentials",
 ];
 
-/// Names of variables, headers and keys whose values are hidden whatever they look like.
-const SENSITIVE: &str = "(?i)(pass(word|wd|phrase)?|pwd|secret|token|credentials?|api_?-?key|access_?-?key|private_?-?key|signing_?-?key|encryption_?-?key|_key|auth(orization)?|cookie|dsn|connection_?string)$";
+/// Names of variables, headers, parameters and keys whose values are hidden whatever they look like: their
+/// last word says so, before `_1`, `_PRIMARY`, `.txt` and the like. `tokenUrl` or `auth.conf` are looked into
+/// instead, and so is the plural of token, which is counted (`MAX_TOKENS`).
+const SENSITIVE: &str = r"(?i)(pass(words?|wd|phrase)?|pwd|(^|[._-])(pw|pat)|secrets?|token|creds?|credentials?|.key|auth(orization)?|cookie|dsn|connection[._-]?string)([._-]?(base|primary|secondary|current|previous|old|new|value|hash|[0-9]+))?(\.txt)?$";
 
-/// Keys of config maps whose values are hidden. `tokenUrl` or `auth.conf` are looked into instead.
-const SENSITIVE_KEYS: &str = r"(?i)(^|[._-])(password|passwd|passphrase|secret|token|credentials|id_(rsa|dsa|ecdsa|ed25519)|\.?(htpasswd|pgpass|netrc|dockerconfigjson|dockercfg))$|\.(key|p12|pfx|jks|keystore)$";
+/// Keys of config maps that are files of which all is secret.
+const SENSITIVE_FILES: &str = r"(?i)(^|[._-])(id_(rsa|dsa|ecdsa|ed25519)|htpasswd|pgpass|netrc|dockerconfigjson|dockercfg)$|\.(p12|pfx|jks|keystore)$";
 
 /// All of them, with their patterns compiled once.
 static RULES: LazyLock<Vec<MaskRule>> =
@@ -44,8 +46,10 @@ fn written(name: &str) -> Vec<MaskRule> {
         "configmaps" => vec![
             rule(name, &[""], &["configmaps"])
                 .fields(&[
-                    &format!("data[~='{SENSITIVE_KEYS}']"),
-                    &format!("binaryData[~='{SENSITIVE_KEYS}']"),
+                    &format!("data[~='{SENSITIVE}']"),
+                    &format!("data[~='{SENSITIVE_FILES}']"),
+                    &format!("binaryData[~='{SENSITIVE}']"),
+                    &format!("binaryData[~='{SENSITIVE_FILES}']"),
                 ])
                 .credentials(&["data.*", "binaryData.*", "metadata.annotations.*"]),
         ],
@@ -212,7 +216,7 @@ mod tests {
         };
         assert_eq!(paths("secrets"), [(2, 0, 0)]);
         assert_eq!(paths("tokens"), [(1, 0, 0), (1, 0, 0)]);
-        assert_eq!(paths("configmaps"), [(2, 3, 0)]);
+        assert_eq!(paths("configmaps"), [(4, 3, 0)]);
         assert_eq!(paths("events"), [(0, 1, 0), (0, 1, 0)]);
         assert_eq!(paths("storage"), [(1, 1, 0), (1, 1, 0)]);
         assert!(
@@ -234,17 +238,39 @@ mod tests {
         );
     }
 
+    fn matches(pattern: &str, name: &str) -> bool {
+        regex::Regex::new(pattern).unwrap().is_match(name)
+    }
+
     #[test]
-    fn sensitive_names_are_known() {
-        let matches =
-            |pattern: &str, name: &str| regex::Regex::new(pattern).unwrap().is_match(name);
+    fn c_45_sensitive_names_are_known_in_every_spelling() {
         for name in [
             "DB_PASSWORD",
+            "DBPASSWORD",
+            "dbPassword",
+            "db.password",
+            "DB_PASS",
+            "DB_PWD",
+            "DB_PW",
+            "PGPASS",
+            "password.txt",
+            "DB_PASSWORD_PRIMARY",
+            "PASSWORD_1",
+            "REDIS_PASSWORDS",
+            "ADMIN_PASSWD_HASH",
+            "client-secret",
             "token",
             "apiKey",
+            "API_KEY",
             "AWS_SECRET_ACCESS_KEY",
+            "SECRET_KEY_BASE",
+            "secret_key",
+            "encryption-key",
+            "MASTERKEY",
+            "tls.key",
+            "CREDS",
+            "GITHUB_PAT",
             "Authorization",
-            "PGPASS",
         ] {
             assert!(matches(SENSITIVE, name), "{name}");
         }
@@ -252,23 +278,29 @@ mod tests {
             "HOST",
             "PASSWORD_FILE",
             "TOKEN_URL",
+            "MAX_TOKENS",
             "LOG_LEVEL",
             "KEYBOARD",
+            "key",
+            "keys",
+            "FORMAT",
+            "PATH",
+            "app.conf",
+            "ca.crt",
+            "secretName",
+            "passwords.md",
         ] {
             assert!(!matches(SENSITIVE, name), "{name}");
         }
-        for key in [
-            "db.password",
-            "tls.key",
-            "id_rsa",
-            ".htpasswd",
-            "client-secret",
-            "store.jks",
-        ] {
-            assert!(matches(SENSITIVE_KEYS, key), "{key}");
+    }
+
+    #[test]
+    fn files_of_which_all_is_secret_are_known() {
+        for key in ["id_rsa", ".htpasswd", "store.jks", ".dockerconfigjson"] {
+            assert!(matches(SENSITIVE_FILES, key), "{key}");
         }
-        for key in ["app.conf", "ca.crt", "secretName", "passwords.md", "keys"] {
-            assert!(!matches(SENSITIVE_KEYS, key), "{key}");
+        for key in ["id_rsa.pub", "htpasswd.md", "app.conf", "ca.crt"] {
+            assert!(!matches(SENSITIVE_FILES, key), "{key}");
         }
     }
 }
