@@ -5,7 +5,7 @@
 //!    |                                       .--> Finder: a stream of text, masked as it passes
 //! search: which bytes belong to a value -----+
 //!    |                                       '--> look: the parts of a text that is held as a whole
-//! token, url, assigned, key: where values begin and end
+//! token, url, assigned, element, key: where values begin and end
 //! ```
 //!
 //! Pure and linear in the text. Patterns err on the side of masking where a name says what the value is,
@@ -13,6 +13,7 @@
 //! `-----BEGIN PRIVATE KEY-----`) stays visible.
 
 mod assigned;
+mod element;
 mod finder;
 mod key;
 mod patterns;
@@ -60,6 +61,13 @@ pub(in crate::transform) fn look(text: &[u8], look: Look, after_flag: bool) -> F
     }
     match parts(text) {
         parts if parts.is_empty() => Found::Nothing,
+        mut parts if look == Look::Argument && is_flag_with_value(text, &parts) => {
+            parts.truncate(1);
+            for part in &mut parts {
+                part.end = text.len();
+            }
+            Found::Parts(parts)
+        }
         _ if look == Look::Binary => Found::Whole,
         parts => Found::Parts(parts),
     }
@@ -74,6 +82,16 @@ pub(in crate::transform) fn is_flag(argument: &[u8]) -> bool {
     parts(&line)
         .last()
         .is_some_and(|part| part.end == line.len() && part.start <= argument.len() + 1)
+}
+
+/// Is it `--password=value`, of which all that follows the sign is the value?
+fn is_flag_with_value(argument: &[u8], parts: &[Range<usize>]) -> bool {
+    let sign = argument.iter().position(|byte| *byte == b'=');
+    sign.and_then(|sign| Some((sign, argument.get(..sign)?, parts.first()?)))
+        .is_some_and(|(sign, name, part)| {
+            // A quote may stand before the value.
+            is_flag(name) && (sign + 1..=sign + 2).contains(&part.start)
+        })
 }
 
 /// Is it base64 of a text with a credential in it, or of something compressed, such as a Helm release?

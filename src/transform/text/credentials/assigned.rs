@@ -1,8 +1,10 @@
 //! What a name is set to: `password=value`, `"token": "value"`, `--password value`, blocks of YAML.
 
+mod bare;
 mod content;
 
-use self::content::{Bare, Content, Quoted, TAIL_BYTES_MAX, is_end};
+use self::bare::{Bare, Line, is_end};
+use self::content::{Content, Quoted, TAIL_BYTES_MAX, Tripled};
 use super::value::{NO_VALUE, REFERENCES, Step};
 
 /// How an assignment is written.
@@ -11,9 +13,17 @@ pub(super) struct Style {
     gap: Gap,
     /// What a value without quotes never begins with.
     no_beginning: &'static [u8],
+    /// Right behind the sign it may begin with these even so.
+    begins_at_sign: bool,
     /// What ends it, beside blanks, quotes and NUL.
     stops: &'static [u8],
+    /// What ends it if another `name=` follows, or nothing.
+    separators: &'static [u8],
     references: &'static [&'static [u8]],
+    /// The name is in quotes: numbers stay, and a list may follow.
+    json: bool,
+    /// The name is a word of prose as well: `invalid token: expected a comma`.
+    prose: bool,
 }
 
 /// What may stand before the value.
@@ -27,34 +37,59 @@ enum Gap {
     None,
 }
 
-/// `name=value`, `name: value`.
+/// `name: value`.
 pub(super) const PAIR: Style = Style {
     gap: Gap::Sign,
     no_beginning: b",;&{}[]()",
-    stops: b",;&",
+    begins_at_sign: false,
+    stops: b"",
+    separators: b",;&",
     references: REFERENCES,
+    json: false,
+    prose: false,
 };
 
-/// The same, but what begins with a slash is a path.
-pub(super) const PATH_OR_PASSWORD: Style = Style {
-    references: &[b"$(", b"${", b"{{", b"[masked", b"***", b"/"],
+/// `name=value`.
+pub(super) const SET: Style = Style {
+    begins_at_sign: true,
     ..PAIR
+};
+
+/// `"name": value`. Without quotes it is a number, or no JSON.
+pub(super) const MEMBER: Style = Style {
+    stops: b",}]",
+    separators: b"",
+    json: true,
+    ..PAIR
+};
+
+/// `token: value`.
+pub(super) const REMARK: Style = Style {
+    prose: true,
+    ..PAIR
+};
+
+/// `name=value`, but what begins with a slash is a path.
+pub(super) const PATH_OR_PASSWORD: Style = Style {
+    references: &[b"{{", b"[masked:v1:", b"/"],
+    ..SET
 };
 
 /// `--name value`.
 pub(super) const FLAG: Style = Style {
     gap: Gap::Blanks,
     no_beginning: b"-|<>&;()",
-    stops: b"",
-    references: REFERENCES,
+    separators: b"",
+    ..PAIR
 };
 
 /// `-u user:value`; in `--user https://...` no user was read.
 pub(super) const USER: Style = Style {
     gap: Gap::None,
     no_beginning: b"",
-    stops: b"",
-    references: &[b"$(", b"${", b"{{", b"[masked", b"***", b"//"],
+    separators: b"",
+    references: &[b"{{", b"[masked:v1:", b"//"],
+    ..PAIR
 };
 
 /// A value that is being read.
@@ -79,6 +114,8 @@ enum Place {
     NextLine { fed: bool },
     /// On the next line, before the value.
     Indentation,
+    /// Behind the dash of a list on the next line; has a blank come?
+    Dash { blank: bool },
     /// Behind the `|` or `>` of a block.
     BlockHead,
     /// Before the first line of a block.
@@ -95,6 +132,10 @@ enum Place {
     Bare(Bare),
     /// Within a value in quotes.
     Quoted(Quoted),
+    /// Behind two quotes: a third one begins a value of TOML or Python.
+    Empty { quote: u8 },
+    /// Within a value in three quotes.
+    Tripled(Tripled),
 }
 
 impl Assigned {
@@ -102,7 +143,7 @@ impl Assigned {
         let place = match style.gap {
             Gap::Sign => Place::Sign,
             Gap::Blanks => Place::Gap,
-            Gap::None => Place::Bare(Bare::default()),
+            Gap::None => Place::Bare(Bare::new(Line::Same)),
         };
         Self {
             style,
@@ -121,8 +162,13 @@ impl Assigned {
 
     pub(super) fn step(&mut self, byte: u8, decided: bool) -> Step {
         match &mut self.place {
-            Place::Bare(bare) => bare.step(byte, &mut self.content, self.style.stops, decided),
+            Place::Bare(bare) => bare.step(byte, &mut self.content, &self.style, decided),
+            Place::Quoted(quoted) if quoted.is_empty(byte, &self.content) => {
+                self.place = Place::Empty { quote: byte };
+                Step::Gap
+            }
             Place::Quoted(quoted) => quoted.step(byte, &mut self.content, decided),
+            Place::Tripled(tripled) => tripled.step(byte, &mut self.content, decided),
             Place::Block { width } => {
                 let width = *width;
                 self.block(width, byte, decided)
@@ -142,9 +188,21 @@ impl Assigned {
     /// The text is over.
     pub(super) fn end(&self, decided: bool) -> Step {
         match self.place {
-            Place::Bare(bare) => bare.over(b'\n', &self.content, decided),
-            Place::Block { .. } | Place::Quoted(_) => self.content.over(0, decided),
+            Place::Bare(bare) => bare.over(b'\n', &self.content, &self.style, decided),
+            Place::Block { .. } | Place::Quoted(_) | Place::Tripled(_) => {
+                self.content.over(0, decided)
+            }
             _ => NO_VALUE,
+        }
+    }
+
+    /// Is what is open rather a part of the value than not? A number in JSON is none, and would be none
+    /// without its end; behind a value, only what stands behind a comma may be one.
+    pub(super) fn plausible(&self, decided: bool) -> bool {
+        match self.place {
+            Place::Bare(bare) if decided => bare.is_separated(),
+            Place::Bare(bare) => !bare.is_number(&self.style),
+            _ => !decided,
         }
     }
 
@@ -152,11 +210,14 @@ impl Assigned {
     fn before(&mut self, byte: u8, decided: bool) -> Step {
         let pair = self.style.gap == Gap::Sign;
         let place = match (self.place, byte) {
-            (Place::Sign, b'=' | b'>') => Place::Sign,
+            (Place::Sign, b'=' | b'>') => {
+                self.style.prose = false;
+                Place::Sign
+            }
             (Place::Sign | Place::Gap, 0x1b) | (Place::Colour, b'[' | b';' | b'0'..=b'9') => {
                 Place::Colour
             }
-            (Place::Sign | Place::Gap, b' ' | b'\t') | (Place::Colour, b'm') => Place::Gap,
+            (Place::Sign | Place::Gap, b' ' | b'\t') | (Place::Colour, b'm' | b'K') => Place::Gap,
             (Place::Escape { slashes }, b'\\') if slashes < TAIL_BYTES_MAX => Place::Escape {
                 slashes: slashes + 1,
             },
@@ -165,7 +226,55 @@ impl Assigned {
             (Place::NextLine { fed: true } | Place::Indentation, b' ' | b'\t') => {
                 Place::Indentation
             }
-            (Place::Indentation, b'-' | b'#' | b'|' | b'>' | b'\\' | 0x1b) => return NO_VALUE,
+            (Place::NextLine { fed: true } | Place::Indentation, b'-') if !self.style.json => {
+                Place::Dash { blank: false }
+            }
+            (Place::Dash { .. }, b' ') => Place::Dash { blank: true },
+            (Place::Dash { blank: false }, _) => return NO_VALUE,
+            (Place::Indentation | Place::Dash { .. }, b'-' | b'#' | b'|' | b'>' | b'\\' | 0x1b) => {
+                return NO_VALUE;
+            }
+            (Place::BlockHead | Place::BlockIndentation { .. }, _) => {
+                return self.before_block(byte, decided);
+            }
+            (Place::Gap, 0) if !pair => Place::Gap,
+            (Place::Sign | Place::Gap, b'\\') => Place::Escape { slashes: 1 },
+            (Place::Sign | Place::Gap, b'[') if self.style.json => Place::Gap,
+            (Place::Sign | Place::Gap, b'\r') if pair => Place::NextLine { fed: false },
+            (Place::Sign | Place::Gap, b'\n') if pair => Place::NextLine { fed: true },
+            (Place::Gap, b'|' | b'>') if pair => Place::BlockHead,
+            (
+                Place::Sign | Place::Gap | Place::Indentation | Place::Dash { .. },
+                b'"' | b'\'' | b'`',
+            ) => Place::Quoted(Quoted::new(byte, 0)),
+            (Place::Empty { quote }, _) if byte == quote => Place::Tripled(Tripled::new(quote)),
+            // `\n` ends a line within JSON.
+            (Place::Escape { .. }, _)
+                if self.style.begins_at_sign && !is_end(byte) && !b"nrtu".contains(&byte) =>
+            {
+                return self.begin(Line::Same, byte, decided);
+            }
+            (Place::Sign, _) if self.style.begins_at_sign && !is_end(byte) => {
+                return self.begin(Line::Same, byte, decided);
+            }
+            (Place::Sign | Place::Gap, _) if self.may_begin(byte) => {
+                return self.begin(Line::Same, byte, decided);
+            }
+            (Place::Indentation, _) if self.may_begin(byte) => {
+                return self.begin(Line::Next, byte, decided);
+            }
+            (Place::Dash { .. }, _) if self.may_begin(byte) => {
+                return self.begin(Line::Item, byte, decided);
+            }
+            _ => return NO_VALUE,
+        };
+        self.place = place;
+        Step::Gap
+    }
+
+    /// Reads a byte behind the `|` of a block, before its first line begins.
+    fn before_block(&mut self, byte: u8, decided: bool) -> Step {
+        self.place = match (self.place, byte) {
             (Place::BlockHead, b' ' | b'\t' | b'\r' | b'-' | b'+' | b'0'..=b'9') => {
                 Place::BlockHead
             }
@@ -179,25 +288,18 @@ impl Assigned {
                 self.place = Place::Block { width };
                 return self.content.take(byte, decided);
             }
-            (Place::Gap, 0) if !pair => Place::Gap,
-            (Place::Sign | Place::Gap, b'\\') => Place::Escape { slashes: 1 },
-            (Place::Sign | Place::Gap, b'\r') if pair => Place::NextLine { fed: false },
-            (Place::Sign | Place::Gap, b'\n') if pair => Place::NextLine { fed: true },
-            (Place::Gap, b'|' | b'>') if pair => Place::BlockHead,
-            (Place::Sign | Place::Gap | Place::Indentation, b'"' | b'\'' | b'`') => {
-                Place::Quoted(Quoted::new(byte, 0))
-            }
-            (Place::Sign | Place::Gap | Place::Indentation, _)
-                if !is_end(byte) && !self.style.no_beginning.contains(&byte) =>
-            {
-                let next_line = matches!(self.place, Place::Indentation);
-                self.place = Place::Bare(Bare::new(next_line));
-                return self.step(byte, decided);
-            }
             _ => return NO_VALUE,
         };
-        self.place = place;
         Step::Gap
+    }
+
+    fn may_begin(&self, byte: u8) -> bool {
+        !is_end(byte) && !self.style.no_beginning.contains(&byte)
+    }
+
+    fn begin(&mut self, line: Line, byte: u8, decided: bool) -> Step {
+        self.place = Place::Bare(Bare::new(line));
+        self.step(byte, decided)
     }
 
     fn block(&mut self, width: usize, byte: u8, decided: bool) -> Step {
@@ -205,7 +307,7 @@ impl Assigned {
             return self.content.take(byte, decided);
         }
         // Without an indentation nothing says where it ends.
-        if width == 0 || !decided && self.content.is_word() {
+        if width == 0 || !decided && self.content.is_no_value() {
             return self.content.over(0, decided);
         }
         self.place = Place::BlockLine {

@@ -17,8 +17,8 @@ use crate::transform::report::Tally;
 ///
 /// * up to five digits after `scheme://user:` leave as they are: it may be a port;
 /// * so does what stands between two `@` of such a URL: it may be the host;
-/// * so do fewer than eight bytes after the words `bearer` and `basic`, or one of the words that often
-///   follow these (`authentication`).
+/// * so do fewer than eight bytes after the words `bearer` and `basic`, and up to 31 that may be a word;
+/// * so do the digits of a number in JSON.
 ///
 /// The placeholder of a credential that was cut by a pause or the end of the stream can be compared with
 /// no other: it would tell the beginning of the value by itself. A credential whose lead-in is not in the

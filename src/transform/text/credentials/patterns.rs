@@ -10,7 +10,7 @@ use regex_automata::dfa::{StartKind, dense};
 use regex_automata::nfa::thompson;
 use regex_automata::util::syntax;
 
-use super::assigned::{FLAG, PAIR, PATH_OR_PASSWORD, Style, USER};
+use super::assigned::{FLAG, MEMBER, PAIR, PATH_OR_PASSWORD, REMARK, SET, Style, USER};
 use super::token::Token;
 
 /// The lead-ins as an automaton.
@@ -20,7 +20,7 @@ pub(super) type Automaton = dense::DFA<Vec<u32>>;
 pub(super) struct Pattern {
     /// What counts and reports call it.
     pub(super) name: &'static str,
-    /// A regular expression on bytes, in which `NAMES` and `COLOUR` stand for the constants below.
+    /// A regular expression on bytes, in which words in capital letters stand for the constants below.
     lead_in: &'static str,
     /// What stands between it and the value.
     pub(super) prelude: Option<Prelude>,
@@ -77,20 +77,32 @@ pub(super) enum Value {
     Assigned(Style),
     /// The same, within a quote that was opened before.
     InQuotes(u8),
+    /// The text of an element of XML.
+    Element,
     /// A private key in PEM.
     Key,
     /// Nothing: here a private key ends.
     KeyEnd,
 }
 
-/// Names of which the value is a credential, whatever it looks like. `pwd` has a pattern of its own.
-const NAMES: &str = r"(?:password|passwd|passphrase|secret|token|credentials?|(?:api|access|private|secret|account|signing|encryption)[_-]?key)";
+/// How names end of which the value is a credential, whatever it looks like.
+const NAMES: &str = "(?:SURE|WORDS)SUFFIX";
 
-/// How a terminal is told to change its colours (ECMA-48, SGR), between a name and its value.
-const COLOUR: &str = r"(?:\x1b\[[0-9;]*m)*";
+/// Those that mean nothing else. `pwd` has a pattern of its own, and the colour is that of `grep --color pass`.
+const SURE: &str = r"(?:passCOLOUR(?:words?|wd|phrase)|creds|[_-]pat|(?:master|require|redis|npm)[_-]?(?:auth|pass)|(?:api|access|private|secret|account|signing|encryption|master|shared|hmac)[_-]?key)";
+
+/// Those that are words of prose as well, if nothing stands before them.
+const WORDS: &str = "(?:secret|token|credentials?)";
+
+/// What may follow, such as in `DB_PASSWORD_PRIMARY`.
+const SUFFIX: &str = "(?:[_-]?(?:primary|base|value|[0-9]))?";
+
+/// How a terminal is told to change its colours (ECMA-48, SGR), or to erase what is left of the line (EL),
+/// which `grep` does: between a name and its value.
+const COLOUR: &str = r"(?:\x1b\[[0-9;]*[mK])*";
 
 /// In this order: where two find the same bytes at once, the first one counts.
-pub(super) static PATTERNS: [Pattern; 24] = [
+pub(super) static PATTERNS: [Pattern; 30] = [
     Pattern {
         name: "credentials.private-key",
         lead_in: r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----",
@@ -190,6 +202,20 @@ pub(super) static PATTERNS: [Pattern; 24] = [
         prelude: None,
         value: Value::Token(Token::of(10, |byte| byte.is_ascii_alphanumeric())),
     },
+    // npm, Hugging Face, DigitalOcean, OpenAI
+    Pattern {
+        name: "credentials.service-token",
+        lead_in: r"\b(?:npm_|hf_|do[oprs]_v1_|sk-)",
+        prelude: None,
+        value: Value::Token(Token::of(30, |byte| byte.is_ascii_alphanumeric())),
+    },
+    // OpenAI, Anthropic, SendGrid, Vault, PyPI
+    Pattern {
+        name: "credentials.service-token",
+        lead_in: r"\b(?:sk-(?:proj|ant)-|SG\.|hv[bsr]\.|pypi-Ag)",
+        prelude: None,
+        value: Value::Token(Token::of(16, |byte| is_base64url(byte) || byte == b'.')),
+    },
     // kubeconfig, docker configuration
     Pattern {
         name: "credentials.client-key",
@@ -215,12 +241,40 @@ pub(super) static PATTERNS: [Pattern; 24] = [
         prelude: None,
         value: Value::Token(Token::of(8, is_token68).after_a_gap().after_a_word()),
     },
-    // password=..., "token": "...", blocks of YAML
+    // password=...
     Pattern {
         name: "credentials.pair",
-        lead_in: r#"(?i)NAMESCOLOUR\\*["'`]?COLOUR\s*COLOUR[:=]"#,
+        lead_in: r"(?i)(?:NAMES|pass)COLOUR\s*COLOUR=",
+        prelude: None,
+        value: Value::Assigned(SET),
+    },
+    // password: ..., blocks of YAML
+    Pattern {
+        name: "credentials.pair",
+        lead_in: r"(?i)(?:(?:SURE|[\w-]WORDS)SUFFIX|[\w-]pass|(?-i:pass))COLOUR\s*COLOUR:",
         prelude: None,
         value: Value::Assigned(PAIR),
+    },
+    // token: ..., but also: invalid token: expected a comma
+    Pattern {
+        name: "credentials.pair",
+        lead_in: r"(?i)(?:^|[^\w-])WORDSSUFFIXCOLOUR\s*COLOUR:",
+        prelude: None,
+        value: Value::Assigned(REMARK),
+    },
+    // "token": "..."
+    Pattern {
+        name: "credentials.pair",
+        lead_in: r#"(?i)(?:NAMES|pass)COLOUR\\*["'`]COLOUR\s*COLOUR[:=]"#,
+        prelude: None,
+        value: Value::Assigned(MEMBER),
+    },
+    // <password>...</password>
+    Pattern {
+        name: "credentials.element",
+        lead_in: "(?i)NAMES>",
+        prelude: None,
+        value: Value::Element,
     },
     // PWD=/home/bob is in every environment, pwd=secret in connection strings
     Pattern {
@@ -232,7 +286,7 @@ pub(super) static PATTERNS: [Pattern; 24] = [
     // --password ... within a command line, also as in /proc/1/cmdline
     Pattern {
         name: "credentials.flag",
-        lead_in: r"(?i)(?:^|[\s\x00])--?[\w-]*(?:NAMES|pwd)[ \t\x00]",
+        lead_in: r"(?i)(?:^|[\s\x00])(?:--?[\w.-]*(?:NAMES|pwd|[_.-]pass)|-pass|requirepass|masterauth)[ \t\x00]",
         prelude: None,
         value: Value::Assigned(FLAG),
     },
@@ -258,7 +312,7 @@ pub(super) static PATTERNS: [Pattern; 24] = [
 ];
 
 /// Bytes the automaton may have: it has about half of them.
-const AUTOMATON_BYTES_MAX: usize = 2 << 20;
+const AUTOMATON_BYTES_MAX: usize = 4 << 20;
 
 /// `None` would mean a faulty constant: then all is a credential, and every test fails.
 pub(super) static AUTOMATON: LazyLock<Option<Automaton>> = LazyLock::new(|| {
@@ -302,6 +356,9 @@ impl Pattern {
     pub(super) fn lead_in(&self) -> String {
         self.lead_in
             .replace("NAMES", NAMES)
+            .replace("SURE", SURE)
+            .replace("WORDS", WORDS)
+            .replace("SUFFIX", SUFFIX)
             .replace("COLOUR", COLOUR)
     }
 }

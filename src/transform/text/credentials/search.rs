@@ -307,8 +307,7 @@ impl Candidate {
     /// What is open cannot wait: it is hidden if it may be a credential.
     fn release(&mut self, marks: &mut [Mark]) {
         if let Some(from) = self.open.take()
-            && !self.decided
-            && self.reader.plausible()
+            && self.reader.plausible(self.decided)
         {
             self.hide(from..marks.len(), marks);
         }

@@ -1,21 +1,9 @@
 //! Credentials of one class of bytes: keys of clouds, JSON web tokens, base64.
 
-use super::value::{Likeness, NO_VALUE, Opening, REFERENCES, Step, WHOLE_VALUE, WORDS};
+use super::value::{Likeness, NO_VALUE, Opening, REFERENCES, Step, WHOLE_VALUE};
 
-/// What comes after `basic` and `bearer` in ordinary text.
-pub(super) const ORDINARY_WORDS: &[&[u8]] = &[
-    b"authentication",
-    b"authenticator",
-    b"authorization",
-    b"configuration",
-    b"credentials",
-    b"functionality",
-    b"information",
-    b"operations",
-    b"settings",
-    b"structure",
-    b"validation",
-];
+/// Bytes behind an ordinary word that are a token although all of them are letters of one case.
+const WORD_BYTES_MAX: usize = 32;
 
 /// How a token looks.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +40,7 @@ impl Token {
         Self { gap: true, ..self }
     }
 
-    /// The lead-in is an ordinary word: after a pause fewer bytes than a token has may pass.
+    /// The lead-in is an ordinary word, so what follows has to look random.
     pub(super) const fn after_a_word(self) -> Self {
         Self {
             ordinary: true,
@@ -67,7 +55,9 @@ pub(super) struct TokenValue {
     token: Token,
     length: usize,
     opening: Opening,
-    full_stop: bool,
+    /// It has a digit, or a capital letter behind a small one; `Commands` and `understanding` do not.
+    random: bool,
+    last: u8,
 }
 
 impl TokenValue {
@@ -76,7 +66,8 @@ impl TokenValue {
             token,
             length: 0,
             opening: Opening::default(),
-            full_stop: false,
+            random: !token.ordinary,
+            last: 0,
         }
     }
 
@@ -89,14 +80,11 @@ impl TokenValue {
             return self.over(decided, !is_word(byte));
         }
         self.length += 1;
-        if self.token.ordinary && byte == b'.' {
-            self.full_stop = true;
-        } else {
-            if self.full_stop {
-                self.opening.spoil();
-            }
-            self.opening.push(byte);
-        }
+        self.opening.push(byte);
+        self.random |= byte.is_ascii_digit()
+            || byte.is_ascii_uppercase() && self.last.is_ascii_lowercase()
+            || self.length >= WORD_BYTES_MAX;
+        self.last = byte;
         if decided {
             return Step::Hide;
         }
@@ -107,10 +95,10 @@ impl TokenValue {
                 Step::Open
             };
         }
-        if self.length < self.token.least || self.may_be_a_word() {
-            Step::Open
-        } else {
+        if self.plausible() && self.long_enough() && !self.may_be_a_word() {
             Step::Hide
+        } else {
+            Step::Open
         }
     }
 
@@ -120,29 +108,24 @@ impl TokenValue {
 
     /// All but the first bytes behind an ordinary word.
     pub(super) fn plausible(&self) -> bool {
-        !self.token.ordinary || self.length >= self.token.least && !self.may_be_a_word()
+        !self.token.ordinary || self.random && self.long_enough()
     }
 
     fn over(&self, decided: bool, word_ends: bool) -> Step {
-        let long_enough = self.length >= self.token.least;
-        let whole = long_enough && (word_ends || !self.token.exactly);
-        if decided || whole && !self.opening.is_word(self.words()) {
+        let whole = self.long_enough() && (word_ends || !self.token.exactly);
+        if decided || whole && self.plausible() && !self.opening.is_no_value() {
             WHOLE_VALUE
         } else {
             NO_VALUE
         }
     }
 
-    fn may_be_a_word(&self) -> bool {
-        self.opening.likeness(REFERENCES, self.words()) != Likeness::Value
+    fn long_enough(&self) -> bool {
+        self.length >= self.token.least
     }
 
-    fn words(&self) -> &'static [&'static [u8]] {
-        if self.token.ordinary {
-            ORDINARY_WORDS
-        } else {
-            WORDS
-        }
+    fn may_be_a_word(&self) -> bool {
+        self.opening.likeness(REFERENCES) != Likeness::Value
     }
 }
 

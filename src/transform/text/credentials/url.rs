@@ -1,6 +1,6 @@
 //! The password of a URL: `scheme://user:` has been read.
 
-use super::value::{Likeness, NO_VALUE, Opening, REFERENCES, Step, WHOLE_VALUE, WORDS};
+use super::value::{NO_VALUE, Opening, Step, WHOLE_VALUE};
 use crate::limits::CREDENTIAL_HELD_BYTES_MAX;
 
 /// Bytes of a host name (RFC 1035, section 2.3.4).
@@ -14,7 +14,7 @@ const PORT_BYTES_MAX: usize = 5;
 pub(super) struct UrlPassword {
     length: usize,
     opening: Opening,
-    /// Only digits so far.
+    /// It is no port.
     other_than_digits: bool,
     /// Bytes since the last `@`, of which a password with an `@` in it may have one more.
     host: Option<usize>,
@@ -26,26 +26,26 @@ impl UrlPassword {
             *host += 1;
             return match byte {
                 b'@' => Step::HideBefore,
-                b'?' | b'#' | b',' | b';' | b'&' | b')' => NO_VALUE,
+                b'/' | b'?' | b'#' | b',' | b';' | b'&' | b')' => NO_VALUE,
                 _ if ends(byte) || *host > HOST_BYTES_MAX => NO_VALUE,
                 _ => Step::Open,
             };
         }
         if byte == b'@' {
-            let exempt = self.opening.is_word(WORDS)
-                || self.opening.likeness(REFERENCES, &[]) == Likeness::Reference;
-            if self.opening.is_empty() || exempt && !decided {
+            if self.opening.is_empty() || self.opening.is_no_value() && !decided {
                 return NO_VALUE;
             }
             self.host = Some(0);
             return Step::HideBefore;
         }
-        if ends(byte) {
+        // Behind a port a path begins, also with the slash that PHP escapes.
+        let path = byte == b'/' && !self.other_than_digits && self.length <= PORT_BYTES_MAX + 1;
+        if ends(byte) || path {
             return self.end(decided);
         }
         self.length += 1;
         self.opening.push(byte);
-        self.other_than_digits |= !byte.is_ascii_digit();
+        self.other_than_digits |= !byte.is_ascii_digit() && byte != b'\\';
         if decided || self.length >= CREDENTIAL_HELD_BYTES_MAX {
             Step::Hide
         } else {
@@ -68,5 +68,5 @@ impl UrlPassword {
 }
 
 fn ends(byte: u8) -> bool {
-    byte.is_ascii_whitespace() || matches!(byte, b'/' | b'"' | b'\'' | b'<' | b'>' | 0 | 0x1b)
+    byte.is_ascii_whitespace() || matches!(byte, b'"' | b'\'' | b'<' | b'>' | 0 | 0x1b)
 }

@@ -1,6 +1,7 @@
 //! Where the secret part begins and ends behind a lead-in, byte by byte.
 
 use super::assigned::Assigned;
+use super::element::Element;
 use super::key::Key;
 use super::patterns::Value;
 use super::token::TokenValue;
@@ -33,6 +34,7 @@ pub(super) enum Reader {
     Token(TokenValue),
     Url(UrlPassword),
     Assigned(Assigned),
+    Element(Element),
     Key(Key),
 }
 
@@ -44,6 +46,7 @@ impl Reader {
             Value::Url => Some(Self::Url(UrlPassword::default())),
             Value::Assigned(style) => Some(Self::Assigned(Assigned::new(style))),
             Value::InQuotes(quote) => Some(Self::Assigned(Assigned::in_quotes(quote))),
+            Value::Element => Some(Self::Element(Element::default())),
             Value::Key => Some(Self::Key(Key::default())),
             Value::KeyEnd => None,
         }
@@ -55,6 +58,7 @@ impl Reader {
             Self::Token(token) => token.step(byte, decided),
             Self::Url(url) => url.step(byte, decided),
             Self::Assigned(assigned) => assigned.step(byte, decided),
+            Self::Element(element) => element.step(byte, decided),
             Self::Key(key) => key.step(byte),
         }
     }
@@ -65,6 +69,7 @@ impl Reader {
             Self::Token(token) => token.end(decided),
             Self::Url(url) => url.end(decided),
             Self::Assigned(assigned) => assigned.end(decided),
+            Self::Element(_) => Element::end(decided),
             Self::Key(_) => WHOLE_VALUE,
         }
     }
@@ -74,16 +79,19 @@ impl Reader {
         match self {
             Self::Token(token) => token.plausible(),
             Self::Url(url) => url.plausible(),
-            Self::Assigned(_) | Self::Key(_) => false,
+            Self::Assigned(_) | Self::Element(_) | Self::Key(_) => false,
         }
     }
 
     /// Nobody can wait for more: is what is open rather a credential than not?
-    pub(super) fn plausible(&self) -> bool {
+    pub(super) fn plausible(&self, decided: bool) -> bool {
         match self {
+            Self::Assigned(assigned) => assigned.plausible(decided),
+            // What is open behind the first part is rather the end.
+            _ if decided => false,
             Self::Token(token) => token.plausible(),
             Self::Url(url) => url.plausible(),
-            Self::Assigned(_) | Self::Key(_) => true,
+            Self::Element(_) | Self::Key(_) => true,
         }
     }
 }
@@ -96,6 +104,23 @@ const OPENING_BYTES: usize = 16;
 pub(super) struct Opening {
     bytes: [u8; OPENING_BYTES],
     length: usize,
+    form: Form,
+}
+
+/// What kind of text a value is, as far as it was read.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum Form {
+    /// Its bytes are compared.
+    #[default]
+    Opening,
+    /// Within the name of a variable that this byte closes.
+    Variable { closed_by: u8 },
+    /// Behind a variable: all of the value, if nothing but brackets follows.
+    VariableEnded,
+    /// `$(a command)`.
+    Command,
+    /// No word and no variable.
+    Other,
 }
 
 /// What the first bytes say.
@@ -108,18 +133,22 @@ pub(super) enum Likeness {
     Value,
 }
 
-/// What stands for a value, and is none.
-pub(super) const REFERENCES: &[&[u8]] = &[b"$(", b"${", b"{{", b"[masked", b"***"];
+/// What begins something that stands for a value. `$(NAME)` and `${NAME}` do too, if that is all.
+pub(super) const REFERENCES: &[&[u8]] = &[b"{{", b"[masked:v1:"];
 
 /// Words that are no credential although their name says so; Go and others print the later ones instead
-/// of a value.
+/// of a value. So are rows of asterisks, and brackets may follow (`if (token == null)`, `{token: null}`).
 pub(super) const WORDS: &[&[u8]] = &[
     b"true",
     b"false",
     b"null",
     b"none",
     b"nil",
+    b"undefined",
     b"~",
+    b"[",
+    b"{",
+    b"(",
     b"<none>",
     b"<nil>",
     b"<unset>",
@@ -130,44 +159,93 @@ pub(super) const WORDS: &[&[u8]] = &[
 
 impl Opening {
     pub(super) fn push(&mut self, byte: u8) {
-        if let Some(place) = self.bytes.get_mut(self.length) {
-            *place = byte;
-            self.length += 1;
-        }
+        self.form = match self.form {
+            Form::Variable { closed_by } if byte == closed_by => Form::VariableEnded,
+            Form::Variable { .. } if byte.is_ascii_alphanumeric() || b"_.-".contains(&byte) => {
+                // `${NAME-default}` says what the value is.
+                if byte == b'-' { Form::Other } else { return }
+            }
+            Form::Variable { closed_by: b')' } => Form::Command,
+            Form::VariableEnded if is_closer(byte) => return,
+            Form::Opening => match self.bytes.get_mut(self.length) {
+                Some(place) => {
+                    *place = byte;
+                    self.length += 1;
+                    match self.text() {
+                        b"${" => Form::Variable { closed_by: b'}' },
+                        b"$(" => Form::Variable { closed_by: b')' },
+                        _ => return,
+                    }
+                }
+                None => Form::Other,
+            },
+            Form::Command => return,
+            _ => Form::Other,
+        };
     }
 
     /// It has something that no word and no reference has.
     pub(super) fn spoil(&mut self) {
-        self.length = OPENING_BYTES;
+        self.form = Form::Other;
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.length == 0
+        self.length == 0 && self.form == Form::Opening
     }
 
-    pub(super) fn likeness(&self, references: &[&[u8]], words: &[&[u8]]) -> Likeness {
-        let text = self.text();
-        if references.iter().any(|mark| text.starts_with(mark)) {
+    pub(super) fn likeness(&self, references: &[&[u8]]) -> Likeness {
+        match self.form {
+            Form::Command => return Likeness::Reference,
+            Form::Variable { .. } | Form::VariableEnded => return Likeness::Undecided,
+            Form::Other => return Likeness::Value,
+            Form::Opening => {}
+        }
+        if references.iter().any(|mark| self.text().starts_with(mark)) {
             return Likeness::Reference;
         }
+        let word = self.word();
         let begins = |whole: &&[u8]| {
             whole
-                .get(..text.len())
-                .is_some_and(|start| start.eq_ignore_ascii_case(text))
+                .get(..word.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(word))
         };
-        if references.iter().any(begins) || words.iter().any(begins) {
+        let variable = b"$".starts_with(self.text());
+        if variable || is_row(word) || references.iter().chain(WORDS).any(begins) {
             Likeness::Undecided
         } else {
             Likeness::Value
         }
     }
 
-    pub(super) fn is_word(&self, words: &[&[u8]]) -> bool {
-        let text = self.text();
-        words.iter().any(|word| word.eq_ignore_ascii_case(text))
+    /// Now that it is all of the value: does it stand for one?
+    pub(super) fn is_no_value(&self) -> bool {
+        let word = self.word();
+        match self.form {
+            Form::VariableEnded | Form::Command | Form::Variable { closed_by: b')' } => true,
+            Form::Opening => {
+                is_row(word) || WORDS.iter().any(|known| known.eq_ignore_ascii_case(word))
+            }
+            Form::Variable { .. } | Form::Other => false,
+        }
     }
 
     fn text(&self) -> &[u8] {
         self.bytes.get(..self.length).unwrap_or_default()
     }
+
+    /// The text without the brackets that may follow a word.
+    fn word(&self) -> &[u8] {
+        let text = self.text();
+        let closers = text.iter().rev().take_while(|byte| is_closer(**byte));
+        text.get(..text.len() - closers.count()).unwrap_or_default()
+    }
+}
+
+/// `***`, or nothing at all.
+fn is_row(text: &[u8]) -> bool {
+    text.iter().all(|byte| *byte == b'*')
+}
+
+fn is_closer(byte: u8) -> bool {
+    matches!(byte, b')' | b']' | b'}' | b',' | b';' | b'&')
 }

@@ -1,12 +1,10 @@
-//! The value itself, in quotes and without.
+//! What all values have in common, and those in quotes.
 
-use super::super::value::{Likeness, NO_VALUE, Opening, Step, WORDS};
+use super::super::value::{Likeness, NO_VALUE, Opening, Step, WHOLE_VALUE};
+use crate::limits::PRIVATE_KEY_BYTES_MAX;
 
 /// Backslashes before a quote, bytes of a colour, blanks of an indentation that are open at most.
 pub(super) const TAIL_BYTES_MAX: usize = 128;
-
-/// Bytes of a word on the line after the name that may turn out to be a key of YAML.
-const KEY_BYTES_MAX: usize = 64;
 
 /// What of a value was read, to tell it from what stands for one.
 #[derive(Clone, Copy, Debug)]
@@ -29,136 +27,33 @@ impl Content {
         if decided {
             return Step::Hide;
         }
-        match self.opening.likeness(self.references, WORDS) {
+        match self.opening.likeness(self.references) {
             Likeness::Reference => NO_VALUE,
             Likeness::Undecided => Step::Open,
             Likeness::Value => Step::Hide,
         }
     }
 
-    pub(super) fn is_word(&self) -> bool {
-        self.opening.is_word(WORDS)
+    /// A byte or more was read that no word and no reference has.
+    pub(super) fn spoil(&mut self) {
+        self.opening.spoil();
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.opening.is_empty()
+    }
+
+    pub(super) fn is_no_value(&self) -> bool {
+        self.opening.is_no_value()
     }
 
     /// The value ended; so many of the bytes that are open stand behind it.
     pub(super) fn over(&self, shown: usize, decided: bool) -> Step {
-        if !decided && (self.opening.is_empty() || self.is_word()) {
+        if !decided && (self.opening.is_empty() || self.is_no_value()) {
             NO_VALUE
         } else {
             Step::End { shown }
         }
-    }
-}
-
-/// A value without quotes.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Bare {
-    tail: Tail,
-    length: usize,
-    /// It stands on the line after the name: if it ends in a colon, it is a key.
-    next_line: bool,
-    last: u8,
-}
-
-/// The open end of a value.
-#[derive(Clone, Copy, Debug, Default)]
-enum Tail {
-    #[default]
-    None,
-    /// They belong to the value, unless a quote follows.
-    Slashes(usize),
-    /// A colour, within the value or behind it.
-    Colour { length: usize, complete: bool },
-}
-
-impl Bare {
-    pub(super) fn new(next_line: bool) -> Self {
-        Self {
-            next_line,
-            ..Self::default()
-        }
-    }
-
-    pub(super) fn step(
-        &mut self,
-        byte: u8,
-        content: &mut Content,
-        stops: &[u8],
-        decided: bool,
-    ) -> Step {
-        if is_end(byte) || stops.contains(&byte) && !self.within_colour() {
-            return self.over(byte, content, decided);
-        }
-        let tail = match (self.tail, byte) {
-            (Tail::Slashes(TAIL_BYTES_MAX..), _) => Tail::None,
-            (Tail::Slashes(slashes), b'\\') => Tail::Slashes(slashes + 1),
-            (_, b'\\') => Tail::Slashes(1),
-            (Tail::Colour { length, .. }, _) if length >= TAIL_BYTES_MAX => Tail::None,
-            (
-                Tail::Colour {
-                    length,
-                    complete: false,
-                },
-                b'[' | b';' | b'0'..=b'9' | b'm',
-            ) => Tail::Colour {
-                length: length + 1,
-                complete: byte == b'm',
-            },
-            (Tail::Colour { length, .. }, 0x1b) => Tail::Colour {
-                length: length + 1,
-                complete: false,
-            },
-            (_, 0x1b) => Tail::Colour {
-                length: 1,
-                complete: false,
-            },
-            _ => Tail::None,
-        };
-        self.go_on(tail, byte, content, decided)
-    }
-
-    /// Colours and quotes end a value, as do blanks: what is open before them may be none of it.
-    pub(super) fn over(&self, byte: u8, content: &Content, decided: bool) -> Step {
-        let shown = match self.tail {
-            Tail::Colour { length, .. } => length,
-            Tail::Slashes(slashes) if matches!(byte, b'"' | b'\'') => slashes,
-            _ => 0,
-        };
-        if self.next_line && self.last == b':' && !decided {
-            return NO_VALUE;
-        }
-        content.over(shown, decided)
-    }
-
-    fn go_on(&mut self, tail: Tail, byte: u8, content: &mut Content, decided: bool) -> Step {
-        let before = std::mem::replace(&mut self.tail, tail);
-        match (before, tail) {
-            (Tail::None, Tail::None) => {}
-            (Tail::None, _)
-            | (Tail::Slashes(_), Tail::Slashes(_))
-            | (Tail::Colour { .. }, Tail::Colour { .. }) => return Step::Open,
-            (_, Tail::None) => content.opening.spoil(),
-            _ => {
-                content.opening.spoil();
-                return Step::HideBefore;
-            }
-        }
-        self.length += 1;
-        self.last = byte;
-        match content.take(byte, decided) {
-            Step::Hide if self.next_line && self.length < KEY_BYTES_MAX && !decided => Step::Open,
-            step => step,
-        }
-    }
-
-    fn within_colour(&self) -> bool {
-        matches!(
-            self.tail,
-            Tail::Colour {
-                complete: false,
-                ..
-            }
-        )
     }
 }
 
@@ -193,10 +88,15 @@ impl Quoted {
             return Step::Open;
         }
         if self.run > 0 {
-            content.opening.spoil();
+            content.spoil();
             self.run = 0;
         }
         content.take(byte, decided)
+    }
+
+    /// Is this byte the second quote of two, with nothing between them?
+    pub(super) fn is_empty(&self, byte: u8, content: &Content) -> bool {
+        byte == self.quote && self.run == 0 && self.slashes == 0 && content.is_empty()
     }
 
     /// Of the backslashes before a quote those that opened it close it too; pairs of escaped ones may
@@ -206,7 +106,40 @@ impl Quoted {
     }
 }
 
-/// Does this byte end every value without quotes?
-pub(super) fn is_end(byte: u8) -> bool {
-    byte.is_ascii_whitespace() || matches!(byte, 0x0b | 0 | b'"' | b'\'')
+/// A value in three quotes, of any number of lines.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tripled {
+    quote: u8,
+    /// Quotes just read.
+    run: usize,
+    length: usize,
+}
+
+impl Tripled {
+    pub(super) fn new(quote: u8) -> Self {
+        Self {
+            quote,
+            run: 0,
+            length: 0,
+        }
+    }
+
+    pub(super) fn step(&mut self, byte: u8, content: &mut Content, decided: bool) -> Step {
+        self.length += 1;
+        if self.length > PRIVATE_KEY_BYTES_MAX {
+            return WHOLE_VALUE;
+        }
+        if byte == self.quote {
+            self.run += 1;
+            return match self.run {
+                1 if decided => Step::HideBefore,
+                3 => content.over(2, decided),
+                _ => Step::Open,
+            };
+        }
+        if std::mem::take(&mut self.run) > 0 {
+            content.spoil();
+        }
+        content.take(byte, decided)
+    }
 }

@@ -114,7 +114,16 @@ fn may_leave(text: &str, value: &str) -> usize {
     match value.rsplit_once('@') {
         Some((_, after)) => after.len() + 1,
         None if text.contains("://") && digits => 5,
-        None if text.to_ascii_lowercase().contains("bearer") => 7,
+        None if ["bearer", "basic"]
+            .iter()
+            .any(|word| text.to_ascii_lowercase().contains(word)) =>
+        {
+            if value.bytes().all(|byte| byte.is_ascii_lowercase()) {
+                31
+            } else {
+                7
+            }
+        }
         None => 0,
     }
 }
@@ -194,7 +203,13 @@ fn a_terminal_is_never_delayed_by_what_leads_to_a_value() {
 
 #[test]
 fn what_was_typed_is_shown_where_it_is_no_credential() {
-    for text in ["curl http://localhost:8080/x", "basic auth ", "PWD "] {
+    for text in [
+        "curl http://localhost:8080/x",
+        "basic auth ",
+        "basic authentication and authorization ",
+        "{\"max_token\": 4096}",
+        "PWD ",
+    ] {
         let mut stream = Stream::new();
         for chunk in text.as_bytes().chunks(1) {
             stream.push(chunk);
@@ -269,6 +284,14 @@ fn d_15_the_work_is_linear_in_the_text() {
         "token: |\n  ",
         "bearer ",
         "bearer authentication",
+        "token: a ",
+        "password=,",
+        "password=,x",
+        "password=${",
+        "password=\"\"\"",
+        "<token>a<",
+        "token:\n- ",
+        "-token: -token ",
     ] {
         let text = piece.repeat((1 << 20) / piece.len());
         for size in [1 << 16, 7] {
