@@ -24,6 +24,24 @@ const SENSITIVE: &str = r"(?i)(pass(words?|wd|phrase)?|pwd|(^|[._-])(pw|pat)|sec
 /// Keys of config maps that are files of which all is secret.
 const SENSITIVE_FILES: &str = r"(?i)(^|[._-])(id_(rsa|dsa|ecdsa|ed25519)|htpasswd|pgpass|netrc|dockerconfigjson|dockercfg)$|\.(p12|pfx|jks|keystore)$";
 
+/// Everything that is a pod or has a template of one: its groups, its resources, and where the pod is.
+const PODS: [(&[&str], &[&str], &str); 5] = [
+    (&[""], &["pods"], ""),
+    (&["", "apps", "batch"], &CONTROLLERS, "spec.template."),
+    (&[""], &["podtemplates"], "template."),
+    (&["batch"], &["cronjobs"], "spec.jobTemplate.spec.template."),
+    (&["apps"], &["controllerrevisions"], "data.spec.template."),
+];
+
+const CONTROLLERS: [&str; 6] = [
+    "daemonsets",
+    "deployments",
+    "jobs",
+    "replicasets",
+    "replicationcontrollers",
+    "statefulsets",
+];
+
 /// All of them, with their patterns compiled once.
 static RULES: LazyLock<Vec<MaskRule>> =
     LazyLock::new(|| BUILTIN.into_iter().flat_map(written).collect());
@@ -57,14 +75,7 @@ fn written(name: &str) -> Vec<MaskRule> {
             rule(name, &[""], &["events"]).credentials(&["message"]),
             rule(name, &["events.k8s.io"], &["events"]).credentials(&["note"]),
         ],
-        "storage" => vec![
-            rule(name, &["storage.k8s.io"], &["storageclasses"])
-                .fields(&[&format!("parameters[~='{SENSITIVE}']")])
-                .credentials(&["parameters.*"]),
-            rule(name, &[""], &["persistentvolumes"])
-                .fields(&[&format!("spec.csi.volumeAttributes[~='{SENSITIVE}']")])
-                .credentials(&["spec.csi.volumeAttributes.*"]),
-        ],
+        "storage" => storage(),
         "known-values" => vec![rule(name, &["*"], &["*", "*/*"]).texts(Texts {
             known_values: true,
             ..Texts::default()
@@ -74,43 +85,72 @@ fn written(name: &str) -> Vec<MaskRule> {
                 credentials: true,
                 ..Texts::default()
             }),
+            rule(name, &["*"], &["*"]).credentials(&["metadata.annotations.*"]),
         ],
         _ => Vec::new(),
     }
 }
 
-/// Pods, and everything that has a template of one, at the depth it has there.
+/// Pods and their templates, and what is said about them.
 fn workloads() -> Vec<MaskRule> {
     let name = "workloads";
-    let controllers = [
-        "daemonsets",
-        "deployments",
-        "jobs",
-        "replicasets",
-        "replicationcontrollers",
-        "statefulsets",
+    let mut rules = PODS.map(|(groups, resources, at)| pods(rule(name, groups, resources), at));
+    let [pods, controllers, ..] = &mut rules;
+    *pods = container_messages(std::mem::take(pods).credentials(&["status.message"]));
+    for rule in [pods, controllers] {
+        *rule = std::mem::take(rule).credentials(&["status.conditions[*].message"]);
+    }
+    let mut rules = rules.to_vec();
+    rules.extend([
+        rule(name, &["batch"], &["cronjobs"])
+            .credentials(&["spec.jobTemplate.metadata.annotations.*"]),
+        rule(name, &["apps"], &["statefulsets"])
+            .credentials(&["spec.volumeClaimTemplates[*].metadata.annotations.*"]),
+    ]);
+    rules
+}
+
+/// What drivers of volumes are told.
+fn storage() -> Vec<MaskRule> {
+    let name = "storage";
+    let attachments = rule(name, &["storage.k8s.io"], &["volumeattachments"])
+        .credentials(&["status.attachError.message", "status.detachError.message"]);
+    let mut rules = vec![
+        parameters(
+            rule(
+                name,
+                &["storage.k8s.io"],
+                &["storageclasses", "volumeattributesclasses"],
+            ),
+            "parameters",
+        ),
+        volume(rule(name, &[""], &["persistentvolumes"]), "spec."),
+        volume(
+            parameters(attachments, "status.attachmentMetadata"),
+            "spec.source.inlineVolumeSpec.",
+        ),
     ];
-    vec![
-        container_messages(pods(rule(name, &[""], &["pods"]), "")),
-        pods(
-            rule(name, &["", "apps", "batch"], &controllers),
-            "spec.template.",
-        ),
-        pods(rule(name, &[""], &["podtemplates"]), "template."),
-        pods(
-            rule(name, &["batch"], &["cronjobs"]),
-            "spec.jobTemplate.spec.template.",
-        ),
-        pods(
-            rule(name, &["apps"], &["controllerrevisions"]),
-            "data.spec.template.",
-        ),
-    ]
+    for (groups, resources, at) in PODS {
+        let at = format!("{at}spec.volumes[*].");
+        rules.push(volume(rule(name, groups, resources), &at));
+    }
+    rules
+}
+
+/// The fields of a volume that stands at `at`.
+fn volume(rule: MaskRule, at: &str) -> MaskRule {
+    let rule = parameters(rule, &format!("{at}csi.volumeAttributes"));
+    parameters(rule, &format!("{at}flexVolume.options"))
+}
+
+/// A map of which some values are hidden by their name.
+fn parameters(rule: MaskRule, at: &str) -> MaskRule {
+    rule.fields(&[&format!("{at}[~='{SENSITIVE}']")])
+        .credentials(&[&format!("{at}.*")])
 }
 
 /// What containers left behind when they ended, and why they wait.
-fn container_messages(rule: MaskRule) -> MaskRule {
-    let mut rule = rule.credentials(&["status.message"]);
+fn container_messages(mut rule: MaskRule) -> MaskRule {
     for containers in [
         "containerStatuses",
         "initContainerStatuses",
@@ -145,9 +185,13 @@ fn pods(rule: MaskRule, at: &str) -> MaskRule {
             "lifecycle.postStart",
             "lifecycle.preStop",
         ] {
-            let headers = format!("{container}{handler}.httpGet.httpHeaders");
+            let request = format!("{container}{handler}.httpGet");
             rule = rule
-                .fields(&[&format!("{headers}[name~='{SENSITIVE}'].value")])
+                .fields(&[&format!("{request}.httpHeaders[name~='{SENSITIVE}'].value")])
+                .credentials(&[
+                    &format!("{request}.httpHeaders[*].value"),
+                    &format!("{request}.path"),
+                ])
                 .arguments(&[&format!("{container}{handler}.exec.command")]);
         }
     }
@@ -218,23 +262,24 @@ mod tests {
         assert_eq!(paths("tokens"), [(1, 0, 0), (1, 0, 0)]);
         assert_eq!(paths("configmaps"), [(4, 3, 0)]);
         assert_eq!(paths("events"), [(0, 1, 0), (0, 1, 0)]);
-        assert_eq!(paths("storage"), [(1, 1, 0), (1, 1, 0)]);
+        let volume = (2, 2, 0);
+        let pods = [volume; PODS.len()];
+        let storage = [&[(1, 1, 0), volume, (3, 5, 0)][..], &pods].concat();
+        assert_eq!(paths("storage"), storage);
         assert!(
             builtin("known-values")
                 .iter()
                 .all(|rule| rule.texts.known_values)
         );
-        assert!(
-            builtin("credentials")
-                .iter()
-                .all(|rule| rule.texts.credentials)
-        );
+        assert_eq!(paths("credentials"), [(0, 0, 0), (0, 1, 0)]);
         // A container has its variables and five handlers, its command, arguments and five commands.
-        let template = (3 * 6, 2 + 3, 3 * 7);
-        let pod = (3 * 6, 1 + 3 + 1 + 3 * 4, 3 * 7);
+        let template = (3 * 6, 2 + 3 * 11, 3 * 7);
+        let controller = (3 * 6, 3 + 3 * 11, 3 * 7);
+        let pod = (3 * 6, 1 + 3 * 11 + 1 + 3 * 4 + 1, 3 * 7);
+        let more = (0, 1, 0);
         assert_eq!(
             paths("workloads"),
-            [pod, template, template, template, template]
+            [pod, controller, template, template, template, more, more]
         );
     }
 

@@ -82,7 +82,7 @@ static CONFIG_MAP: Message = Message(&[
 
 static NAMED: Message = Message(&[row(1, "name", Text), row(2, "value", Text)]);
 static EXEC: Message = Message(&[row(1, "command", Texts)]);
-static HTTP_GET: Message = Message(&[row(5, "httpHeaders", Many(&NAMED))]);
+static HTTP_GET: Message = Message(&[row(1, "path", Text), row(5, "httpHeaders", Many(&NAMED))]);
 static HANDLER: Message = Message(&[
     row(1, "exec", One(&EXEC)),
     row(2, "httpGet", One(&HTTP_GET)),
@@ -106,7 +106,16 @@ static CONTAINER: Message = Message(&[
 static EPHEMERAL_CONTAINER: Message =
     Message(&[row(1, "ephemeralContainerCommon", Inline(&CONTAINER))]);
 
+static CSI: Message = Message(&[row(4, "volumeAttributes", Map)]);
+static FLEX_VOLUME: Message = Message(&[row(5, "options", Map)]);
+static VOLUME_SOURCE: Message = Message(&[
+    row(12, "flexVolume", One(&FLEX_VOLUME)),
+    row(28, "csi", One(&CSI)),
+]);
+static VOLUME: Message = Message(&[row(2, "volumeSource", Inline(&VOLUME_SOURCE))]);
+
 static POD_SPEC: Message = Message(&[
+    row(1, "volumes", Many(&VOLUME)),
     row(2, "containers", Many(&CONTAINER)),
     row(20, "initContainers", Many(&CONTAINER)),
     row(34, "ephemeralContainers", Many(&EPHEMERAL_CONTAINER)),
@@ -114,6 +123,8 @@ static POD_SPEC: Message = Message(&[
 
 static MESSAGE_2: Message = Message(&[row(2, "message", Text)]);
 static MESSAGE_4: Message = Message(&[row(4, "message", Text)]);
+static MESSAGE_5: Message = Message(&[row(5, "message", Text)]);
+static MESSAGE_6: Message = Message(&[row(6, "message", Text)]);
 static CONTAINER_STATE: Message = Message(&[
     row(1, "waiting", One(&MESSAGE_2)),
     row(3, "terminated", One(&MESSAGE_4)),
@@ -123,6 +134,7 @@ static CONTAINER_STATUS: Message = Message(&[
     row(3, "lastState", One(&CONTAINER_STATE)),
 ]);
 static POD_STATUS: Message = Message(&[
+    row(2, "conditions", Many(&MESSAGE_6)),
     row(3, "message", Text),
     row(8, "containerStatuses", Many(&CONTAINER_STATUS)),
     row(10, "initContainerStatuses", Many(&CONTAINER_STATUS)),
@@ -144,21 +156,40 @@ static SPEC_2: Message = Message(&[row(2, "template", One(&TEMPLATE))]);
 static SPEC_3: Message = Message(&[row(3, "template", One(&TEMPLATE))]);
 static SPEC_6: Message = Message(&[row(6, "template", One(&TEMPLATE))]);
 
+/// A status with its conditions in field 1, 6 or 10.
+static STATUS_1: Message = Message(&[row(1, "conditions", Many(&MESSAGE_6))]);
+static STATUS_6: Message = Message(&[row(6, "conditions", Many(&MESSAGE_5))]);
+static STATUS_10: Message = Message(&[row(10, "conditions", Many(&MESSAGE_5))]);
+
 static POD_TEMPLATE: Message = Message(&[
     row(1, "metadata", One(&METADATA)),
     row(2, "template", One(&TEMPLATE)),
 ]);
-static WORKLOAD_2: Message = Message(&[
+static DAEMON_SET: Message = Message(&[
     row(1, "metadata", One(&METADATA)),
     row(2, "spec", One(&SPEC_2)),
+    row(3, "status", One(&STATUS_10)),
 ]);
-static WORKLOAD_3: Message = Message(&[
+/// `Deployment`, `ReplicaSet`, `ReplicationController`.
+static WORKLOAD: Message = Message(&[
     row(1, "metadata", One(&METADATA)),
     row(2, "spec", One(&SPEC_3)),
+    row(3, "status", One(&STATUS_6)),
+]);
+static CLAIM: Message = Message(&[row(1, "metadata", One(&METADATA))]);
+static STATEFUL_SET_SPEC: Message = Message(&[
+    row(3, "template", One(&TEMPLATE)),
+    row(4, "volumeClaimTemplates", Many(&CLAIM)),
+]);
+static STATEFUL_SET: Message = Message(&[
+    row(1, "metadata", One(&METADATA)),
+    row(2, "spec", One(&STATEFUL_SET_SPEC)),
+    row(3, "status", One(&STATUS_10)),
 ]);
 static JOB: Message = Message(&[
     row(1, "metadata", One(&METADATA)),
     row(2, "spec", One(&SPEC_6)),
+    row(3, "status", One(&STATUS_1)),
 ]);
 static CRON_JOB_SPEC: Message = Message(&[row(5, "jobTemplate", One(&JOB))]);
 static CRON_JOB: Message = Message(&[
@@ -184,12 +215,12 @@ pub(in crate::transform) fn kind_for(info: &RequestInfo, plan: &MaskPlan) -> Opt
         ("", "configmaps") => kind("ConfigMap", &CONFIG_MAP),
         ("", "pods") => kind("Pod", &POD),
         ("", "podtemplates") => kind("PodTemplate", &POD_TEMPLATE),
-        ("", "replicationcontrollers") => kind("ReplicationController", &WORKLOAD_3),
+        ("", "replicationcontrollers") => kind("ReplicationController", &WORKLOAD),
         ("", "events") => kind("Event", &CORE_EVENT),
-        ("apps", "deployments") => kind("Deployment", &WORKLOAD_3),
-        ("apps", "statefulsets") => kind("StatefulSet", &WORKLOAD_3),
-        ("apps", "replicasets") => kind("ReplicaSet", &WORKLOAD_3),
-        ("apps", "daemonsets") => kind("DaemonSet", &WORKLOAD_2),
+        ("apps", "deployments") => kind("Deployment", &WORKLOAD),
+        ("apps", "statefulsets") => kind("StatefulSet", &STATEFUL_SET),
+        ("apps", "replicasets") => kind("ReplicaSet", &WORKLOAD),
+        ("apps", "daemonsets") => kind("DaemonSet", &DAEMON_SET),
         ("apps", "controllerrevisions") => kind("ControllerRevision", &CONTROLLER_REVISION),
         ("batch", "jobs") => kind("Job", &JOB),
         ("batch", "cronjobs") => kind("CronJob", &CRON_JOB),

@@ -432,6 +432,111 @@ fn fields_of_pods_and_templates_are_found_at_their_depth() {
 }
 
 #[test]
+fn what_the_built_in_masks_hide_has_numbers() {
+    let rules: Vec<_> = [
+        "workloads",
+        "storage",
+        "configmaps",
+        "events",
+        "secrets",
+        "credentials",
+    ]
+    .into_iter()
+    .flat_map(builtin)
+    .collect();
+    for target in [
+        "/api/v1/namespaces/shop/pods",
+        "/api/v1/namespaces/shop/podtemplates",
+        "/api/v1/namespaces/shop/replicationcontrollers",
+        "/api/v1/namespaces/shop/secrets",
+        "/api/v1/namespaces/shop/configmaps",
+        "/api/v1/namespaces/shop/events",
+        "/apis/apps/v1/namespaces/shop/deployments",
+        "/apis/apps/v1/namespaces/shop/replicasets",
+        "/apis/apps/v1/namespaces/shop/daemonsets",
+        "/apis/apps/v1/namespaces/shop/statefulsets",
+        "/apis/apps/v1/namespaces/shop/controllerrevisions",
+        "/apis/batch/v1/namespaces/shop/jobs",
+        "/apis/batch/v1/namespaces/shop/cronjobs",
+    ] {
+        let info = info(target);
+        let applies =
+            |rule: &&MaskRule| rule.applies_to(&info.api_group, &info.qualified_resource());
+        let applying: Vec<_> = rules.iter().filter(applies).collect();
+        let plan = MaskPlan::compile(&applying);
+        assert!(kind_for(&info, &plan).is_some(), "{target}");
+    }
+}
+
+#[test]
+fn volumes_and_conditions_are_found_by_their_numbers() {
+    let entry = entry("password", PASSWORD);
+    let masked = self::entry("password", placeholder(PASSWORD).as_bytes());
+    let condition = |value: &[u8], number| [field(1, b"Ready"), field(number, value)].concat();
+    let at_2_1 = |volume: &[u8]| field(2, &field(1, &[field(1, b"v"), field(2, volume)].concat()));
+    let stands_for = placeholder(PASSWORD);
+    let stands_for = stands_for.as_bytes();
+    let pods = "/api/v1/namespaces/shop/pods/x";
+    let apps = |resource: &str| format!("/apis/apps/v1/namespaces/shop/{resource}/x");
+    for (target, kind, path, body, expected) in [
+        (
+            pods.to_owned(),
+            "Pod",
+            "spec.volumes[*].csi.volumeAttributes.*",
+            at_2_1(&field(28, &field(4, &entry))),
+            at_2_1(&field(28, &field(4, &masked))),
+        ),
+        (
+            pods.to_owned(),
+            "Pod",
+            "spec.volumes[*].flexVolume.options.*",
+            at_2_1(&field(12, &field(5, &entry))),
+            at_2_1(&field(12, &field(5, &masked))),
+        ),
+        (
+            pods.to_owned(),
+            "Pod",
+            "status.conditions[*].message",
+            field(3, &field(2, &condition(PASSWORD, 6))),
+            field(3, &field(2, &condition(stands_for, 6))),
+        ),
+        (
+            apps("deployments"),
+            "Deployment",
+            "status.conditions[*].message",
+            field(3, &field(6, &condition(PASSWORD, 5))),
+            field(3, &field(6, &condition(stands_for, 5))),
+        ),
+        (
+            apps("statefulsets"),
+            "StatefulSet",
+            "status.conditions[*].message",
+            field(3, &field(10, &condition(PASSWORD, 5))),
+            field(3, &field(10, &condition(stands_for, 5))),
+        ),
+        (
+            "/apis/batch/v1/namespaces/shop/jobs/x".to_owned(),
+            "Job",
+            "status.conditions[*].message",
+            field(3, &field(1, &condition(PASSWORD, 6))),
+            field(3, &field(1, &condition(stands_for, 6))),
+        ),
+        (
+            apps("statefulsets"),
+            "StatefulSet",
+            "spec.volumeClaimTemplates[*].metadata.annotations.*",
+            field(2, &field(4, &field(1, &field(12, &entry)))),
+            field(2, &field(4, &field(1, &field(12, &masked)))),
+        ),
+    ] {
+        let masker = masker(&target, Form::Object, &rule(&[path]));
+        let (text, outcome) = run(masker, &[&envelope(kind, &body)]);
+        assert_eq!(outcome, Ok(1), "{kind} {path}");
+        assert_eq!(text, envelope(kind, &expected), "{kind} {path}");
+    }
+}
+
+#[test]
 fn fields_without_a_number_are_served_as_json() {
     let kind = |target: &str, paths: &[&str]| {
         kind_for(&info(target), &MaskPlan::compile(&[&rule(paths)])).is_some()

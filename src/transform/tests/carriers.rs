@@ -72,7 +72,14 @@ fn containers() -> Value {
             ],
             "livenessProbe": {
                 "exec": {"command": ["probe", "--password", HIDDEN]},
-                "httpGet": {"httpHeaders": [{"name": "Authorization", "value": HIDDEN}]}
+                "httpGet": {
+                    "path": format!("/healthz?token={HIDDEN}"),
+                    "httpHeaders": [
+                        {"name": "Authorization", "value": HIDDEN},
+                        {"name": "X-Forwarded", "value": format!("Bearer {HIDDEN}")},
+                        {"name": "Accept", "value": "text/html"}
+                    ]
+                }
             },
             "lifecycle": {"preStop": {"exec": {"command": [format!("x --api-key={HIDDEN}")]}}}
         },
@@ -336,6 +343,97 @@ async fn c_46_tokens_events_messages_and_storage_are_masked() {
             "secrets",
             "/api/v1/namespaces/kube-system/secrets/bootstrap-token-x",
             json!({"stringData": {"token-secret": HIDDEN}, "type": "bootstrap.kubernetes.io/token"}),
+        ),
+    ] {
+        assert_masked(&seen(mask, target, &object.to_string()).await, &object);
+    }
+}
+
+#[tokio::test]
+async fn c_46_what_drivers_of_volumes_are_told_is_masked() {
+    let volume = json!({
+        "name": "v", "csi": {"driver": "d", "volumeAttributes": {"password": HIDDEN, "fs": "ext4"}},
+        "flexVolume": {"options": {"key": "k", "secret": HIDDEN, "url": format!("//u:x,password={HIDDEN}")}}
+    });
+    let spec = json!({"volumes": [volume, {"name": "w", "emptyDir": {}}], "nodeName": "n"});
+    for (target, object) in [
+        ("/api/v1/namespaces/n/pods/x", json!({"spec": spec})),
+        (
+            "/apis/apps/v1/namespaces/n/deployments/x",
+            json!({"spec": {"template": {"spec": spec}}}),
+        ),
+        (
+            "/apis/batch/v1/namespaces/n/cronjobs/x",
+            json!({"spec": {"jobTemplate": {"spec": {"template": {"spec": spec}}}}}),
+        ),
+        (
+            "/apis/apps/v1/namespaces/n/controllerrevisions/x",
+            json!({"data": {"spec": {"template": {"spec": spec}}}}),
+        ),
+        ("/api/v1/persistentvolumes/x", json!({"spec": volume})),
+        (
+            "/apis/storage.k8s.io/v1/volumeattachments/x",
+            json!({
+                "spec": {"source": {"inlineVolumeSpec": volume}},
+                "status": {
+                    "attachmentMetadata": {"token": HIDDEN, "path": "/dev/sdb"},
+                    "attachError": {"message": format!("mount -o password={HIDDEN}")}
+                }
+            }),
+        ),
+        (
+            "/apis/storage.k8s.io/v1/volumeattributesclasses/x",
+            json!({"parameters": {"password": HIDDEN, "iops": "100"}}),
+        ),
+    ] {
+        assert_masked(&seen("storage", target, &object.to_string()).await, &object);
+    }
+}
+
+#[tokio::test]
+async fn c_45_annotations_and_conditions_are_looked_into_wherever_they_are() {
+    let snippet = format!("proxy_set_header Authorization \"Basic {HIDDEN}\";");
+    let metadata =
+        json!({"annotations": {"a": snippet, "b": format!("https://u:{HIDDEN}@h"), "c": "d"}});
+    let condition = json!([{"type": "Ready", "message": format!("login with password={HIDDEN}")}]);
+    for (mask, target, object) in [
+        (
+            "credentials",
+            "/apis/networking.k8s.io/v1/namespaces/n/ingresses/x",
+            json!({"metadata": metadata}),
+        ),
+        (
+            "credentials",
+            "/api/v1/namespaces/n/services",
+            json!({"items": [{"metadata": metadata}]}),
+        ),
+        (
+            "credentials",
+            "/api/v1/namespaces/n/events/x",
+            json!({"metadata": metadata, "message": "pulled"}),
+        ),
+        (
+            "credentials",
+            "/apis/example.com/v1/namespaces/n/widgets/x",
+            json!({"metadata": metadata, "spec": {"token": "of no rule"}}),
+        ),
+        (
+            "workloads",
+            "/apis/batch/v1/namespaces/n/cronjobs/x",
+            json!({"spec": {"jobTemplate": {"metadata": metadata}}}),
+        ),
+        (
+            "workloads",
+            "/apis/apps/v1/namespaces/n/statefulsets/x",
+            json!({
+                "spec": {"volumeClaimTemplates": [{"metadata": metadata}]},
+                "status": {"conditions": condition}
+            }),
+        ),
+        (
+            "workloads",
+            "/api/v1/namespaces/n/pods/x",
+            json!({"status": {"conditions": condition}}),
         ),
     ] {
         assert_masked(&seen(mask, target, &object.to_string()).await, &object);
