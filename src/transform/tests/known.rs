@@ -14,11 +14,16 @@ use crate::wire::protobuf::tests::field;
 
 const PASSWORD: &str = "correct-horse-battery-7";
 const NAME: &str = "orders-db-primary-7";
+const QUOTED: &str = "ab\"cd\\ef\n  <gh>&ij";
 
 fn known(namespace: &str) -> KnownValues {
     let known = KnownValues::new(["prod"], &placeholders(), Settings::default());
     let (_, book) = known.books().next().unwrap();
-    let data = [("password", PASSWORD), ("database_password", NAME)];
+    let data = [
+        ("password", PASSWORD),
+        ("database_password", NAME),
+        ("quoted", QUOTED),
+    ];
     let data = data.map(|(key, text)| (key, Zeroizing::new(text.as_bytes().to_vec())));
     let secret = SecretAt {
         namespace,
@@ -113,6 +118,31 @@ async fn strings_of_objects_are_searched_but_not_what_identifies_them() {
             assert_eq!(seen(path, 200, "application/json", body).await.0, whole);
         }
     }
+}
+
+#[tokio::test]
+async fn c_41_values_are_found_in_documents_within_documents() {
+    let inner = json!({"v": QUOTED}).to_string();
+    let middle = json!({"j": inner, "v": QUOTED}).to_string();
+    let applied = json!({"data": {"m": middle}}).to_string();
+    let object = json!({
+        "metadata": {"annotations": {"kubectl.kubernetes.io/last-applied-configuration": applied}},
+        "data": {"raw": QUOTED, "inner": inner, "middle": middle},
+    });
+    // As the API server escapes.
+    let text = object
+        .to_string()
+        .replace('<', "\\u003c")
+        .replace('&', "\\u0026");
+    let path = "/api/v1/namespaces/shop/configmaps/x";
+    let (seen, count) = seen(path, 200, "application/json", full(text)).await;
+    assert!(!seen.contains("ef") && !seen.contains("gh"), "{seen}");
+    assert_eq!(count, 6);
+    let parsed: Value = serde_json::from_str(&seen).unwrap();
+    let middle = parsed["data"]["middle"].as_str().unwrap();
+    let middle: Value = serde_json::from_str(middle).unwrap();
+    let inner: Value = serde_json::from_str(middle["j"].as_str().unwrap()).unwrap();
+    assert_eq!(inner["v"], parsed["data"]["raw"]);
 }
 
 #[tokio::test]

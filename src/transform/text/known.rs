@@ -9,7 +9,7 @@
 //!
 //! [`admission`] leaves out what would mask half of every log, the [`Book`] keeps the rest by namespace
 //! until its Secret goes, [`forms`] lists the ways a value is written (raw, base64, hex, ...), the [`Index`] finds where one begins, and a [`Scanner`] walks one
-//! stream with it, holding back only what may be the beginning of a value.
+//! stream with it, holding back the last bytes for a moment.
 
 pub mod admission;
 mod book;

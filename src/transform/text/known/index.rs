@@ -19,6 +19,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
+use super::forms::plain::{self, Specials, Unit};
 use super::forms::{self, Spelling};
 use crate::transform::Placeholders;
 
@@ -30,6 +31,9 @@ const BITS_PER_KEY: usize = 16;
 
 /// The bit table is no larger than this, so that it stays in the processor's second cache.
 const FILTER_BITS_MAX: usize = 1 << 23;
+
+/// So many bytes without an escape or line break, and it is worth to look for the next.
+const RUN_BYTES_MIN: usize = 8;
 
 /// Stands where a group of base64 has to be completed.
 const FILLER: &str = "AAA";
@@ -73,6 +77,39 @@ struct Known {
 pub(super) struct Candidates {
     from: u32,
     to: u32,
+}
+
+/// Where a form may begin.
+pub(super) enum Found {
+    /// Its key stands here.
+    Here(usize, Candidates),
+    /// Nowhere before this place; behind it the text ends too soon to say.
+    Nowhere { tail: usize },
+}
+
+/// The last bytes that were read, and where they stand.
+#[derive(Default)]
+struct Seen {
+    key: u64,
+    places: [usize; KEY_BYTES],
+    count: usize,
+}
+
+impl Seen {
+    #[inline]
+    fn push(&mut self, byte: u8, at: usize) {
+        self.key = self.key << 8 | u64::from(byte);
+        if let Some(place) = self.places.get_mut(self.count % KEY_BYTES) {
+            *place = at;
+        }
+        self.count += 1;
+    }
+
+    /// Where the `count` last bytes begin.
+    fn place(&self, count: usize) -> usize {
+        let number = self.count.wrapping_sub(count) % KEY_BYTES;
+        self.places.get(number).copied().unwrap_or_default()
+    }
 }
 
 impl Candidates {
@@ -166,37 +203,101 @@ impl Index {
                 .sum::<usize>()
     }
 
-    /// The first place in `text`, from `from` on, where the key of a form stands, and the forms it may be.
-    pub(super) fn find(&self, text: &[u8], from: usize) -> Option<(usize, Candidates)> {
-        let rest = text.get(from..)?;
-        for (at, window) in rest.windows(KEY_BYTES).enumerate() {
-            let Some(key) = key(window) else { continue };
-            let mixed = mix(key);
-            if self.filter.may_hold(mixed)
-                && let Some(candidates) = self.keys.get(&key)
-            {
-                return Some((from + at, *candidates));
+    /// The first place in `text`, from `from` on and before `until`, where the key of a form stands, and the
+    /// forms it may be. `ended` if nothing follows.
+    pub(super) fn find(&self, text: &[u8], from: usize, until: usize, ended: bool) -> Found {
+        let mut seen = Seen::default();
+        let mut specials = Specials::default();
+        let mut at = from;
+        let mut plain_bytes = 0;
+        while let Some(&byte) = text.get(at) {
+            if !plain::is_special(byte) && plain_bytes < RUN_BYTES_MIN {
+                if let Some(found) = self.see(&mut seen, byte, at) {
+                    return found;
+                }
+                plain_bytes += 1;
+                at += 1;
+            } else if !plain::is_special(byte) {
+                let end = specials.next(text, at).min(until.max(at) + KEY_BYTES);
+                let run = at + 1 - KEY_BYTES..end.min(text.len());
+                if let Some(found) = self.find_plain(text, run.clone(), &mut seen) {
+                    return found;
+                }
+                at = run.end;
+            } else {
+                plain_bytes = 0;
+                match plain::read(text, at, ended) {
+                    Unit::Is {
+                        bytes,
+                        count,
+                        width,
+                    } => {
+                        for byte in bytes.into_iter().take(count) {
+                            if let Some(found) = self.see(&mut seen, byte, at) {
+                                return found;
+                            }
+                        }
+                        at += width;
+                    }
+                    Unit::Nothing { width } => at += width,
+                    Unit::More => break,
+                }
             }
+            if at >= until && seen.count >= KEY_BYTES && seen.place(KEY_BYTES - 1) >= until {
+                return Found::Nowhere { tail: until };
+            }
+        }
+        let first = (1..KEY_BYTES.min(seen.count + 1))
+            .rev()
+            .find(|&count| self.may_begin(seen.key, count));
+        let tail = first.map_or(at, |count| seen.place(count));
+        Found::Nowhere {
+            tail: tail.min(until),
+        }
+    }
+
+    /// Looks through a run of bytes that stand for themselves, of which all but one less than a key has
+    /// were seen.
+    fn find_plain(&self, text: &[u8], run: Range<usize>, seen: &mut Seen) -> Option<Found> {
+        let plain = text.get(run.clone()).unwrap_or_default();
+        for (at, window) in plain.windows(KEY_BYTES).enumerate() {
+            let Some(key) = key(window) else { continue };
+            if let Some(candidates) = self.beginning(key) {
+                return Some(Found::Here(run.start + at, candidates));
+            }
+        }
+        let last = plain.len().saturating_sub(KEY_BYTES - 1);
+        for (at, &byte) in plain.iter().enumerate().skip(last) {
+            seen.push(byte, run.start + at);
         }
         None
     }
 
-    /// Where in the last bytes of `text`, too few for a key, a form may begin; `text.len()` if nowhere.
-    pub(super) fn tail(&self, text: &[u8], from: usize) -> usize {
-        let first = from.max((text.len() + 1).saturating_sub(KEY_BYTES));
-        (first..text.len())
-            .find(|&at| text.get(at..).is_some_and(|rest| self.may_begin(rest)))
-            .unwrap_or(text.len())
+    /// Sees the next byte. Answers if a key is complete with it.
+    #[inline]
+    fn see(&self, seen: &mut Seen, byte: u8, at: usize) -> Option<Found> {
+        seen.push(byte, at);
+        if seen.count < KEY_BYTES || !self.filter.may_hold(mix(seen.key)) {
+            return None;
+        }
+        let candidates = self.beginning(seen.key)?;
+        Some(Found::Here(seen.place(KEY_BYTES), candidates))
     }
 
-    /// Whether a form begins with `short`, which is shorter than a key.
-    fn may_begin(&self, short: &[u8]) -> bool {
-        let mut low = [0_u8; KEY_BYTES];
-        let mut high = [0xff_u8; KEY_BYTES];
-        for ((byte, low), high) in short.iter().zip(&mut low).zip(&mut high) {
-            (*low, *high) = (*byte, *byte);
+    #[inline]
+    fn beginning(&self, key: u64) -> Option<Candidates> {
+        if self.filter.may_hold(mix(key)) {
+            self.keys.get(&key).copied()
+        } else {
+            None
         }
-        let (low, high) = (u64::from_be_bytes(low), u64::from_be_bytes(high));
+    }
+
+    /// Whether a form begins with the last `count` bytes of `key`, fewer than all.
+    fn may_begin(&self, key: u64, count: usize) -> bool {
+        let free = 8 * (KEY_BYTES - count);
+        let low = key << free;
+        let high = low | ((1 << free) - 1);
         let at = self.ordered.partition_point(|key| *key < low);
         self.ordered.get(at).is_some_and(|key| *key <= high)
     }
@@ -248,6 +349,11 @@ impl Index {
                 }
             },
         }
+    }
+
+    /// How many bytes a form has.
+    pub(super) fn length(&self, form: u32) -> usize {
+        self.form(form).len()
     }
 
     /// What follows the placeholder of `length` bytes of a form, so that base64 stays aligned.

@@ -16,23 +16,27 @@
 //! * [`Scanner::release`] says that the reader cannot wait any longer: what waits leaves as it is. It is
 //!   remembered, and if what follows makes it a form, all that has not left yet is masked.
 //!
-//! A line break within a value does not hide it: `base64` breaks its lines, terminals do.
+//! The text is read as what it stands for ([`plain`]): neither a line break nor an escape hides a value.
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::index::{Candidates, Index, KEY_BYTES};
+use memchr::memrchr;
+
+use super::forms::plain::{self, UNIT_BYTES_MAX, Unit};
+use super::index::{Candidates, Found, Index, KEY_BYTES};
 use crate::transform::output::Sink;
 use crate::transform::report::Tally;
 
 /// So many bytes in common are no coincidence.
 const CONFIRMED_BYTES: usize = 64;
 
-/// Line breaks that may stand within the compared bytes: CR LF after every 19 characters.
-const BREAK_BYTES_MAX: usize = 8;
+/// So much text may stand for [`CONFIRMED_BYTES`]: `\u0070` for each, or lines of ten characters with time
+/// stamps. What is longer is not taken for a value.
+const SPAN_BYTES_MAX: usize = 6 * CONFIRMED_BYTES;
 
 /// What one stream has in memory at the most, in bytes.
-const HELD_BYTES_MAX: usize = CONFIRMED_BYTES + BREAK_BYTES_MAX;
+const HELD_BYTES_MAX: usize = SPAN_BYTES_MAX + UNIT_BYTES_MAX;
 
 /// What waits for the next bytes of a stream.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -65,7 +69,7 @@ struct Swallowing {
     form: u32,
     /// How many bytes were compared, or would have been.
     depth: usize,
-    /// So many bytes are masked before it matters whether they were equal.
+    /// So many more are masked before it matters whether they were equal.
     left: usize,
 }
 
@@ -74,9 +78,13 @@ enum Verdict {
     /// No known value.
     Nothing,
     /// A form, up to this place.
-    Complete { form: u32, end: usize },
+    Complete { form: u32, behind: usize },
     /// The beginning of a form so long that it can be no other text, up to this place.
-    Confirmed { candidates: Candidates, end: usize },
+    Confirmed {
+        candidates: Candidates,
+        depth: usize,
+        behind: usize,
+    },
     /// More bytes are needed to say.
     Open,
 }
@@ -190,9 +198,9 @@ impl Scanner {
     /// The stream ends where its reader wanted it to. Of a line that is not complete the end does not leave,
     /// as it may be nearly all of a value.
     pub(in crate::transform) fn cut_off(&mut self) {
-        if self.held.last() != Some(&b'\n') {
-            self.reset();
-        }
+        let lines = memrchr(b'\n', &self.held).map_or(0, |at| at + 1);
+        self.held.truncate(lines);
+        self.released = self.released.min(lines);
     }
 
     fn reset(&mut self) {
@@ -254,16 +262,20 @@ impl Scanner {
         out: &mut impl FnMut(Piece<'_>),
     ) -> usize {
         let index = Arc::clone(&self.index);
-        at = self.swallow(text, at, out);
+        at = self.swallow(text, at, end, out);
         let mut passed = at;
         let mut remembered = None;
-        while at < until {
-            let found = index.find(text, at).filter(|(place, _)| *place < until);
-            let Some((place, candidates)) = found else {
-                let tail = index.tail(text, at).min(until);
-                let leaves = if end == End::Open { tail } else { text.len() };
-                out(Piece::Text(passed..leaves));
-                return remembered.unwrap_or(tail);
+        while at < until && self.swallowing.is_none() {
+            let (place, candidates) = match index.find(text, at, until, end == End::Final) {
+                Found::Here(place, candidates) if place < until => (place, candidates),
+                Found::Here(..) => {
+                    at = until;
+                    break;
+                }
+                Found::Nowhere { tail } => {
+                    at = tail;
+                    break;
+                }
             };
             match look(&index, text, place, candidates, end) {
                 Verdict::Nothing => {
@@ -280,66 +292,86 @@ impl Scanner {
                     at = place + 1;
                     continue;
                 }
-                Verdict::Complete { form, end } => {
+                Verdict::Complete { form, behind } => {
                     out(Piece::Text(passed..place));
                     self.mask(form, out);
-                    out(Piece::Instead(index.filler(form, end - place)));
-                    at = end;
+                    out(Piece::Instead(index.filler(form, index.length(form))));
+                    at = behind;
                 }
-                Verdict::Confirmed { candidates, end } => {
+                Verdict::Confirmed {
+                    candidates,
+                    depth,
+                    behind,
+                } => {
                     out(Piece::Text(passed..place));
                     self.mask(candidates.any(), out);
                     self.swallowing = Some(Swallowing {
                         candidates: Some(candidates),
                         form: candidates.any(),
-                        depth: CONFIRMED_BYTES,
+                        depth,
                         left: CONFIRMED_BYTES,
                     });
-                    at = self.swallow(text, end, out);
+                    at = self.swallow(text, behind, end, out);
                 }
             }
             remembered = None;
             passed = at;
         }
-        out(Piece::Text(passed..at));
+        let leaves = if end == End::Open { at } else { text.len() };
+        out(Piece::Text(passed..leaves));
         remembered.unwrap_or(at)
     }
 
-    /// Goes on with a long value. Answers where it ends, or the end of `text`.
-    fn swallow(&mut self, text: &[u8], from: usize, out: &mut impl FnMut(Piece<'_>)) -> usize {
+    /// Goes on with a long value. Answers where it ends, or up to where `text` could be read.
+    fn swallow(
+        &mut self,
+        text: &[u8],
+        mut at: usize,
+        end: End,
+        out: &mut impl FnMut(Piece<'_>),
+    ) -> usize {
         let Some(mut value) = self.swallowing.take() else {
-            return from;
+            return at;
         };
-        for (at, &byte) in text.iter().enumerate().skip(from) {
-            let mut here = at;
-            if let Some(candidates) = value.candidates {
-                let narrowed = self.index.narrow(candidates, value.depth, byte);
-                let complete = self.index.complete(candidates, value.depth).0.is_some();
-                if complete && narrowed.is_none() {
-                    out(Piece::Instead(self.index.filler(value.form, value.depth)));
-                    return here;
+        while at < text.len() {
+            let before = value.candidates;
+            let whole = |candidates| self.index.complete(candidates, value.depth).0.is_some();
+            let whole = before.is_some_and(whole);
+            let (candidates, count, width) = match plain::read(text, at, end == End::Final) {
+                Unit::More => break,
+                Unit::Nothing { width } => (before.filter(|_| !whole), 0, width),
+                Unit::Is {
+                    bytes,
+                    count,
+                    width,
+                } => {
+                    let bytes = bytes.into_iter().take(count).zip(value.depth..);
+                    let narrow = |some: Option<Candidates>, (byte, depth)| {
+                        some.and_then(|some| self.index.narrow(some, depth, byte))
+                    };
+                    (bytes.fold(before, narrow), count, width)
                 }
-                if narrowed.is_some() || !is_break(byte) {
-                    value.candidates = narrowed;
-                    value.depth += 1;
-                }
-            } else if !is_break(byte) {
-                value.depth += 1;
+            };
+            if whole && candidates.is_none() {
+                out(Piece::Instead(self.index.filler(value.form, value.depth)));
+                return at;
             }
-            value.left -= 1;
+            at += width;
+            value.candidates = candidates;
+            value.depth += count;
+            value.left = value.left.saturating_sub(count);
             if value.left > 0 {
                 continue;
             }
-            here += 1;
-            let Some(candidates) = value.candidates else {
+            let Some(candidates) = candidates else {
                 out(Piece::Instead(self.index.filler(value.form, value.depth)));
-                return here;
+                return at;
             };
             value.form = candidates.any();
             value.left = CONFIRMED_BYTES;
         }
         self.swallowing = Some(value);
-        text.len().max(from)
+        at
     }
 
     fn mask(&mut self, form: u32, out: &mut impl FnMut(Piece<'_>)) {
@@ -359,11 +391,41 @@ impl Scanner {
 /// What stands at `at`, where the key of `candidates` was found.
 fn look(index: &Index, text: &[u8], at: usize, candidates: Candidates, end: End) -> Verdict {
     let mut candidates = candidates;
-    let mut place = at + KEY_BYTES;
-    let mut depth = KEY_BYTES;
-    let mut breaks = 0;
+    let mut place = at;
+    let mut depth = 0;
     let mut complete = None;
-    loop {
+    'units: while place - at <= SPAN_BYTES_MAX {
+        let unit = match text.get(place) {
+            Some(_) => plain::read(text, place, end == End::Final),
+            None => Unit::More,
+        };
+        match unit {
+            Unit::More if end == End::Final && complete.is_some() => break,
+            Unit::More => return Verdict::Open,
+            Unit::Nothing { width } => {
+                place += width;
+                continue;
+            }
+            Unit::Is {
+                bytes,
+                count,
+                width,
+            } => {
+                for byte in bytes.into_iter().take(count) {
+                    if depth >= KEY_BYTES {
+                        match index.narrow(candidates, depth, byte) {
+                            Some(fewer) => candidates = fewer,
+                            None => break 'units,
+                        }
+                    }
+                    depth += 1;
+                }
+                place += width;
+            }
+        }
+        if depth < KEY_BYTES {
+            continue;
+        }
         let (form, longer) = index.complete(candidates, depth);
         if let Some(form) = form {
             complete = Some((form, place));
@@ -374,28 +436,14 @@ fn look(index: &Index, text: &[u8], at: usize, candidates: Candidates, end: End)
         if depth >= CONFIRMED_BYTES {
             return Verdict::Confirmed {
                 candidates,
-                end: place,
+                depth,
+                behind: place,
             };
         }
-        let Some(&byte) = text.get(place) else {
-            if end != End::Open && complete.is_some() {
-                break;
-            }
-            return Verdict::Open;
-        };
-        if let Some(fewer) = index.narrow(candidates, depth, byte) {
-            candidates = fewer;
-            depth += 1;
-        } else if is_break(byte) && breaks < BREAK_BYTES_MAX {
-            breaks += 1;
-        } else {
-            break;
-        }
-        place += 1;
     }
-    complete.map_or(Verdict::Nothing, |(form, end)| Verdict::Complete {
+    complete.map_or(Verdict::Nothing, |(form, behind)| Verdict::Complete {
         form,
-        end,
+        behind,
     })
 }
 
@@ -412,10 +460,6 @@ fn rewrite<'a>(
         }
         Piece::Instead(text) => sink.write(text.as_bytes()),
     }
-}
-
-fn is_break(byte: u8) -> bool {
-    matches!(byte, b'\r' | b'\n')
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! Masks known values in the strings of JSON text, keys as well as values; everything else passes.
+//! Masks known values in the strings of JSON text, keys as well as values; everything else passes. How often
+//! a value was escaped in a document within a string does not matter.
 //!
 //! Only strings are searched: a placeholder in the place of a number would not be JSON.
 
@@ -177,6 +178,26 @@ mod tests {
         }
         let bytes: Vec<&[u8]> = text.as_bytes().chunks(1).collect();
         assert_eq!(masked(&bytes), whole);
+    }
+
+    #[test]
+    fn values_in_documents_within_strings_are_masked_and_all_stays_json() {
+        let mut text = SECRET.to_owned();
+        for _ in 0..4 {
+            text = serde_json::json!({"a": text, "b": "\\"}).to_string();
+            let out = masked(&[text.as_bytes()]);
+            assert!(!out.contains("ect-horse"), "{out}");
+            for cut in 0..text.len() {
+                let (one, other) = text.as_bytes().split_at(cut);
+                assert_eq!(masked(&[one, other]), out, "cut at {cut}");
+            }
+            let mut inner = out;
+            while let Ok(document) = serde_json::from_str::<serde_json::Value>(&inner) {
+                assert_eq!(document["b"], "\\");
+                inner = document["a"].as_str().unwrap().to_owned();
+            }
+            assert!(inner.starts_with("[masked:v1:"), "{inner}");
+        }
     }
 
     #[test]
