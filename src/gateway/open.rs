@@ -25,6 +25,7 @@ use super::{Answer, Gateway, write};
 use crate::limits;
 use crate::metrics::StreamEnd;
 use crate::policy::{Permit, RecordMode};
+use crate::recording::copy::Copy;
 use crate::recording::{Kill, Metadata, Place, Recording};
 use crate::request::{RequestInfo, SessionRequest};
 use crate::session::{self, EndReason, Ending, Filters, NoTap, Session, Tap};
@@ -73,7 +74,9 @@ impl Gateway {
         head.uri = write::target(info)?;
 
         let texts = TextMasks::of(permit, asked.namespace, &self.placeholders, &self.known)?;
-        let filters = texts.map(|texts| masked::filters(texts, record.masks()));
+        let copy = Copy::of(&metadata.command, metadata.tty, metadata.stdin);
+        let archive = copy.map(|copy| copy.stream());
+        let filters = texts.map(|texts| masked::filters(texts, record.masks(), archive));
 
         // A session that must be recorded does not exist before its recording does, and none before
         // it is on record that it was opened.

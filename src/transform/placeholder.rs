@@ -184,6 +184,17 @@ impl Placeholder {
         text
     }
 
+    /// The bytes `from..to` of what [`Self::fitted`] makes of a value that has `to` bytes at least.
+    pub(super) fn fitted_part(&self, from: usize, to: usize) -> Vec<u8> {
+        let text = self.0.as_bytes();
+        let mut part = text
+            .get(from..to.min(text.len()))
+            .unwrap_or_default()
+            .to_vec();
+        part.resize(to - from, b'.');
+        part
+    }
+
     /// As padded base64, for fields that hold bytes.
     pub fn base64(&self) -> String {
         STANDARD.encode(&self.0)

@@ -45,6 +45,10 @@ impl Tally {
         }
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.values == 0
+    }
+
     /// Takes over what `other` has, and empties it.
     pub(super) fn merge(&mut self, other: &mut Self) {
         self.values += std::mem::take(&mut other.values);

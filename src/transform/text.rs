@@ -36,6 +36,7 @@ pub struct TextMasks {
     pub(super) known: Option<Arc<Shelf>>,
     credentials: Option<Arc<Placeholders>>,
     cut: bool,
+    fits: bool,
 }
 
 impl TextMasks {
@@ -45,6 +46,7 @@ impl TextMasks {
             known,
             credentials,
             cut: false,
+            fits: false,
         }
     }
 
@@ -52,6 +54,13 @@ impl TextMasks {
     /// is not complete the end is left out, as it may be nearly all of a value.
     pub(super) fn cut_off(self) -> Self {
         Self { cut: true, ..self }
+    }
+
+    /// For what must keep its length, such as an archive. Placeholders of credentials have the length of what
+    /// they stand for; where a known value turns up, nothing leaves any more.
+    #[must_use]
+    pub fn fitting(self) -> Self {
+        Self { fits: true, ..self }
     }
 
     /// What policy demands for texts from `namespace`; the empty one is all of them.
@@ -78,6 +87,9 @@ pub struct TextMasker {
     credentials: Option<Finder>,
     /// Whether the reader says where the text ends.
     cut: bool,
+    fits: bool,
+    /// There was a known value in what must keep its length.
+    withholds: bool,
     /// What left the scanner and goes to the finder; kept for its memory.
     between: Vec<u8>,
     tally: Tally,
@@ -91,12 +103,20 @@ impl TextMasker {
             (Arc::clone(shelf), scanner)
         };
         // Whoever reads a text may have written it: with comparable placeholders, guesses could be tested.
-        let find =
-            |placeholders: &Arc<Placeholders>| Finder::new(Arc::clone(placeholders), Linkable::No);
+        let find = |placeholders: &Arc<Placeholders>| {
+            let placeholders = Arc::clone(placeholders);
+            if masks.fits {
+                Finder::fitting(placeholders)
+            } else {
+                Finder::new(placeholders, Linkable::No)
+            }
+        };
         Self {
             known: masks.known.as_ref().map(scan),
             credentials: masks.credentials.as_ref().map(find),
             cut: masks.cut,
+            fits: masks.fits,
+            withholds: false,
             between: Vec::new(),
             tally: Tally::default(),
         }
@@ -104,6 +124,10 @@ impl TextMasker {
 
     /// Takes the next bytes; they are the chunk that `sink` copies from.
     pub(super) fn push(&mut self, chunk: &[u8], sink: &mut impl Sink) {
+        if self.fits {
+            let push = |scanner: &mut Scanner, sink: &mut Collected<'_>| scanner.push(chunk, sink);
+            return self.let_go(sink, push, |_, _| {}, chunk);
+        }
         let prompt = self.is_prompt(chunk);
         match (&mut self.known, &mut self.credentials) {
             (None, None) => sink.copy(0..chunk.len()),
@@ -133,9 +157,15 @@ impl TextMasker {
         scanner.is_some_and(Scanner::waits) || self.credentials.as_ref().is_some_and(Finder::waits)
     }
 
+    /// Whether nothing leaves any more, because a known value turned up in what must keep its length.
+    pub fn withholds(&self) -> bool {
+        self.withholds
+    }
+
     /// Nobody can wait longer for what is held.
     pub(super) fn release(&mut self, sink: &mut impl Sink) {
-        self.let_go(sink, |scanner, sink| scanner.release(sink), Finder::release);
+        let release = |scanner: &mut Scanner, sink: &mut Collected<'_>| scanner.release(sink);
+        self.let_go(sink, release, Finder::release, b"");
     }
 
     /// The text ends.
@@ -143,7 +173,8 @@ impl TextMasker {
         if let Some((_, scanner)) = self.known.as_mut().filter(|_| self.cut) {
             scanner.cut_off();
         }
-        self.let_go(sink, |scanner, sink| scanner.finish(sink), Finder::finish);
+        let finish = |scanner: &mut Scanner, sink: &mut Collected<'_>| scanner.finish(sink);
+        self.let_go(sink, finish, Finder::finish, b"");
     }
 
     fn let_go<S: Sink>(
@@ -151,9 +182,24 @@ impl TextMasker {
         sink: &mut S,
         scanner_lets_go: impl FnOnce(&mut Scanner, &mut Collected<'_>),
         finder_lets_go: impl FnOnce(&mut Finder, &mut S),
+        chunk: &[u8],
     ) {
-        if let Some((_, scanner)) = &mut self.known {
-            scanner_lets_go(scanner, &mut Collected::new(b"", &mut self.between));
+        if self.withholds {
+            return;
+        }
+        match &mut self.known {
+            Some((shelf, scanner)) => {
+                if self.fits {
+                    scanner.refresh(&shelf.load());
+                }
+                scanner_lets_go(scanner, &mut Collected::new(chunk, &mut self.between));
+                if self.fits && !scanner.tally().is_empty() {
+                    self.withholds = true;
+                    self.between.clear();
+                    return;
+                }
+            }
+            None => self.between.extend_from_slice(chunk),
         }
         match &mut self.credentials {
             Some(finder) => {

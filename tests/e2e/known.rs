@@ -359,3 +359,50 @@ fn what_looks_like_a_credential_is_masked_in_logs_and_command_output() {
         );
     }
 }
+
+#[test]
+fn c_51_a_copy_out_of_a_pod_stays_whole_where_credentials_are_masked() {
+    let world = world_with("mask: [credentials]", Value::Null);
+    let pod = world.pod();
+    let password = world.canaries.fresh();
+    let sent = world.path("sent");
+    std::fs::create_dir(&sent).unwrap();
+    let settings = format!("token: x\npassword: {password}\nline 3\n");
+    std::fs::write(sent.join("settings"), &settings).unwrap();
+    std::fs::write(sent.join("token: x"), "Basic Commands\n").unwrap();
+    for version in KUBECTLS {
+        let there = format!("{pod}:/tmp/of-{}", version.name());
+        let back = format!("back-{}", version.name());
+        for arguments in [["cp", "sent", &there], ["cp", &there, &back]] {
+            let copied = world.run(version, Caller::Developer, &arguments);
+            copied.expect_code(0);
+            assert!(!copied.stderr.contains("tar"), "{copied}");
+        }
+        let masked = std::fs::read_to_string(world.path(&back).join("settings")).unwrap();
+        assert_eq!(masked.len(), settings.len());
+        assert!(masked.starts_with("token: \u{1a}\npassword: [masked:v1:"));
+        assert!(masked.ends_with("\nline 3\n") && !masked.contains(&password));
+        let other = std::fs::read_to_string(world.path(&back).join("token: x")).unwrap();
+        assert_eq!(other, "Basic Commands\n");
+    }
+}
+
+#[test]
+fn c_51_a_copy_with_a_known_value_in_it_fails_and_does_not_show_it() {
+    let world = world();
+    let pod = world.pod();
+    let value = world.seed_secret("db");
+    learned(&world, &value);
+    std::fs::write(world.path("sent"), format!("plain {value} and more\n")).unwrap();
+    for version in KUBECTLS {
+        let there = format!("{pod}:/tmp/known-to-{}", version.name());
+        let back = format!("back-{}", version.name());
+        world
+            .run(version, Caller::Developer, &["cp", "sent", &there])
+            .expect_code(0);
+        let copied = world.run(version, Caller::Developer, &["cp", &there, &back]);
+        assert_ne!(copied.code, 0, "{copied}");
+        let left = std::fs::read(world.path(&back)).unwrap_or_default();
+        assert!(!String::from_utf8_lossy(&left).contains(&value));
+    }
+}

@@ -1,17 +1,30 @@
 //! Masks what a command prints, before the client and any recording see it.
 
+mod archive;
+
 use std::sync::Arc;
 
-use crate::session::{Filter, Filters};
+use self::archive::Archive;
+use crate::session::{Filter, Filters, StreamType};
 use crate::transform::{MaskReport, TextMasker, TextMasks};
 
-/// What filters the output of a session; `report` counts what it masks.
-pub(super) fn filters(texts: TextMasks, report: Arc<MaskReport>) -> Filters {
-    Box::new(move |_stream| {
-        Box::new(Masked {
-            masker: TextMasker::new(&texts),
+/// What filters the output of a session; `report` counts what it masks. The stream that is an archive keeps
+/// its length.
+pub(super) fn filters(
+    texts: TextMasks,
+    report: Arc<MaskReport>,
+    archive: Option<StreamType>,
+) -> Filters {
+    Box::new(move |stream| {
+        let masked = |texts: &TextMasks| Masked {
+            masker: TextMasker::new(texts),
             report: Arc::clone(&report),
-        })
+        };
+        if archive == Some(stream) {
+            Box::new(Archive::new(masked(&texts.clone().fitting())))
+        } else {
+            Box::new(masked(&texts))
+        }
     })
 }
 

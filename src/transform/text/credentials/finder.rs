@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::search::{Decided, Ending, Search, Secret};
 use crate::transform::output::Sink;
-use crate::transform::placeholder::{Content, Digest, Linkable, Placeholders};
+use crate::transform::placeholder::{Content, Digest, FAMILY, Linkable, Placeholder, Placeholders};
 use crate::transform::report::Tally;
 
 /// Masks what looks like a credential in a stream, without waiting longer than its reader can.
@@ -31,6 +31,8 @@ pub(in crate::transform) struct Finder {
 struct Writer {
     placeholders: Arc<Placeholders>,
     linkable: Linkable,
+    /// Placeholders have the length of what they stand for.
+    fits: bool,
     run: Run,
     tally: Tally,
 }
@@ -46,6 +48,11 @@ enum Run {
     },
     /// It stands already.
     Masked,
+    /// The placeholder grows with what it stands for, of which so many bytes came.
+    Fitted {
+        placeholder: Placeholder,
+        length: usize,
+    },
 }
 
 impl Finder {
@@ -56,10 +63,18 @@ impl Finder {
             writer: Writer {
                 placeholders,
                 linkable,
+                fits: false,
                 run: Run::Ended,
                 tally: Tally::default(),
             },
         }
+    }
+
+    /// A finder for what must keep its length. Its placeholders can be compared with no other.
+    pub(in crate::transform) fn fitting(placeholders: Arc<Placeholders>) -> Self {
+        let mut finder = Self::new(placeholders, Linkable::No);
+        finder.writer.fits = true;
+        finder
     }
 
     /// Takes the next bytes of the stream; they are the chunk that `sink` copies from.
@@ -70,7 +85,7 @@ impl Finder {
 
     /// Whether something is held back, so that [`Self::release`] is due after a pause.
     pub(in crate::transform) fn waits(&self) -> bool {
-        self.search.held() > 0 || matches!(self.writer.run, Run::Open { .. })
+        self.search.held() > 0 || matches!(self.writer.run, Run::Open { .. } | Run::Fitted { .. })
     }
 
     /// The reader cannot wait: lets go what is held, masked if it may be a credential.
@@ -96,9 +111,16 @@ impl Finder {
 }
 
 impl Writer {
-    fn hide(&mut self, text: &[u8], secret: Secret) {
+    fn hide(&mut self, text: &[u8], secret: Secret, sink: &mut impl Sink) {
         if let Run::Ended = self.run {
-            self.run = if secret.cut {
+            self.run = if self.fits {
+                self.tally.count(secret.name);
+                let digest = self.placeholders.start(Content::Text, self.linkable);
+                Run::Fitted {
+                    placeholder: self.placeholders.finish(digest),
+                    length: 0,
+                }
+            } else if secret.cut {
                 Run::Masked
             } else {
                 let digest = self.placeholders.start(Content::Text, self.linkable);
@@ -108,20 +130,40 @@ impl Writer {
                 }
             };
         }
-        if let Run::Open { digest, .. } = &mut self.run {
-            digest.update(text);
+        match &mut self.run {
+            Run::Open { digest, .. } => digest.update(text),
+            Run::Fitted {
+                placeholder,
+                length,
+            } => {
+                // Whether it is long enough for a placeholder is said by the first bytes.
+                let from = if *length < FAMILY.len() { 0 } else { *length };
+                *length += text.len();
+                if *length >= FAMILY.len() {
+                    sink.write(&placeholder.fitted_part(from, *length));
+                }
+            }
+            Run::Ended | Run::Masked => {}
         }
     }
 
     /// Something is shown: what was hidden before it is over.
     fn end(&mut self, sink: &mut impl Sink) {
-        if let Run::Open { digest, name } = std::mem::replace(&mut self.run, Run::Ended) {
-            self.put(*digest, name, sink);
+        match std::mem::replace(&mut self.run, Run::Ended) {
+            Run::Open { digest, name } => self.put(*digest, name, sink),
+            Run::Fitted {
+                placeholder,
+                length,
+            } if length < FAMILY.len() => sink.write(&placeholder.fitted(length)),
+            Run::Fitted { .. } | Run::Ended | Run::Masked => {}
         }
     }
 
     /// What is hidden may go on, but its placeholder is due.
     fn cut(&mut self, sink: &mut impl Sink) {
+        if self.fits {
+            return self.end(sink);
+        }
         if let Run::Open { name, .. } = self.run {
             let digest = self.placeholders.start(Content::Text, Linkable::No);
             self.put(digest, name, sink);
@@ -155,7 +197,7 @@ impl<S: Sink> Decided for Writing<'_, S> {
     }
 
     fn hide(&mut self, text: &[u8], secret: Secret) {
-        self.writer.hide(text, secret);
+        self.writer.hide(text, secret, self.sink);
     }
 }
 

@@ -6,7 +6,7 @@ use super::super::parts;
 use super::super::tests::{ORDINARY, SAMPLES, pieces};
 use super::*;
 use crate::limits::CREDENTIAL_HELD_BYTES_MAX;
-use crate::transform::placeholder::Placeholder;
+use crate::transform::placeholder::{FAMILY, FILL};
 use crate::transform::report::MaskReport;
 
 /// What leaves, as one text.
@@ -157,6 +157,60 @@ fn c_48_of_a_value_that_is_printed_slowly_nothing_leaves_but_what_the_docs_say()
             assert!(left <= most, "{left} bytes of {value:?} left in {text:?}");
         }
     }
+}
+
+/// What leaves a finder that keeps the length.
+fn fitted<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
+    let mut finder = Finder::fitting(Arc::new(Placeholders::new(&[7; 32])));
+    let mut text = Vec::new();
+    for chunk in chunks {
+        finder.push(
+            chunk,
+            &mut Collected {
+                chunk,
+                text: &mut text,
+            },
+        );
+    }
+    let text_left = &mut text;
+    finder.finish(&mut Collected {
+        chunk: b"",
+        text: text_left,
+    });
+    text
+}
+
+#[test]
+fn c_51_placeholders_that_fit_have_the_length_of_what_they_stand_for() {
+    for (text, _) in samples() {
+        let text = format!("{text}{END}").into_bytes();
+        let hidden = parts(&text);
+        for size in [1, 7, text.len()] {
+            let masked = fitted(text.chunks(size));
+            assert_eq!(masked.len(), text.len());
+            let mut shown = 0;
+            for part in &hidden {
+                assert_eq!(masked[shown..part.start], text[shown..part.start]);
+                let instead = &masked[part.clone()];
+                let filled = instead.iter().all(|byte| *byte == FILL);
+                let long = part.len() >= FAMILY.len();
+                assert_eq!(instead.starts_with(FAMILY.as_bytes()), long);
+                assert_eq!(filled, !long);
+                shown = part.end;
+            }
+            assert_eq!(masked[shown..], text[shown..]);
+        }
+    }
+    // In bounded memory, as it comes.
+    let mut finder = Finder::fitting(Arc::new(Placeholders::new(&[7; 32])));
+    let mut left = Vec::new();
+    for chunk in ["token=", &"A".repeat(1 << 16), &"A".repeat(1 << 16)] {
+        left.clear();
+        let text = &mut left;
+        let chunk = chunk.as_bytes();
+        finder.push(chunk, &mut Collected { chunk, text });
+    }
+    assert_eq!(left, ".".repeat(1 << 16).as_bytes());
 }
 
 #[test]
