@@ -10,7 +10,7 @@ use thiserror::Error;
 use super::Identity;
 use super::names::NameError;
 
-/// Why a token does not become an [`Identity`](super::Identity).
+/// Why a token does not become an [`Identity`].
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum IdentityError {
     /// The token is not acceptable: 401.

@@ -7,7 +7,7 @@
 //! | base64 and base64url, at three alignments | manifests, `Authorization: Basic`, files in files |
 //! | hex, upper and lower case | dumps |
 //!
-//! Escapes and percent-encoding are no forms: the text is read as what it stands for ([`plain`]), and so are
+//! Escapes and percent-encoding are no forms: the text is read as what it stands for ([`mod@plain`]), and so are
 //! the forms.
 
 pub(super) mod plain;
