@@ -28,6 +28,9 @@ pub struct Args {
     /// Rounds; each has an unrecorded session, a recorded one and another unrecorded one.
     #[arg(long, default_value_t = 7)]
     rounds: usize,
+    /// With the masks of the shipped profiles on what is printed: known values and credentials.
+    #[arg(long)]
+    masked: bool,
     /// Where everything is kept.
     #[arg(long, value_name = "DIR", default_value = "target/measure")]
     dir: PathBuf,
@@ -45,7 +48,7 @@ struct Cost {
 /// Alternates sessions and compares them round by round.
 pub(super) async fn run(args: &Args) -> anyhow::Result<Report> {
     let machine = machine();
-    let stage = Stage::start(&args.dir).await?;
+    let stage = Stage::start(&args.dir, args.masked).await?;
     session(&stage, &stage.plain, args).await?;
     session(&stage, &stage.recorded, args).await?;
     stage.forget_recordings()?;
@@ -127,7 +130,7 @@ fn report(args: &Args, machine: &str, rounds: &[[Cost; 3]], peak_kib: u64) -> Re
     let text = format!(
         "# exec-bulk
 
-CPU time of the gateway for exec output: WebSocket v5, TLS on both sides, {} MB of log lines a session, {} rounds of
+CPU time of the gateway for exec output: WebSocket v5, TLS on both sides, {} MB of log lines a session{}, {} rounds of
 an unrecorded, a recorded and another unrecorded session. Medians; in brackets the quartiles.
 
 {machine}
@@ -142,6 +145,7 @@ Peak memory of the gateway: {peak_kib} KiB.
 The bar (at most {BAR}) {verdict}.
 ",
         args.megabytes,
+        if args.masked { ", masked" } else { "" },
         args.rounds,
         rows.join("\n"),
         quartiles(&ratio),

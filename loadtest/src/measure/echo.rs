@@ -32,7 +32,7 @@ pub struct Args {
 /// Three terminals side by side; every key is pressed in each of them, one after the other.
 pub(super) async fn run(args: &Args) -> anyhow::Result<Report> {
     let machine = machine();
-    let stage = Stage::start(&args.dir).await?;
+    let stage = Stage::start(&args.dir, false).await?;
     let paths = [
         ("direct", &stage.direct),
         ("gateway", &stage.plain),

@@ -40,6 +40,12 @@ rules:
   decision: allow
 "#;
 
+/// What the shipped profiles hide of a command's output.
+const MASKED: &str = "\
+- name: mask
+  mask: [known-values, credentials]
+";
+
 /// Everything that runs for a measurement. The gateway is killed when this is dropped.
 pub(super) struct Stage {
     folder: std::path::PathBuf,
@@ -55,8 +61,9 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    /// Starts all three below `folder`, which is emptied.
-    pub(super) async fn start(folder: &std::path::Path) -> anyhow::Result<Self> {
+    /// Starts all three below `folder`, which is emptied. Output of sessions is `masked` as the profiles do, or not
+    /// looked into.
+    pub(super) async fn start(folder: &std::path::Path, masked: bool) -> anyhow::Result<Self> {
         drop(std::fs::remove_dir_all(folder));
         std::fs::create_dir_all(folder)?;
         let folder = folder.canonicalize()?;
@@ -66,7 +73,8 @@ impl Stage {
         let (certificate, key) = ca.server(&["127.0.0.1"])?;
         write("tls.crt", &certificate)?;
         write("tls.key", &key)?;
-        write("policy.yaml", POLICY)?;
+        let masks = if masked { MASKED } else { "" };
+        write("policy.yaml", &[POLICY, masks].concat())?;
 
         let local = SocketAddr::from(([127, 0, 0, 1], 0));
         let tls = ca.server_config(&["localhost", "127.0.0.1"], &["h2", "http/1.1"])?;
