@@ -211,7 +211,7 @@ fn cases() -> Vec<Case> {
         ),
         Case::json("secrets/all", list, "secrets, known-values", secrets),
         Case::json(
-            "pods/none",
+            "pods/storage",
             "/api/v1/pods",
             "storage",
             corpus("pods.list.json"),
