@@ -99,6 +99,12 @@ mod tests {
             assert_eq!(permit.revealed(), Some(&revealed));
             assert_eq!(permit.mask_names(), ["secrets"]);
         }
+        // What a human may see, an agent acting for them may not.
+        let agent = Identity::for_tests("alice", &[]).with_agent("bot", &[]);
+        let target =
+            format!("{db}?portcullis.dev/reveal=data.password&portcullis.dev/reason=INC-42");
+        let asked = ask(&policy, agent, "GET", &target);
+        assert!(matches!(asked, Decision::Deny(_)));
         // Without being asked for, nothing is.
         let plain = ask(&policy, Identity::for_tests("alice", &[]), "GET", db);
         assert!(matches!(plain, Decision::Allow(permit) if permit.revealed().is_none()));

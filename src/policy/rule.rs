@@ -228,9 +228,18 @@ impl Rule {
         }
     }
 
-    /// The fields that may be seen unmasked in the answer, wherever the rule stands.
+    /// The fields that may be seen unmasked in the answer, wherever the rule stands. An agent does not see what the human
+    /// it acts for may: a rule has to name agents for that.
     pub(super) fn reveals(&self, asked: &Asked<'_>) -> &[FieldPath] {
         let fields = &self.source.reveal;
+        if let Some(agent) = asked.identity.agent()
+            && !self
+                .subjects
+                .as_ref()
+                .is_some_and(|subjects| subjects.agents.matches(&agent.name))
+        {
+            return &[];
+        }
         if asked.verb == "get"
             && !fields.is_empty()
             && self.mismatch(asked, Reach::Contains).is_none()

@@ -43,6 +43,26 @@ const DESCRIBING: [HeaderName; 11] = [
 /// The parameter with which the reader of a log says where it ends, in bytes; kubelets have it too.
 const LIMIT: &str = "limitBytes";
 
+/// Headers of which clients and this room read what they say; a Secret that holds `application/json` must not hide it.
+const READ: [HeaderName; 16] = [
+    header::ALLOW,
+    header::CACHE_CONTROL,
+    header::CONNECTION,
+    header::CONTENT_ENCODING,
+    header::CONTENT_LENGTH,
+    header::CONTENT_TYPE,
+    header::DATE,
+    header::RETRY_AFTER,
+    header::SEC_WEBSOCKET_ACCEPT,
+    header::SEC_WEBSOCKET_PROTOCOL,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::VARY,
+    HeaderName::from_static("audit-id"),
+    HeaderName::from_static("x-kubernetes-pf-flowschema-uid"),
+    HeaderName::from_static("x-kubernetes-pf-prioritylevel-uid"),
+];
+
 /// Lets an answer of the API server leave, masked where the permit demands it. The report is
 /// complete when the body has ended.
 pub fn release(
@@ -147,7 +167,8 @@ fn release_text(
 
 /// Warnings of admission plugins, and whatever else stands in headers, can quote values too (threats C-27, C-53).
 fn mask_headers(headers: &mut HeaderMap, texts: &TextMasks, report: &MaskReport) {
-    for value in headers.values_mut() {
+    let said = headers.iter_mut().filter(|(name, _)| !READ.contains(name));
+    for (_, value) in said {
         let mut masked = Vec::with_capacity(value.len());
         let mut masker = TextMasker::new(texts);
         masker.push_to(value.as_bytes(), &mut masked);

@@ -406,3 +406,27 @@ fn c_51_a_copy_with_a_known_value_in_it_fails_and_does_not_show_it() {
         assert!(!String::from_utf8_lossy(&left).contains(&value));
     }
 }
+
+#[test]
+fn no_secret_takes_answers_and_columns_away() {
+    let masks =
+        "[secrets, tokens, workloads, configmaps, events, storage, known-values, credentials]";
+    let world = world_with(&format!("mask: {masks}"), Value::Null);
+    let media_type = "application/json";
+    world
+        .api_server
+        .put(json!({
+            "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
+            "metadata": {"name": "odd", "namespace": NAMESPACE},
+            "data": {"token": STANDARD.encode(media_type)},
+        }))
+        .unwrap();
+    learned(&world, media_type);
+    for version in KUBECTLS {
+        for (what, column) in [("pods", "STATUS"), ("deployments", "AVAILABLE")] {
+            let outcome = world.run(version, Caller::Developer, &["get", what]);
+            outcome.expect_code(0);
+            outcome.expect(column);
+        }
+    }
+}

@@ -18,11 +18,13 @@ use super::{LAST_APPLIED, MaskRule, Texts};
 const NOT_PRINTED: [&str; 3] = ["data", "stringData", "binaryData"];
 
 /// Keys on a path below which the API server's own printers never look.
-const NOT_PRINTED_BELOW: [&str; 7] = [
+const NOT_PRINTED_BELOW: [&str; 9] = [
     "annotations",
     "args",
+    "attachmentMetadata",
     "command",
     "env",
+    "flexVolume",
     "httpHeaders",
     "parameters",
     "volumeAttributes",
@@ -443,6 +445,17 @@ mod tests {
     }
 
     #[test]
+    fn no_built_in_mask_takes_the_columns_away_that_kubectl_get_prints() {
+        let names = super::super::BUILTIN.into_iter();
+        for name in names.filter(|name| *name != "tokens") {
+            for rule in builtin(name) {
+                let printed = MaskPlan::compile(&[&rule]).is_printed();
+                assert!(!printed, "{name} of {:?}", rule.resources);
+            }
+        }
+    }
+
+    #[test]
     fn one_field_is_revealed_and_no_other_that_is_called_nearly_so() {
         let secrets = &builtin("secrets")[0];
         let known = &builtin("known-values")[0];
@@ -453,7 +466,13 @@ mod tests {
         };
         let password = &paths(&["data.password"])[0];
         let plan = MaskPlan::revealing(&[secrets, known], Some(password));
-        for root in [&[][..], &["items", "#"], &["object"]] {
+        // The GET of one object has it at these places; elsewhere another object would be.
+        for root in [&["items", "#"][..], &["object"], &["object", "items", "#"]] {
+            let way = [root, &["data", "password"]].concat();
+            let hidden = Action::Mask(Leaf::Data);
+            assert_eq!(action(&plan, &way, Shape::String), hidden, "{root:?}");
+        }
+        for root in [&[][..], &["rows", "#", "object"]] {
             let at = |way: &[&str], shape| action(&plan, &[root, way].concat(), shape);
             assert_eq!(at(&["data", "password"], Shape::String), Action::Pass);
             for key in ["Password", "PASSWORD", "passwort", "token"] {

@@ -62,8 +62,10 @@ pub(super) struct Builder {
 
 impl Builder {
     pub(super) fn new(rules: &[&MaskRule], revealed: Option<&FieldPath>) -> Self {
+        let mut paths = rooted(rules);
+        paths.extend(revealed.into_iter().flat_map(shown));
         Self {
-            paths: rooted(rules, revealed),
+            paths,
             nodes: vec![Node::default()],
             known: HashMap::new(),
         }
@@ -332,8 +334,20 @@ fn named(rules: &[&MaskRule]) -> Vec<(Vec<Segment>, End)> {
     paths
 }
 
+/// Where a revealed field is: in the one object that was asked for, as such or in the row of a Table.
+fn shown(field: &FieldPath) -> [Rooted; 2] {
+    let row = vec![key("rows"), Segment::AnyElement, key("object")];
+    [Vec::new(), row].map(|object| Rooted {
+        segments: [&object, field.segments()].concat(),
+        object_at: object.len(),
+        end: End::Reveal,
+        cells: false,
+        hides: false,
+    })
+}
+
 /// Every path below every root, and the cells of Tables.
-fn rooted(rules: &[&MaskRule], revealed: Option<&FieldPath>) -> Vec<Rooted> {
+fn rooted(rules: &[&MaskRule]) -> Vec<Rooted> {
     let mut paths = named(rules);
     let searched = rules.iter().any(|rule| rule.texts.known_values);
     let named = paths.len() > 1;
@@ -348,7 +362,6 @@ fn rooted(rules: &[&MaskRule], revealed: Option<&FieldPath>) -> Vec<Rooted> {
         let ways = IDENTIFYING.iter().map(|way| way.iter().map(step).collect());
         paths.extend(ways.map(|way: Vec<Segment>| (way, End::Identify)));
     }
-    paths.extend(revealed.map(|field| (field.segments().to_vec(), End::Reveal)));
     let scans = paths.iter().any(|(_, end)| matches!(end, End::Scan(_)));
     let objects = [
         Vec::new(),
@@ -370,7 +383,7 @@ fn rooted(rules: &[&MaskRule], revealed: Option<&FieldPath>) -> Vec<Rooted> {
                     object_at: event.len() + object.len(),
                     end: *end,
                     cells: false,
-                    hides: named && !matches!(end, End::Identify | End::Reveal),
+                    hides: named && *end != End::Identify,
                 });
             }
         }
