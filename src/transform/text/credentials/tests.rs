@@ -152,7 +152,6 @@ fn assert_finds_what_the_slow_way_finds(text: &[u8]) {
         for groups in pattern.captures_iter(text) {
             for group in groups.iter().skip(1).flatten() {
                 // A backslash before a quote belongs to the quote.
-                // A backslash before a quote belongs to the quote.
                 let slashes = group.as_bytes().iter().rev();
                 let slashes = slashes.take_while(|byte| **byte == b'\\').count();
                 let end = group.end() - slashes;
@@ -169,8 +168,11 @@ fn assert_finds_what_the_slow_way_finds(text: &[u8]) {
                 let hidden = found
                     .iter()
                     .any(|part| part.start <= group.start() && end <= part.end);
+                // What leads to it is hidden as the end of another value: the text says two things at once.
+                let lead_in = groups.get(0).map_or(0, |whole| whole.start());
+                let within = found.iter().any(|part| part.contains(&lead_in));
                 assert!(
-                    exempt || hidden,
+                    exempt || hidden || within,
                     "{pattern} finds {:?} in {:?}, but hidden are {found:?}",
                     group.range(),
                     String::from_utf8_lossy(text),

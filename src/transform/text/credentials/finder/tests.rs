@@ -91,8 +91,9 @@ fn samples() -> impl Iterator<Item = (&'static str, &'static [&'static str])> {
     found.chain(ordinary.chain(ORDINARY).map(move |text| (*text, none)))
 }
 
-/// What ends every value, a block of YAML and a key that is cut off too.
-const END: &str = "\n-----END PRIVATE KEY-----\nnext\n";
+/// What ends every value: a block of YAML, a key that is cut off, and text in three quotes too. Where a text breaks off
+/// within one, stream and whole text both hide it, under other placeholders.
+const END: &str = "\n-----END PRIVATE KEY-----\n\"\"\"\n'''\nnext\n";
 
 #[test]
 fn c_48_wherever_a_stream_is_cut_it_is_masked_like_a_whole_text() {
