@@ -326,40 +326,42 @@ impl MaskPlan {
     /// Would whoever can read the place a JSON Pointer names read something masked? True on, above
     /// and below a masked field.
     pub fn overlaps<'a>(&self, pointer: impl IntoIterator<Item = &'a str>) -> bool {
-        let mut states = vec![self.object];
-        for token in pointer {
-            let mut next = Vec::new();
-            for state in states {
-                let Some(node) = self.node(state).filter(|_| !state.is_dead()) else {
-                    continue;
-                };
-                if node.leaf.is_some() || node.embedded || node.look.is_some() {
-                    return true;
-                }
-                next.push(self.member(state, Some(token.as_bytes())));
-                next.push(self.element(state));
-            }
-            states = next;
-        }
-        states.into_iter().any(|state| self.hides(state))
+        let covers = |node: &Node| node.leaf.is_some() || node.embedded || node.look.is_some();
+        self.meets(pointer, covers, |node| node.hides)
     }
 
     /// May what is written to the place a JSON Pointer names be seen where known values are not looked for?
     /// True on, above and below a field that objects are told apart by.
     pub fn exempts<'a>(&self, pointer: impl IntoIterator<Item = &'a str>) -> bool {
+        self.meets(pointer, |node| node.identifies, |node| node.identity)
+    }
+
+    /// Does a JSON Pointer lead through a node for which `covers` says yes, or to one for which `holds` does? A token may
+    /// be a key or the number of an element.
+    fn meets<'a>(
+        &self,
+        pointer: impl IntoIterator<Item = &'a str>,
+        covers: impl Fn(&Node) -> bool,
+        holds: impl Fn(&Node) -> bool,
+    ) -> bool {
+        let any = |states: &[StateId], is: &dyn Fn(&Node) -> bool| {
+            states.iter().any(|state| self.node(*state).is_some_and(is))
+        };
         let mut states = vec![self.object];
         for token in pointer {
-            if states.iter().any(|state| self.identifies(*state)) {
+            if any(&states, &covers) {
                 return true;
             }
-            let member = |state| self.member(state, Some(token.as_bytes()));
-            let next = |state| [member(state), self.element(state)];
-            states = states.into_iter().flat_map(next).collect();
+            let below = |state| {
+                [
+                    self.member(state, Some(token.as_bytes())),
+                    self.element(state),
+                ]
+            };
+            states = states.into_iter().flat_map(below).collect();
             states.retain(|state| !state.is_dead());
         }
-        states
-            .into_iter()
-            .any(|state| self.node(state).is_some_and(|node| node.identity))
+        any(&states, &holds)
     }
 
     /// Is something masked at or below this place?
