@@ -39,6 +39,7 @@ use refuse::Refusal;
 use route::Clusters;
 use story::Act;
 use write::budget::BodyBudget;
+use write::payload::Payload;
 
 /// Everything one request needs on its way.
 pub struct Gateway {
@@ -139,7 +140,7 @@ impl Gateway {
         // Is it meant for this gateway, in a form that cannot be read in two ways?
         let (head, body) = request.into_parts();
         listener::check_target(&head, &self.hosts)?;
-        let mut request = Request::from_parts(head, body);
+        let mut request = Request::from_parts(head, Payload::from(body));
 
         // Who is it? Exactly one credential, verified; nothing else the client says about itself counts.
         upstream::refuse_client_identity(request.headers())?;

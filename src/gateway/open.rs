@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use http::header::USER_AGENT;
 use http::{HeaderMap, Request, Response};
-use hyper::body::Incoming;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
@@ -21,7 +20,8 @@ use super::grant::Ended;
 use super::record::Record;
 use super::refuse::Refusal;
 use super::upgrade::{self, Offer};
-use super::{Answer, Gateway, write};
+use super::write::{self, payload::Payload};
+use super::{Answer, Gateway};
 use crate::limits;
 use crate::metrics::StreamEnd;
 use crate::policy::{Permit, RecordMode};
@@ -57,7 +57,7 @@ impl Gateway {
     /// Asks the API server to switch protocols; a refusal of its own is an ordinary, masked answer.
     pub(super) async fn open_session(
         &self,
-        mut request: Request<Incoming>,
+        mut request: Request<Payload>,
         info: &Arc<RequestInfo>,
         permit: &Permit,
         call: &Call,
@@ -145,7 +145,7 @@ impl Gateway {
 /// has no tap here: it is refused to everyone who has to be recorded anywhere, and as a stream to everyone
 /// (threats C-67).
 pub(super) fn refuse_kubelet_session(
-    request: &Request<Incoming>,
+    request: &Request<Payload>,
     info: &RequestInfo,
     permit: &Permit,
 ) -> Result<(), Refusal> {

@@ -1,20 +1,18 @@
 //! What a request carries upstream: nothing for reads, a checked body for writes.
 
 pub mod budget;
+pub(super) mod payload;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, header};
-use http_body::Body as _;
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 
-use self::budget::Share;
+use self::payload::Payload;
 use super::Gateway;
 use super::body::{self, Body};
 use super::refuse::Refusal;
-use crate::limits;
 use crate::policy::Permit;
 use crate::request::RequestInfo;
 use crate::transform::{self, MaskError};
@@ -22,26 +20,30 @@ use crate::upstream::ReplayableBody;
 
 impl Gateway {
     /// Reads and checks the body of a write, so that the API server never sees a placeholder, and
-    /// builds the request that will be sent. The share of the body budget is to be kept until then.
+    /// builds the request that will be sent. What is left of the payload, its share of the body budget, is
+    /// to be kept until then.
     pub(super) async fn checked(
         &self,
-        request: Request<Incoming>,
+        request: Request<Payload>,
         info: &Arc<RequestInfo>,
         permit: &Permit,
-    ) -> Result<(Request<Body>, Option<Share>), Refusal> {
-        let (mut head, incoming) = request.into_parts();
+    ) -> Result<(Request<Body>, Option<Payload>), Refusal> {
+        let (mut head, mut payload) = request.into_parts();
         head.uri = target(info)?;
-        if matches!(head.method, Method::GET | Method::HEAD) {
-            // The API server reads no body here, so none is sent.
+        if !may_have_body(&head.method) {
+            // None is sent either.
             return Ok((Request::from_parts(head, body::empty()), None));
         }
-        if info.subresource == "proxy" {
+        if info.subresource == "proxy"
+            && let Payload::Unread(incoming) = payload
+        {
             // Opaque application data for a pod, service or node: streamed, as large as it likes.
             let body = incoming.map_err(Into::into).boxed_unsync();
             return Ok((Request::from_parts(head, body), None));
         }
         let content_type = readable_type(&head.headers)?;
-        let (bytes, share) = self.read(incoming, permit).await?;
+        let caller = permit.identity().username();
+        let bytes = payload.read(&self.budget, caller).await?;
         let checked = check(info, permit, content_type, &bytes).await;
         checked.map_err(|error| {
             if matches!(error, MaskError::Placeholder { .. }) {
@@ -51,29 +53,13 @@ impl Gateway {
         })?;
         head.extensions.insert(ReplayableBody(bytes.clone()));
         let request = Request::from_parts(head, body::full(bytes));
-        Ok((request, Some(share)))
+        Ok((request, Some(payload)))
     }
+}
 
-    async fn read(&self, body: Incoming, permit: &Permit) -> Result<(Bytes, Share), Refusal> {
-        let max = limits::REQUEST_BODY_BYTES_MAX;
-        let announced = body
-            .size_hint()
-            .exact()
-            .and_then(|size| usize::try_from(size).ok());
-        let share = self.budget.take(
-            permit.identity().username(),
-            announced.unwrap_or(max).min(max),
-        )?;
-        let reading = body::read_bounded(body, max);
-        let bytes = tokio::time::timeout(limits::REQUEST_BODY_TIMEOUT, reading)
-            .await
-            .map_err(|_| {
-                Refusal::request_timeout(
-                    "the request body did not arrive within 60 s; send it again",
-                )
-            })??;
-        Ok((bytes, share))
-    }
+/// Whether the API server reads a body of a request with this method.
+pub(super) fn may_have_body(method: &Method) -> bool {
+    !matches!(*method, Method::GET | Method::HEAD)
 }
 
 /// Checks a body on a thread where it may take its time: whoever may write decides how much there is to undo,
@@ -95,7 +81,7 @@ async fn check(
 }
 
 /// The content type of a body that can be read as it came.
-fn readable_type(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
+pub(super) fn readable_type(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
     let encoding = headers.get(header::CONTENT_ENCODING);
     if encoding.is_some_and(|encoding| encoding != "identity") {
         // The API server does not decode bodies either; nobody may find out what it would make of one.
