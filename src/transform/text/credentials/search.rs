@@ -20,6 +20,11 @@ use super::value::{NO_VALUE, Reader, Step, WHOLE_VALUE};
 /// Decided bytes that are handed on together while a value is being read.
 const BATCH_BYTES: usize = 4096;
 
+/// Values of one pattern that are read at once. One may stand within another and end behind it:
+/// `secret_key=SECRET_KEY="two words"`. More than these say nothing that could be told from noise, and
+/// without a bound a text of lead-ins would take time that grows with its square.
+const NESTED_MAX: usize = 4;
+
 /// Takes what was decided, in order: together all bytes of the text.
 pub(super) trait Decided {
     /// These bytes of the chunk that is being pushed may be shown.
@@ -74,7 +79,7 @@ pub(super) enum Ending {
 pub(super) struct Search {
     /// What the automaton has read; `None` before the first byte.
     state: Option<StateID>,
-    /// The values that are being read, at most one a pattern.
+    /// The values that are being read, at most [`NESTED_MAX`] a pattern.
     reading: Vec<Candidate>,
     /// What has not been handed on, and whose it is.
     held: Vec<u8>,
@@ -185,11 +190,9 @@ impl Search {
         self.reading
             .retain_mut(|candidate| candidate.advance(byte, now, marks));
         for number in found {
-            let known = self
-                .reading
-                .iter()
-                .any(|candidate| candidate.pattern == number);
-            if let (false, Some(mut candidate)) = (known, Candidate::new(number))
+            let same = |candidate: &&Candidate| candidate.pattern == number;
+            let full = self.reading.iter().filter(same).count() >= NESTED_MAX;
+            if let (false, Some(mut candidate)) = (full, Candidate::new(number))
                 && candidate.advance(byte, now, &mut self.marks)
             {
                 self.reading.push(candidate);

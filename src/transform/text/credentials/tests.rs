@@ -108,7 +108,7 @@ fn c_45_the_argument_after_a_flag_is_its_value() {
 }
 
 /// The same credentials as regular expressions, which read a text as a whole: their groups are secret.
-const SLOW: [&str; 17] = [
+const SLOW: [&str; 18] = [
     r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----\n*([A-Za-z0-9+/=][A-Za-z0-9+/=\n]*)",
     r#"[A-Za-z][A-Za-z0-9+.-]*://[^\s/:@"'<>\[\x1b\x00]*:([^\s/@"'<>\x1b\x00]+)@"#,
     r"\beyJ[A-Za-z0-9_-]{8,}\.([A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*)",
@@ -124,7 +124,8 @@ const SLOW: [&str; 17] = [
     r#"client-key-data["'\\]*\s*:[ \t"'\\]*([A-Za-z0-9+/=]+)"#,
     r#""auth\\?"\s*:\s*\\?"([A-Za-z0-9+/=]+)"#,
     r"(?i)\b(?:bearer|basic)[ \t]+([A-Za-z0-9._~+/=-]{8,})",
-    r#"(?i)NAMES\\?["']?\s*[:=][ \t]*(?:[|>][-+]?[ \t]*\n\s*([^\n]+)|\\?"((?:[^"\\\r\n\x00]|\\[^"\r\n\x00])+)|'([^'\r\n\x00]+)|([^\s"'\\,;&|>{}\[\]()=\x1b\x00][^\s"',;&}\]\x1b\x00]*))"#,
+    r#"(?i)NAMES\\?["']?\s*[:=][ \t]*(?:\\?"((?:[^"\\\r\n\x00]|\\[^"\r\n\x00])+)|'([^'\r\n\x00]+)|([^\s"'\\,;&|>{}\[\]()=\x1b\x00][^\s"',;&}\]\x1b\x00]*))"#,
+    r#"(?i)NAMES\\?["']?\s*:[ \t]*[|>][-+]?[ \t]*\n\s*([^\n]+)"#,
     r#"(?i)(?:^|\s)--?[\w-]*NAMES[ \t]+["']?([^\s"'|<>&;()\x1b\x00-][^\s"'\x1b\x00]*)"#,
 ];
 
@@ -168,11 +169,8 @@ fn assert_finds_what_the_slow_way_finds(text: &[u8]) {
                 let hidden = found
                     .iter()
                     .any(|part| part.start <= group.start() && end <= part.end);
-                // What leads to it is hidden as the end of another value: the text says two things at once.
-                let lead_in = groups.get(0).map_or(0, |whole| whole.start());
-                let within = found.iter().any(|part| part.contains(&lead_in));
                 assert!(
-                    exempt || hidden || within,
+                    exempt || hidden,
                     "{pattern} finds {:?} in {:?}, but hidden are {found:?}",
                     group.range(),
                     String::from_utf8_lossy(text),
