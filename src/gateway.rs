@@ -38,6 +38,7 @@ use record::{Keeper, Record};
 use refuse::Refusal;
 use route::Clusters;
 use story::Act;
+use upgrade::socket::Socket;
 use write::budget::BodyBudget;
 use write::payload::Payload;
 
@@ -115,7 +116,14 @@ impl Gateway {
                 masks,
                 ended,
                 long_running,
-            }) => record.answer(response, masks, ended, long_running).await,
+                socket,
+            }) => {
+                let response = record.answer(response, masks, ended, long_running).await;
+                match socket {
+                    Some(socket) => socket.switch(response, &self.keeper.tasks),
+                    None => response,
+                }
+            }
             Ok(Answer::Session(opened)) => opened.switch(record, &self.keeper.tasks).await,
             Err(refusal) => {
                 let response = refusal.response_to(uri.path());
@@ -198,6 +206,7 @@ impl Gateway {
         }
 
         // What do they write, and in which form may the answer come?
+        let socket = Socket::asked(&mut request, &info)?;
         transform::negotiate(request.headers_mut(), &info, &permit)?;
         let (request, _held) = self.checked(request, &info, &permit).await?;
 
@@ -208,7 +217,7 @@ impl Gateway {
         let response = self.upstream.send(request, &permit, call).await?;
 
         // What may they see, and for how long?
-        self.release(response, &info, &permit)
+        Ok(self.release(response, &info, &permit)?.over(socket))
     }
 
     /// Every reason why no request can be carried at the moment; empty when all is well.
@@ -250,6 +259,7 @@ impl Gateway {
             masks,
             ended: self.holder.watch_over(permit, info),
             long_running,
+            socket: None,
         })
     }
 }
@@ -266,7 +276,19 @@ enum Answer {
         masks: Arc<MaskReport>,
         ended: Ended,
         long_running: bool,
+        /// The client wants it as messages over a WebSocket.
+        socket: Option<Socket>,
     },
     /// The API server switched protocols: a shell, an attachment, forwarded ports.
     Session(open::Opened),
+}
+
+impl Answer {
+    /// The same, over a WebSocket if the client asked for one.
+    fn over(mut self, asked: Option<Socket>) -> Self {
+        if let Self::Whole { socket, .. } = &mut self {
+            *socket = asked;
+        }
+        self
+    }
 }

@@ -205,6 +205,9 @@ pub const SESSION_RESIZE_BYTES_MAX: usize = 1024;
 /// Bytes of a frame that are filled with zeroes, so that a client within it can be told of the session's
 /// end. Frames have 32 KiB at most; within a longer one the client is cut off without a word.
 pub const SESSION_FILL_BYTES_MAX: usize = 64 * 1024;
+/// Bytes read at once of what a client sends over the WebSocket of a watch or a log: pings and a Close, the rest
+/// is ignored.
+pub const WEBSOCKET_IGNORED_READ_BYTES: usize = 1024;
 /// Bytes read at once from either end of a session.
 pub const SESSION_READ_BYTES: usize = 16 * 1024;
 /// How long bytes of a command's output may be held back because they may be part of a value that is masked.

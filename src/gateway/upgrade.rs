@@ -4,6 +4,9 @@
 //! Nothing is tunnelled on trust (CVE-2018-1002105): both halves are checked word for word, and
 //! whatever was not understood is not passed on. Pure.
 
+mod greeting;
+pub(super) mod socket;
+
 use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -14,6 +17,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, request, response};
 
+pub(super) use self::greeting::Greeting;
 use crate::request::{SessionKind, SessionRequest};
 use crate::session::{Protocol, Session, Streams};
 use crate::wire::channel;
@@ -148,23 +152,7 @@ impl Offer {
     }
 
     fn websocket(request: &request::Parts, kind: SessionKind) -> Result<Self, UpgradeError> {
-        let headers = &request.headers;
-        if request.method != Method::GET {
-            return Err(UpgradeError::MethodNotAllowed(
-                "a WebSocket upgrade is sent with GET",
-            ));
-        }
-        if single(headers, &SEC_WEBSOCKET_VERSION)? != Some("13") {
-            return Err(bad("Sec-WebSocket-Version must be 13"));
-        }
-        let key = single(headers, &SEC_WEBSOCKET_KEY)?.unwrap_or_default();
-        if !BASE64.decode(key).is_ok_and(|bytes| bytes.len() == 16) {
-            return Err(bad("Sec-WebSocket-Key must be 16 bytes in base64"));
-        }
-        check_origin(headers)?;
-        // The bearer token in the list is a credential: read elsewhere, never passed on.
-        let mut offered = listed(headers, &SEC_WEBSOCKET_PROTOCOL)?;
-        offered.retain(|name| !name.starts_with(BEARER_PREFIX));
+        let (key, offered) = greeting::read(&request.method, &request.headers)?;
         let none_offered = offered.is_empty();
         let protocols = keep(offered, |name| is_websocket_protocol(name, kind));
         // None at all is legal and means v1; none that is known is not.
@@ -178,7 +166,7 @@ impl Offer {
             kind,
             transport: Transport::WebSocket,
             protocols,
-            key: Some(key.to_owned()),
+            key: Some(key),
         })
     }
 

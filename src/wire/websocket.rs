@@ -4,6 +4,8 @@
 //! Control frames are handed out whole (they have at most 125 bytes); the payload of data frames is
 //! handed out in slices, unmasked, beside the bytes as they came.
 
+pub mod messages;
+
 use crate::limits;
 use crate::wire::side::Side;
 

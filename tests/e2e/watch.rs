@@ -1,8 +1,12 @@
 //! Watching: events arrive one by one, masked, and end when the caller's token does.
 
+use std::path::Path;
 use std::time::Duration;
 
-use crate::support::world::{Caller, KUBECTLS, Kubectl, World};
+use serde_json::{Value, json};
+
+use crate::support::process::Process;
+use crate::support::world::{Caller, KUBECTLS, Kubectl, World, tool};
 
 #[test]
 fn each_event_arrives_alone_and_masked() {
@@ -49,6 +53,42 @@ fn a_raw_watch_is_masked_too() {
         });
         world.check(&watch.interrupt());
     }
+}
+
+#[test]
+fn c_08_over_websocket_events_and_logs_are_messages_and_masked() {
+    let world = World::start();
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/python/websockets.py");
+    let outcome = Process::new(world.runtime(), tool("venv/bin/python"))
+        .args([program])
+        .env("HOME", world.path("home"))
+        .env("KUBECONFIG", world.path("developer.kubeconfig"))
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .env("POD", world.pod())
+        .run();
+    world.check(&outcome);
+    outcome.expect_code(0);
+    let steps: Vec<Value> = outcome
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let [watch, log, refused] = steps.as_slice() else {
+        panic!("three steps, not {steps:?}");
+    };
+    assert_eq!(watch["text"], json!(true), "{watch}");
+    let all = |key: &str, is: fn(&str) -> bool| {
+        let found = watch[key].as_array().unwrap();
+        assert!(!found.is_empty(), "{watch}");
+        assert!(found.iter().all(|one| is(one.as_str().unwrap())), "{watch}");
+    };
+    all("types", |kind| kind == "ADDED");
+    all("passwords", |password| password.starts_with("[masked:v1:"));
+    assert_eq!(
+        *log,
+        json!({"step": "log", "first": ["", ""], "same": true, "lines": 3})
+    );
+    assert_eq!(*refused, json!({"step": "refused", "status": 400}));
 }
 
 #[test]
