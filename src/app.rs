@@ -11,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::approval::{self, Desk, Store};
 use crate::audit::AuditLog;
 use crate::config::live::Live;
 use crate::config::reload::{self, Reload, Reloader};
@@ -72,6 +73,7 @@ pub async fn start(config_file: &Path, shutdown: CancellationToken) -> anyhow::R
     gateway.upstream.look(&background, &ending);
     let (reporter, degraded) = (Arc::clone(&gateway), Arc::clone(&gateway));
     let reports = control::Reports {
+        local: config.control.address.ip().is_loopback(),
         metrics: rendering,
         not_ready: Box::new(move || reporter.not_ready()),
         degraded: Box::new(move || degraded.degraded()),
@@ -81,6 +83,12 @@ pub async fn start(config_file: &Path, shutdown: CancellationToken) -> anyhow::R
                 config.data_directory.join(index::FILE),
                 config.recording.directory.clone(),
             ),
+            audit: gateway.keeper.audit.clone(),
+            authenticator: Arc::clone(&gateway.authenticator),
+            operators: config.control.operators.clone(),
+        })),
+        approvals: Some(Arc::new(control::Approvals {
+            desk: gateway.holder.desk.clone(),
             audit: gateway.keeper.audit.clone(),
             authenticator: Arc::clone(&gateway.authenticator),
             operators: config.control.operators.clone(),
@@ -217,13 +225,7 @@ fn assemble(
             names: config.upstream.names().map(str::to_owned).collect(),
             default: config.default_cluster.clone(),
         },
-        holder: Holder {
-            policy,
-            revocations,
-            stream_grace: config.authentication.stream_grace,
-            draining: shutdown.clone(),
-            ending: ending.clone(),
-        },
+        holder: holder(config, policy, revocations, shutdown, ending)?,
         upstream,
         placeholders,
         known,
@@ -235,6 +237,7 @@ fn assemble(
             )
             .context("the recorder cannot start")?,
         ),
+        approvals_at: config.control.url(),
         budget: BodyBudget::default(),
         keeper: Keeper {
             audit,
@@ -242,6 +245,26 @@ fn assemble(
             stories: Arc::default(),
             tasks: answering.clone(),
         },
+    })
+}
+
+/// Who decides, and watches over what was decided.
+fn holder(
+    config: &Config,
+    policy: Arc<Live<Policy>>,
+    revocations: Arc<Live<Revocations>>,
+    shutdown: &CancellationToken,
+    ending: &CancellationToken,
+) -> anyhow::Result<Holder> {
+    let store = Store::open(&config.data_directory.join(approval::FILE))
+        .context("dataDirectory: the database of approvals cannot be used")?;
+    Ok(Holder {
+        policy,
+        revocations,
+        desk: Desk::new(store),
+        stream_grace: config.authentication.stream_grace,
+        draining: shutdown.clone(),
+        ending: ending.clone(),
     })
 }
 

@@ -10,6 +10,7 @@ use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::approval::Answer;
 use crate::identity::{Identity, IdentityError};
 use crate::limits;
 use crate::policy::Permit;
@@ -198,6 +199,26 @@ impl Event {
         self.annotate("portcullis.dev/rule", permit.rule());
         if let Some(field) = permit.revealed() {
             self.annotate("portcullis.dev/revealed", field.to_string());
+        }
+        if let Some(admission) = permit.admission() {
+            self.annotate("portcullis.dev/approval", admission.id());
+            let answers = admission.answers();
+            let said = |what: fn(&Answer) -> String| {
+                let all: Vec<String> = answers.iter().map(what).collect();
+                all.join("; ")
+            };
+            self.annotate(
+                "portcullis.dev/approved-by",
+                said(|answer| answer.by.user.clone()),
+            );
+            self.annotate(
+                "portcullis.dev/approved-at",
+                said(|answer| answer.at.to_string()),
+            );
+            self.annotate(
+                "portcullis.dev/approval-reason",
+                said(|answer| answer.reason.clone()),
+            );
         }
     }
 

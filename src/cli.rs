@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+pub mod approvals;
 pub mod check;
 pub mod mask;
 pub mod policy;
@@ -66,6 +67,8 @@ enum Command {
     Replay(replay::Args),
     /// Look at sessions, open and past; watch one, end one, search them.
     Sessions(sessions::Args),
+    /// Answer requests that wait for a human's yes.
+    Approvals(approvals::Args),
     /// Make the key of placeholders anew, when it may have become known.
     RotateKey(rotate_key::Args),
 }
@@ -80,6 +83,7 @@ impl Cli {
             Command::Mask(args) => mask::run(&args),
             Command::Replay(args) => replay::run(&args),
             Command::Sessions(args) => sessions::run(&args),
+            Command::Approvals(args) => approvals::run(&args),
             Command::RotateKey(args) => rotate_key::run(&args),
         }
     }

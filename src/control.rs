@@ -23,20 +23,25 @@ use crate::gateway::body::{self, Body};
 use crate::limits;
 
 mod api;
+pub mod approvals;
+mod call;
 mod cast;
 pub mod sessions;
 pub mod socket;
 
+pub use approvals::Approvals;
 pub use sessions::{Operators, Sessions};
 pub use socket::Socket;
 
-use sessions::Door;
+use call::Door;
 
 /// Where the control listener listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Address and port; port 0 picks a free one.
     pub address: SocketAddr,
+    /// Where people reach it; `http://` and the address when absent.
+    pub url: Option<String>,
     /// Who may look at sessions and end them here; nobody when absent.
     pub operators: Option<Operators>,
 }
@@ -51,6 +56,20 @@ pub struct Reports {
     pub degraded: Box<dyn Fn() -> Vec<String> + Send + Sync>,
     /// The sessions, open and past; what they are asked is answered by nobody when absent.
     pub sessions: Option<Arc<Sessions>>,
+    /// What waits for a yes; what it is asked is answered by nobody when absent.
+    pub approvals: Option<Arc<Approvals>>,
+    /// Whether only this machine reaches the control address.
+    pub local: bool,
+}
+
+impl Settings {
+    /// Where people reach it.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.url
+            .clone()
+            .unwrap_or_else(|| format!("http://{}", self.address))
+    }
 }
 
 /// Starts the control plane's thread; returns the address it listens on, and the socket in the data
@@ -75,19 +94,22 @@ pub fn start(
             (None, None)
         }
     };
-    let local = local.zip(reports.sessions.clone());
+    let reports = Arc::new(reports);
     std::thread::Builder::new()
         .name("control".to_owned())
         .spawn(move || {
             runtime.block_on(async move {
                 let socket = async {
-                    if let Some((local, sessions)) = local {
-                        socket::serve(local, sessions, shutdown.clone()).await;
+                    if let Some(local) = local {
+                        socket::serve(local, Arc::clone(&reports), shutdown.clone()).await;
                     }
                 };
                 match TcpListener::from_std(listener) {
                     Ok(listener) => {
-                        tokio::join!(serve(listener, Arc::new(reports), shutdown.clone()), socket);
+                        tokio::join!(
+                            serve(listener, Arc::clone(&reports), shutdown.clone()),
+                            socket
+                        );
                     }
                     Err(error) => tracing::error!(%error, "the control listener did not start"),
                 }
@@ -141,6 +163,13 @@ async fn serve(listener: TcpListener, reports: Arc<Reports>, shutdown: Cancellat
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
 async fn route(request: Request<Incoming>, peer: SocketAddr, reports: &Reports) -> Response<Body> {
+    // Tokens are sent to it: in plain text only within this machine.
+    if let Some(approvals) = &reports.approvals
+        && reports.local
+        && request.uri().path().starts_with(approvals::PREFIX)
+    {
+        return approvals.serve(request, Door::Address(peer)).await;
+    }
     let for_operators = request.uri().path().starts_with(api::PREFIX);
     if for_operators
         && let Some(sessions) = &reports.sessions
@@ -149,6 +178,20 @@ async fn route(request: Request<Incoming>, peer: SocketAddr, reports: &Reports) 
         return sessions.serve(request, Door::Address(peer)).await;
     }
     answer(request.method(), request.uri().path(), reports)
+}
+
+/// What comes through the socket: the same APIs, and nothing else.
+async fn route_local(
+    request: Request<Incoming>,
+    uid: Option<u32>,
+    reports: &Reports,
+) -> Response<Body> {
+    let approvals = request.uri().path().starts_with(approvals::PREFIX);
+    match (&reports.approvals, &reports.sessions) {
+        (Some(api), _) if approvals => api.serve(request, Door::Socket(uid)).await,
+        (_, Some(api)) => api.serve(request, Door::Socket(uid)).await,
+        _ => answer(request.method(), request.uri().path(), reports),
+    }
 }
 
 fn answer(method: &Method, path: &str, reports: &Reports) -> Response<Body> {
@@ -204,6 +247,8 @@ mod tests {
             not_ready: Box::new(move || reasons.iter().map(|&reason| reason.to_owned()).collect()),
             degraded: Box::new(|| vec!["cluster `b` is away".to_owned()]),
             sessions: None,
+            approvals: None,
+            local: true,
         };
         let ready = answer(&Method::GET, "/readyz", &reports(&[]));
         assert_eq!(ready.status(), StatusCode::OK);

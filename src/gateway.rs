@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use http::header::WARNING;
 use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
 use jiff::Timestamp;
@@ -14,7 +15,7 @@ use crate::identity::Authenticator;
 use crate::identity::credential;
 use crate::listener::{self, Arrival, Peer, Unreadable};
 use crate::metrics::VerbClass;
-use crate::policy::{Decision, Permit};
+use crate::policy::Permit;
 use crate::recording::Recorder;
 use crate::request::RequestInfo;
 use crate::transform::text::known::KnownValues;
@@ -60,6 +61,8 @@ pub struct Gateway {
     pub known: Arc<KnownValues>,
     /// Puts sessions on tape, and knows those that are open.
     pub recorder: Arc<Recorder>,
+    /// Where approvers call, as refusals name it.
+    pub approvals_at: String,
     /// How much of request bodies may be held.
     pub budget: BodyBudget,
     /// Where records are kept.
@@ -148,12 +151,12 @@ impl Gateway {
         // Is it meant for this gateway, in a form that cannot be read in two ways?
         let (head, body) = request.into_parts();
         listener::check_target(&head, &self.hosts)?;
-        let mut request = Request::from_parts(head, Payload::from(body));
+        let mut payload = Payload::from(body);
 
         // Who is it? Exactly one credential, verified; nothing else the client says about itself counts.
-        upstream::refuse_client_identity(request.headers())?;
-        let websocket = upgrade::is_websocket(request.headers());
-        let token = credential::from_headers(request.headers(), websocket)?;
+        upstream::refuse_client_identity(&head.headers)?;
+        let websocket = upgrade::is_websocket(&head.headers);
+        let token = credential::from_headers(&head.headers, websocket)?;
         let identity = self
             .authenticator
             .identify(&token, now)
@@ -162,37 +165,28 @@ impl Gateway {
         record.event.caller(&identity);
 
         // What do they want, and where? Exactly as the API server will read it, or not at all.
-        let (cluster, target) = self.clusters.route(request.uri())?;
-        let info = Arc::new(RequestInfo::parse(request.method(), target)?);
+        let (cluster, target) = self.clusters.route(&head.uri)?;
+        let info = Arc::new(RequestInfo::parse(&head.method, target)?);
         record.event.call(&info, cluster);
         record.classed(VerbClass::of(&info));
         call.long_running = info.is_long_running();
+        let act = Act {
+            identity: &identity,
+            peer: call.peer,
+            method: &head.method,
+            cluster,
+            info: &info,
+            headers: &head.headers,
+        };
         if info.session().is_some() {
-            let act = Act {
-                identity: &identity,
-                peer: call.peer,
-                cluster,
-                info: &info,
-                headers: request.headers(),
-            };
             record.attempts(act, &call.audit_id, websocket);
         }
 
-        // May they?
-        let permit = match self
-            .holder
-            .policy
-            .current()
-            .decide(&identity, &info, cluster)
-        {
-            Decision::Allow(permit) => permit,
-            Decision::Deny(reason) => {
-                if let Some(rule) = &reason.rule {
-                    record.event.annotate("portcullis.dev/rule", rule.clone());
-                }
-                return Err(Refusal::denied(&info, &identity, &reason.message));
-            }
-        };
+        // May they? Where a rule holds it, somebody has to say yes first.
+        let permit = self
+            .permitted(&identity, act, &mut payload, &call.audit_id, record)
+            .await?;
+        let mut request = Request::from_parts(head, payload);
         record.event.allowed(&permit);
         // Nothing is asked for that could not be masked.
         self.known.ready(&permit)?;
@@ -251,8 +245,10 @@ impl Gateway {
         info: &Arc<RequestInfo>,
         permit: &Permit,
     ) -> Result<Answer, Refusal> {
-        let (response, masks) =
+        let (mut response, masks) =
             transform::release(response, info, permit, &self.placeholders, &self.known)?;
+        let said = grant::approved(permit).map(|said| (WARNING, said));
+        response.headers_mut().extend(said);
         let long_running = info.is_long_running();
         Ok(Answer::Whole {
             response: response.map(Released::into_body),

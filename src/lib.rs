@@ -7,6 +7,7 @@
 //! The modules stand in the order in which a request meets them; [`gateway`] tells the story.
 
 // -- the path of a request --
+pub mod approval;
 pub mod audit;
 pub mod gateway;
 pub mod identity;

@@ -3,7 +3,11 @@
 //! Invariant 6 of the design: memory per stream is bounded by a constant from this file, whatever
 //! size a body has and however slow a client is.
 
+mod approvals;
+
 use std::time::Duration;
+
+pub use approvals::*;
 
 // -- sessions: exec, attach, port-forward --
 

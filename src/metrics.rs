@@ -122,6 +122,8 @@ pub enum Outcome {
     Allowed,
     /// Policy denied it.
     Denied,
+    /// Policy holds it until somebody says yes.
+    Held,
     /// It was malformed or carried no valid identity.
     Refused,
     /// The API server or the gateway could not do its part.
@@ -154,6 +156,8 @@ pub enum StreamEnd {
     Policy,
     /// The gateway is going down.
     Drain,
+    /// Somebody's yes to a class of requests ended or was taken back.
+    Approval,
 }
 
 /// Whether a cluster can be used.
@@ -170,11 +174,11 @@ pub enum ClusterState {
 /// The handles. Cheap to clone, made once by [`Metrics::new`].
 #[derive(Clone, Debug)]
 pub struct Metrics {
-    requests: [[Counter; 5]; 4],
+    requests: [[Counter; 5]; 5],
     unreadable: [Counter; 3],
     durations: [Histogram; 5],
     streams: [Gauge; 2],
-    streams_ended: [Counter; 4],
+    streams_ended: [Counter; 5],
     clusters: [Gauge; 3],
     policy_reloads: [Counter; 2],
     revocation_reloads: [Counter; 2],
@@ -192,7 +196,7 @@ pub struct Metrics {
     known_values_left_out: [Gauge; LeftOut::ALL.len()],
 }
 
-const OUTCOMES: [&str; 4] = ["allowed", "denied", "refused", "failed"];
+const OUTCOMES: [&str; 5] = ["allowed", "denied", "held", "refused", "failed"];
 const VERB_CLASSES: [&str; 5] = ["read", "write", "stream", "session", "other"];
 
 impl Metrics {
@@ -238,7 +242,7 @@ impl Metrics {
                 recorder.register_histogram(&key(DURATION, &[("verb_class", class)]), &METADATA)
             }),
             streams: ["stream", "session"].map(|kind| gauge(STREAMS, &[("kind", kind)])),
-            streams_ended: ["expired", "revoked", "policy", "drain"]
+            streams_ended: ["expired", "revoked", "policy", "drain", "approval"]
                 .map(|reason| counter(STREAMS_ENDED, &[("reason", reason)])),
             clusters: ["usable", "unreachable", "credential-rejected"]
                 .map(|state| gauge(CLUSTERS, &[("state", state)])),

@@ -1,4 +1,4 @@
-//! May they? `Allow(Permit)` or `Deny(Reason)`; `Hold` comes with approvals.
+//! May they? `Allow(Permit)`, `Hold(Question)` or `Deny(Reason)`.
 //!
 //! Rules are read in order and the first one with a decision that matches decides; no match is a no.
 //! A rule's obligations (masks, recording) count whenever the rule matches, wherever it stands: also behind the rule that
@@ -6,10 +6,13 @@
 //!
 //! A request may touch more than one object (a list names no object, a list without `-n` spans every
 //! namespace). An `allow` must contain all of it; a `deny` or a `mask` matches as soon as the request
-//! may touch what it names. So adding a deny rule never widens access, and neither does a wider list.
+//! may touch what it names. So adding a deny rule never widens access, and neither does a wider list. A `hold`
+//! matches like a deny, and the rest of such a request has to be allowed by a later rule: so no hold can be
+//! gone around with a wider request, and no yes admits what nobody would have been asked about.
 
 pub mod cases;
 pub mod explain;
+pub mod hold;
 pub mod mask;
 pub mod matcher;
 pub mod permit;
@@ -22,13 +25,15 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-pub use permit::Permit;
+pub use hold::{Approvers, Hold};
+pub use permit::{Permit, Question};
 pub use record::{Contents, RecordMode, RecordObligation};
 
 use crate::identity::Identity;
 use crate::limits;
 use crate::request::RequestInfo;
 use mask::{FieldPath, MaskPlan, MaskRule};
+use matcher::Reach;
 use permit::Mask;
 use rule::{Asked, Effect, Rule, RuleProblem, RuleSource};
 
@@ -58,6 +63,8 @@ pub struct Policy {
 pub enum Decision {
     /// It may go on, as the permit says.
     Allow(Permit),
+    /// It may go on when somebody says yes.
+    Hold(Question),
     /// It is refused.
     Deny(Reason),
 }
@@ -120,25 +127,34 @@ impl Policy {
     /// Decides one request for one cluster.
     pub fn decide(&self, identity: &Arc<Identity>, info: &RequestInfo, cluster: &str) -> Decision {
         let asked = Asked::new(identity, info, cluster);
-        match self.first(&asked) {
-            Some((rule, Effect::Allow)) => match self.revealed(&asked) {
-                Ok(revealed) => Decision::Allow(Permit::new(
-                    Arc::clone(identity),
-                    Arc::clone(&rule.id),
-                    Arc::from(cluster),
-                    Arc::clone(&self.version),
-                    self.mask(&asked, revealed),
-                    self.record(&asked),
-                )),
-                Err(reason) => Decision::Deny(reason),
-            },
-            Some((rule, Effect::Deny)) => Decision::Deny(Reason {
+        let (rule, effect) = match self.first(&asked) {
+            Ok(decided) => decided,
+            Err(reason) => return Decision::Deny(reason),
+        };
+        let revealed = match self.revealed(&asked, rule) {
+            Ok(revealed) => revealed,
+            Err(reason) if effect != Effect::Deny => return Decision::Deny(reason),
+            Err(_) => None,
+        };
+        let permit = || {
+            Permit::new(
+                Arc::clone(identity),
+                Arc::clone(&rule.id),
+                Arc::from(cluster),
+                Arc::clone(&self.version),
+                self.mask(&asked, revealed.clone()),
+                self.record(&asked),
+            )
+        };
+        match (effect, &rule.hold) {
+            (Effect::Allow, _) => Decision::Allow(permit()),
+            (Effect::Hold, Some(terms)) => {
+                let message = rule.source.message.as_deref().map(Arc::from);
+                Decision::Hold(Question::new(permit(), Arc::clone(terms), message))
+            }
+            (Effect::Hold, None) | (Effect::Deny, _) => Decision::Deny(Reason {
                 rule: Some(rule.source.id.clone()),
                 message: explain::denied_by(rule, &asked),
-            }),
-            None => Decision::Deny(Reason {
-                rule: None,
-                message: explain::denied_by_default(&asked),
             }),
         }
     }
@@ -151,10 +167,31 @@ impl Policy {
             .reduce(RecordObligation::and)
     }
 
-    fn first(&self, asked: &Asked<'_>) -> Option<(&Rule, Effect)> {
-        self.rules
-            .iter()
-            .find_map(|rule| Some((rule, rule.decides(asked)?)))
+    /// The rule that decides. A hold that the request only touches decides if a later rule allows the rest.
+    fn first(&self, asked: &Asked<'_>) -> Result<(&Rule, Effect), Reason> {
+        let mut touched: Option<&Rule> = None;
+        for rule in &self.rules {
+            let Some(effect) = rule.decides(asked) else {
+                continue;
+            };
+            match (effect, touched) {
+                (Effect::Hold, Some(first)) => {
+                    return Err(Reason {
+                        rule: Some(rule.source.id.clone()),
+                        message: explain::held_twice(first, rule, asked),
+                    });
+                }
+                (Effect::Hold, None) if rule.mismatch(asked, Reach::Contains).is_some() => {
+                    touched = Some(rule);
+                }
+                (Effect::Allow, Some(first)) => return Ok((first, Effect::Hold)),
+                (effect, _) => return Ok((rule, effect)),
+            }
+        }
+        Err(Reason {
+            rule: None,
+            message: explain::denied_by_default(asked),
+        })
     }
 
     /// The masks for the resource of a request.

@@ -94,6 +94,8 @@ pub enum EndReason {
     Revoked,
     /// The policy no longer allows it.
     PolicyChanged,
+    /// Somebody's yes to it ended or was taken back.
+    ApprovalEnded,
     /// The gateway is shutting down.
     Shutdown,
     /// No byte passed for too long.
@@ -119,6 +121,7 @@ impl EndReason {
             Self::Expired => "token-expired",
             Self::Revoked => "token-revoked",
             Self::PolicyChanged => "policy-changed",
+            Self::ApprovalEnded => "approval-ended",
             Self::Shutdown => "gateway-drained",
             Self::Idle => "idle",
             Self::ClientProtocol => "client-protocol-error",
@@ -132,7 +135,7 @@ impl EndReason {
     fn status(self) -> (&'static str, u16) {
         match self {
             Self::Expired | Self::Revoked => ("Unauthorized", 401),
-            Self::PolicyChanged | Self::Killed => ("Forbidden", 403),
+            Self::PolicyChanged | Self::ApprovalEnded | Self::Killed => ("Forbidden", 403),
             Self::Shutdown => ("ServiceUnavailable", 503),
             Self::Idle => ("Timeout", 504),
             Self::ClientProtocol => ("BadRequest", 400),

@@ -29,7 +29,7 @@ pub use self::negotiate::negotiate;
 pub use self::placeholder::{Origin, Placeholder, Placeholders};
 pub use self::release::release;
 pub use self::report::MaskReport;
-pub use self::text::{TextMasker, TextMasks};
+pub use self::text::{TextMasker, TextMasks, masked_text};
 pub use self::writeback::guard_write;
 
 /// Why a request or response under a mask goes no further. The texts are safe for clients.

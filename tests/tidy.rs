@@ -19,6 +19,9 @@ const PURE: &[&str] = &[
     "wire",
     "request",
     "policy",
+    "approval/digest",
+    "approval/person",
+    "approval/state",
     "transform",
     "recording/metadata",
     "recording/encode",
@@ -65,6 +68,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "gateway",
         &[
+            "approval",
             "audit",
             "config::live",
             "identity",
@@ -86,7 +90,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("identity", &["config::live", "limits", "metrics"]),
     ("request", &["limits"]),
-    ("policy", &["identity", "limits", "request"]),
+    // nothing is permitted that a rule holds before somebody has said yes
+    (
+        "policy",
+        &["approval::Admission", "identity", "limits", "request"],
+    ),
+    ("approval", &["identity", "limits", "policy", "request"]),
     (
         "upstream",
         &[
@@ -109,12 +118,15 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     (
         "audit",
-        &["identity", "limits", "metrics", "policy", "request"],
+        &[
+            "approval", "identity", "limits", "metrics", "policy", "request",
+        ],
     ),
     ("wire", &["limits"]),
     (
         "control",
         &[
+            "approval",
             "audit",
             "gateway::body",
             "gateway::refuse",

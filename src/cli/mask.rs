@@ -58,6 +58,10 @@ fn execute(args: &Args, input: &mut dyn io::Read, out: &mut dyn Write) -> anyhow
         .decide(&asked.identity, &asked.info, &asked.cluster)
     {
         Decision::Allow(permit) => permit,
+        Decision::Hold(question) => {
+            let approvers = question.terms().approvers.in_words();
+            return Ok(refused(&format!("403: held for approval by {approvers}")));
+        }
         Decision::Deny(reason) => return Ok(refused(&format!("403: {}", reason.message))),
     };
     let mut body = Vec::new();

@@ -14,7 +14,7 @@ use crate::recording::replay::Flaws;
 use crate::recording::replay::export::{self, Format};
 use crate::recording::replay::transcript::Needle;
 
-mod client;
+pub(super) mod client;
 mod print;
 mod search;
 pub(super) mod source;

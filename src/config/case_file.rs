@@ -102,10 +102,14 @@ fn read_case(section: &Section<'_>, default: Option<&Arc<Identity>>) -> Option<C
     {
         request.report(section.document(), problem);
     }
-    let effects = [("allow", Effect::Allow), ("deny", Effect::Deny)];
+    let effects = [
+        ("allow", Effect::Allow),
+        ("hold", Effect::Hold),
+        ("deny", Effect::Deny),
+    ];
     let expect = section.word("expect", &effects);
     if !section.has("expect") {
-        section.report_key("expect", "is missing: say allow or deny");
+        section.report_key("expect", "is missing: say allow, hold or deny");
     }
     let mask = section.has("mask").then(|| {
         let found = section.texts("mask");

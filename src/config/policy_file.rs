@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use aws_lc_rs::digest;
 
@@ -13,7 +14,9 @@ use crate::limits;
 use crate::policy::mask::{BUILTIN, FieldPath, MaskRule};
 use crate::policy::matcher::check_resource;
 use crate::policy::rule::{Effect, RuleSource, SubjectsSource};
-use crate::policy::{Contents, Policy, PolicySource, RecordMode, RecordObligation};
+use crate::policy::{
+    Approvers, Contents, Hold, Policy, PolicySource, RecordMode, RecordObligation,
+};
 
 /// Reads and compiles policy files, in order.
 pub fn load(files: &[PathBuf]) -> Result<Policy, Vec<Problem>> {
@@ -305,12 +308,48 @@ fn read_rule(section: &Section<'_>, policy: &str, names: &mut BTreeSet<String>) 
         record: read_record(section),
         decision: section.word(
             "decision",
-            &[("allow", Effect::Allow), ("deny", Effect::Deny)],
+            &[
+                ("allow", Effect::Allow),
+                ("hold", Effect::Hold),
+                ("deny", Effect::Deny),
+            ],
         ),
+        hold: read_hold(section),
         message: section.text("message").map(|message| message.value),
     };
     section.finish();
     rule
+}
+
+/// Who may say yes, and what a yes admits.
+fn read_hold(rule: &Section<'_>) -> Option<Hold> {
+    let section = rule.section("hold")?;
+    let approvers = section.required_section("approvers");
+    let people = approvers.map(|approvers| {
+        let read = Approvers {
+            groups: values(approvers.texts("groups")),
+            users: values(approvers.texts("users")),
+            count: approvers
+                .number("count", 1..=limits::HOLD_APPROVERS_MAX)
+                .unwrap_or(1),
+            principal: approvers.flag("principal").unwrap_or(false),
+        };
+        approvers.finish();
+        read
+    });
+    let wait = section.duration("wait", Duration::ZERO..=limits::HOLD_WAIT_MAX);
+    let expires = section.duration(
+        "expires",
+        limits::HOLD_EXPIRES_MIN..=limits::HOLD_EXPIRES_MAX,
+    );
+    let same_class = section.duration("sameClass", limits::HOLD_CLASS_MIN..=limits::HOLD_CLASS_MAX);
+    section.finish();
+    Some(Hold {
+        approvers: people?,
+        wait,
+        expires: expires.unwrap_or(Hold::EXPIRES),
+        same_class,
+    })
 }
 
 const RECORD_MODES: &[(&str, RecordMode)] = &[

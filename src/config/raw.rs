@@ -214,9 +214,25 @@ fn read_control(section: &Section<'_>) -> Option<control::Settings> {
             "needs a loopback address: control.address is plain HTTP, on which the operators' tokens would be readable; put a proxy with TLS in front of 127.0.0.1",
         );
     }
+    let url = section.text("url").map(|found| {
+        let good = found.value.parse::<http::Uri>().is_ok_and(|url| {
+            matches!(url.scheme_str(), Some("http" | "https"))
+                && url.authority().is_some_and(|at| !at.as_str().contains('@'))
+                && matches!(url.path(), "" | "/")
+                && url.query().is_none()
+        });
+        if !good {
+            found.report(
+                section.document(),
+                "must be a URL that ends with its host and port, such as https://portcullis.example.com",
+            );
+        }
+        found.value.trim_end_matches('/').to_owned()
+    });
     section.finish();
     Some(control::Settings {
         address: address?,
+        url,
         operators,
     })
 }

@@ -3,12 +3,11 @@
 //! Served to whoever may use the socket in the data directory, and on the control address to the
 //! operators of the configuration. Every call is an audit event, written before the answer leaves.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream;
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderValue, Request, Response, header};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Incoming;
@@ -16,8 +15,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::api::{self, Call};
+use super::call::{self, Door, json};
 use super::cast;
-use crate::audit::{AuditLog, Event, Stage};
+use crate::audit::{AuditLog, Event};
 use crate::gateway::body::{self, Body};
 use crate::gateway::refuse::Refusal;
 use crate::identity::{Authenticator, Identity, credential};
@@ -61,15 +61,6 @@ pub struct Sessions {
     pub operators: Option<Operators>,
 }
 
-/// Where a call comes from.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Door {
-    /// The control address: a token decides.
-    Address(SocketAddr),
-    /// The socket in the data directory: its mode has decided. With the caller's user id.
-    Socket(Option<u32>),
-}
-
 /// A session with everything that is known of it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Details {
@@ -109,44 +100,9 @@ impl Sessions {
     /// Answers one call and puts it on record.
     pub(super) async fn serve(&self, request: Request<Incoming>, door: Door) -> Response<Body> {
         let now = Timestamp::now();
-        let peer = match door {
-            Door::Address(address) => address.ip(),
-            Door::Socket(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        };
-        let target = request
-            .uri()
-            .path_and_query()
-            .map_or("", http::uri::PathAndQuery::as_str);
-        let mut event = Event::received(
-            &uuid::Uuid::now_v7().to_string(),
-            request.method().as_str(),
-            target,
-            request.headers(),
-            peer,
-            now,
-        );
+        let mut event = call::received(&request, door, now);
         let answer = self.answer(request, door, &mut event, now).await;
-        let response = match answer {
-            Ok(response) => {
-                event.annotate("portcullis.dev/decision", "allow");
-                event.answered(response.status(), None, None);
-                response
-            }
-            Err(refusal) => {
-                event.annotate("portcullis.dev/decision", "refuse");
-                if let Some(detail) = refusal.hidden_detail() {
-                    event.annotate("portcullis.dev/detail", detail);
-                }
-                let message = Some(refusal.message().to_owned());
-                event.answered(refusal.code(), Some(refusal.reason()), message);
-                refusal.response()
-            }
-        };
-        event.at(Stage::ResponseComplete, Timestamp::now());
-        if self.audit.write_or_fail(&event).await.is_err() {
-            return unrecorded().response();
-        }
-        response
+        call::answered(&self.audit, event, answer).await
     }
 
     async fn answer(
@@ -157,7 +113,7 @@ impl Sessions {
         now: Timestamp,
     ) -> Result<Response<Body>, Refusal> {
         if !self.audit.healthy() {
-            return Err(unrecorded());
+            return Err(call::unrecorded());
         }
         let operator = self.authorize(&request, door, event, now).await?;
         let (head, body) = request.into_parts();
@@ -320,26 +276,6 @@ impl Sessions {
 fn unknown(id: &str) -> Refusal {
     let id: String = id.chars().take(64).collect();
     Refusal::not_found(format!("there is no recording and no open session {id:?}"))
-}
-
-fn unrecorded() -> Refusal {
-    Refusal::gateway_unavailable(
-        "the gateway's audit log cannot be written, so no call is answered",
-    )
-}
-
-fn json(value: &impl Serialize) -> Result<Response<Body>, Refusal> {
-    let text = serde_json::to_vec(value)
-        .map_err(|error| Refusal::gateway_failed("the answer cannot be written").detail(&error))?;
-    let mut response = Response::new(body::full(text));
-    *response.status_mut() = StatusCode::OK;
-    let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/json"),
-    );
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok(response)
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::sessions::{Door, Sessions};
+use super::Reports;
 use crate::limits;
 
 /// The name of the socket in the data directory.
@@ -64,7 +64,7 @@ pub(super) fn bind(data_directory: &Path) -> io::Result<(StdListener, Socket)> {
 /// Serves the socket until `shutdown`.
 pub(super) async fn serve(
     listener: StdListener,
-    sessions: Arc<Sessions>,
+    reports: Arc<Reports>,
     shutdown: CancellationToken,
 ) {
     let listener = match UnixListener::from_std(listener) {
@@ -89,17 +89,17 @@ pub(super) async fn serve(
             },
         };
         if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
-            connections.spawn(connection(stream, Arc::clone(&sessions), place));
+            connections.spawn(connection(stream, Arc::clone(&reports), place));
         }
     }
     connections.close();
 }
 
-async fn connection(stream: UnixStream, sessions: Arc<Sessions>, _place: OwnedSemaphorePermit) {
+async fn connection(stream: UnixStream, reports: Arc<Reports>, _place: OwnedSemaphorePermit) {
     let uid = stream.peer_cred().ok().map(|peer| peer.uid());
     let answer = service_fn(move |request: Request<Incoming>| {
-        let sessions = Arc::clone(&sessions);
-        async move { Ok::<_, Infallible>(sessions.serve(request, Door::Socket(uid)).await) }
+        let reports = Arc::clone(&reports);
+        async move { Ok::<_, Infallible>(super::route_local(request, uid, &reports).await) }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())

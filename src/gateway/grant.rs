@@ -1,6 +1,10 @@
 //! A grant lasts only while it holds (invariant 5): token expiry and revocation, a policy that changed
 //! its mind and the gateway's own end are told to every answer that is still streaming.
 
+mod asking;
+pub(super) use asking::approved;
+mod shown;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,10 +13,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
+use crate::approval::Desk;
 use crate::config::live::Live;
-use crate::identity::Revocations;
+use crate::identity::{Identity, Revocations};
 use crate::metrics::StreamEnd;
-use crate::policy::{Decision, Permit, Policy, record};
+use crate::policy::{Decision, Permit, Policy};
 use crate::request::RequestInfo;
 
 /// Resolves when the grant no longer holds, with the reason.
@@ -27,6 +32,8 @@ pub struct Holder {
     pub revocations: Arc<Live<Revocations>>,
     /// How long a stream may outlive its token.
     pub stream_grace: Duration,
+    /// Where answers are looked up.
+    pub desk: Desk,
     /// Cancelled when the gateway starts to go down.
     pub draining: CancellationToken,
     /// Cancelled when the time for draining is over.
@@ -34,6 +41,14 @@ pub struct Holder {
 }
 
 impl Holder {
+    /// Why somebody whose request has waited may no longer make it.
+    pub fn is_over(&self, identity: &Identity) -> Option<StreamEnd> {
+        if self.revocations.current().revokes(identity) {
+            return Some(StreamEnd::Revoked);
+        }
+        (identity.expires_at() <= Timestamp::now()).then_some(StreamEnd::Expired)
+    }
+
     /// Watches over one granted request. When the gateway drains, watches and logs end at once, so that
     /// clients reconnect elsewhere; short answers and sessions have the time for draining.
     pub fn watch_over(&self, permit: &Permit, info: &Arc<RequestInfo>) -> Ended {
@@ -56,6 +71,23 @@ impl Holder {
             .duration_since(Timestamp::now());
         let left = Duration::try_from(left).unwrap_or(Duration::ZERO) + self.stream_grace;
         let mut expired = std::pin::pin!(tokio::time::sleep(left));
+        // A yes to a class of requests ends, or is taken back.
+        let admission = permit.admission();
+        let mut answered = std::pin::pin!(async {
+            let Some(admission) = admission else {
+                return std::future::pending().await;
+            };
+            let Some(until) = admission.until() else {
+                return std::future::pending().await;
+            };
+            let left =
+                Duration::try_from(until.duration_since(Timestamp::now())).unwrap_or_default();
+            tokio::select! {
+                () = tokio::time::sleep(left) => {}
+                () = self.desk.taken_back(admission) => {}
+            }
+            StreamEnd::Approval
+        });
         let mut policies = self.policy.changes();
         let mut revocations = self.revocations.changes();
         // The first look is for what came between the decision and this line.
@@ -69,6 +101,7 @@ impl Holder {
             let changed = tokio::select! {
                 biased;
                 () = &mut expired => return StreamEnd::Expired,
+                end = &mut answered => return end,
                 () = drained.cancelled() => return StreamEnd::Drain,
                 changed = revocations.changed() => changed,
                 changed = policies.changed() => changed,
@@ -87,9 +120,9 @@ impl Holder {
             .current()
             .decide(permit.identity(), info, permit.cluster())
         {
-            Decision::Allow(now) => {
-                now.mask() == permit.mask() && record::satisfies(permit.record(), now.record())
-            }
+            Decision::Allow(now) => permit.holds_like(&now),
+            // A yes counts as long as the rule asks the same people for it. What was open without one ends.
+            Decision::Hold(question) => question.keeps(permit),
             Decision::Deny(_) => false,
         }
     }
@@ -103,6 +136,7 @@ mod tests {
     use http::Method;
 
     use super::*;
+    use crate::approval::Store;
     use crate::config::policy_file;
     use crate::config::reload::{Reload, Reloader};
     use crate::identity::{Identity, Whose};
@@ -130,12 +164,14 @@ rules:
             let file = folder.path().join("policy.yaml");
             fs::write(&file, POLICY).unwrap();
             let files = vec![file];
+            let desk = Desk::new(Store::open(&folder.path().join("state.db")).unwrap());
             let policy = Live::new(Arc::new(policy_file::load(&files).unwrap()));
             Self {
                 folder,
                 reloader: Reloader::policy(Arc::clone(&policy), files),
                 holder: Holder {
                     policy,
+                    desk,
                     revocations: Live::new(Arc::default()),
                     stream_grace: Duration::from_secs(5),
                     draining: CancellationToken::new(),
@@ -149,7 +185,7 @@ rules:
             let policy = self.holder.policy.current();
             match policy.decide(&Arc::new(identity), &info, "demo") {
                 Decision::Allow(permit) => self.holder.watch_over(&permit, &info),
-                Decision::Deny(reason) => panic!("{}", reason.message),
+                other => panic!("{other:?}"),
             }
         }
 

@@ -87,7 +87,10 @@ impl Gateway {
             .upgrade(Request::from_parts(head, ()), permit, call)
             .await?
         {
-            UpgradeAnswer::Refused(response) => self.release(response, info, permit),
+            UpgradeAnswer::Refused(response) => {
+                self.not_switched(permit).await;
+                self.release(response, info, permit)
+            }
             UpgradeAnswer::Switched { response, io } => {
                 let agreed = offer.accept(&response.into_parts().0)?;
                 if let Some(recording) = &mut watched.recording {
@@ -309,6 +312,10 @@ fn farewell(why: StreamEnd) -> Ending {
             EndReason::PolicyChanged,
             "portcullis: the policy changed and no longer allows this session",
         ),
+        StreamEnd::Approval => (
+            EndReason::ApprovalEnded,
+            "portcullis: the approval that opened this session ended or was taken back; ask for it again",
+        ),
         StreamEnd::Drain => (
             EndReason::Shutdown,
             "portcullis: the gateway is shutting down; reconnect to continue",
@@ -341,6 +348,11 @@ mod tests {
                 StreamEnd::Policy,
                 EndReason::PolicyChanged,
                 "no longer allows this session",
+            ),
+            (
+                StreamEnd::Approval,
+                EndReason::ApprovalEnded,
+                "ended or was taken back",
             ),
             (
                 StreamEnd::Drain,

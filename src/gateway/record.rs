@@ -15,6 +15,7 @@ use http_body_util::BodyExt;
 use jiff::Timestamp;
 use tokio_util::task::TaskTracker;
 
+use crate::approval::Approval;
 use crate::audit::{AuditLog, Event, Stage};
 use crate::gateway::body::{Body, BodyError};
 use crate::gateway::grant::Ended;
@@ -94,15 +95,31 @@ impl Record {
         self.attempt = Some(attempt);
     }
 
+    /// Whether this is the second try of a session whose first one was refused.
+    pub fn is_second_attempt(&self) -> bool {
+        self.attempt.as_ref().is_some_and(Attempt::is_second)
+    }
+
+    /// The request waits for somebody to answer this.
+    pub fn asked(&mut self, approval: &Approval) {
+        self.event.annotate("portcullis.dev/decision", "hold");
+        self.event
+            .annotate("portcullis.dev/rule", approval.rule.clone());
+        self.event
+            .annotate("portcullis.dev/approval", approval.id.clone());
+    }
+
     /// Keeps a refusal; the record is then complete.
     pub async fn refused(mut self, refusal: &Refusal) {
         self.outcome = match refusal.fault {
             Fault::Client => Outcome::Refused,
             Fault::Policy => Outcome::Denied,
+            Fault::Held => Outcome::Held,
             Fault::Upstream | Fault::Gateway => Outcome::Failed,
         };
         let decision = match refusal.fault {
             Fault::Policy => "deny",
+            Fault::Held => "hold",
             _ => "refuse",
         };
         self.event.annotate("portcullis.dev/decision", decision);
@@ -219,6 +236,7 @@ impl Record {
             EndReason::Expired => StreamEnd::Expired,
             EndReason::Revoked => StreamEnd::Revoked,
             EndReason::PolicyChanged => StreamEnd::Policy,
+            EndReason::ApprovalEnded => StreamEnd::Approval,
             EndReason::Shutdown => StreamEnd::Drain,
             _ => return,
         };
@@ -425,6 +443,7 @@ impl Recorded {
             StreamEnd::Expired => "token-expired",
             StreamEnd::Revoked => "token-revoked",
             StreamEnd::Policy => "policy-changed",
+            StreamEnd::Approval => "approval-ended",
             StreamEnd::Drain => "gateway-drained",
         };
         if let Some(record) = &self.record {

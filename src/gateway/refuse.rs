@@ -11,7 +11,10 @@ use crate::gateway::body::{self, Body};
 use crate::identity::Identity;
 use crate::request::RequestInfo;
 
+pub(in crate::gateway) use discovery::warning;
+
 mod discovery;
+mod held;
 mod rooms;
 
 /// Whose fault a refusal is; a label of the requests metric and of the audit event.
@@ -21,6 +24,8 @@ pub enum Fault {
     Client,
     /// Policy says no.
     Policy,
+    /// Policy says that somebody has to say yes, and nobody has yet.
+    Held,
     /// The API server failed or answered what must not be passed on.
     Upstream,
     /// The gateway cannot do its work (audit log, keys, overload).
@@ -68,34 +73,7 @@ impl Refusal {
 
     /// 403: policy denies this request. Worded as the API server words its own refusals.
     pub fn denied(info: &RequestInfo, identity: &Identity, why: &str) -> Self {
-        // The human may well be allowed what the agent acting for them is not.
-        let who = match identity.agent() {
-            Some(agent) => format!(
-                "Agent \"{}\" acting for user \"{}\"",
-                agent.name,
-                identity.username()
-            ),
-            None => format!("User \"{}\"", identity.username()),
-        };
-        let message = if info.is_resource_request {
-            let scope = if info.namespace.is_empty() {
-                "at the cluster scope".to_owned()
-            } else {
-                format!("in the namespace \"{}\"", info.namespace)
-            };
-            format!(
-                "{} is forbidden: {who} cannot {} resource \"{}\" in API group \"{}\" {scope}: {why}",
-                described(info),
-                info.verb,
-                resource_path(info),
-                info.api_group,
-            )
-        } else {
-            format!(
-                "forbidden: {who} cannot {} path \"{}\": {why}",
-                info.verb, info.path
-            )
-        };
+        let message = denial(info, identity, why);
         Self::new(Fault::Policy, StatusCode::FORBIDDEN, "Forbidden", message).about(info)
     }
 
@@ -132,6 +110,11 @@ impl Refusal {
             "Timeout",
             message,
         )
+    }
+
+    /// 409: what is asked for does not fit what has happened meanwhile.
+    pub fn conflict(message: impl Into<String>) -> Self {
+        Self::new(Fault::Client, StatusCode::CONFLICT, "Conflict", message)
     }
 
     /// 413: the body is larger than the API server would take.
@@ -334,7 +317,7 @@ impl Refusal {
     pub fn response_to(&self, path: &str) -> Response<Body> {
         let mut response = self.response();
         if discovery::is_asked_for(path)
-            && let Some(warning) = discovery::warning(&self.message)
+            && let Some(warning) = warning(&self.message)
         {
             response.headers_mut().insert(header::WARNING, warning);
         }
@@ -355,6 +338,38 @@ impl Refusal {
             details: None,
             detail: None,
         }
+    }
+}
+
+/// What the API server would say to a caller who may not do this.
+fn denial(info: &RequestInfo, identity: &Identity, why: &str) -> String {
+    // The human may well be allowed what the agent acting for them is not.
+    let who = match identity.agent() {
+        Some(agent) => format!(
+            "Agent \"{}\" acting for user \"{}\"",
+            agent.name,
+            identity.username()
+        ),
+        None => format!("User \"{}\"", identity.username()),
+    };
+    if info.is_resource_request {
+        let scope = if info.namespace.is_empty() {
+            "at the cluster scope".to_owned()
+        } else {
+            format!("in the namespace \"{}\"", info.namespace)
+        };
+        format!(
+            "{} is forbidden: {who} cannot {} resource \"{}\" in API group \"{}\" {scope}: {why}",
+            described(info),
+            info.verb,
+            resource_path(info),
+            info.api_group,
+        )
+    } else {
+        format!(
+            "forbidden: {who} cannot {} path \"{}\": {why}",
+            info.verb, info.path
+        )
     }
 }
 
@@ -410,6 +425,13 @@ struct Details {
     kind: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     causes: Vec<Cause>,
+    #[serde(rename = "retryAfterSeconds", skip_serializing_if = "is_zero")]
+    retry_after_seconds: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

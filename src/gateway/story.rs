@@ -52,6 +52,8 @@ pub struct Act<'a> {
     pub identity: &'a Identity,
     /// The address of the connection.
     pub peer: IpAddr,
+    /// The method as it came.
+    pub method: &'a http::Method,
     /// Where to.
     pub cluster: &'a str,
     /// What is asked for.
@@ -124,6 +126,11 @@ impl Stories {
 }
 
 impl Attempt {
+    /// Whether the first attempt was refused and this is the second.
+    pub fn is_second(&self) -> bool {
+        self.before.is_some()
+    }
+
     /// Whether the story was counted with this outcome already.
     pub fn is_counted(&self, outcome: Outcome) -> bool {
         self.before == Some(outcome)
@@ -163,6 +170,7 @@ mod tests {
         let act = Act {
             identity: &Identity::for_tests(who, &[]),
             peer: [192, 0, 2, 1].into(),
+            method,
             cluster: "demo",
             info: &RequestInfo::parse(method, target).unwrap(),
             headers: &headers,

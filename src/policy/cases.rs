@@ -51,6 +51,11 @@ impl Case {
                 Some(permit.rule().to_owned()),
                 permit.mask_names().to_vec(),
             ),
+            Decision::Hold(question) => (
+                Effect::Hold,
+                Some(question.rule().to_owned()),
+                question.mask_names().to_vec(),
+            ),
             Decision::Deny(reason) => (Effect::Deny, reason.rule, Vec::new()),
         };
         let mut differences = Vec::new();
@@ -101,6 +106,7 @@ pub fn parse_request(text: &str) -> Result<RequestInfo, String> {
 fn word(effect: Effect) -> &'static str {
     match effect {
         Effect::Allow => "allow",
+        Effect::Hold => "hold",
         Effect::Deny => "deny",
     }
 }

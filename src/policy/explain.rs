@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::matcher::Reach;
 use super::rule::{Asked, Criterion, Effect, Rule};
-use super::{Decision, Permit, Policy, RecordObligation};
+use super::{Decision, Hold, Policy, RecordObligation};
 use crate::identity::Identity;
 use crate::request::RequestInfo;
 
@@ -26,9 +26,12 @@ pub struct Explanation {
     /// The rule that decided; absent when none did, which denies.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
-    /// What a denied caller reads.
+    /// What a denied caller reads, or why it is held.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// Under which terms it is held.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Hold>,
     /// The masks on the answer.
     pub masks: Vec<String>,
     /// The fields that they hide.
@@ -93,13 +96,7 @@ impl Policy {
         cluster: &str,
     ) -> Explanation {
         let asked = Asked::new(identity, info, cluster);
-        let (permit, rule, message) = match self.decide(identity, info, cluster) {
-            Decision::Allow(permit) => {
-                let rule = permit.rule().to_owned();
-                (Some(permit), Some(rule), None)
-            }
-            Decision::Deny(reason) => (None, reason.rule, Some(reason.message)),
-        };
+        let outcome = Outcome::of(self.decide(identity, info, cluster));
         let mut steps = Vec::new();
         let mut decided = false;
         for candidate in &self.rules {
@@ -127,30 +124,70 @@ impl Policy {
                     mismatch: mismatch.map(|criterion| describe(criterion, candidate, &asked)),
                 });
             }
-            decided |= candidate.source.decision.is_some() && mismatch.is_none();
+            decided |= outcome.rule.as_ref() == Some(&candidate.source.id);
         }
         Explanation {
             caller: caller(identity),
             request: format!("{} on cluster {cluster}", action(&asked)),
-            decision: match permit {
-                Some(_) => Effect::Allow,
-                None => Effect::Deny,
+            masked_fields: match outcome.decision {
+                Effect::Deny => Vec::new(),
+                Effect::Allow | Effect::Hold => self.fields_of(&asked),
             },
-            rule,
-            message,
-            masked_fields: permit
-                .as_ref()
-                .map_or_else(Vec::new, |_| self.fields_of(&asked)),
-            masks: permit
-                .as_ref()
-                .map_or_else(Vec::new, |permit| permit.mask_names().to_vec()),
-            revealed: permit
-                .as_ref()
-                .and_then(|permit| permit.revealed().map(ToString::to_string)),
+            decision: outcome.decision,
+            rule: outcome.rule,
+            message: outcome.message,
+            hold: outcome.hold,
+            masks: outcome.masks,
+            revealed: outcome.revealed,
             reveal: self.offered(&asked),
-            record: permit.as_ref().and_then(Permit::record),
+            record: outcome.record,
             steps,
             policy_version: self.version().to_string(),
+        }
+    }
+}
+
+/// What a decision says about the answer.
+struct Outcome {
+    decision: Effect,
+    rule: Option<String>,
+    message: Option<String>,
+    hold: Option<Hold>,
+    masks: Vec<String>,
+    revealed: Option<String>,
+    record: Option<RecordObligation>,
+}
+
+impl Outcome {
+    fn of(decision: Decision) -> Self {
+        match decision {
+            Decision::Allow(permit) => Self {
+                decision: Effect::Allow,
+                rule: Some(permit.rule().to_owned()),
+                message: None,
+                hold: None,
+                masks: permit.mask_names().to_vec(),
+                revealed: permit.revealed().map(ToString::to_string),
+                record: permit.record(),
+            },
+            Decision::Hold(question) => Self {
+                decision: Effect::Hold,
+                rule: Some(question.rule().to_owned()),
+                message: question.message().map(str::to_owned),
+                hold: Some(question.terms().clone()),
+                masks: question.mask_names().to_vec(),
+                revealed: question.revealed().map(ToString::to_string),
+                record: question.record(),
+            },
+            Decision::Deny(reason) => Self {
+                decision: Effect::Deny,
+                rule: reason.rule,
+                message: Some(reason.message),
+                hold: None,
+                masks: Vec::new(),
+                revealed: None,
+                record: None,
+            },
         }
     }
 }
@@ -159,6 +196,7 @@ impl fmt::Display for Explanation {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verdict = match self.decision {
             Effect::Allow => "ALLOWED",
+            Effect::Hold => "HELD",
             Effect::Deny => "DENIED",
         };
         match &self.rule {
@@ -188,6 +226,9 @@ impl fmt::Display for Explanation {
             let input = if record.stdin { ", with input" } else { "" };
             writeln!(out, "  recorded: {}{input}", record.as_str())?;
         }
+        if let Some(hold) = &self.hold {
+            writeln!(out, "  approvers: {}", hold.approvers.in_words())?;
+        }
         if let Some(message) = &self.message {
             writeln!(out, "  message: {message}")?;
         }
@@ -195,6 +236,7 @@ impl fmt::Display for Explanation {
         for step in &self.steps {
             let effect = match step.effect {
                 Some(Effect::Allow) => "allow",
+                Some(Effect::Hold) => "hold",
                 Some(Effect::Deny) => "deny",
                 None if !step.masks.is_empty() => "mask",
                 None if step.record.is_some() => "record",
@@ -236,6 +278,16 @@ pub(super) fn denied_by(rule: &Rule, asked: &Asked<'_>) -> String {
         text.push_str(" (the request covers every name, one of them is denied; name one object)");
     }
     text
+}
+
+/// The same when a request spans what one rule holds and more that another one does.
+pub(super) fn held_twice(first: &Rule, second: &Rule, asked: &Asked<'_>) -> String {
+    format!(
+        "policy rules {} and {} both hold a part of what it takes to {}; ask for less at a time, as with -n",
+        first.source.id,
+        second.source.id,
+        action(asked)
+    )
 }
 
 /// The same when no rule decided.

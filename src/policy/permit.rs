@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use super::hold::Hold;
 use super::mask::{FieldPath, MaskPlan};
-use super::record::RecordObligation;
+use super::record::{self, RecordObligation};
+use crate::approval::Admission;
 use crate::identity::Identity;
 
 /// The permission for one request, with its obligations. Whoever sends something upstream takes one
@@ -16,6 +18,16 @@ pub struct Permit {
     policy_version: Arc<str>,
     mask: Option<Mask>,
     record: Option<RecordObligation>,
+    /// Who said yes to it and under which terms, where a rule holds it.
+    admitted: Option<(Arc<Admission>, Arc<Hold>)>,
+}
+
+/// A permit that somebody has to say yes to first. Only an [`Admission`] opens it.
+#[derive(Clone, Debug)]
+pub struct Question {
+    permit: Permit,
+    terms: Arc<Hold>,
+    message: Option<Arc<str>>,
 }
 
 /// The masks that apply to the resource of one request.
@@ -47,6 +59,7 @@ impl Permit {
             policy_version,
             mask,
             record,
+            admitted: None,
         }
     }
 
@@ -94,6 +107,17 @@ impl Permit {
         &self.policy_version
     }
 
+    /// Who said yes, when a rule held it.
+    pub fn admission(&self) -> Option<&Arc<Admission>> {
+        self.admitted.as_ref().map(|(admission, _)| admission)
+    }
+
+    /// Whether this permit, under which something is open, would be given again where `other` would be: with
+    /// the same masks, and no more of it recorded.
+    pub fn holds_like(&self, other: &Self) -> bool {
+        self.mask() == other.mask() && record::satisfies(self.record, other.record)
+    }
+
     /// What must be masked in every answer to this request; `None` when no mask names its resource.
     pub fn mask(&self) -> Option<&Arc<MaskPlan>> {
         self.mask.as_ref().map(|mask| &mask.plan)
@@ -122,5 +146,63 @@ impl Permit {
     /// The names of the masks in [`Self::mask`], in the order of their definition.
     pub fn mask_names(&self) -> &[String] {
         self.mask.as_ref().map_or(&[], |mask| &mask.names)
+    }
+}
+
+impl Question {
+    pub(super) fn new(permit: Permit, terms: Arc<Hold>, message: Option<Arc<str>>) -> Self {
+        Self {
+            permit,
+            terms,
+            message,
+        }
+    }
+
+    /// The rule that holds it, as `POLICY/RULE`.
+    pub fn rule(&self) -> &str {
+        &self.permit.rule
+    }
+
+    /// Under which terms.
+    pub fn terms(&self) -> &Hold {
+        &self.terms
+    }
+
+    /// The names of the masks that will be on the answer.
+    pub fn mask_names(&self) -> &[String] {
+        self.permit.mask_names()
+    }
+
+    /// How the session will have to be recorded.
+    pub fn record(&self) -> Option<RecordObligation> {
+        self.permit.record
+    }
+
+    /// The field that will be shown although a mask hides it.
+    pub fn revealed(&self) -> Option<&FieldPath> {
+        self.permit.revealed()
+    }
+
+    /// Why the rule holds it, in its author's words.
+    pub fn message(&self) -> Option<&str> {
+        self.message.as_deref()
+    }
+
+    /// The permit for whom somebody said yes to.
+    #[must_use]
+    pub fn admitted(self, admission: Admission) -> Permit {
+        Permit {
+            admitted: Some((Arc::new(admission), self.terms)),
+            ..self.permit
+        }
+    }
+
+    /// Whether a permit under which something is open was given for this question: by the same rule under
+    /// the same terms, with the same masks, and no more of it is to be recorded.
+    pub fn keeps(&self, permit: &Permit) -> bool {
+        let answered = permit.admitted.as_ref();
+        answered.is_some_and(|(_, terms)| terms.binds_like(&self.terms))
+            && permit.rule == self.permit.rule
+            && permit.holds_like(&self.permit)
     }
 }

@@ -3,21 +3,28 @@
 //! A rule with `reveal` offers fields, it shows none: the request has to name one of them
 //! ([`crate::request::Reveal`]). Asked for what no rule offers, the answer is no, not the masked object, so
 //! that nobody takes a placeholder for a value.
+//!
+//! A rule with `reveal` and `decision: hold` shows its fields after an approval, and holds nothing else.
 
 use std::sync::Arc;
 
 use super::mask::{FieldPath, LAST_APPLIED};
-use super::rule::{Asked, Rule};
+use super::rule::{Asked, Effect, Rule};
 use super::{Policy, Reason, explain};
 
 impl Policy {
-    /// The field that the request is to show; `None` when it asks for none.
-    pub(super) fn revealed(&self, asked: &Asked<'_>) -> Result<Option<Arc<FieldPath>>, Reason> {
+    /// The field that the request is to show; `None` when it asks for none. What a rule reveals after an approval
+    /// is revealed only where that rule decides.
+    pub(super) fn revealed(
+        &self,
+        asked: &Asked<'_>,
+        decider: &Rule,
+    ) -> Result<Option<Arc<FieldPath>>, Reason> {
         let Some(reveal) = asked.info.reveal() else {
             return Ok(None);
         };
         let field: Option<FieldPath> = reveal.field.parse().ok();
-        let offered = field.filter(|field| self.offers(asked, field));
+        let offered = field.filter(|field| self.offers(asked, decider, field));
         match offered {
             Some(field) => Ok(Some(Arc::new(field))),
             None => Err(Reason {
@@ -35,7 +42,7 @@ impl Policy {
         fields
     }
 
-    fn offers(&self, asked: &Asked<'_>, field: &FieldPath) -> bool {
+    fn offers(&self, asked: &Asked<'_>, decider: &Rule, field: &FieldPath) -> bool {
         let Some(keys) = field.keys() else {
             return false;
         };
@@ -43,7 +50,11 @@ impl Policy {
         if keys.last() == Some(&LAST_APPLIED) {
             return false;
         }
-        let offers = |rule: &Rule| rule.reveals(asked).iter().any(|path| path.selects(&keys));
+        let offers = |rule: &Rule| {
+            let held = rule.source.decision == Some(Effect::Hold);
+            (!held || rule.id == decider.id)
+                && rule.reveals(asked).iter().any(|path| path.selects(&keys))
+        };
         self.rules.iter().any(offers)
     }
 }
@@ -144,6 +155,36 @@ mod tests {
                 reason.message
             );
         }
+    }
+
+    #[test]
+    fn what_is_revealed_after_an_approval_is_revealed_no_other_way() {
+        let held = RuleSource {
+            reveal: vec!["data.password".parse().unwrap()],
+            hold: Some(super::super::tests::terms()),
+            ..rule("held", Effect::Hold, &["get"], &[""], &["secrets"])
+        };
+        let mask = RuleSource {
+            id: "test/mask".to_owned(),
+            mask: strings(&["secrets"]),
+            ..RuleSource::default()
+        };
+        let before = policy(vec![held.clone(), allow_all(), mask.clone()]);
+        let after = policy(vec![allow_all(), held, mask]);
+        let db = "/api/v1/namespaces/shop/secrets/db";
+        let asks = |policy: &Policy, field: &str| {
+            let target = format!("{db}?portcullis.dev/reveal={field}&portcullis.dev/reason=INC-42");
+            ask(policy, Identity::for_tests("alice", &[]), "GET", &target)
+        };
+        let Decision::Hold(question) = asks(&before, "data.password") else {
+            panic!("it is not held");
+        };
+        assert_eq!(question.revealed(), Some(&"data.password".parse().unwrap()));
+        assert!(matches!(asks(&before, "data.token"), Decision::Deny(_)));
+        assert!(matches!(asks(&after, "data.password"), Decision::Deny(_)));
+        // Who does not ask for it sees the object masked and waits for nobody.
+        let plain = ask(&before, Identity::for_tests("alice", &[]), "GET", db);
+        assert!(matches!(plain, Decision::Allow(_)));
     }
 
     #[test]

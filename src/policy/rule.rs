@@ -4,13 +4,14 @@ mod check;
 
 use std::sync::Arc;
 
+use super::hold::Hold;
 use super::mask::{BUILTIN, FieldPath};
 use super::matcher::{Globs, Reach};
 use super::matcher::{is_cluster_scoped, resource_matches, url_matches};
 use super::record::RecordObligation;
 use crate::identity::Identity;
 use crate::request::RequestInfo;
-use check::{check_lists, check_record, check_reveal, check_shape};
+use check::{check_hold, check_lists, check_record, check_reveal, check_shape};
 
 /// A rule as written in a policy file, before it is checked. An absent list is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,9 +42,11 @@ pub struct RuleSource {
     pub reveal: Vec<FieldPath>,
     /// How the sessions that the rule matches are recorded.
     pub record: Option<RecordObligation>,
-    /// `allow`, `deny`, or nothing: then the rule only adds its obligations.
+    /// `allow`, `hold`, `deny`, or nothing: then the rule only adds its obligations.
     pub decision: Option<Effect>,
-    /// What a denied caller reads.
+    /// The terms of `decision: hold`.
+    pub hold: Option<Hold>,
+    /// What a denied caller reads, and whoever waits for an approval, and who approves.
     pub message: Option<String>,
 }
 
@@ -64,6 +67,8 @@ pub struct SubjectsSource {
 pub enum Effect {
     /// The request goes on.
     Allow,
+    /// The request goes on when somebody says yes.
+    Hold,
     /// The request is refused.
     Deny,
 }
@@ -84,6 +89,8 @@ pub struct RuleProblem {
 pub(super) struct Rule {
     pub(super) id: Arc<str>,
     pub(super) source: RuleSource,
+    /// The terms of a hold.
+    pub(super) hold: Option<Arc<Hold>>,
     /// Indices into the policy's masks, as bits.
     pub(super) masks: u128,
     subjects: Option<Subjects>,
@@ -171,6 +178,7 @@ impl Rule {
         check_shape(&source, &mut problems);
         check_record(&source, &mut problems);
         check_reveal(&source, &mut problems);
+        check_hold(&source, &mut problems);
         let mut bits = 0_u128;
         for (index, name) in source.mask.iter().enumerate() {
             // A built-in mask has a rule for each shape of its resources.
@@ -202,6 +210,7 @@ impl Rule {
         }
         Ok(Self {
             id: Arc::from(source.id.as_str()),
+            hold: source.hold.clone().map(Arc::new),
             masks: bits,
             subjects,
             namespaces,
@@ -214,6 +223,10 @@ impl Rule {
     /// Whether the rule's decision applies.
     pub(super) fn decides(&self, asked: &Asked<'_>) -> Option<Effect> {
         let effect = self.source.decision?;
+        if effect == Effect::Hold && !self.source.reveal.is_empty() && asked.info.reveal().is_none()
+        {
+            return None; // it holds what it reveals
+        }
         self.mismatch(asked, effect.reach())
             .is_none()
             .then_some(effect)
@@ -371,11 +384,11 @@ impl Rule {
 }
 
 impl Effect {
-    /// An `allow` must contain the whole request; a `deny` needs only to be touched by it.
+    /// An `allow` must contain the whole request; a `deny` and a `hold` need only to be touched by it.
     pub(super) fn reach(self) -> Reach {
         match self {
             Self::Allow => Reach::Contains,
-            Self::Deny => Reach::Touches,
+            Self::Deny | Self::Hold => Reach::Touches,
         }
     }
 }

@@ -55,6 +55,9 @@ fn decided(policy: &Policy, method: &str, target: &str) -> String {
         target,
     ) {
         Decision::Allow(permit) => permit.rule().trim_start_matches("test/").to_uppercase(),
+        Decision::Hold(question) => {
+            format!("hold {}", question.rule().trim_start_matches("test/"))
+        }
         Decision::Deny(reason) => reason.rule.map_or_else(
             || "default".to_owned(),
             |rule| rule.trim_start_matches("test/").to_owned(),
@@ -73,7 +76,7 @@ fn masks(policy: &Policy, target: &str) -> Vec<String> {
             assert_eq!(permit.mask().is_some(), !permit.mask_names().is_empty());
             permit.mask_names().to_vec()
         }
-        Decision::Deny(reason) => panic!("{}", reason.message),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -347,7 +350,7 @@ fn masks_accumulate_wherever_the_rule_stands() {
     }
     let plan = |target: &str| match ask(&policy, Identity::for_tests("a", &[]), "GET", target) {
         Decision::Allow(permit) => Arc::clone(permit.mask().unwrap()),
-        Decision::Deny(reason) => panic!("{}", reason.message),
+        other => panic!("{other:?}"),
     };
     let one = plan("/api/v1/namespaces/n/secrets/s");
     assert!(Arc::ptr_eq(&one, &plan("/api/v1/namespaces/m/secrets")));
@@ -655,7 +658,7 @@ fn recording_accumulates_wherever_the_rule_stands_and_for_sessions_only() {
             Decision::Allow(permit) => permit
                 .record()
                 .map(|record| (record.as_str(), record.stdin)),
-            Decision::Deny(reason) => panic!("{reason:?}"),
+            other => panic!("{other:?}"),
         };
     let pod =
         |namespace: &str, rest: &str| format!("/api/v1/namespaces/{namespace}/pods/web{rest}");
@@ -744,7 +747,7 @@ fn a_record_for_nodes_is_no_mistake_and_counts() {
         let target = format!("/api/v1/nodes/n1/proxy/{tail}");
         match ask(&policy, Identity::for_tests("alice", &[]), "POST", &target) {
             Decision::Allow(permit) => assert_eq!(permit.record(), Some(required), "{tail}"),
-            Decision::Deny(reason) => panic!("{reason:?}"),
+            other => panic!("{other:?}"),
         }
     }
 }
@@ -781,5 +784,116 @@ fn a_record_that_could_never_matter_is_a_mistake() {
         };
         let problems = Policy::compile(source).unwrap_err();
         assert_eq!(problems[0].1.field, "record");
+    }
+}
+
+/// A rule that holds until somebody of `sre` says yes.
+fn hold(name: &str, verbs: &[&str], resources: &[&str], namespaces: &[&str]) -> RuleSource {
+    RuleSource {
+        namespaces: strings(namespaces),
+        hold: Some(terms()),
+        ..rule(name, Effect::Hold, verbs, &[""], resources)
+    }
+}
+
+pub(super) fn terms() -> Hold {
+    Hold {
+        approvers: Approvers {
+            groups: strings(&["sre"]),
+            users: Vec::new(),
+            count: 1,
+            principal: false,
+        },
+        wait: None,
+        expires: Hold::EXPIRES,
+        same_class: None,
+    }
+}
+
+#[test]
+fn h_10_no_wider_request_goes_around_a_hold_and_no_yes_admits_more_than_rules_do() {
+    let denied = RuleSource {
+        namespaces: strings(&["kube-system"]),
+        ..rule("system", Effect::Deny, &["*"], &[""], &["pods"])
+    };
+    let held = || {
+        hold(
+            "held",
+            &["delete", "deletecollection"],
+            &["pods"],
+            &["prod"],
+        )
+    };
+    let open = policy(vec![held(), allow_all()]);
+    let guarded = policy(vec![held(), denied, allow_all()]);
+    let alone = policy(vec![held()]);
+    let twice = policy(vec![
+        held(),
+        hold("also", &["*"], &["pods"], &["test"]),
+        allow_all(),
+    ]);
+    let one = "/api/v1/namespaces/prod/pods/web";
+    let all = "/api/v1/pods";
+    for (policy, target, expected) in [
+        (&open, one, "hold held"),
+        (&guarded, one, "hold held"),
+        (&alone, one, "hold held"),
+        (&twice, one, "hold held"),
+        // All namespaces at once: the rest must be allowed, denied is denied, and two holds are not one.
+        (&open, all, "hold held"),
+        (&guarded, all, "system"),
+        (&alone, all, "default"),
+        (&twice, all, "also"),
+        (&open, "/api/v1/namespaces/test/pods/web", "ALL"),
+    ] {
+        assert_eq!(decided(policy, "DELETE", target), expected, "{target}");
+    }
+}
+
+#[test]
+fn a_hold_that_nobody_could_answer_is_a_mistake() {
+    let good = || hold("h", &["delete"], &["pods"], &[]);
+    let with = |change: &dyn Fn(&mut Hold)| {
+        let mut rule = good();
+        change(rule.hold.as_mut().unwrap());
+        rule
+    };
+    let nobody = with(&|hold| hold.approvers.groups.clear());
+    let few = with(&|hold| {
+        hold.approvers.groups.clear();
+        hold.approvers.users = strings(&["carol"]);
+        hold.approvers.count = 2;
+    });
+    let own = with(&|hold| hold.approvers.principal = true);
+    let agents = RuleSource {
+        subjects: Some(SubjectsSource {
+            agents: strings(&["*"]),
+            ..SubjectsSource::default()
+        }),
+        ..own.clone()
+    };
+    let missing = RuleSource {
+        hold: None,
+        ..good()
+    };
+    let allowing = RuleSource {
+        decision: Some(Effect::Allow),
+        ..good()
+    };
+    for (rule, field) in [
+        (good(), None),
+        (agents, None),
+        (nobody, Some("hold.approvers")),
+        (few, Some("hold.approvers.count")),
+        (own, Some("hold.approvers.principal")),
+        (missing, Some("hold")),
+        (allowing, Some("hold")),
+    ] {
+        let compiled = Policy::compile(PolicySource {
+            rules: vec![rule],
+            ..PolicySource::default()
+        });
+        let found = compiled.err().map(|problems| problems[0].1.field);
+        assert_eq!(found, field);
     }
 }

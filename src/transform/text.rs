@@ -81,6 +81,15 @@ impl TextMasks {
     }
 }
 
+/// A whole text, masked.
+pub fn masked_text(masks: &TextMasks, text: &str) -> String {
+    let mut masker = TextMasker::new(masks);
+    let mut masked = Vec::with_capacity(text.len());
+    masker.push_to(text.as_bytes(), &mut masked);
+    masker.finish_to(&mut masked);
+    String::from_utf8_lossy(&masked).into_owned()
+}
+
 /// Masks one stream of text.
 pub struct TextMasker {
     known: Option<(Arc<Shelf>, Scanner)>,

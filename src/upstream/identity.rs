@@ -36,7 +36,29 @@ pub struct IdentityRefused {
 impl UpstreamIdentity {
     /// The identity behind a decision, the only one a request can be sent with.
     pub(super) fn of(permit: &Permit, request_id: &str) -> Result<Self, IdentityRefused> {
-        Self::new(permit.identity(), request_id)
+        let mut identity = Self::new(permit.identity(), request_id)?;
+        if let Some(admission) = permit.admission() {
+            let lines = &mut identity.lines;
+            push_extra(lines, "portcullis.dev/approval", [admission.id()])?;
+            for answer in admission.answers() {
+                push_extra(
+                    lines,
+                    "portcullis.dev/approved-by",
+                    [answer.by.user.as_str()],
+                )?;
+                let at = answer.at.to_string();
+                push_extra(lines, "portcullis.dev/approved-at", [at.as_str()])?;
+                // Words that cannot be a header's value are in the gateway's own audit log.
+                if checked("reason", &answer.reason).is_ok() {
+                    push_extra(
+                        lines,
+                        "portcullis.dev/approval-reason",
+                        [answer.reason.as_str()],
+                    )?;
+                }
+            }
+        }
+        Ok(identity)
     }
 
     /// The gateway itself, for its own errands: whoever else asked would have the gateway's rights.

@@ -17,6 +17,7 @@
 
 mod support;
 
+mod approvals;
 mod audit;
 mod bulk;
 mod clients;

@@ -1,4 +1,4 @@
-//! Calls the sessions API of a running gateway: through its socket, or at its control address.
+//! Calls the APIs of a running gateway's control plane: through its socket, or at its control address.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,8 +15,8 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
@@ -58,7 +58,7 @@ struct Refused {
 
 impl Client {
     /// The gateway that serves this socket; `None` when none does.
-    pub(super) async fn socket(path: &Path) -> anyhow::Result<Option<Self>> {
+    pub(in crate::cli) async fn socket(path: &Path) -> anyhow::Result<Option<Self>> {
         match UnixStream::connect(path).await {
             Ok(_) => Ok(Some(Self {
                 endpoint: Endpoint::Socket(path.to_owned()),
@@ -82,7 +82,7 @@ impl Client {
     }
 
     /// The gateway at a control address.
-    pub(super) fn server(
+    pub(in crate::cli) fn server(
         url: &str,
         token_file: &Path,
         ca_file: Option<&Path>,
@@ -161,15 +161,16 @@ impl Client {
             .await
     }
 
-    async fn document<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
-        let response = self.send(Method::GET, path, Vec::new()).await?;
-        let text = body::read_bounded(response.into_body(), ANSWER_BYTES_MAX)
-            .await
-            .context("the gateway's answer cannot be read")?;
-        serde_json::from_slice(&text).context("the gateway's answer is not understood")
+    /// Asks for a document.
+    pub(in crate::cli) async fn document<T: DeserializeOwned>(
+        &self,
+        path: &str,
+    ) -> anyhow::Result<T> {
+        read(self.send(Method::GET, path, Vec::new()).await?).await
     }
 
-    async fn lines(&self, path: &str, each: Each<'_>) -> anyhow::Result<()> {
+    /// Asks for lines, and hands on each.
+    pub(in crate::cli) async fn lines(&self, path: &str, each: Each<'_>) -> anyhow::Result<()> {
         let mut body = self.send(Method::GET, path, Vec::new()).await?.into_body();
         let mut waiting: Vec<u8> = Vec::new();
         while let Some(frame) = body.frame().await {
@@ -190,6 +191,16 @@ impl Client {
             );
         }
         Ok(())
+    }
+
+    /// Sends a document, and reads the one that comes back.
+    pub(in crate::cli) async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        content: &impl Serialize,
+    ) -> anyhow::Result<T> {
+        let content = serde_json::to_vec(content)?;
+        read(self.send(Method::POST, path, content).await?).await
     }
 
     /// Calls; an answer that is a refusal becomes an error with its message.
@@ -274,6 +285,13 @@ impl Client {
     }
 }
 
+async fn read<T: DeserializeOwned>(response: Response<Incoming>) -> anyhow::Result<T> {
+    let text = body::read_bounded(response.into_body(), ANSWER_BYTES_MAX)
+        .await
+        .context("the gateway's answer cannot be read")?;
+    serde_json::from_slice(&text).context("the gateway's answer is not understood")
+}
+
 fn tls(ca_file: Option<&Path>) -> anyhow::Result<TlsConnector> {
     let mut roots = RootCertStore::empty();
     match ca_file {
@@ -324,7 +342,7 @@ pub(super) fn query(filter: &Filter) -> String {
 }
 
 /// A text as part of a path or a query (RFC 3986 §2.3).
-fn encoded(text: &str) -> String {
+pub(in crate::cli) fn encoded(text: &str) -> String {
     let mut out = String::new();
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {

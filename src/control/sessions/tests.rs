@@ -1,3 +1,4 @@
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -83,8 +84,11 @@ impl World {
             not_ready: Box::new(Vec::new),
             degraded: Box::new(Vec::new),
             sessions: Some(Arc::new(sessions)),
+            approvals: None,
+            local: true,
         };
         let settings = Settings {
+            url: None,
             address: "127.0.0.1:0".parse().unwrap(),
             operators,
         };

@@ -19,7 +19,7 @@ pub(super) fn is_asked_for(path: &str) -> bool {
 }
 
 /// The header's value: code, no agent, the text as a quoted string (RFC 7234 section 5.5).
-pub(super) fn warning(message: &str) -> Option<HeaderValue> {
+pub(in crate::gateway) fn warning(message: &str) -> Option<HeaderValue> {
     let mut text = String::with_capacity(message.len() + 16);
     for character in message.chars() {
         match character {

@@ -96,11 +96,14 @@ pub(super) fn check_shape(source: &RuleSource, problems: &mut Vec<RuleProblem>) 
     {
         whole(
             "decision",
-            "is missing: say allow or deny, or give the rule a `mask`, `record` or `reveal`",
+            "is missing: say allow, hold or deny, or give the rule a `mask`, `record` or `reveal`",
         );
     }
-    if source.message.is_some() && source.decision != Some(Effect::Deny) {
-        whole("message", "belongs to a rule with `decision: deny`");
+    if source.message.is_some() && !matches!(source.decision, Some(Effect::Deny | Effect::Hold)) {
+        whole(
+            "message",
+            "belongs to a rule with `decision: deny` or `decision: hold`",
+        );
     }
     if source
         .message
@@ -126,24 +129,24 @@ pub(super) fn check_shape(source: &RuleSource, problems: &mut Vec<RuleProblem>) 
     if !source.non_resource_urls.is_empty() && !source.mask.is_empty() {
         whole("mask", "has no meaning for nonResourceURLs");
     }
-    if source.decision == Some(Effect::Allow) {
+    if matches!(source.decision, Some(Effect::Allow | Effect::Hold)) {
         if source.verbs.is_empty() {
             whole(
                 "verbs",
-                "is missing: an allow rule says what it allows; write [\"*\"] for every verb",
+                "is missing: an allow or hold rule says what it is about; write [\"*\"] for every verb",
             );
         }
         if source.non_resource_urls.is_empty() {
             if source.resources.is_empty() {
                 whole(
                     "resources",
-                    "is missing: an allow rule says what it allows; write [\"*\"] for every resource, or give nonResourceURLs",
+                    "is missing: an allow or hold rule says what it is about; write [\"*\"] for every resource, or give nonResourceURLs",
                 );
             }
             if source.api_groups.is_empty() {
                 whole(
                     "apiGroups",
-                    "is missing: an allow rule says what it allows; write [\"\"] for the core group, [\"*\"] for every group",
+                    "is missing: an allow or hold rule says what it is about; write [\"\"] for the core group, [\"*\"] for every group",
                 );
             }
         }
@@ -205,5 +208,55 @@ pub(super) fn check_reveal(source: &RuleSource, problems: &mut Vec<RuleProblem>)
             let message = format!("{field}: elements of arrays cannot be revealed; name members");
             problems.push(item("reveal", index, message));
         }
+    }
+}
+
+/// Whether somebody can answer what the rule holds, within bounds.
+pub(super) fn check_hold(source: &RuleSource, problems: &mut Vec<RuleProblem>) {
+    let mut wrong = |field, message: String| {
+        problems.push(RuleProblem {
+            field,
+            index: None,
+            message,
+        });
+    };
+    let holds = source.decision == Some(Effect::Hold);
+    let Some(hold) = &source.hold else {
+        if holds {
+            wrong(
+                "hold",
+                "is missing: say who may approve, as in `hold: {approvers: {groups: [sre]}}`"
+                    .to_owned(),
+            );
+        }
+        return;
+    };
+    if !holds {
+        wrong("hold", "belongs to a rule with `decision: hold`".to_owned());
+    }
+    let approvers = &hold.approvers;
+    if approvers.groups.is_empty() && approvers.users.is_empty() && !approvers.principal {
+        wrong(
+            "hold.approvers",
+            "names nobody: give groups or users, whose names are compared as they are".to_owned(),
+        );
+    }
+    // Groups may have any number of people; without them the count can be seen to be out of reach.
+    let known = approvers.users.len() + usize::from(approvers.principal);
+    if approvers.groups.is_empty() && known > 0 && approvers.count > known {
+        let count = approvers.count;
+        wrong(
+            "hold.approvers.count",
+            format!("is {count}, and only {known} can answer; nobody approves their own request"),
+        );
+    }
+    let only_agents = source.subjects.as_ref().is_some_and(|subjects| {
+        !subjects.agents.is_empty() && subjects.users.is_empty() && subjects.groups.is_empty()
+    });
+    if approvers.principal && !only_agents {
+        wrong(
+            "hold.approvers.principal",
+            "needs a rule whose subjects are agents and nobody else".to_owned(),
+        );
     }
 }

@@ -1,0 +1,18 @@
+//! Has a human said yes to exactly this?
+//!
+//! [`digest`] says what *this* is, [`person`] who may say yes, [`state`] what becomes of a question: pure.
+//! [`ledger`] keeps it in the database of [`store`], and [`desk`] is where the gateway asks and people
+//! answer.
+
+pub mod desk;
+pub mod digest;
+pub mod ledger;
+pub mod person;
+pub mod state;
+pub mod store;
+
+pub use desk::{Admission, Desk, News, Standing};
+pub use digest::{Case, Digest};
+pub use person::{Person, Unfit};
+pub use state::{Admits, Answer, Approval, Asked, NotAnswered, Shown, State, Verdict};
+pub use store::{FILE, Store, StoreError};

@@ -1,0 +1,273 @@
+//! Where the gateway asks and people answer: the ledger behind an async face, with news of what changed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::rand;
+use jiff::Timestamp;
+use tokio::sync::broadcast;
+
+use super::digest::Digest;
+use super::ledger::{self, Found, Held, TooMany};
+use super::person::Person;
+use super::state::{Admits, Answer, Approval, NotAnswered, State, Verdict};
+use super::store::{Store, StoreError};
+use crate::limits;
+use crate::policy::{Permit, Question};
+
+/// The desk. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Desk {
+    store: Store,
+    /// The ids of approvals that changed.
+    news: broadcast::Sender<Arc<str>>,
+}
+
+/// The proof that somebody said yes to a request, and that this use of the yes is on the disk. Only a
+/// [`Desk`] makes one, and without one no [`Question`] becomes a [`Permit`].
+#[derive(Clone, Debug)]
+pub struct Admission {
+    id: String,
+    digest: Digest,
+    audit_id: String,
+    answers: Vec<Answer>,
+    until: Option<Timestamp>,
+}
+
+/// What the desk says to a held request.
+#[derive(Debug)]
+pub enum Standing {
+    /// It may go on.
+    Admitted(Permit),
+    /// It waits for an answer.
+    Waits(Box<Approval>),
+    /// Somebody said no.
+    Denied(Box<Approval>),
+    /// Too many questions are open to ask another.
+    TooMany(TooMany),
+}
+
+impl Desk {
+    /// Opens a desk over the database.
+    #[must_use]
+    pub fn new(store: Store) -> Self {
+        Self {
+            store,
+            news: broadcast::Sender::new(limits::APPROVAL_NEWS_MAX),
+        }
+    }
+
+    /// The database, for other rooms that keep state in it.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Uses a yes for the request if there is one, and asks if nobody has yet.
+    pub async fn consult(&self, question: Question, held: Held) -> Result<Standing, StoreError> {
+        let id = new_id();
+        let (digest, audit_id) = (held.digest.clone(), held.audit_id.clone());
+        let asked = id.clone();
+        let found = self
+            .store
+            .run(move |work| ledger::consult(work, &held, id, Timestamp::now()))
+            .await?;
+        Ok(match found {
+            Found::Admitted(approval, admits) => {
+                self.tell(&approval.id);
+                let admission = Admission {
+                    id: approval.id,
+                    digest,
+                    audit_id,
+                    answers: approval.answers,
+                    until: match admits {
+                        Admits::Once => None,
+                        Admits::Until(until) => Some(until),
+                    },
+                };
+                Standing::Admitted(question.admitted(admission))
+            }
+            Found::Waits(approval) => {
+                if approval.id == asked || approval.requests.len() > 1 {
+                    self.tell(&approval.id);
+                }
+                Standing::Waits(approval)
+            }
+            Found::Denied(approval) => Standing::Denied(approval),
+            Found::Refused(why) => Standing::TooMany(why),
+        })
+    }
+
+    /// Follows what changes from now on.
+    #[must_use]
+    pub fn news(&self) -> News {
+        News(self.news.subscribe())
+    }
+
+    /// One approval as it stands.
+    pub async fn get(&self, id: String) -> Result<Option<Approval>, StoreError> {
+        self.store
+            .run(move |work| ledger::get(work, &id, Timestamp::now()))
+            .await
+    }
+
+    /// The latest approvals; with `open`, only those that are not over.
+    pub async fn list(&self, open: bool, limit: usize) -> Result<Vec<Approval>, StoreError> {
+        self.store
+            .run(move |work| ledger::list(work, open, limit, Timestamp::now()))
+            .await
+    }
+
+    /// Takes somebody's answer, who has seen the first `seen` requests; `None` when there is no such question.
+    pub async fn answer(
+        &self,
+        id: String,
+        by: Person,
+        answer: (Verdict, String, usize),
+    ) -> Result<Option<Result<Approval, NotAnswered>>, StoreError> {
+        let changed = id.clone();
+        let result = self
+            .store
+            .run(move |work| ledger::answer(work, &id, by, answer, Timestamp::now()))
+            .await?;
+        self.tell(&changed);
+        Ok(result)
+    }
+
+    /// Takes a question back.
+    pub async fn withdraw(
+        &self,
+        id: String,
+        by: Person,
+    ) -> Result<Option<Result<Approval, NotAnswered>>, StoreError> {
+        let changed = id.clone();
+        let result = self
+            .store
+            .run(move |work| ledger::withdraw(work, &id, &by, Timestamp::now()))
+            .await?;
+        self.tell(&changed);
+        Ok(result)
+    }
+
+    /// Gives a use back that nothing came of: the API server did not switch protocols.
+    pub async fn give_back(&self, admission: &Admission) -> Result<bool, StoreError> {
+        let Admission {
+            id,
+            digest,
+            audit_id,
+            ..
+        } = admission.clone();
+        self.store
+            .run(move |work| ledger::give_back(work, &id, (&digest, &audit_id), Timestamp::now()))
+            .await
+    }
+
+    /// Adds what was found out about a request after it was asked.
+    pub async fn add_context(
+        &self,
+        id: String,
+        digest: Digest,
+        context: Vec<String>,
+    ) -> Result<(), StoreError> {
+        let changed = id.clone();
+        self.store
+            .run(move |work| ledger::add_context(work, &id, &digest, context, Timestamp::now()))
+            .await?;
+        self.tell(&changed);
+        Ok(())
+    }
+
+    /// Resolves when the yes behind an admission was taken back.
+    pub async fn taken_back(&self, admission: &Admission) {
+        if admission.until.is_none() {
+            std::future::pending::<()>().await; // it was used, there is nothing to take back
+        }
+        let mut news = self.news();
+        loop {
+            match self.get(admission.id.clone()).await {
+                Ok(Some(approval))
+                    if !matches!(approval.state, State::Denied | State::Withdrawn) => {}
+                // It is over, or was forgotten, for which it has to be over as well.
+                Ok(_) => return,
+                Err(error) => {
+                    tracing::error!(%error, "it cannot be seen whether a yes still holds");
+                    tokio::time::sleep(RETRY).await;
+                    continue;
+                }
+            }
+            news.about(&admission.id).await;
+        }
+    }
+
+    fn tell(&self, id: &str) {
+        // Nobody may be listening.
+        let _nobody = self.news.send(Arc::from(id));
+    }
+}
+
+const RETRY: Duration = Duration::from_secs(5);
+
+/// News of approvals that changed.
+#[derive(Debug)]
+pub struct News(broadcast::Receiver<Arc<str>>);
+
+impl News {
+    /// Waits until something may have happened to this approval.
+    pub async fn about(&mut self, id: &str) {
+        loop {
+            match self.0.recv().await {
+                Ok(changed) if *changed == *id => return,
+                Ok(_) => {}
+                // What was missed may have been about it.
+                Err(broadcast::error::RecvError::Lagged(_)) => return,
+                Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Waits until something happened to any of them.
+    pub async fn any(&mut self) {
+        if matches!(
+            self.0.recv().await,
+            Err(broadcast::error::RecvError::Closed)
+        ) {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+impl Admission {
+    /// The approval it came from.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Who said yes, when and why.
+    #[must_use]
+    pub fn answers(&self) -> &[Answer] {
+        &self.answers
+    }
+
+    /// When the yes to a whole class ends, and every stream with it.
+    #[must_use]
+    pub fn until(&self) -> Option<Timestamp> {
+        self.until
+    }
+}
+
+/// A new id: ten letters and digits that cannot be mistaken for one another, to be typed by people. Whoever
+/// knows one can do nothing with it.
+fn new_id() -> String {
+    const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+    let mut bytes = [0_u8; 10];
+    if rand::fill(&mut bytes).is_err() {
+        // Then a time, which is as good as long as it is nobody else's.
+        return uuid::Uuid::now_v7().simple().to_string();
+    }
+    bytes
+        .iter()
+        .filter_map(|byte| LETTERS.get(usize::from(byte & 31)))
+        .map(|letter| char::from(*letter))
+        .collect()
+}

@@ -1,0 +1,337 @@
+//! Approvals in the database: each function is one step within one transaction ([`super::store`]).
+
+use jiff::Timestamp;
+use rusqlite::OptionalExtension as _;
+
+use super::digest::Digest;
+use super::person::Person;
+use super::state::{Admits, Answer, Approval, Asked, NotAnswered, Shown, State, Verdict, later};
+use super::store::{StoreError, Work};
+use crate::limits;
+use crate::policy::Hold;
+
+/// A held request, to be looked up or asked about.
+#[derive(Clone, Debug)]
+pub struct Held {
+    /// The digest of exactly this request.
+    pub digest: Digest,
+    /// What a wider yes has to be for.
+    pub class: Digest,
+    /// Which invocation of a client it is from, as far as it says so.
+    pub command: Option<Digest>,
+    /// Who asks.
+    pub caller: Person,
+    /// Where to.
+    pub cluster: String,
+    /// The rule that holds it.
+    pub rule: String,
+    /// Why, in its author's words.
+    pub message: Option<String>,
+    /// Its terms.
+    pub terms: Hold,
+    /// What an approver sees of it.
+    pub shown: Shown,
+    /// The audit id of the request that is there now.
+    pub audit_id: String,
+}
+
+/// What became of a held request.
+#[derive(Clone, Debug)]
+pub enum Found {
+    /// Somebody said yes, and this use of it is on the disk.
+    Admitted(Box<Approval>, Admits),
+    /// It waits for an answer.
+    Waits(Box<Approval>),
+    /// Somebody said no, a while ago.
+    Denied(Box<Approval>),
+    /// It was not asked, because too much is.
+    Refused(TooMany),
+}
+
+/// Too many questions are open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TooMany {
+    /// Of this caller.
+    OfCaller,
+    /// Of all.
+    InAll,
+}
+
+/// Uses a yes for the request if there is one; asks if nobody has yet.
+pub fn consult(
+    work: &Work<'_>,
+    held: &Held,
+    id: String,
+    now: Timestamp,
+) -> Result<Found, StoreError> {
+    for mut approval in of_class(work, &held.class)? {
+        if let Some(Admits::Until(until)) = approval.admits(now)
+            && let Some(admits) = approval.take(&held.digest, &held.audit_id, now)
+        {
+            debug_assert_eq!(admits, Admits::Until(until));
+            return Ok(Found::Admitted(Box::new(approval), admits));
+        }
+    }
+    let mut stands = None;
+    for mut approval in of_digest(work, &held.digest)? {
+        approval.settle(now);
+        if let Some(admits) = approval.take(&held.digest, &held.audit_id, now) {
+            save(work, &approval)?;
+            return Ok(Found::Admitted(Box::new(approval), admits));
+        }
+        match approval.state {
+            State::Asked => stands = Some(Found::Waits(Box::new(approval))),
+            State::Denied if now < approval.expires && stands.is_none() => {
+                stands = Some(Found::Denied(Box::new(approval)));
+            }
+            _ => {}
+        }
+    }
+    match stands {
+        Some(found) => Ok(found),
+        None => ask(work, held, id, now),
+    }
+}
+
+/// Joins the question of the same command, or asks a new one.
+fn ask(work: &Work<'_>, held: &Held, id: String, now: Timestamp) -> Result<Found, StoreError> {
+    let request = Asked {
+        digest: held.digest.clone(),
+        at: now,
+        shown: held.shown.clone(),
+        used_by: None,
+    };
+    if held.command.is_some() {
+        for mut approval in of_class(work, &held.class)? {
+            if approval.command == held.command && approval.join(request.clone(), now) {
+                save(work, &approval)?;
+                return Ok(Found::Waits(Box::new(approval)));
+            }
+        }
+    }
+    sweep(work, now)?;
+    let key = caller_key(&held.caller);
+    let open = |of: Option<&str>| -> Result<u32, rusqlite::Error> {
+        work.prepare_cached(
+            "SELECT count(*) FROM approvals WHERE state = 'asked' AND (?1 IS NULL OR caller = ?1)",
+        )?
+        .query_row([of], |row| row.get(0))
+    };
+    if open(Some(key.as_str()))? >= limits::APPROVALS_OPEN_PER_CALLER_MAX {
+        return Ok(Found::Refused(TooMany::OfCaller));
+    }
+    if open(None)? >= limits::APPROVALS_OPEN_MAX {
+        return Ok(Found::Refused(TooMany::InAll));
+    }
+    let approval = Approval {
+        id,
+        caller: held.caller.clone(),
+        cluster: held.cluster.clone(),
+        rule: held.rule.clone(),
+        message: held.message.clone(),
+        terms: held.terms.clone(),
+        class: held.class.clone(),
+        command: held.command.clone(),
+        requests: vec![request],
+        asked: now,
+        expires: later(now, held.terms.expires),
+        state: State::Asked,
+        answers: Vec::<Answer>::new(),
+    };
+    save(work, &approval)?;
+    forget(work)?;
+    Ok(Found::Waits(Box::new(approval)))
+}
+
+/// One approval as it stands at `now`.
+pub fn get(work: &Work<'_>, id: &str, now: Timestamp) -> Result<Option<Approval>, StoreError> {
+    let text: Option<String> = work
+        .prepare_cached("SELECT approval FROM approvals WHERE id = ?1")?
+        .query_row([id], |row| row.get(0))
+        .optional()?;
+    text.map(|text| read(&text, now)).transpose()
+}
+
+/// The approvals as they stand at `now`, the latest first; with `open`, only those that are not over.
+pub fn list(
+    work: &Work<'_>,
+    open: bool,
+    limit: usize,
+    now: Timestamp,
+) -> Result<Vec<Approval>, StoreError> {
+    let sql = if open {
+        "SELECT approval FROM approvals WHERE state IN ('asked', 'approved') AND expires > ?1
+         ORDER BY asked DESC, id LIMIT ?2"
+    } else {
+        "SELECT approval FROM approvals WHERE ?1 IS NOT NULL ORDER BY asked DESC, id LIMIT ?2"
+    };
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut found = work.prepare_cached(sql)?;
+    let rows = found.query_map((now.as_microsecond(), limit), |row| row.get::<_, String>(0))?;
+    rows.map(|text| read(&text?, now)).collect()
+}
+
+/// Takes somebody's answer.
+pub fn answer(
+    work: &Work<'_>,
+    id: &str,
+    by: Person,
+    (verdict, reason, seen): (Verdict, String, usize),
+    now: Timestamp,
+) -> Result<Option<Result<Approval, NotAnswered>>, StoreError> {
+    change(work, id, now, |approval| {
+        approval.answer(by, verdict, (reason, seen), now)
+    })
+}
+
+/// Takes a question back.
+pub fn withdraw(
+    work: &Work<'_>,
+    id: &str,
+    by: &Person,
+    now: Timestamp,
+) -> Result<Option<Result<Approval, NotAnswered>>, StoreError> {
+    change(work, id, now, |approval| approval.withdraw(by, now))
+}
+
+/// Gives a use back that nothing came of.
+pub fn give_back(
+    work: &Work<'_>,
+    id: &str,
+    (digest, audit_id): (&Digest, &str),
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let Some(mut approval) = get(work, id, now)? else {
+        return Ok(false);
+    };
+    let given = approval.give_back(digest, audit_id, now);
+    if given {
+        save(work, &approval)?;
+    }
+    Ok(given)
+}
+
+/// Adds what was found out about a request after it was asked.
+pub fn add_context(
+    work: &Work<'_>,
+    id: &str,
+    digest: &Digest,
+    context: Vec<String>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    if let Some(mut approval) = get(work, id, now)?
+        && let Some(request) = approval
+            .requests
+            .iter_mut()
+            .find(|request| request.digest == *digest)
+    {
+        request.shown.context = context;
+        save(work, &approval)?;
+    }
+    Ok(())
+}
+
+fn change(
+    work: &Work<'_>,
+    id: &str,
+    now: Timestamp,
+    step: impl FnOnce(&mut Approval) -> Result<(), NotAnswered>,
+) -> Result<Option<Result<Approval, NotAnswered>>, StoreError> {
+    let Some(mut approval) = get(work, id, now)? else {
+        return Ok(None);
+    };
+    let result = step(&mut approval);
+    if result.is_ok() {
+        save(work, &approval)?;
+    }
+    Ok(Some(result.map(|()| approval)))
+}
+
+/// Those of a class that are not over, the oldest first.
+fn of_class(work: &Work<'_>, class: &Digest) -> Result<Vec<Approval>, StoreError> {
+    let mut found = work.prepare_cached(
+        "SELECT approval FROM approvals WHERE class = ?1 AND state IN ('asked', 'approved')
+         ORDER BY asked, id",
+    )?;
+    let rows = found.query_map([class.as_str()], |row| row.get::<_, String>(0))?;
+    rows.map(|text| Ok(serde_json::from_str(&text?)?)).collect()
+}
+
+/// Those with a request, the oldest first, that still say something about it.
+fn of_digest(work: &Work<'_>, digest: &Digest) -> Result<Vec<Approval>, StoreError> {
+    let mut found = work.prepare_cached(
+        "SELECT approval FROM approvals
+         WHERE id IN (SELECT approval FROM approval_requests WHERE digest = ?1)
+           AND state IN ('asked', 'approved', 'denied')
+         ORDER BY asked, id",
+    )?;
+    let rows = found.query_map([digest.as_str()], |row| row.get::<_, String>(0))?;
+    rows.map(|text| Ok(serde_json::from_str(&text?)?)).collect()
+}
+
+fn read(text: &str, now: Timestamp) -> Result<Approval, StoreError> {
+    let mut approval: Approval = serde_json::from_str(text)?;
+    approval.settle(now);
+    Ok(approval)
+}
+
+fn save(work: &Work<'_>, approval: &Approval) -> Result<(), StoreError> {
+    work.prepare_cached(
+        "INSERT INTO approvals VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+         ON CONFLICT (id) DO UPDATE SET state = excluded.state, expires = excluded.expires,
+           approval = excluded.approval",
+    )?
+    .execute((
+        &approval.id,
+        approval.state.as_str(),
+        caller_key(&approval.caller).as_str(),
+        approval.class.as_str(),
+        approval.command.as_ref().map(Digest::as_str),
+        approval.asked.as_microsecond(),
+        approval.expires.as_microsecond(),
+        serde_json::to_string(approval)?,
+    ))?;
+    let mut insert =
+        work.prepare_cached("INSERT OR IGNORE INTO approval_requests VALUES (?1, ?2)")?;
+    for request in &approval.requests {
+        insert.execute((request.digest.as_str(), &approval.id))?;
+    }
+    Ok(())
+}
+
+/// Writes down whose time is over, so that they no longer count as open.
+fn sweep(work: &Work<'_>, now: Timestamp) -> Result<(), StoreError> {
+    let over: Vec<String> = work
+        .prepare_cached(
+            "SELECT approval FROM approvals WHERE state IN ('asked', 'approved') AND expires <= ?1",
+        )?
+        .query_map([now.as_microsecond()], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    for text in over {
+        save(work, &read(&text, now)?)?;
+    }
+    Ok(())
+}
+
+/// Removes the oldest that are over, when there are too many.
+fn forget(work: &Work<'_>) -> Result<(), StoreError> {
+    work.prepare_cached(
+        "DELETE FROM approvals WHERE id IN (
+           SELECT id FROM approvals WHERE state NOT IN ('asked', 'approved')
+           ORDER BY asked DESC, id LIMIT -1 OFFSET ?1)",
+    )?
+    .execute([limits::APPROVALS_KEPT_MAX])?;
+    Ok(())
+}
+
+/// What the questions of one caller are counted by: a human's agents count for themselves.
+fn caller_key(caller: &Person) -> Digest {
+    Digest::of(&[
+        &caller.issuer,
+        &caller.subject,
+        caller.agent.as_deref().unwrap_or_default(),
+    ])
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,118 @@
+//! The thread, its transactions, and the file.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use super::*;
+
+async fn count(store: &Store) -> i64 {
+    store
+        .run(|work| Ok(work.query_row("SELECT count(*) FROM approvals", [], |row| row.get(0))?))
+        .await
+        .unwrap()
+}
+
+fn insert(work: &Work<'_>, id: &str) -> Result<(), StoreError> {
+    work.execute(
+        "INSERT INTO approvals VALUES (?1, 'asked', '', '', NULL, 0, 0, '{}')",
+        [id],
+    )?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_fails_is_undone_and_what_was_told_is_there_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join(FILE);
+    let store = Store::open(&file).unwrap();
+    store.run(|work| insert(work, "a")).await.unwrap();
+    let failed: Result<(), StoreError> = store
+        .run(|work| {
+            insert(work, "b")?;
+            Err(StoreError::Busy)
+        })
+        .await;
+    assert!(matches!(failed, Err(StoreError::Busy)));
+    assert_eq!(count(&store).await, 1);
+    let again = Store::open(&file).unwrap();
+    assert_eq!(count(&again).await, 1);
+    let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[tokio::test]
+async fn whoever_left_before_it_was_done_has_done_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&folder.path().join(FILE)).unwrap();
+    let (going, gone) = std::sync::mpsc::channel::<()>();
+    let (begun, begins) = oneshot::channel();
+    let busy = store.clone();
+    let first = tokio::spawn(async move {
+        busy.run(move |work| {
+            begun.send(()).unwrap();
+            gone.recv().unwrap();
+            insert(work, "in the middle")
+        })
+        .await
+    });
+    begins.await.unwrap();
+    // One that waits behind it, and the one that runs: both clients leave.
+    let behind = store.clone();
+    let second = tokio::spawn(async move { behind.run(|work| insert(work, "behind")).await });
+    tokio::task::yield_now().await;
+    second.abort();
+    first.abort();
+    assert!(second.await.is_err() && first.await.is_err());
+    going.send(()).unwrap();
+    assert_eq!(count(&store).await, 0);
+}
+
+#[tokio::test]
+async fn the_queue_has_an_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&folder.path().join(FILE)).unwrap();
+    let (going, gone) = std::sync::mpsc::channel::<()>();
+    let mut waiting = Vec::new();
+    let busy = store.clone();
+    waiting.push(tokio::spawn(async move {
+        busy.run(move |_| {
+            gone.recv().unwrap();
+            Ok(())
+        })
+        .await
+    }));
+    tokio::task::yield_now().await;
+    let mut refused = 0;
+    for _ in 0..limits::STATE_QUEUE_MAX + 8 {
+        let store = store.clone();
+        let mut job = Box::pin(async move { store.run(|_| Ok(())).await });
+        let polled = futures_util::poll!(&mut job);
+        match polled {
+            std::task::Poll::Ready(Err(StoreError::Busy)) => refused += 1,
+            std::task::Poll::Ready(other) => panic!("{other:?}"),
+            std::task::Poll::Pending => waiting.push(tokio::spawn(job)),
+        }
+    }
+    assert!(refused >= 7, "{refused}");
+    going.send(()).unwrap();
+    for job in waiting {
+        job.await.unwrap().unwrap();
+    }
+}
+
+#[test]
+fn a_database_of_a_later_version_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join(FILE);
+    drop(Store::open(&file).unwrap());
+    let db = Connection::open(&file).unwrap();
+    db.pragma_update(None, "user_version", 99).unwrap();
+    drop(db);
+    assert!(matches!(Store::open(&file), Err(StoreError::Version(99))));
+    let file = folder.path().join("other.db");
+    std::fs::write(
+        &file,
+        b"this is no database at all, but long enough to look like one",
+    )
+    .unwrap();
+    assert!(matches!(Store::open(&file), Err(StoreError::Database(_))));
+}

@@ -1,0 +1,404 @@
+//! The approvals API: what waits for a yes, and the answers to it.
+//!
+//! Whoever has a token is known here as they are to the gateway, and sees what they may answer, what they asked
+//! themselves, and everything if they are an operator. Whoever comes through the socket in the data directory
+//! may look, and answers nothing: a yes is somebody's, and the socket does not say whose.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::stream;
+use http::{HeaderValue, Method, Request, Response, Uri, header};
+use http_body::Frame;
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper::body::Incoming;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::call::{self, Door, json, one_line};
+use super::sessions::Operators;
+use crate::approval::{Approval, Desk, NotAnswered, Person, State, Unfit, Verdict};
+use crate::audit::{AuditLog, Event};
+use crate::gateway::body::{self, Body};
+use crate::gateway::refuse::Refusal;
+use crate::identity::{Authenticator, Identity, credential};
+use crate::limits;
+use crate::request::Query;
+
+/// What every path of this API begins with.
+pub(super) const PREFIX: &str = "/v1/approvals";
+
+/// Everything the approvals API needs.
+pub struct Approvals {
+    /// Where the questions are.
+    pub desk: Desk,
+    /// Where calls are put on record.
+    pub audit: AuditLog,
+    /// Verifies tokens.
+    pub authenticator: Arc<Authenticator>,
+    /// Who sees everything.
+    pub operators: Option<Operators>,
+}
+
+/// The approvals that were asked for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ApprovalList {
+    /// The approvals, the latest first.
+    pub items: Vec<Approval>,
+    /// Whether there are more than were asked for.
+    #[serde(default)]
+    pub more: bool,
+}
+
+/// The body of a yes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Yes {
+    /// Why; the caller and the audit log of the cluster read it.
+    #[serde(default)]
+    pub reason: String,
+    /// How many requests the question had when the approver looked.
+    pub requests: usize,
+    /// Admits everything of the class for so many seconds, instead of each request once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub same_class_seconds: Option<u32>,
+}
+
+/// The body of a no.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct No {
+    /// Why; the caller reads it.
+    pub reason: String,
+}
+
+/// A call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Call {
+    List { open: bool, limit: usize },
+    Watch,
+    Show(String),
+    Approve(String),
+    Deny(String),
+    Withdraw(String),
+}
+
+/// Who calls.
+#[derive(Clone)]
+enum Visitor {
+    /// Through the socket.
+    Local,
+    /// With a token.
+    Known {
+        person: Box<Person>,
+        /// Whether they see everything.
+        operator: bool,
+        /// When their token ends.
+        until: Timestamp,
+    },
+}
+
+impl Approvals {
+    /// Answers one call and puts it on record.
+    pub(super) async fn serve(&self, request: Request<Incoming>, door: Door) -> Response<Body> {
+        let now = Timestamp::now();
+        let mut event = call::received(&request, door, now);
+        let answer = self.answer(request, door, &mut event, now).await;
+        call::answered(&self.audit, event, answer).await
+    }
+
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        door: Door,
+        event: &mut Event,
+        now: Timestamp,
+    ) -> Result<Response<Body>, Refusal> {
+        if !self.audit.healthy() {
+            return Err(call::unrecorded());
+        }
+        let visitor = self.visitor(&request, door, event, now).await?;
+        let (head, body) = request.into_parts();
+        let call = parse(&head.method, &head.uri)?;
+        if let Call::Show(id) | Call::Approve(id) | Call::Deny(id) | Call::Withdraw(id) = &call {
+            event.annotate("portcullis.dev/approval", one_line(id, 64));
+        }
+        match call {
+            Call::List { open, limit } => json(&self.list(&visitor, open, limit).await?),
+            Call::Watch => Ok(self.watch(visitor)),
+            Call::Show(id) => json(&self.seen(&visitor, id).await?),
+            Call::Approve(id) => {
+                let yes: Yes = read(body).await?;
+                let reason = one_line(&yes.reason, limits::APPROVAL_REASON_CHARS_MAX);
+                let verdict = match yes.same_class_seconds {
+                    Some(seconds) => Verdict::YesToClass { seconds },
+                    None => Verdict::Yes,
+                };
+                event.annotate("portcullis.dev/approval-reason", reason.clone());
+                json(
+                    &self
+                        .say(visitor, id, (verdict, reason, yes.requests))
+                        .await?,
+                )
+            }
+            Call::Deny(id) => {
+                let no: No = read(body).await?;
+                let reason = one_line(&no.reason, limits::APPROVAL_REASON_CHARS_MAX);
+                if reason.is_empty() {
+                    return Err(Refusal::bad_request(
+                        "reason is empty; whoever asked reads it, so say why",
+                    ));
+                }
+                event.annotate("portcullis.dev/approval-reason", reason.clone());
+                json(&self.say(visitor, id, (Verdict::No, reason, 0)).await?)
+            }
+            Call::Withdraw(id) => {
+                let by = visitor.somebody()?;
+                self.seen(&visitor, id.clone()).await?;
+                let done = self.desk.withdraw(id.clone(), by).await?;
+                json(
+                    &done
+                        .ok_or_else(|| unknown(&id))?
+                        .map_err(|why| not_answered(&why))?,
+                )
+            }
+        }
+    }
+
+    async fn visitor(
+        &self,
+        request: &Request<Incoming>,
+        door: Door,
+        event: &mut Event,
+        now: Timestamp,
+    ) -> Result<Visitor, Refusal> {
+        if let Door::Socket(uid) = door {
+            let uid = uid.map_or_else(|| "unknown".to_owned(), |uid| uid.to_string());
+            event.annotate("portcullis.dev/operator", format!("local, uid {uid}"));
+            return Ok(Visitor::Local);
+        }
+        let token = credential::from_headers(request.headers(), false)?;
+        let identity = self
+            .authenticator
+            .identify(&token, now)
+            .await
+            .inspect_err(|error| event.refused_caller(error))?;
+        event.caller(&identity);
+        let identity: &Identity = &identity;
+        let operator = self
+            .operators
+            .as_ref()
+            .is_some_and(|operators| operators.include(identity));
+        Ok(Visitor::Known {
+            person: Box::new(Person::from(identity)),
+            operator,
+            until: identity.expires_at(),
+        })
+    }
+
+    async fn list(
+        &self,
+        visitor: &Visitor,
+        open: bool,
+        limit: usize,
+    ) -> Result<ApprovalList, Refusal> {
+        // As many as there are at most, since others may not be seen.
+        let mut items = self.desk.list(open, limits::APPROVALS_LISTED_MAX).await?;
+        items.retain(|approval| visitor.sees(approval));
+        let more = items.len() > limit;
+        items.truncate(limit);
+        Ok(ApprovalList { items, more })
+    }
+
+    /// One approval, if the visitor may see it; to others it does not exist.
+    async fn seen(&self, visitor: &Visitor, id: String) -> Result<Approval, Refusal> {
+        let missing = unknown(&id);
+        let found = self.desk.get(id).await?;
+        found
+            .filter(|approval| visitor.sees(approval))
+            .ok_or(missing)
+    }
+
+    async fn say(
+        &self,
+        visitor: Visitor,
+        id: String,
+        answer: (Verdict, String, usize),
+    ) -> Result<Approval, Refusal> {
+        let by = visitor.somebody()?;
+        self.seen(&visitor, id.clone()).await?;
+        let said = self.desk.answer(id.clone(), by, answer).await?;
+        said.ok_or_else(|| unknown(&id))?
+            .map_err(|why| not_answered(&why))
+    }
+
+    /// Everything that is open, as one line of JSON, and again whenever it changes.
+    fn watch(&self, visitor: Visitor) -> Response<Body> {
+        let desk = self.desk.clone();
+        let news = desk.news();
+        let lines = stream::unfold(
+            (desk, news, visitor, true),
+            |(desk, mut news, visitor, first)| async move {
+                if !first {
+                    let patience = tokio::time::sleep(limits::APPROVALS_WATCH_INTERVAL);
+                    tokio::select! {
+                        () = news.any() => {}
+                        () = patience => {} // what is over by itself makes no news
+                    }
+                }
+                if visitor.is_gone(Timestamp::now()) {
+                    return None;
+                }
+                let mut items = desk
+                    .list(true, limits::APPROVALS_OPEN_MAX as usize)
+                    .await
+                    .ok()?;
+                items.retain(|approval| approval.state == State::Asked && visitor.sees(approval));
+                let mut line = serde_json::to_vec(&ApprovalList { items, more: false }).ok()?;
+                line.push(b'\n');
+                Some((
+                    Ok(Frame::data(Bytes::from(line))),
+                    (desk, news, visitor, false),
+                ))
+            },
+        );
+        let mut response = Response::new(StreamBody::new(lines).boxed_unsync());
+        response.headers_mut().insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/x-ndjson"),
+        );
+        response
+    }
+}
+
+impl Visitor {
+    /// Who answers: somebody with a name.
+    fn somebody(&self) -> Result<Person, Refusal> {
+        match self {
+            Self::Known { person, .. } => Ok(Person::clone(person)),
+            Self::Local => Err(Refusal::never_allowed(
+                "whoever answers does it in their own name: use --server with your token instead of the data directory",
+            )),
+        }
+    }
+
+    /// Whether their token has ended.
+    fn is_gone(&self, now: Timestamp) -> bool {
+        matches!(self, Self::Known { until, .. } if *until <= now)
+    }
+
+    /// Whether somebody may know of an approval: who asked, who may answer, and operators.
+    fn sees(&self, approval: &Approval) -> bool {
+        match self {
+            Self::Local | Self::Known { operator: true, .. } => true,
+            Self::Known { person, .. } => {
+                let own = match person.agent {
+                    Some(_) => person.is_same_caller(&approval.caller),
+                    None => person.is_same_human(&approval.caller),
+                };
+                own || person
+                    .may_answer(&approval.caller, &approval.terms.approvers)
+                    .is_ok()
+            }
+        }
+    }
+}
+
+/// Reads a call. What is not known is refused.
+fn parse(method: &Method, uri: &Uri) -> Result<Call, Refusal> {
+    let parts: Vec<&str> = uri.path().split('/').skip(1).collect();
+    let call = match parts.as_slice() {
+        ["v1", "approvals"] => {
+            let query = Query::parse(uri.query().unwrap_or_default())?;
+            list(&query)?
+        }
+        ["v1", "approvals", "watch"] => Call::Watch,
+        ["v1", "approvals", id] => Call::Show(name(id)?),
+        ["v1", "approvals", id, "approve"] => Call::Approve(name(id)?),
+        ["v1", "approvals", id, "deny"] => Call::Deny(name(id)?),
+        ["v1", "approvals", id, "withdraw"] => Call::Withdraw(name(id)?),
+        _ => {
+            return Err(Refusal::not_found(
+                "served here: /v1/approvals, /v1/approvals/watch, /v1/approvals/ID and, below that, approve, deny and withdraw",
+            ));
+        }
+    };
+    let reads = matches!(call, Call::List { .. } | Call::Watch | Call::Show(_));
+    let wanted = if reads { Method::GET } else { Method::POST };
+    if *method != wanted {
+        return Err(Refusal::method_not_allowed(format!(
+            "this is asked for with {wanted}"
+        )));
+    }
+    if !matches!(call, Call::List { .. }) && uri.query().is_some() {
+        return Err(Refusal::bad_request("there are no parameters here"));
+    }
+    Ok(call)
+}
+
+fn list(query: &Query) -> Result<Call, Refusal> {
+    let (mut open, mut limit) = (true, limits::SESSIONS_LISTED_DEFAULT);
+    for (key, value) in query.pairs() {
+        match key {
+            "open" => {
+                open = value
+                    .parse()
+                    .map_err(|_| Refusal::bad_request("open must be true or false"))?;
+            }
+            "limit" => {
+                let within = 1..=limits::SESSIONS_LISTED_MAX;
+                limit = value
+                    .parse()
+                    .ok()
+                    .filter(|limit| within.contains(limit))
+                    .ok_or_else(|| {
+                        Refusal::bad_request("limit must be a number from 1 to 10000")
+                    })?;
+            }
+            _ => {
+                return Err(Refusal::bad_request(format!(
+                    "there is no parameter {key:?}; there are open and limit"
+                )));
+            }
+        }
+    }
+    Ok(Call::List { open, limit })
+}
+
+fn name(id: &str) -> Result<String, Refusal> {
+    let good = (1..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    good.then(|| id.to_owned())
+        .ok_or_else(|| Refusal::not_found("that is not the id of an approval"))
+}
+
+async fn read<T: for<'a> Deserialize<'a>>(body: Incoming) -> Result<T, Refusal> {
+    let body = body::read_bounded(body, limits::SESSIONS_CALL_BYTES_MAX).await?;
+    serde_json::from_slice(&body).map_err(|error| {
+        Refusal::bad_request(format!(
+            "the body must be JSON such as {{\"reason\": \"…\", \"requests\": 1}}: {error}"
+        ))
+    })
+}
+
+fn unknown(id: &str) -> Refusal {
+    Refusal::not_found(format!(
+        "there is no approval {:?} that you may see",
+        one_line(id, 64)
+    ))
+}
+
+fn not_answered(why: &NotAnswered) -> Refusal {
+    let message = format!("your answer does not count: {why}");
+    match why {
+        NotAnswered::Unfit(Unfit::Own | Unfit::Agent | Unfit::NotNamed | Unfit::NotTheCaller) => {
+            Refusal::never_allowed(message)
+        }
+        NotAnswered::Over(_) | NotAnswered::Twice | NotAnswered::Changed { .. } => {
+            Refusal::conflict(message)
+        }
+        NotAnswered::TooWide(_) => Refusal::bad_request(message),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,102 @@
+//! One call to the APIs of the control plane: put on record before its answer leaves.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::audit::{AuditLog, Event, Stage};
+use crate::gateway::body::{self, Body};
+use crate::gateway::refuse::Refusal;
+
+/// Where a call comes from.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Door {
+    /// The control address: a token decides.
+    Address(SocketAddr),
+    /// The socket in the data directory: its mode has decided. With the caller's user id.
+    Socket(Option<u32>),
+}
+
+/// The event of a call that has just arrived.
+pub(super) fn received(request: &Request<Incoming>, door: Door, now: Timestamp) -> Event {
+    let peer = match door {
+        Door::Address(address) => address.ip(),
+        Door::Socket(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+    };
+    let target = request
+        .uri()
+        .path_and_query()
+        .map_or("", http::uri::PathAndQuery::as_str);
+    Event::received(
+        &uuid::Uuid::now_v7().to_string(),
+        request.method().as_str(),
+        target,
+        request.headers(),
+        peer,
+        now,
+    )
+}
+
+/// The answer, once it is on record.
+pub(super) async fn answered(
+    audit: &AuditLog,
+    mut event: Event,
+    answer: Result<Response<Body>, Refusal>,
+) -> Response<Body> {
+    let response = match answer {
+        Ok(response) => {
+            event.annotate("portcullis.dev/decision", "allow");
+            event.answered(response.status(), None, None);
+            response
+        }
+        Err(refusal) => {
+            event.annotate("portcullis.dev/decision", "refuse");
+            if let Some(detail) = refusal.hidden_detail() {
+                event.annotate("portcullis.dev/detail", detail);
+            }
+            let message = Some(refusal.message().to_owned());
+            event.answered(refusal.code(), Some(refusal.reason()), message);
+            refusal.response()
+        }
+    };
+    event.at(Stage::ResponseComplete, Timestamp::now());
+    if audit.write_or_fail(&event).await.is_err() {
+        return unrecorded().response();
+    }
+    response
+}
+
+/// Nothing is answered that cannot be put on record.
+pub(super) fn unrecorded() -> Refusal {
+    Refusal::gateway_unavailable(
+        "the gateway's audit log cannot be written, so no call is answered",
+    )
+}
+
+/// An answer in JSON.
+pub(super) fn json(value: &impl Serialize) -> Result<Response<Body>, Refusal> {
+    let text = serde_json::to_vec(value)
+        .map_err(|error| Refusal::gateway_failed("the answer cannot be written").detail(&error))?;
+    let mut response = Response::new(body::full(text));
+    *response.status_mut() = StatusCode::OK;
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+/// A text that somebody else will read in a terminal or a log: on one line, and not endless.
+pub(super) fn one_line(text: &str, most: usize) -> String {
+    let text: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(most)
+        .collect();
+    text.trim().to_owned()
+}

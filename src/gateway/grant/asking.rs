@@ -1,0 +1,182 @@
+//! May they, and where a rule holds it: has somebody said yes?
+//!
+//! The policy is asked again before every look at the answer, so that what goes on is what the policy in force
+//! holds, and whoever lost their token while they waited does not go on. A client that leaves drops the future
+//! that waits here: its question stays, and a yes admits the identical request later, once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderValue;
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::shown;
+use crate::approval::ledger::Held;
+use crate::approval::{Case, Digest, Person, Standing};
+use crate::gateway::Gateway;
+use crate::gateway::record::Record;
+use crate::gateway::refuse::{Refusal, warning};
+use crate::gateway::story::Act;
+use crate::gateway::write::payload::Payload;
+use crate::gateway::write::{may_have_body, readable_type};
+use crate::identity::Identity;
+use crate::metrics::StreamEnd;
+use crate::policy::{Decision, Permit, Question};
+
+impl Gateway {
+    /// The permit for a request, waited for if need be.
+    pub(in crate::gateway) async fn permitted(
+        &self,
+        identity: &Arc<Identity>,
+        act: Act<'_>,
+        payload: &mut Payload,
+        audit_id: &str,
+        record: &mut Record,
+    ) -> Result<Permit, Refusal> {
+        let mut waits_until = None;
+        loop {
+            let policy = self.holder.policy.current();
+            let question = match policy.decide(identity, act.info, act.cluster) {
+                Decision::Allow(permit) => return Ok(permit),
+                Decision::Hold(question) => question,
+                Decision::Deny(reason) => {
+                    if let Some(rule) = &reason.rule {
+                        record.event.annotate("portcullis.dev/rule", rule.clone());
+                    }
+                    return Err(Refusal::denied(act.info, identity, &reason.message));
+                }
+            };
+            let until = *waits_until.get_or_insert_with(|| {
+                // Of a session that is tried twice, the first attempt has waited.
+                let twice = record.is_second_attempt();
+                let wait = question.terms().wait_of(identity.agent().is_some());
+                Instant::now() + if twice { Duration::ZERO } else { wait }
+            });
+            // Before the first look, so that no answer is missed.
+            let mut news = self.holder.desk.news();
+            let body = self.body_of(act, payload).await?;
+            let held = self.held(act, &body, &question, audit_id)?;
+            if let Some(end) = self.holder.is_over(identity) {
+                return Err(gone(end));
+            }
+            let approval = match self.holder.desk.consult(question, held).await? {
+                Standing::Admitted(permit) => return Ok(permit),
+                Standing::Denied(approval) => {
+                    return Err(Refusal::approval_denied(act.info, identity, &approval));
+                }
+                Standing::TooMany(why) => return Err(Refusal::too_many_questions(why)),
+                Standing::Waits(approval) => approval,
+            };
+            record.asked(&approval);
+            let left = approval.expires.duration_since(Timestamp::now());
+            let over = Instant::now() + Duration::try_from(left).unwrap_or_default();
+            let answered = async {
+                tokio::select! {
+                    biased;
+                    () = self.holder.draining.cancelled() => false,
+                    () = tokio::time::sleep_until(until.min(over)) => false,
+                    () = news.about(&approval.id) => true,
+                }
+            };
+            if !answered.await {
+                return Err(Refusal::held(
+                    act.info,
+                    identity,
+                    &approval,
+                    &self.approvals_at,
+                ));
+            }
+        }
+    }
+
+    /// The API server did not switch protocols for a session, so nothing has run: kubectl tries the same over
+    /// the other transport, which nobody has to be asked about again (wire.md §1.4).
+    pub(in crate::gateway) async fn not_switched(&self, permit: &Permit) {
+        let Some(admission) = permit.admission() else {
+            return;
+        };
+        if let Err(error) = self.holder.desk.give_back(admission).await {
+            tracing::warn!(%error, "a yes to a session that did not begin stays used");
+        }
+    }
+
+    /// The body that an answer is bound to; a session has none.
+    async fn body_of(&self, act: Act<'_>, payload: &mut Payload) -> Result<Bytes, Refusal> {
+        if act.info.session().is_some() || !may_have_body(act.method) {
+            return Ok(Bytes::new());
+        }
+        payload.read(&self.budget, act.identity.username()).await
+    }
+
+    fn held(
+        &self,
+        act: Act<'_>,
+        body: &Bytes,
+        question: &Question,
+        audit_id: &str,
+    ) -> Result<Held, Refusal> {
+        let content_type = if body.is_empty() {
+            None
+        } else {
+            readable_type(act.headers)?
+        };
+        let case = Case {
+            identity: act.identity,
+            cluster: act.cluster,
+            method: act.method,
+            info: act.info,
+            content_type: content_type.unwrap_or_default(),
+            body,
+            rule: question.rule(),
+            terms: question.terms(),
+        };
+        Ok(Held {
+            digest: case.digest(),
+            class: case.class(),
+            command: invocation(act),
+            caller: Person::from(act.identity),
+            cluster: act.cluster.to_owned(),
+            rule: question.rule().to_owned(),
+            message: question.message().map(str::to_owned),
+            terms: question.terms().clone(),
+            shown: shown::shown(act, content_type, body, &self.display_masks(act.cluster)),
+            audit_id: audit_id.to_owned(),
+        })
+    }
+}
+
+/// Tells the caller who said yes, as the warning that clients print.
+pub(in crate::gateway) fn approved(permit: &Permit) -> Option<HeaderValue> {
+    let admission = permit.admission()?;
+    let said: Vec<String> = admission
+        .answers()
+        .iter()
+        .map(|answer| match answer.reason.as_str() {
+            "" => answer.by.user.clone(),
+            reason => format!("{} ({reason})", answer.by.user),
+        })
+        .collect();
+    warning(&format!(
+        "approval {} by {}",
+        admission.id(),
+        said.join(", ")
+    ))
+}
+
+/// Which invocation of kubectl a request is from, as it says itself. Two requests with the same are shown to
+/// approvers together, if they are of one caller and class, too; each still needs its own yes.
+fn invocation(act: Act<'_>) -> Option<Digest> {
+    let session = act.headers.get("kubectl-session")?.to_str().ok()?;
+    (!session.is_empty()).then(|| Digest::of(&[session]))
+}
+
+fn gone(end: StreamEnd) -> Refusal {
+    Refusal::unauthorized(match end {
+        StreamEnd::Revoked => "your token was revoked while the request waited; log in again",
+        _ => {
+            "your token expired while the request waited for an answer; log in and run the same command again"
+        }
+    })
+}

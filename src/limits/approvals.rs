@@ -1,0 +1,43 @@
+//! Bounds of what waits for a human's yes.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+
+/// Jobs that wait for the database of approvals: more than 64 are a disk that does not keep up, and each of
+/// them is a request that is held open.
+pub const STATE_QUEUE_MAX: usize = 1024;
+/// How long the database waits for another process that looks into it.
+pub const STATE_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Questions that one caller may have open: enough for a busy hour, too few to bury another one's.
+pub const APPROVALS_OPEN_PER_CALLER_MAX: u32 = 16;
+/// Questions that may be open in all: nobody reads more.
+pub const APPROVALS_OPEN_MAX: u32 = 256;
+/// Requests that one question may be about: what fits on a screen.
+pub const APPROVAL_REQUESTS_MAX: usize = 16;
+/// Approvals that are kept when they are over; the audit log has all of them.
+pub const APPROVALS_KEPT_MAX: u32 = 10_000;
+/// How far a clock may be set back before a yes that was given "later" counts no more.
+pub const APPROVAL_CLOCK_STEP_MAX: SignedDuration = SignedDuration::from_secs(60);
+/// News that somebody who waits may be behind before they look for themselves.
+pub const APPROVAL_NEWS_MAX: usize = 256;
+/// How many people may have to say yes to one question.
+pub const HOLD_APPROVERS_MAX: usize = 5;
+/// How long a request may be held open: longer than proxies on the way keep a silent connection is of no use.
+pub const HOLD_WAIT_MAX: Duration = Duration::from_mins(10);
+/// The shortest life of a question: somebody has to see it.
+pub const HOLD_EXPIRES_MIN: Duration = Duration::from_secs(10);
+/// The longest: who said yes remembers why.
+pub const HOLD_EXPIRES_MAX: Duration = Duration::from_hours(24);
+/// The shortest time for which a class is admitted.
+pub const HOLD_CLASS_MIN: Duration = Duration::from_secs(10);
+/// The longest; for more there are rules.
+pub const HOLD_CLASS_MAX: Duration = Duration::from_hours(8);
+/// Bytes of one text of a held request that approvers see; longer ones are cut, and say so.
+pub const APPROVAL_SHOWN_BYTES_MAX: usize = 8 * 1024;
+/// Characters of the reason of an answer.
+pub const APPROVAL_REASON_CHARS_MAX: usize = 256;
+/// Approvals that are looked through for one list.
+pub const APPROVALS_LISTED_MAX: usize = 1000;
+/// How often somebody who watches is told what is open although nothing happened.
+pub const APPROVALS_WATCH_INTERVAL: Duration = Duration::from_secs(10);
