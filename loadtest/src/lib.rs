@@ -2,6 +2,7 @@
 
 pub mod apiserver;
 pub mod demo;
+pub mod harness;
 pub mod issuer;
 pub mod measure;
 pub mod node;

@@ -6,10 +6,12 @@
 #   node/                    Node.js, `@kubernetes/client-node` and the certified `oidc-provider`
 #   cargo/bin/               cargo-fuzz
 #   asciinema/               asciinema 3 (bin/) and the last of its Python predecessors (2/)
+# Only when asked for by name, and on the machine itself, as Debian packages:
+#   proxies                  nginx and haproxy, which `cargo loadtest` compares the gateway with
 # Running it again costs a second: every part has a stamp that names what it was made from.
 # The machine itself is changed only where a base package (python3-venv, npm, curl) is missing.
 #
-# usage: tests/tools/install.sh [kubectl|python|node|fuzz|asciinema ...]      default: all of them
+# usage: tests/tools/install.sh [kubectl|python|node|fuzz|asciinema|proxies ...]      default: all but proxies
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -165,6 +167,19 @@ install_asciinema() {
   mark_done asciinema "$what"
 }
 
+install_proxies() {
+  local missing=()
+  for program in nginx haproxy; do
+    PATH=$PATH:/usr/sbin command -v "$program" >/dev/null || missing+=("$program")
+  done
+  [ ${#missing[@]} -gt 0 ] || return 0
+  [ "$(id -u)" = 0 ] || fail "install them as root: apt-get install --no-install-recommends ${missing[*]/nginx/nginx-light}"
+  say "installing Debian packages ${missing[*]}; nothing of them needs to run as a service"
+  apt_update_once
+  DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]/nginx/nginx-light}" \
+    >>"$log" 2>&1 || fail "cannot install ${missing[*]}"
+}
+
 # One at a time: two test runs may want the same tools.
 exec 9>"$tools/.lock"
 flock 9
@@ -172,8 +187,8 @@ flock 9
 [ $# -gt 0 ] || set -- kubectl python node fuzz asciinema
 for part in "$@"; do
   case $part in
-    kubectl | python | node | fuzz | asciinema) "install_$part" ;;
-    *) fail "unknown part '$part': kubectl, python, node, fuzz or asciinema" ;;
+    kubectl | python | node | fuzz | asciinema | proxies) "install_$part" ;;
+    *) fail "unknown part '$part': kubectl, python, node, fuzz, asciinema or proxies" ;;
   esac
 done
 base_package curl curl

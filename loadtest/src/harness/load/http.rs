@@ -1,0 +1,220 @@
+//! The client side of one request after the other, over HTTP/1.1 or as a stream of HTTP/2. HTTP/1.1 is read by hand:
+//! a client library hands over chunk by chunk, which costs more than what is measured.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail, ensure};
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::Incoming;
+use hyper::client::conn::http2::SendRequest;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use memchr::memmem;
+use rustls_pki_types::ServerName;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::super::network;
+use super::chunked::Chunked;
+
+const READ_BYTES: usize = 128 << 10;
+const HEAD_BYTES_MAX: usize = 32 << 10;
+/// As Go's client: one stalled stream must not stall its connection.
+const STREAM_WINDOW: u32 = 4 << 20;
+const CONNECTION_WINDOW: u32 = 1 << 30;
+
+/// Where requests go, and as whom.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// Of the target.
+    pub address: SocketAddr,
+    /// The bearer token.
+    pub token: String,
+    /// Offers `http/1.1`.
+    pub tls_http1: Arc<rustls::ClientConfig>,
+    /// Offers `h2`.
+    pub tls_http2: Arc<rustls::ClientConfig>,
+}
+
+impl Endpoint {
+    /// A TLS connection that offers HTTP/1.1, or HTTP/2.
+    pub async fn connect(&self, http2: bool) -> anyhow::Result<TlsStream<TcpStream>> {
+        let tls = if http2 {
+            &self.tls_http2
+        } else {
+            &self.tls_http1
+        };
+        let tcp = network::connect(self.address)
+            .await
+            .context("cannot connect")?;
+        let name = ServerName::from(self.address.ip());
+        Ok(TlsConnector::from(Arc::clone(tls))
+            .connect(name, tcp)
+            .await?)
+    }
+
+    /// A connection for one HTTP/1.1 request after the other.
+    pub async fn http1(&self) -> anyhow::Result<Client> {
+        Ok(Client::Http1(Box::new(Http1 {
+            stream: self.connect(false).await?,
+            input: vec![0; READ_BYTES],
+            filled: 0,
+            body: Chunked::ended(),
+        })))
+    }
+
+    /// A connection for many requests at a time; each clone is one of them. Its task lives in `tasks`.
+    pub async fn http2(&self, tasks: &mut JoinSet<()>) -> anyhow::Result<Http2> {
+        let stream = self.connect(true).await?;
+        ensure!(
+            stream.get_ref().1.alpn_protocol() == Some(b"h2"),
+            "the target does not speak HTTP/2"
+        );
+        let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+        builder
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW);
+        let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
+        tasks.spawn(async move { drop(connection.await) });
+        Ok(Http2 { sender, body: None })
+    }
+}
+
+/// One request at a time.
+#[derive(Debug)]
+pub enum Client {
+    /// On a connection of its own.
+    Http1(Box<Http1>),
+    /// On a connection with others.
+    Http2(Http2),
+}
+
+/// A connection.
+#[derive(Debug)]
+pub struct Http1 {
+    stream: TlsStream<TcpStream>,
+    input: Vec<u8>,
+    /// Bytes of `input` that came with the head of an answer.
+    filled: usize,
+    body: Chunked,
+}
+
+/// A stream of a connection.
+#[derive(Debug)]
+pub struct Http2 {
+    sender: SendRequest<Empty<Bytes>>,
+    body: Option<Incoming>,
+}
+
+impl Clone for Http2 {
+    fn clone(&self) -> Self {
+        let sender = self.sender.clone();
+        Self { sender, body: None }
+    }
+}
+
+impl Client {
+    /// Asks and waits for the head of the answer. Anything but 200 is an error with what was said.
+    pub async fn get(&mut self, endpoint: &Endpoint, path: &str) -> anyhow::Result<()> {
+        let status = match self {
+            Self::Http1(http1) => http1.get(endpoint, path).await?,
+            Self::Http2(http2) => http2.get(endpoint, path).await?,
+        };
+        if status == 200 {
+            return Ok(());
+        }
+        let mut said = Vec::new();
+        while said.len() < HEAD_BYTES_MAX
+            && self.read(|bytes| said.extend_from_slice(bytes)).await?
+        {}
+        bail!(
+            "{path}: status {status}: {}",
+            String::from_utf8_lossy(&said)
+        );
+    }
+
+    /// Reads once and hands over what came of the body. False when it is complete; the next request may follow.
+    pub async fn read(&mut self, take: impl FnMut(&[u8])) -> anyhow::Result<bool> {
+        match self {
+            Self::Http1(http1) => http1.read(take).await,
+            Self::Http2(http2) => http2.read(take).await,
+        }
+    }
+}
+
+impl Http1 {
+    async fn get(&mut self, endpoint: &Endpoint, path: &str) -> anyhow::Result<u16> {
+        let Endpoint { address, token, .. } = endpoint;
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\nAccept: application/json\r\n\
+             User-Agent: loadtest\r\n\r\n"
+        );
+        self.stream.write_all(request.as_bytes()).await?;
+        self.stream.flush().await?;
+        self.filled = 0;
+        loop {
+            let room = self
+                .input
+                .get_mut(self.filled..)
+                .context("the head of the answer has no end")?;
+            let read = self.stream.read(room).await?;
+            ensure!(read > 0, "the answer ends early");
+            self.filled += read;
+            let head = self.input.get(..self.filled).unwrap_or_default();
+            if let Some(end) = memmem::find(head, b"\r\n\r\n") {
+                let (head, _) = head.split_at(end + 4);
+                let status =
+                    String::from_utf8_lossy(head.get(9..12).unwrap_or_default()).parse()?;
+                self.body = Chunked::from_head(head)?;
+                self.input.copy_within(end + 4..self.filled, 0);
+                self.filled -= end + 4;
+                return Ok(status);
+            }
+        }
+    }
+
+    async fn read(&mut self, mut take: impl FnMut(&[u8])) -> anyhow::Result<bool> {
+        if self.filled == 0 && !self.body.is_complete() {
+            self.filled = self.stream.read(&mut self.input).await?;
+            ensure!(self.filled > 0, "the body ends early");
+        }
+        let input = self.input.get(..self.filled).unwrap_or_default();
+        self.filled = 0;
+        self.body.take(input, &mut take)?;
+        Ok(!self.body.is_complete())
+    }
+}
+
+impl Http2 {
+    async fn get(&mut self, endpoint: &Endpoint, path: &str) -> anyhow::Result<u16> {
+        let Endpoint { address, token, .. } = endpoint;
+        let request = http::Request::get(format!("https://{address}{path}"))
+            .header("authorization", format!("Bearer {token}"))
+            .header("accept", "application/json")
+            .header("user-agent", "loadtest")
+            .body(Empty::new())?;
+        self.sender.ready().await?;
+        let response = self.sender.send_request(request).await?;
+        let status = response.status().as_u16();
+        self.body = Some(response.into_body());
+        Ok(status)
+    }
+
+    async fn read(&mut self, mut take: impl FnMut(&[u8])) -> anyhow::Result<bool> {
+        let Some(body) = &mut self.body else {
+            return Ok(false);
+        };
+        let Some(frame) = body.frame().await else {
+            self.body = None;
+            return Ok(false);
+        };
+        if let Some(data) = frame?.data_ref() {
+            take(data);
+        }
+        Ok(true)
+    }
+}

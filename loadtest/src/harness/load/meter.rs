@@ -1,0 +1,247 @@
+//! What comes in, counted: bytes, lines, stamps and what should never have come.
+
+use memchr::{memchr_iter, memmem};
+use parking_lot::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+use hdrhistogram::Histogram;
+
+use super::super::clock;
+use super::super::upstream::templates::{CANARY, CANARY_BASE64, STAMP, STAMP_DIGITS};
+
+/// Latencies up to a minute, in nanoseconds, three digits exact.
+const LATENCY_MAX: u64 = 60_000_000_000;
+/// How many failures are kept in words.
+const FAILURES: usize = 5;
+
+/// What all streams of a measurement saw; they share it.
+#[derive(Debug)]
+pub struct Tally {
+    /// Whether what comes counts: not during the warm-up.
+    counting: AtomicBool,
+    /// Events, items, requests or lines, whichever the scenario is about.
+    pub units: AtomicU64,
+    /// Bytes of bodies.
+    pub bytes: AtomicU64,
+    /// Secret values that came through, counted always.
+    pub leaks: AtomicU64,
+    /// Requests that failed or ended early, counted always.
+    pub errors: AtomicU64,
+    failures: Mutex<Vec<String>>,
+    /// From the time an event was due to its arrival, nanoseconds.
+    pub latency: Mutex<Histogram<u64>>,
+    /// From the time a request was due to its first byte, nanoseconds.
+    pub first_byte: Mutex<Histogram<u64>>,
+    /// The same to its last byte.
+    pub response: Mutex<Histogram<u64>>,
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self {
+            counting: AtomicBool::new(false),
+            units: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            leaks: AtomicU64::new(0),
+            errors: AtomicU64::new(0),
+            failures: Mutex::default(),
+            latency: Mutex::new(histogram()),
+            first_byte: Mutex::new(histogram()),
+            response: Mutex::new(histogram()),
+        }
+    }
+}
+
+/// An empty histogram for latencies.
+#[expect(clippy::expect_used, reason = "the bounds are constants and right")]
+pub fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1_000, LATENCY_MAX, 3).expect("bounds of a histogram")
+}
+
+impl Tally {
+    /// From now on it counts, or no more.
+    pub fn count(&self, on: bool) {
+        self.counting.store(on, Relaxed);
+    }
+
+    /// Whether it does.
+    pub fn is_counting(&self) -> bool {
+        self.counting.load(Relaxed)
+    }
+
+    /// Something is done that counts as `count` units.
+    pub fn done(&self, count: u64) {
+        if self.is_counting() {
+            self.units.fetch_add(count, Relaxed);
+        }
+    }
+
+    /// Something that was due at `due` is here.
+    pub fn arrived(&self, due: u64) {
+        if self.is_counting() {
+            self.latency
+                .lock()
+                .saturating_record(clock::now().saturating_sub(due));
+        }
+    }
+
+    /// The first byte of an answer to a request that was due at `due`.
+    pub fn began(&self, due: u64) {
+        self.first_byte
+            .lock()
+            .saturating_record(clock::now().saturating_sub(due));
+    }
+
+    /// The last byte of it.
+    pub fn ended(&self, due: u64) {
+        self.response
+            .lock()
+            .saturating_record(clock::now().saturating_sub(due));
+    }
+
+    /// Something went wrong.
+    pub fn failed(&self, error: &anyhow::Error) {
+        self.errors.fetch_add(1, Relaxed);
+        let mut failures = self.failures.lock();
+        if failures.len() < FAILURES {
+            failures.push(format!("{error:#}"));
+        }
+    }
+
+    /// The first of what went wrong.
+    pub fn failures(&self) -> Vec<String> {
+        self.failures.lock().clone()
+    }
+}
+
+/// What a stream consists of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// A unit ends with a newline: events and log lines.
+    Line,
+    /// The whole body is one, or is counted by who asked.
+    Whole,
+}
+
+/// Reads one stream for the tally.
+#[derive(Debug)]
+pub struct Meter {
+    unit: Unit,
+    stamps: Finder,
+    canaries: [Finder; 2],
+}
+
+impl Meter {
+    /// A meter at the begin of a stream.
+    pub fn new(unit: Unit) -> Self {
+        Self {
+            unit,
+            stamps: Finder::new(STAMP, STAMP_DIGITS),
+            canaries: [Finder::new(CANARY, 0), Finder::new(CANARY_BASE64, 0)],
+        }
+    }
+
+    /// Counts what came. `stamps` and `canaries` say what is looked for.
+    pub fn take(&mut self, bytes: &[u8], tally: &Tally, stamps: bool, canaries: bool) {
+        if tally.is_counting() {
+            tally.bytes.fetch_add(bytes.len() as u64, Relaxed);
+            if self.unit == Unit::Line {
+                tally.done(memchr_iter(b'\n', bytes).count() as u64);
+            }
+        }
+        if stamps {
+            self.stamps.find(bytes, |digits| {
+                let due = std::str::from_utf8(digits)
+                    .ok()
+                    .and_then(|digits| digits.parse().ok());
+                if let Some(due) = due.filter(|&due| due > 0) {
+                    tally.arrived(due);
+                }
+            });
+        }
+        if canaries {
+            for finder in &mut self.canaries {
+                finder.find(bytes, |_| {
+                    tally.leaks.fetch_add(1, Relaxed);
+                });
+            }
+        }
+    }
+}
+
+/// Finds a word, and so many bytes after it, in a stream that is cut anywhere.
+#[derive(Debug)]
+struct Finder {
+    word: memmem::Finder<'static>,
+    width: usize,
+    /// The last bytes, fewer than `width`.
+    carry: Vec<u8>,
+}
+
+impl Finder {
+    fn new(word: &'static [u8], follow: usize) -> Self {
+        Self {
+            word: memmem::Finder::new(word),
+            width: word.len() + follow,
+            carry: Vec::new(),
+        }
+    }
+
+    fn find(&mut self, bytes: &[u8], mut found: impl FnMut(&[u8])) {
+        let edge = bytes
+            .get(..bytes.len().min(self.width - 1))
+            .unwrap_or_default();
+        let before = self.carry.len();
+        self.carry.extend_from_slice(edge);
+        for (text, begins_before) in [(self.carry.as_slice(), before), (bytes, usize::MAX)] {
+            for at in self.word.find_iter(text) {
+                let whole = text.get(at..at + self.width);
+                if let (Some(whole), true) = (whole, at < begins_before) {
+                    found(whole.get(self.word.needle().len()..).unwrap_or_default());
+                }
+            }
+        }
+        if edge.len() < self.width - 1 {
+            let old = self.carry.len().saturating_sub(self.width - 1);
+            self.carry.drain(..old);
+        } else {
+            self.carry.clear();
+            let from = bytes.len() - edge.len();
+            self.carry
+                .extend_from_slice(bytes.get(from..).unwrap_or_default());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_finder_finds_the_same_wherever_the_stream_is_cut() {
+        let text = b"due=12..due=due=34due=5";
+        for first in 0..text.len() {
+            for second in first..text.len() {
+                let mut finder = Finder::new(b"due=", 2);
+                let mut found = Vec::new();
+                for part in [&text[..first], &text[first..second], &text[second..]] {
+                    finder.find(part, |digits| found.push(digits.to_vec()));
+                }
+                assert_eq!(found, [b"12", b"du", b"34"], "cut at {first} and {second}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_leak_counts_during_the_warm_up_too() {
+        let tally = Tally::default();
+        let mut meter = Meter::new(Unit::Line);
+        meter.take(b"{\"data\":{\"a\":\"Y2Fu", &tally, true, true);
+        meter.take(b"YXJ5\"}}\n", &tally, true, true);
+        assert_eq!(tally.leaks.load(Relaxed), 1);
+        assert_eq!(tally.units.load(Relaxed), 0);
+        tally.count(true);
+        meter.take(b"\n\n", &tally, true, true);
+        assert_eq!(tally.units.load(Relaxed), 2);
+    }
+}

@@ -1,0 +1,89 @@
+//! What a run says in the end: for the terminal and for files.
+
+mod machine;
+mod markdown;
+
+use serde::{Deserialize, Serialize};
+
+use super::judge::{Judgement, Outcome, judge};
+use super::run::Measured;
+use super::sample::Sample;
+use super::scenario::{Scenario, Target};
+
+/// Everything about a run, as `--json` writes it and `--compare` reads it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// Its name.
+    pub scenario: String,
+    /// What it is about.
+    pub description: String,
+    /// Where it ran.
+    pub machine: String,
+    /// How often, and how long each time.
+    pub method: String,
+    /// Targets that are not installed.
+    pub skipped: Vec<Target>,
+    /// All turns.
+    pub samples: Vec<Sample>,
+    /// What follows.
+    pub judgement: Judgement,
+}
+
+impl Report {
+    /// Judges what was measured.
+    pub fn new(scenario: &Scenario, measured: Measured) -> Self {
+        let judgement = judge(scenario, &measured.samples);
+        let method = format!(
+            "{} rounds of {:?} after {:?} of warm-up, every target once a round, the reference twice",
+            scenario.rounds, scenario.duration, scenario.warm_up
+        );
+        Self {
+            scenario: scenario.name.clone(),
+            description: scenario.description.clone(),
+            machine: machine::describe(),
+            method,
+            skipped: measured.skipped,
+            samples: measured.samples,
+            judgement,
+        }
+    }
+
+    /// 0: all bars hold; 1: one fails, or something broke; 2: nothing can be said.
+    pub fn exit_code(&self) -> u8 {
+        let judgement = &self.judgement;
+        let any = |outcome| {
+            judgement
+                .verdicts
+                .iter()
+                .any(|verdict| verdict.outcome == outcome)
+        };
+        if !judgement.broken.is_empty() {
+            1
+        } else if judgement.void.is_some() {
+            2
+        } else if any(Outcome::Fails) {
+            1
+        } else if any(Outcome::Undecided) || any(Outcome::Skipped) {
+            2
+        } else {
+            0
+        }
+    }
+
+    /// For people: Markdown, which reads well on a terminal too.
+    pub fn markdown(&self) -> String {
+        markdown::write(self)
+    }
+
+    /// The targets in the order of their first turn.
+    fn targets(&self) -> Vec<Target> {
+        let mut targets = Vec::new();
+        for sample in &self.samples {
+            if !targets.contains(&sample.target) {
+                targets.push(sample.target);
+            }
+        }
+        targets
+    }
+}

@@ -1,0 +1,360 @@
+//! What a scenario file says.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use serde::{Deserialize, Serialize};
+
+use super::upstream::answer::{Pace, Wish};
+
+/// A scenario: who is compared, under which load, and what must hold.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Scenario {
+    /// Of the file, without `.yaml`.
+    #[serde(skip)]
+    pub name: String,
+    /// One sentence.
+    pub description: String,
+    /// Who carries the load, the reference first.
+    pub targets: Vec<Target>,
+    /// What `portcullis-masked` masks; see docs/masking.md.
+    #[serde(default)]
+    pub masks: Vec<String>,
+    /// Rules of the gateway's policy that match nothing and stand before those that do.
+    #[serde(default)]
+    pub rules: usize,
+    /// How often every target has its turn.
+    #[serde(default = "five")]
+    pub rounds: usize,
+    /// How long a load runs before anything counts.
+    #[serde(default = "half_a_second", with = "duration")]
+    pub warm_up: Duration,
+    /// How long it counts.
+    #[serde(default = "three_seconds", with = "duration")]
+    pub duration: Duration,
+    /// What runs at the same time.
+    pub load: Vec<Load>,
+    /// What must hold.
+    #[serde(default)]
+    pub bars: Vec<Bar>,
+}
+
+use jiff::fmt::serde::unsigned_duration::friendly::compact::required as duration;
+
+fn five() -> usize {
+    5
+}
+
+fn half_a_second() -> Duration {
+    Duration::from_millis(500)
+}
+
+fn three_seconds() -> Duration {
+    Duration::from_secs(3)
+}
+
+/// Who stands between client and upstream.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(rename_all = "kebab-case")]
+pub enum Target {
+    /// Nobody.
+    Direct,
+    /// The harness' own relay: TLS on both sides, and it reads nothing.
+    Relay,
+    /// nginx with buffers of 64 KB.
+    Nginx,
+    /// haproxy.
+    Haproxy,
+    /// Envoy.
+    Envoy,
+    /// The gateway, no rule masks.
+    Portcullis,
+    /// The gateway with the scenario's masks.
+    PortcullisMasked,
+    /// The gateway, every session on tape.
+    PortcullisRecorded,
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(formatter)
+    }
+}
+
+/// Many clients of one sort.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Load {
+    /// What they do.
+    pub kind: LoadKind,
+    /// With what.
+    #[serde(default)]
+    pub resource: Resource,
+    /// How many clients.
+    pub count: usize,
+    /// Over what.
+    #[serde(default)]
+    pub http: Http,
+    /// Streams of one HTTP/2 connection.
+    #[serde(default = "hundred")]
+    pub per_connection: usize,
+    /// When the events of a watch come: `saturated`, `idle`, or `10/s` on each.
+    #[serde(default)]
+    pub events: Events,
+    /// Items of a list.
+    #[serde(default = "hundred")]
+    pub items: usize,
+}
+
+fn hundred() -> usize {
+    100
+}
+
+/// What a client does.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum LoadKind {
+    /// Reads a watch.
+    Watch,
+    /// Lists again and again.
+    List,
+    /// Gets one object again and again.
+    Get,
+    /// Follows a log.
+    Logs,
+}
+
+/// What objects.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Resource {
+    /// 10 KB each.
+    #[default]
+    Pods,
+    /// 4.5 KB on average.
+    Secrets,
+    /// 300 to 3,400 bytes.
+    Events,
+    /// 2 KB.
+    ConfigMaps,
+}
+
+/// A version of HTTP.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+pub enum Http {
+    /// A connection for each client.
+    #[default]
+    #[serde(rename = "1.1")]
+    One,
+    /// Many clients on a connection.
+    #[serde(rename = "2")]
+    Two,
+}
+
+/// The pace of a watch as a file writes it.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Events(pub Pace);
+
+impl Default for Events {
+    fn default() -> Self {
+        Self(Pace::Idle)
+    }
+}
+
+impl TryFrom<String> for Events {
+    type Error = anyhow::Error;
+
+    fn try_from(text: String) -> anyhow::Result<Self> {
+        text.parse()
+    }
+}
+
+impl FromStr for Events {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> anyhow::Result<Self> {
+        let pace = match text {
+            "saturated" => Pace::Saturated,
+            "idle" => Pace::Idle,
+            rate => {
+                let number = rate
+                    .strip_suffix("/s")
+                    .and_then(|number| number.parse::<f64>().ok());
+                match number.filter(|&number| number > 0.0) {
+                    Some(number) => Pace::Every(Duration::from_secs_f64(1.0 / number)),
+                    None => bail!(
+                        "{text:?} is neither `saturated` nor `idle` nor a rate such as `10/s`"
+                    ),
+                }
+            }
+        };
+        Ok(Self(pace))
+    }
+}
+
+impl Load {
+    /// Makes it larger or smaller.
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "counts of clients and items"
+    )]
+    pub fn scale(&mut self, factor: f64) {
+        let scaled = |count: usize| ((count as f64 * factor) as usize).max(1);
+        (self.count, self.items) = (scaled(self.count), scaled(self.items));
+    }
+
+    /// What is asked for.
+    pub fn path(&self) -> String {
+        let wish = Wish {
+            pace: self.events.0,
+            items: self.items,
+            stamped: false,
+        };
+        let namespace = wish.namespace();
+        let resource = match self.resource {
+            Resource::Pods => "pods",
+            Resource::Secrets => "secrets",
+            Resource::Events => "events",
+            Resource::ConfigMaps => "configmaps",
+        };
+        let rest = match self.kind {
+            LoadKind::Watch => format!("{resource}?watch=true&allowWatchBookmarks=true"),
+            LoadKind::List => resource.to_owned(),
+            LoadKind::Get => format!("{resource}/one"),
+            LoadKind::Logs => "pods/one/log?follow=true".to_owned(),
+        };
+        format!("/api/v1/namespaces/{namespace}/{rest}")
+    }
+}
+
+/// A bound on what was measured, in each round.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Bar {
+    /// A name of [`super::sample`]: `cpuPerUnit`, `p50`, …
+    pub metric: String,
+    /// Of whom.
+    pub of: Target,
+    /// Divided by the same of this one.
+    pub by: Option<Target>,
+    /// Both after taking away the same of this one.
+    pub minus: Option<Target>,
+    /// The bound from above.
+    pub at_most: Option<f64>,
+    /// The bound from below.
+    pub at_least: Option<f64>,
+}
+
+impl fmt::Display for Bar {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { metric, of, .. } = self;
+        write!(formatter, "{metric} of {of}")?;
+        if let Some(minus) = self.minus {
+            write!(formatter, " less {minus}'s")?;
+        }
+        if let Some(by) = self.by {
+            write!(formatter, " by {by}'s")?;
+        }
+        if let Some(bound) = self.at_most {
+            write!(formatter, " ≤ {bound}")?;
+        }
+        if let Some(bound) = self.at_least {
+            write!(formatter, " ≥ {bound}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Where scenarios are kept.
+pub fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios")
+}
+
+impl Scenario {
+    /// Reads a scenario: a file, or the name of one that comes with the harness.
+    pub fn load(name: &str) -> anyhow::Result<Self> {
+        let mut path = PathBuf::from(name);
+        if path.extension().is_none() {
+            path = folder().join(format!("{name}.yaml"));
+        }
+        let text = std::fs::read_to_string(&path).with_context(|| {
+            format!("no scenario {name:?}; `cargo loadtest list` shows those there are")
+        })?;
+        let mut scenario: Self =
+            serde_saphyr::from_str(&text).with_context(|| path.display().to_string())?;
+        scenario.name = path
+            .file_stem()
+            .map(|stem| stem.to_string_lossy().into_owned())
+            .unwrap_or_default();
+        let problems = scenario.problems();
+        if !problems.is_empty() {
+            bail!("{}: {}", path.display(), problems.join("\n"));
+        }
+        Ok(scenario)
+    }
+
+    /// All scenarios that come with the harness, by name.
+    pub fn all() -> anyhow::Result<Vec<Self>> {
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(folder())? {
+            let path = entry?.path();
+            if let Some(stem) = path.file_stem() {
+                names.push(stem.to_string_lossy().into_owned());
+            }
+        }
+        names.sort();
+        names.iter().map(|name| Self::load(name)).collect()
+    }
+
+    fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        if self.targets.is_empty() {
+            problems.push("targets: at least one".to_owned());
+        }
+        if self.targets.contains(&Target::PortcullisMasked) && self.masks.is_empty() {
+            problems.push("masks: portcullis-masked has none".to_owned());
+        }
+        for (number, bar) in self.bars.iter().enumerate() {
+            let known = super::sample::METRICS.contains(&bar.metric.as_str());
+            if !known {
+                problems.push(format!(
+                    "bars[{number}].metric: no {:?} is measured",
+                    bar.metric
+                ));
+            }
+            for target in [Some(bar.of), bar.by, bar.minus].into_iter().flatten() {
+                if !self.targets.contains(&target) {
+                    problems.push(format!("bars[{number}]: {target} is not among the targets"));
+                }
+            }
+            if bar.at_most.is_none() && bar.at_least.is_none() {
+                problems.push(format!("bars[{number}]: atMost or atLeast"));
+            }
+        }
+        for (number, load) in self.load.iter().enumerate() {
+            if load.count == 0 || load.per_connection == 0 {
+                problems.push(format!(
+                    "load[{number}]: count and perConnection are at least 1"
+                ));
+            }
+        }
+        problems
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_scenario_that_comes_with_the_harness_can_be_read() {
+        assert!(!Scenario::all().unwrap().is_empty());
+    }
+}

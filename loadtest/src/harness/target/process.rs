@@ -1,0 +1,152 @@
+//! A process, its children, and what they use, read from `/proc`.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::process::{Child, Command};
+
+/// Linux counts CPU time for user space in hundredths of a second (`USER_HZ`, proc(5)).
+const TICK: Duration = Duration::from_millis(10);
+
+/// A running program; it is killed when this is dropped.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+}
+
+/// What a process and its children used so far, or hold.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Usage {
+    /// User and system time.
+    pub cpu: Duration,
+    /// Memory that is theirs, with their share of what several map (PSS), in KiB.
+    pub pss_kib: u64,
+    /// The most that was ever resident (`VmHWM`), in KiB, since [`Process::forget_peak`].
+    pub peak_kib: u64,
+}
+
+impl Process {
+    /// Starts a program; what it says goes into `<name>.log` of `folder`.
+    pub fn start(
+        program: impl AsRef<OsStr>,
+        folder: &Path,
+        name: &str,
+        prepare: impl FnOnce(&mut Command),
+    ) -> anyhow::Result<Self> {
+        let log = fs::File::create(folder.join(format!("{name}.log")))?;
+        let mut command = Command::new(program);
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .kill_on_drop(true);
+        prepare(&mut command);
+        let child = command
+            .spawn()
+            .with_context(|| format!("{name} does not start"))?;
+        Ok(Self { child })
+    }
+
+    /// Starts this program again, in another role.
+    pub fn this(
+        folder: &Path,
+        name: &str,
+        prepare: impl FnOnce(&mut Command),
+    ) -> anyhow::Result<Self> {
+        let program = std::env::var_os("LOADTEST_PROGRAM")
+            .map_or_else(std::env::current_exe, |path| Ok(path.into()))?;
+        Self::start(program, folder, name, prepare)
+    }
+
+    /// What it and its children used and hold.
+    pub fn usage(&self) -> anyhow::Result<Usage> {
+        let mut usage = Usage::default();
+        for process in self.tree()? {
+            usage.cpu += cpu(process)?;
+            usage.pss_kib += field(&format!("/proc/{process}/smaps_rollup"), "Pss:")?;
+            usage.peak_kib += field(&format!("/proc/{process}/status"), "VmHWM:")?;
+        }
+        Ok(usage)
+    }
+
+    /// Its CPU time and that of its children, which is cheap to ask for.
+    pub fn cpu(&self) -> anyhow::Result<Duration> {
+        self.tree()?.into_iter().map(cpu).sum()
+    }
+
+    /// Counts the peak of memory anew from what is resident now (`clear_refs`, proc(5)).
+    pub fn forget_peak(&self) -> anyhow::Result<()> {
+        for process in self.tree()? {
+            fs::write(format!("/proc/{process}/clear_refs"), "5")?;
+        }
+        Ok(())
+    }
+
+    /// The process and the workers it started.
+    fn tree(&self) -> anyhow::Result<Vec<u32>> {
+        let own = self.child.id().context("the process has ended")?;
+        let mut tree = vec![own];
+        let mut next = 0;
+        while let Some(&process) = tree.get(next) {
+            next += 1;
+            for thread in fs::read_dir(format!("/proc/{process}/task"))? {
+                let children =
+                    fs::read_to_string(thread?.path().join("children")).unwrap_or_default();
+                tree.extend(
+                    children
+                        .split_whitespace()
+                        .filter_map(|child| child.parse::<u32>().ok()),
+                );
+            }
+        }
+        Ok(tree)
+    }
+}
+
+/// Fields 14 and 15 of `/proc/<pid>/stat`, counted after the program's name, which may hold anything.
+fn cpu(process: u32) -> anyhow::Result<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
+    let (_, fields) = stat.rsplit_once(") ").context("no name in stat")?;
+    let ticks = fields
+        .split(' ')
+        .skip(11)
+        .take(2)
+        .map(str::parse::<u32>)
+        .sum::<Result<u32, _>>()?;
+    Ok(TICK * ticks)
+}
+
+fn field(file: &str, name: &str) -> anyhow::Result<u64> {
+    let text = fs::read_to_string(file)?;
+    let value = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name))
+        .with_context(|| format!("no {name} in {file}"))?;
+    Ok(value.trim().trim_end_matches(" kB").parse()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_work_of_children_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let process = Process::start("sh", folder.path(), "busy", |command| {
+            command.args(["-c", "sh -c 'while :; do :; done'; true"]);
+        })
+        .unwrap();
+        let begun = tokio::time::Instant::now();
+        while process.usage().unwrap().cpu < Duration::from_millis(50) {
+            assert!(begun.elapsed() < Duration::from_secs(20));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let usage = process.usage().unwrap();
+        assert!(usage.pss_kib > 0 && usage.peak_kib >= usage.pss_kib / 2);
+        assert_eq!(process.tree().unwrap().len(), 2);
+    }
+}

@@ -1,0 +1,202 @@
+//! Proxies that a machine may have, set up as well as we know: one worker, TLS 1.3 with AES-128-GCM and the
+//! certificates verified on both sides, connections to the upstream kept, answers passed on as they come.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use super::{Process, Stage};
+use crate::harness::scenario::Target;
+
+/// Starts a proxy; `None` when the machine has none.
+pub(super) fn start(
+    stage: &Stage,
+    target: Target,
+    listen: SocketAddr,
+) -> anyhow::Result<Option<Process>> {
+    let name = target.to_string();
+    let Some(program) = installed(&name) else {
+        return Ok(None);
+    };
+    let folder = stage.folder.join(&name);
+    std::fs::create_dir_all(&folder)?;
+    let setup = Setup {
+        listen,
+        upstream: stage.upstream,
+        shared: stage.folder.display().to_string(),
+        own: folder.display().to_string(),
+    };
+    let (file, text) = match target {
+        Target::Nginx => ("nginx.conf", setup.nginx()),
+        Target::Haproxy => ("haproxy.cfg", setup.haproxy()),
+        _ => ("envoy.json", setup.envoy()),
+    };
+    let file = folder.join(file);
+    std::fs::write(&file, text)?;
+    if target == Target::Haproxy {
+        let read = |name: &str| std::fs::read_to_string(stage.folder.join(name));
+        std::fs::write(
+            folder.join("both.pem"),
+            [read("tls.crt")?, read("tls.key")?].concat(),
+        )?;
+    }
+    Process::start(program, &folder, &name, |command| {
+        match target {
+            Target::Nginx => command
+                .arg("-p")
+                .arg(&folder)
+                .arg("-e")
+                .arg("stderr")
+                .arg("-c")
+                .arg(&file),
+            Target::Haproxy => command.arg("-db").arg("-f").arg(&file),
+            _ => command
+                .args(["--concurrency", "1", "--log-level", "warning", "-c"])
+                .arg(&file),
+        };
+    })
+    .map(Some)
+}
+
+/// Where a program is: on the path, or where Debian keeps those of root.
+fn installed(name: &str) -> Option<std::path::PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders =
+        std::env::split_paths(&path).chain(["/usr/sbin", "/usr/local/sbin"].map(Into::into));
+    folders
+        .map(|folder: std::path::PathBuf| folder.join(name))
+        .find(|file: &std::path::PathBuf| Path::is_file(file))
+}
+
+struct Setup {
+    listen: SocketAddr,
+    upstream: SocketAddr,
+    /// The folder with the certificates.
+    shared: String,
+    own: String,
+}
+
+impl Setup {
+    fn nginx(&self) -> String {
+        let Self {
+            listen,
+            upstream,
+            shared,
+            own,
+        } = self;
+        format!(
+            "worker_processes 1;
+daemon off;
+pid {own}/nginx.pid;
+error_log stderr error;
+worker_rlimit_nofile 20000;
+events {{ worker_connections 19000; }}
+http {{
+  access_log off;
+  client_body_temp_path {own}/body; proxy_temp_path {own}/proxy; fastcgi_temp_path {own}/fastcgi;
+  uwsgi_temp_path {own}/uwsgi; scgi_temp_path {own}/scgi;
+  map $http_upgrade $connection_upgrade {{ default upgrade; '' ''; }}
+  upstream api {{ server {upstream}; keepalive 256; keepalive_requests 10000000; }}
+  server {{
+    listen {listen} ssl http2 backlog=4096;
+    ssl_certificate {shared}/tls.crt; ssl_certificate_key {shared}/tls.key;
+    ssl_protocols TLSv1.3; ssl_conf_command Ciphersuites TLS_AES_128_GCM_SHA256;
+    keepalive_requests 10000000; http2_max_concurrent_streams 1000;
+    location / {{
+      proxy_pass https://api;
+      proxy_http_version 1.1;
+      proxy_set_header Host $host; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection $connection_upgrade;
+      proxy_buffering off; proxy_buffer_size 64k; proxy_buffers 8 64k; proxy_busy_buffers_size 128k;
+      proxy_read_timeout 1h; proxy_send_timeout 1h;
+      proxy_ssl_verify on; proxy_ssl_trusted_certificate {shared}/ca.crt; proxy_ssl_name localhost;
+      proxy_ssl_protocols TLSv1.3; proxy_ssl_conf_command Ciphersuites TLS_AES_128_GCM_SHA256;
+    }}
+  }}
+}}
+"
+        )
+    }
+
+    fn haproxy(&self) -> String {
+        let Self {
+            listen,
+            upstream,
+            shared,
+            own,
+        } = self;
+        format!(
+            "global
+  nbthread 1
+  maxconn 9000
+  tune.bufsize 65536
+  ssl-default-bind-options ssl-min-ver TLSv1.3
+  ssl-default-bind-ciphersuites TLS_AES_128_GCM_SHA256
+  ssl-default-server-options ssl-min-ver TLSv1.3
+  ssl-default-server-ciphersuites TLS_AES_128_GCM_SHA256
+defaults
+  mode http
+  option http-no-delay
+  timeout connect 10s
+  timeout client 1h
+  timeout server 1h
+  timeout tunnel 1h
+frontend clients
+  bind {listen} ssl crt {own}/both.pem alpn h2,http/1.1 backlog 4096
+  default_backend api
+backend api
+  http-reuse always
+  server one {upstream} ssl verify required ca-file {shared}/ca.crt verifyhost localhost alpn http/1.1
+"
+        )
+    }
+
+    /// JSON is what Envoy reads too.
+    fn envoy(&self) -> String {
+        let Self {
+            listen,
+            upstream,
+            shared,
+            ..
+        } = self;
+        let file = |name: &str| serde_json::json!({"filename": format!("{shared}/{name}")});
+        let address = |it: &SocketAddr| serde_json::json!({"socket_address": {"address": it.ip().to_string(), "port_value": it.port()}});
+        let versions = serde_json::json!({
+            "tls_minimum_protocol_version": "TLSv1_3", "tls_maximum_protocol_version": "TLSv1_3",
+        });
+        let manager = serde_json::json!({
+            "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+            "stat_prefix": "clients", "codec_type": "AUTO", "stream_idle_timeout": "0s",
+            "upgrade_configs": [{"upgrade_type": "websocket"}],
+            "http_filters": [{"name": "router", "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}],
+            "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [
+                {"match": {"prefix": "/"}, "route": {"cluster": "api", "timeout": "0s"}},
+            ]}]},
+        });
+        let down = serde_json::json!({
+            "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+            "common_tls_context": {
+                "alpn_protocols": ["h2", "http/1.1"], "tls_params": versions,
+                "tls_certificates": [{"certificate_chain": file("tls.crt"), "private_key": file("tls.key")}],
+            },
+        });
+        let up = serde_json::json!({
+            "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+            "sni": "localhost",
+            "common_tls_context": {"tls_params": versions, "validation_context": {"trusted_ca": file("ca.crt")}},
+        });
+        let limits = serde_json::json!({"thresholds": [
+            {"max_connections": 20000, "max_pending_requests": 20000, "max_requests": 20000},
+        ]});
+        serde_json::json!({"static_resources": {
+            "listeners": [{"address": address(listen), "filter_chains": [{
+                "filters": [{"name": "http", "typed_config": manager}],
+                "transport_socket": {"name": "tls", "typed_config": down},
+            }]}],
+            "clusters": [{
+                "name": "api", "type": "STATIC", "connect_timeout": "5s", "circuit_breakers": limits,
+                "load_assignment": {"cluster_name": "api", "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address(upstream)}}]}]},
+                "transport_socket": {"name": "tls", "typed_config": up},
+            }],
+        }})
+        .to_string()
+    }
+}

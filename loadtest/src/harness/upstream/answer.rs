@@ -1,0 +1,355 @@
+//! What a path is answered with. The namespace says how: see [`Wish`].
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame};
+
+use super::super::clock::{self, Alarm};
+use super::templates::{Kind, Templates};
+
+/// Items of a list that leave together.
+const LIST_CHUNK_BYTES: usize = 32 << 10;
+const LIST_ITEMS: usize = 100;
+
+/// When the events of a stream are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// As fast as they are taken.
+    Saturated,
+    /// One, and then no more.
+    Idle,
+    /// One every so often, each with the time it was due, however slow they are taken.
+    Every(Duration),
+}
+
+/// What the namespace of a request says: words between dashes, such as `items-500-every-100000`
+/// (microseconds), `saturated`, or `items-10000-stamped`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wish {
+    /// Of a stream.
+    pub pace: Pace,
+    /// Items of a list, and of the initial events of a watch that asks for them.
+    pub items: usize,
+    /// Whether items of a list say when they were sent.
+    pub stamped: bool,
+}
+
+impl Default for Wish {
+    fn default() -> Self {
+        Self {
+            pace: Pace::Idle,
+            items: LIST_ITEMS,
+            stamped: false,
+        }
+    }
+}
+
+impl Wish {
+    /// The namespace that says this.
+    pub fn namespace(&self) -> String {
+        let pace = match self.pace {
+            Pace::Saturated => "saturated".to_owned(),
+            Pace::Idle => "idle".to_owned(),
+            Pace::Every(period) => format!("every-{}", period.as_micros()),
+        };
+        let stamped = if self.stamped { "-stamped" } else { "" };
+        format!("items-{}-{pace}{stamped}", self.items)
+    }
+
+    fn read(namespace: &str) -> Self {
+        let mut wish = Self::default();
+        let mut words = namespace.split('-');
+        while let Some(word) = words.next() {
+            let mut number = || {
+                words
+                    .next()
+                    .and_then(|word| word.parse::<u64>().ok())
+                    .unwrap_or(0)
+            };
+            match word {
+                "saturated" => wish.pace = Pace::Saturated,
+                "every" => wish.pace = Pace::Every(Duration::from_micros(number().max(1))),
+                "items" => wish.items = usize::try_from(number()).unwrap_or(usize::MAX),
+                "stamped" => wish.stamped = true,
+                _ => {}
+            }
+        }
+        wish
+    }
+}
+
+/// All that can be sent, rendered once by `default`.
+#[derive(Debug)]
+pub struct Corpus {
+    pods: Arc<Templates>,
+    secrets: Arc<Templates>,
+    events: Arc<Templates>,
+    config_maps: Arc<Templates>,
+    lines: Arc<Templates>,
+}
+
+impl Default for Corpus {
+    fn default() -> Self {
+        let make = |kind| Arc::new(Templates::new(kind));
+        Self {
+            pods: make(Kind::Pod),
+            secrets: make(Kind::Secret),
+            events: make(Kind::Event),
+            config_maps: make(Kind::ConfigMap),
+            lines: make(Kind::Line),
+        }
+    }
+}
+
+impl Corpus {
+    /// What `path` (with its query) is answered with. What nobody asked for is an empty object, as gateways look
+    /// whether anyone is there.
+    pub fn answer(&self, path: &str) -> Answer {
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        let mut parts = path.split('/').skip(3);
+        let mut next = parts.next().unwrap_or_default();
+        let mut wish = Wish::default();
+        if next == "namespaces" {
+            wish = Wish::read(parts.next().unwrap_or_default());
+            next = parts.next().unwrap_or_default();
+        }
+        let (name, subresource) = (parts.next(), parts.next());
+        let templates = match next {
+            "pods" => &self.pods,
+            "secrets" => &self.secrets,
+            "events" => &self.events,
+            "configmaps" => &self.config_maps,
+            _ => return Answer::Object(Bytes::from_static(b"{}\n")),
+        };
+        let asks = |what: &str| query.split('&').any(|part| part == what);
+        if subresource == Some("log") {
+            return Answer::Stream(Stream::events(Arc::clone(&self.lines), wish.pace));
+        }
+        let object = || templates.objects.first().map(|one| one.plain().clone());
+        match name {
+            Some(_) => Answer::Object(object().unwrap_or_default()),
+            None if asks("watch=true") => {
+                let mut stream = Stream::events(Arc::clone(templates), wish.pace);
+                if asks("sendInitialEvents=true") {
+                    stream.initial = wish.items;
+                }
+                Answer::Stream(stream)
+            }
+            None => Answer::Stream(Stream::list(Arc::clone(templates), wish)),
+        }
+    }
+}
+
+/// An answer with status 200.
+#[derive(Debug)]
+pub enum Answer {
+    /// All of it.
+    Object(Bytes),
+    /// Piece by piece.
+    Stream(Stream),
+}
+
+/// A list or a watch. Every frame is one event, or some items of a list.
+#[derive(Debug)]
+pub struct Stream {
+    templates: Arc<Templates>,
+    /// Events or items sent so far.
+    sent: usize,
+    what: What,
+    /// Initial events that are still to be sent, and then a bookmark.
+    initial: usize,
+}
+
+#[derive(Debug)]
+enum What {
+    Events {
+        pace: Pace,
+        due: u64,
+        alarm: Option<Alarm>,
+    },
+    List(Wish),
+    Ended,
+}
+
+impl Stream {
+    fn events(templates: Arc<Templates>, pace: Pace) -> Self {
+        let what = What::Events {
+            pace,
+            due: 0,
+            alarm: None,
+        };
+        Self {
+            templates,
+            sent: 0,
+            what,
+            initial: 0,
+        }
+    }
+
+    fn list(templates: Arc<Templates>, wish: Wish) -> Self {
+        Self {
+            templates,
+            sent: 0,
+            what: What::List(wish),
+            initial: 0,
+        }
+    }
+
+    /// The next piece; `None` is the end of a list.
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>> {
+        if self.initial > 0 {
+            return Poll::Ready(Ok(Some(self.next_initial())));
+        }
+        let number = self.sent;
+        let template = |templates: &Templates| {
+            templates
+                .events
+                .get(number % templates.events.len().max(1))
+                .cloned()
+        };
+        match &mut self.what {
+            What::Ended => Poll::Ready(Ok(None)),
+            What::List(wish) => {
+                let wish = *wish;
+                Poll::Ready(Ok(Some(self.next_items(wish))))
+            }
+            What::Events {
+                pace: Pace::Idle, ..
+            } if number > 0 => Poll::Pending,
+            What::Events {
+                pace: Pace::Every(period),
+                due,
+                alarm,
+            } => {
+                let period = u64::try_from(period.as_nanos()).unwrap_or(u64::MAX);
+                if *due == 0 {
+                    // Streams that begin together do not send together.
+                    *due = clock::now() + clock::now() % period;
+                }
+                let alarm = match alarm {
+                    Some(alarm) => alarm,
+                    None => alarm.insert(Alarm::new()?),
+                };
+                ready!(alarm.poll_wait(context, *due))?;
+                let event = template(&self.templates).map(|one| one.stamped(*due));
+                *due += period;
+                self.sent += 1;
+                Poll::Ready(Ok(event))
+            }
+            What::Events { .. } => {
+                self.sent += 1;
+                Poll::Ready(Ok(template(&self.templates).map(|one| one.plain().clone())))
+            }
+        }
+    }
+
+    fn next_initial(&mut self) -> Bytes {
+        self.initial -= 1;
+        if self.initial == 0 {
+            return Bytes::from_static(
+                b"{\"type\":\"BOOKMARK\",\"object\":{\"kind\":\"Pod\",\"apiVersion\":\"v1\",\"metadata\":{\"resourceVersion\":\"2000000\",\"annotations\":{\"k8s.io/initial-events-end\":\"true\"}}}}\n",
+            );
+        }
+        let number = self.initial % self.templates.events.len().max(1);
+        self.templates
+            .events
+            .get(number)
+            .map(|one| one.plain().clone())
+            .unwrap_or_default()
+    }
+
+    fn next_items(&mut self, wish: Wish) -> Bytes {
+        let mut chunk = Vec::with_capacity(LIST_CHUNK_BYTES + (16 << 10));
+        if self.sent == 0 {
+            let head = format!(
+                "{{\"kind\":\"{}\",\"apiVersion\":\"v1\",\"metadata\":{{\"resourceVersion\":\"2000000\"}},\"items\":[",
+                self.templates.list_kind
+            );
+            chunk.extend_from_slice(head.as_bytes());
+        }
+        while chunk.len() < LIST_CHUNK_BYTES && self.sent < wish.items {
+            let number = self.sent % self.templates.items.len().max(1);
+            if self.sent > 0 {
+                chunk.push(b',');
+            }
+            if let Some(item) = self.templates.items.get(number) {
+                if wish.stamped {
+                    chunk.extend_from_slice(&item.stamped(clock::now()));
+                } else {
+                    chunk.extend_from_slice(item.plain());
+                }
+            }
+            self.sent += 1;
+        }
+        if self.sent >= wish.items {
+            chunk.extend_from_slice(b"]}\n");
+            self.what = What::Ended;
+        }
+        chunk.into()
+    }
+}
+
+impl Body for Stream {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let next = ready!(self.poll_next(context));
+        Poll::Ready(next.map(|bytes| bytes.map(Frame::data)).transpose())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespace_says_what_is_wished() {
+        for pace in [
+            Pace::Saturated,
+            Pace::Idle,
+            Pace::Every(Duration::from_millis(100)),
+        ] {
+            for stamped in [false, true] {
+                let wish = Wish {
+                    pace,
+                    items: 500,
+                    stamped,
+                };
+                assert_eq!(Wish::read(&wish.namespace()), wish);
+            }
+        }
+    }
+
+    #[test]
+    fn a_list_is_one_document_with_all_items() {
+        let corpus = Corpus::default();
+        for items in [0, 1, 250] {
+            let wish = Wish {
+                items,
+                stamped: true,
+                ..Wish::default()
+            };
+            let path = format!("/api/v1/namespaces/{}/secrets", wish.namespace());
+            let Answer::Stream(mut stream) = corpus.answer(&path) else {
+                panic!("no list");
+            };
+            let mut text = Vec::new();
+            let mut context = Context::from_waker(std::task::Waker::noop());
+            while let Poll::Ready(Ok(Some(chunk))) = stream.poll_next(&mut context) {
+                text.extend_from_slice(&chunk);
+            }
+            let list: serde_json::Value = serde_json::from_slice(&text).unwrap();
+            assert_eq!(list["items"].as_array().unwrap().len(), items);
+            assert_eq!(list["kind"], "SecretList");
+        }
+    }
+}
