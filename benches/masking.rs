@@ -234,7 +234,7 @@ fn permit(case: &Case) -> (RequestInfo, Permit) {
     let identity = Arc::new(Identity::for_tests("bench", &[]));
     match policy(case.masks).decide(&identity, &info, "bench") {
         Decision::Allow(permit) => (info, permit),
-        Decision::Deny(reason) => unreachable!("{reason:?}"),
+        other => unreachable!("{other:?}"),
     }
 }
 
