@@ -72,8 +72,10 @@ pub async fn start(config_file: &Path, shutdown: CancellationToken) -> anyhow::R
 
     gateway.upstream.look(&background, &ending);
     let (reporter, degraded) = (Arc::clone(&gateway), Arc::clone(&gateway));
+    let measured = Arc::clone(&gateway);
     let reports = control::Reports {
         local: config.control.address.ip().is_loopback(),
+        measure: Box::new(move || measured.measure()),
         metrics: rendering,
         not_ready: Box::new(move || reporter.not_ready()),
         degraded: Box::new(move || degraded.degraded()),

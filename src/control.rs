@@ -48,6 +48,8 @@ pub struct Settings {
 
 /// What the control listener reports on.
 pub struct Reports {
+    /// Takes the measurements that are not counted as they happen; called before the metrics are rendered.
+    pub measure: Box<dyn Fn() + Send + Sync>,
     /// Renders the metrics.
     pub metrics: PrometheusHandle,
     /// Every reason why the gateway is not ready; empty when it is.
@@ -216,7 +218,10 @@ fn answer(method: &Method, path: &str, reports: &Reports) -> Response<Body> {
                 )
             }
         }
-        "/metrics" => text(StatusCode::OK, reports.metrics.render()),
+        "/metrics" => {
+            (reports.measure)();
+            text(StatusCode::OK, reports.metrics.render())
+        }
         _ => text(
             StatusCode::NOT_FOUND,
             "served here: /healthz /readyz /metrics\n".to_owned(),
@@ -243,6 +248,7 @@ mod tests {
     #[test]
     fn readiness_lists_every_reason() {
         let reports = |reasons: &'static [&'static str]| Reports {
+            measure: Box::new(|| {}),
             metrics: Metrics::new().1,
             not_ready: Box::new(move || reasons.iter().map(|&reason| reason.to_owned()).collect()),
             degraded: Box::new(|| vec!["cluster `b` is away".to_owned()]),

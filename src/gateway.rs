@@ -14,7 +14,7 @@ use crate::audit::Event;
 use crate::identity::Authenticator;
 use crate::identity::credential;
 use crate::listener::{self, Arrival, Peer, Unreadable};
-use crate::metrics::VerbClass;
+use crate::metrics::{Health, VerbClass};
 use crate::policy::Permit;
 use crate::recording::Recorder;
 use crate::request::RequestInfo;
@@ -232,11 +232,23 @@ impl Gateway {
 
     /// What does not work although requests are carried.
     pub fn degraded(&self) -> Vec<String> {
-        let mut reasons = self.upstream.unusable();
+        let mut reasons = self.authenticator.without_keys();
+        reasons.extend(self.upstream.unusable());
         if self.holder.policy.current().masks_known_values() {
             reasons.extend(self.known.unread());
         }
         reasons
+    }
+
+    /// Tells the metrics what works at the moment.
+    pub fn measure(&self) {
+        self.keeper.metrics.measure(Health {
+            audit_log: self.keeper.audit.healthy(),
+            issuer_keys: self.authenticator.without_keys().is_empty(),
+            clusters: self.upstream.unusable().is_empty(),
+            known_values: !self.holder.policy.current().masks_known_values()
+                || self.known.unread().next().is_none(),
+        });
     }
 
     fn release(

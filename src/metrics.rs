@@ -3,6 +3,8 @@
 //! Handles are made once; nothing looks a metric up per request. Labels come from closed sets, never
 //! from users, objects or paths. `docs/metrics.md` lists them; the tidy test keeps it complete.
 
+mod scraped;
+
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Recorder, Unit};
 use metrics_exporter_prometheus::{
     Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
@@ -12,6 +14,9 @@ use crate::listener::Unreadable;
 use crate::policy::RecordMode;
 use crate::request::RequestInfo;
 use crate::transform::text::known::{Knowledge, LeftOut};
+
+pub use scraped::Health;
+use scraped::{HEALTHCHECKS, RESIDENT_MEMORY, Scraped};
 
 /// What a metric is called, measured in, and says. Listed in `docs/metrics.md`.
 pub const ALL: &[(&str, Option<Unit>, &str)] = &[
@@ -85,6 +90,16 @@ pub const ALL: &[(&str, Option<Unit>, &str)] = &[
         KNOWN_VALUES_LEFT_OUT,
         None,
         "Values of Secrets that are not, by reason.",
+    ),
+    (
+        HEALTHCHECKS,
+        None,
+        "Whether a part of the gateway works (1) or not (0), by its name; asked at every scrape.",
+    ),
+    (
+        RESIDENT_MEMORY,
+        Some(Unit::Bytes),
+        "Memory of the process that is in RAM; Linux only.",
     ),
 ];
 
@@ -194,6 +209,7 @@ pub struct Metrics {
     audit_events_lost: Counter,
     known_values: Gauge,
     known_values_left_out: [Gauge; LeftOut::ALL.len()],
+    scraped: Scraped,
 }
 
 const OUTCOMES: [&str; 5] = ["allowed", "denied", "held", "refused", "failed"];
@@ -264,6 +280,7 @@ impl Metrics {
             known_values: gauge(KNOWN_VALUES, &[]),
             known_values_left_out: LeftOut::ALL
                 .map(|why| gauge(KNOWN_VALUES_LEFT_OUT, &[("reason", why.label())])),
+            scraped: Scraped::register(&gauge),
         }
     }
 
@@ -358,6 +375,11 @@ impl Metrics {
         }
     }
 
+    /// Takes the measurements that nothing counts as it happens; for every scrape.
+    pub fn measure(&self, health: Health) {
+        self.scraped.measure(health);
+    }
+
     /// The policy files changed and were applied, or refused.
     pub fn policy_reloaded(&self, applied: bool) {
         let [good, bad] = &self.policy_reloads;
@@ -449,6 +471,52 @@ fn key(name: &'static str, labels: &[(&'static str, &'static str)]) -> Key {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Dashboards and alerts that ask for what there is not stay green for ever.
+    #[test]
+    fn dashboard_and_alerts_ask_for_what_there_is() {
+        let (metrics, handle) = Metrics::new();
+        for class in [VerbClass::Read, VerbClass::Write, VerbClass::Other] {
+            metrics.answered(Outcome::Allowed, class, 0.01); // a histogram is rendered once it has a value
+        }
+        let rendered = handle.render();
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let series = regex::Regex::new(
+            r#"\b((?:portcullis|process)_[a-z_]+)\b(?:\{((?:[^{}]|\{\{[^{}]*\}\})*)\})?"#,
+        )
+        .unwrap();
+        let label = regex::Regex::new(r#"([a-z_]+)(=~?)"([^"]*)""#).unwrap();
+        for file in ["grafana/portcullis.json", "prometheus/alerts.yaml"] {
+            let text = std::fs::read_to_string(root.join("deploy").join(file)).unwrap();
+            let text = text.replace("\\\"", "\"");
+            let mut found = 0;
+            for asked in series.captures_iter(&text) {
+                found += 1;
+                let name = &asked[1];
+                let is_there = |condition: &str| {
+                    rendered.lines().any(|line| {
+                        line.strip_prefix(name)
+                            .or_else(|| line.strip_prefix(name.strip_suffix("_bucket")?))
+                            .is_some_and(|rest| {
+                                rest.starts_with(['{', ' ', '_']) && rest.contains(condition)
+                            })
+                    })
+                };
+                assert!(is_there(""), "{file}: there is no metric {name}");
+                let conditions = asked.get(2).map_or("", |found| found.as_str());
+                for condition in label.captures_iter(conditions) {
+                    if matches!(&condition[1], "instance" | "job") {
+                        continue; // of the scrape
+                    }
+                    for value in condition[3].split('|') {
+                        let wanted = format!("{}=\"{value}\"", &condition[1]);
+                        assert!(is_there(&wanted), "{file}: {name} has no {wanted}");
+                    }
+                }
+            }
+            assert!(found > 20, "{file}: only {found} metrics were found");
+        }
+    }
 
     #[test]
     fn everything_is_rendered_with_its_help() {

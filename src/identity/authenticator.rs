@@ -135,17 +135,23 @@ impl Authenticator {
     /// Whether the keys of at least one issuer are there; what is wrong with each otherwise. An
     /// issuer that is down takes only its own callers with it.
     pub fn ready(&self) -> Result<(), String> {
-        let mut problems = Vec::new();
-        for Issuer { settings, keys } in &self.issuers {
-            match keys.current() {
-                Ok(_) => return Ok(()),
-                Err(problem) => problems.push(format!(
-                    "the keys of issuer {:?} are not available: {problem}",
-                    settings.url
-                )),
-            }
+        let problems = self.without_keys();
+        if problems.len() < self.issuers.len() {
+            return Ok(());
         }
         Err(problems.join("; "))
+    }
+
+    /// What is wrong with each issuer whose tokens cannot be verified.
+    pub fn without_keys(&self) -> Vec<String> {
+        let problem = |Issuer { settings, keys }: &Issuer| {
+            let problem = keys.current().err()?;
+            let url = &settings.url;
+            Some(format!(
+                "the keys of issuer {url:?} are not available: {problem}"
+            ))
+        };
+        self.issuers.iter().filter_map(problem).collect()
     }
 
     /// The counters.

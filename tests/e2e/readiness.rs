@@ -73,14 +73,19 @@ fn e03_a_cluster_that_is_gone_or_back_is_noticed_without_traffic() {
     let world = World::start_with(Arc::clone(&workshop), &options);
     becomes(&world, AWAY);
     let counted = "portcullis_clusters{state=\"unreachable\"} 1";
-    assert!(world.control("/metrics").contains(counted));
+    let metrics = world.control("/metrics");
+    assert!(metrics.contains(counted));
+    assert!(metrics.contains("portcullis_healthcheck{name=\"clusters\"} 0"));
+    assert!(metrics.contains("portcullis_healthcheck{name=\"audit-log\"} 1"));
     let outcome = world.run(Kubectl::Current, Caller::OnCall, &["get", "pods"]);
     outcome.expect_code(1);
 
     let up = come_up(&workshop, address);
     becomes(&world, "ok\n200");
     let counted = "portcullis_clusters{state=\"usable\"} 1";
-    assert!(world.control("/metrics").contains(counted));
+    let metrics = world.control("/metrics");
+    assert!(metrics.contains(counted));
+    assert!(metrics.contains("portcullis_healthcheck{name=\"clusters\"} 1"));
     drop(up);
     becomes(&world, AWAY);
 }

@@ -80,6 +80,7 @@ impl World {
             operators: operators.clone(),
         };
         let reports = Reports {
+            measure: Box::new(|| {}),
             metrics: rendering,
             not_ready: Box::new(Vec::new),
             degraded: Box::new(Vec::new),
