@@ -13,7 +13,7 @@ endif
 demo: ## Start API server, issuer and gateway on this machine (CLUSTER_KUBECONFIG=path: before a real cluster)
 	@exec cargo run --quiet --locked -p loadtest --bin demo -- $(demo_arguments)
 
-test: ## Run everything CI runs: format, lints, tests, stock clients, docs, benches once, fuzz smoke
+test: ## Run everything CI runs: format, lints, tests, stock clients, docs, benches once, fuzz smoke, deploy
 	@tests/tools/check.sh
 
 lint: ## Check format and lints only

@@ -2,7 +2,7 @@
 # Runs the checks of this project, in order, and stops at the first that fails. `make test` runs them all.
 # Prints a heading with the time spent before each step, and ends with the plain line `N passed, N failed`.
 #
-# usage: tests/tools/check.sh [format|lint|tests|docs|benches|fuzz|profiles ...]    default: all, in that order
+# usage: tests/tools/check.sh [format|lint|tests|docs|benches|fuzz|profiles|deploy ...]    default: all, in that order
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -121,10 +121,20 @@ check_profiles() {
   done
 }
 
-[ $# -gt 0 ] || set -- format lint tests docs benches fuzz profiles
+check_deploy() {
+  step 'tools of deploy' tests/tools/install.sh prometheus deploy
+  step 'portcullis' cargo build --quiet --locked --bin portcullis
+  local promtool=target/tools/prometheus/promtool
+  step 'alert rules' "$promtool" check rules deploy/prometheus/alerts.yaml
+  step 'alert rules fire' "$promtool" test rules deploy/prometheus/alerts_test.yaml
+  counted 'chart, image, dashboard and the configurations in docs/install.md' \
+    target/tools/deploy/bin/python tests/deploy/check.py
+}
+
+[ $# -gt 0 ] || set -- format lint tests docs benches fuzz profiles deploy
 for part in "$@"; do
   case $part in
-    format | lint | tests | docs | benches | fuzz | profiles) "check_$part" ;;
+    format | lint | tests | docs | benches | fuzz | profiles | deploy) "check_$part" ;;
     *) printf "check.sh: unknown part '%s'\n" "$part" >&2; exit 2 ;;
   esac
 done

