@@ -65,6 +65,11 @@ pub const ALL: &[(&str, Option<Unit>, &str)] = &[
     ),
     (AUDIT_EVENTS, None, "Audit events written."),
     (AUDIT_QUEUE, None, "Audit events waiting to be written."),
+    (
+        AUDIT_EVENTS_LOST,
+        None,
+        "Refusals that are not in the audit log, because it could not be written.",
+    ),
     (RECORDINGS, None, "Sessions being recorded."),
     (
         RECORDING_BYTES,
