@@ -12,6 +12,7 @@ pub mod replay;
 pub mod rotate_key;
 pub mod serve;
 pub mod sessions;
+pub mod size;
 
 /// The streaming access gateway for Kubernetes.
 ///
@@ -43,6 +44,8 @@ First steps:
       --request 'GET /api/v1/namespaces/shop/secrets/db'
   # who was in which pod, and how it ended
   portcullis sessions ls --data-dir data --user alice --since 2h
+  # how large a machine 2,000 watches, 500 requests and 5 MB/s of masked answers need
+  portcullis size --watches 2000 --requests 500 --masked 5
 
 No cluster at hand? `make demo` in a checkout starts a simulated API server, an OIDC issuer and the
 gateway in front of them, and writes kubeconfigs to try.";
@@ -71,6 +74,8 @@ enum Command {
     Approvals(approvals::Args),
     /// Make the key of placeholders anew, when it may have become known.
     RotateKey(rotate_key::Args),
+    /// Calculate how many cores and how much memory a gateway needs.
+    Size(size::Args),
 }
 
 impl Cli {
@@ -85,6 +90,7 @@ impl Cli {
             Command::Sessions(args) => sessions::run(&args),
             Command::Approvals(args) => approvals::run(&args),
             Command::RotateKey(args) => rotate_key::run(&args),
+            Command::Size(args) => size::run(&args),
         }
     }
 }
