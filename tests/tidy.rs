@@ -42,6 +42,9 @@ const DRIVERS: &[&str] = &[
     "recording/replay/files.rs",
 ];
 
+/// The only file with unsafe code: calls of functions that are compiled for AVX2 and AVX-512.
+const UNSAFE: &str = "wire/json/blocks/x86.rs";
+
 /// What pure code never says.
 const IMPURE: &[&str] = &[
     "tokio::",
@@ -455,6 +458,28 @@ fn pure_code_does_no_io_and_reads_no_clock() {
     report(
         &violations,
         "Pass bytes and `now` in as arguments, or move the driver to a file that is not pure.",
+    );
+}
+
+#[test]
+fn one_file_alone_is_unsafe() {
+    let mut violations = Vec::new();
+    for folder in ["src", "loadtest", "benches", "tests"] {
+        for source in sources(folder) {
+            let allowed = folder == "src" && source.path == UNSAFE;
+            for (number, line) in source.code.lines().enumerate() {
+                let code = ["unsafe ", "unsafe_code"]
+                    .iter()
+                    .any(|word| line.contains(word));
+                if code && !allowed {
+                    violations.push(format!("{folder}/{}:{}", source.path, number + 1));
+                }
+            }
+        }
+    }
+    report(
+        &violations,
+        "Use a safe library; if vectors are needed, they belong beside the others.",
     );
 }
 

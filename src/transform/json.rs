@@ -123,7 +123,7 @@ impl JsonMasker {
         let (mut cursor, mut released) = (0, 0);
         loop {
             let from = cursor;
-            match self.scanner.step(chunk, &mut cursor)? {
+            match self.step(chunk, &mut cursor)? {
                 Step::Begin(kind) => {
                     let first = cursor - 1;
                     if self.begin(kind) {
@@ -151,6 +151,19 @@ impl JsonMasker {
                 }
             }
         }
+    }
+
+    /// The next step. Members in which nothing can match are passed without one.
+    fn step(&mut self, chunk: &[u8], cursor: &mut usize) -> Result<Step, JsonError> {
+        let state = self
+            .frames
+            .last()
+            .map_or(StateId::DEAD, |frame| frame.state);
+        let (plan, member, searched) = (&self.mask.plan, &mut self.member, self.strings.is_some());
+        self.scanner.step_where(chunk, cursor, |key| {
+            *member = plan.member(state, key);
+            searched || !member.is_dead()
+        })
     }
 
     /// The stream ended; an unfinished document is an error and stays unfinished.
@@ -257,11 +270,9 @@ impl JsonMasker {
         let Some(frame) = self.frames.last().copied() else {
             return;
         };
-        let key = self.scanner.key(chunk);
-        self.member = self.mask.plan.member(frame.state, key);
         if !self.member.is_dead() {
             self.path.truncate(frame.path_length);
-            self.path.key(key);
+            self.path.key(self.scanner.key(chunk));
         }
     }
 
@@ -362,7 +373,7 @@ impl JsonMasker {
         let placeholder = self.mask.placeholders.finish(masking.digest);
         sink.write(b"\"");
         if masking.base64 {
-            sink.write(placeholder.base64().as_bytes());
+            sink.write(&placeholder.encoded());
         } else {
             sink.write(placeholder.text().as_bytes());
         }

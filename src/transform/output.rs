@@ -21,11 +21,14 @@ pub(super) struct Output {
     ready: VecDeque<Bytes>,
     /// Small spans and replacements since the last large span.
     tail: BytesMut,
+    /// How large the next tail may become, in bytes: nearly what there is to copy.
+    expected: usize,
 }
 
 impl Output {
     /// A sink for the transform of `chunk`.
     pub(super) fn of<'a>(&'a mut self, chunk: &'a Bytes) -> ChunkSink<'a> {
+        self.expected = chunk.len();
         ChunkSink {
             chunk,
             output: self,
@@ -35,11 +38,18 @@ impl Output {
     /// Adds bytes that need no copy.
     pub(super) fn push(&mut self, bytes: Bytes) {
         if bytes.len() <= SMALL_SPAN_BYTES_MAX {
-            self.tail.extend_from_slice(&bytes);
+            self.append(&bytes);
             return;
         }
         self.flush();
         self.ready.push_back(bytes);
+    }
+
+    fn append(&mut self, text: &[u8]) {
+        if self.tail.capacity() == 0 {
+            self.tail.reserve(self.expected.max(text.len()));
+        }
+        self.tail.extend_from_slice(text);
     }
 
     /// The next bytes to send.
@@ -56,7 +66,9 @@ impl Output {
 
     fn flush(&mut self) {
         if !self.tail.is_empty() {
-            self.ready.push_back(self.tail.split().freeze());
+            // Nothing is kept for a next time that may be far off.
+            self.ready
+                .push_back(std::mem::take(&mut self.tail).freeze());
         }
     }
 }
@@ -70,12 +82,16 @@ pub(super) struct ChunkSink<'a> {
 impl Sink for ChunkSink<'_> {
     fn copy(&mut self, span: Range<usize>) {
         if span.start < span.end && span.end <= self.chunk.len() {
-            self.output.push(self.chunk.slice(span));
+            if span.len() <= SMALL_SPAN_BYTES_MAX {
+                self.write(self.chunk.get(span).unwrap_or_default());
+            } else {
+                self.output.push(self.chunk.slice(span));
+            }
         }
     }
 
     fn write(&mut self, text: &[u8]) {
-        self.output.tail.extend_from_slice(text);
+        self.output.append(text);
     }
 }
 

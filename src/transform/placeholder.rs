@@ -3,8 +3,8 @@
 //! ```text
 //! [masked:v1:3f9a1c2e77d04b518a6b0c9d2e4f6071a1b2c3d4e5]
 //!  |      |  |                               |
-//!  |      |  |                               tag: this gateway made it (HMAC over the digest)
-//!  |      |  digest: HMAC over the value; equal for equal values, says nothing else
+//!  |      |  |                               tag: this gateway made it (AES over the digest)
+//!  |      |  digest: keyed, of the value; equal for equal values, says nothing else ([`digest`])
 //!  |      version of the form
 //!  the family, by which placeholders of other gateways are known
 //! ```
@@ -12,17 +12,22 @@
 //! In answers to writes the digest says nothing at all: whoever may write could otherwise put guesses
 //! beside a masked value, with `dryRun=All` even without a trace, and see which placeholder is equal.
 //!
-//! The length is always the same, so a value's length stays hidden. Where a client expects base64
-//! the placeholder is encoded, and its digest is taken over the bytes that the value's base64 stands
-//! for: the same secret has one digest in `data` and in `stringData`. A value that is not valid
-//! base64 there is digested as it stands from the first wrong group on.
+//! The length is always the same, so a value's length stays hidden. The digest is taken over the base64 of
+//! a value: where a client expects base64 that is the value as it stands, so the same secret has one
+//! digest in `data` and in `stringData`, and what is not base64 there has another than any text.
+
+mod digest;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use aes::Aes256;
+use aes::cipher::KeyInit as _;
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+
+use self::digest::{DIGEST_BYTES, DigestKey, Hashing, encrypt};
 
 /// How every placeholder of this version begins, from any gateway.
 pub(super) const FAMILY: &str = "[masked:v1:";
@@ -31,25 +36,22 @@ pub(super) const FAMILY: &str = "[masked:v1:";
 /// ASCII's own substitute character.
 pub(super) const FILL: u8 = 0x1a;
 
-const DIGEST_BYTES: usize = 16;
 const TAG_BYTES: usize = 5;
-const HEX_LENGTH: usize = 2 * (DIGEST_BYTES + TAG_BYTES);
 
-/// Bytes of base64 decoded at once.
-const BASE64_BLOCK: usize = 1024;
+/// The bytes of a placeholder as base64.
+const ENCODED_LENGTH: usize = Placeholder::LENGTH.div_ceil(3) * 4;
 
-/// Marks, inside the digested bytes, where a value stopped being base64.
-const NOT_BASE64: &[u8] = b"\0not base64\0";
-
-/// Marks a value that is not a string.
-const NOT_TEXT: &[u8] = b"\0json\0";
+/// Bytes of text that are turned into base64 at once: a multiple of three.
+const PLAIN_BLOCK: usize = 768;
 
 /// Makes placeholders and knows them again; one key a gateway.
 pub struct Placeholders {
-    digest: hmac::Key,
-    tag: hmac::Key,
-    /// What digests that may not be compared begin with: random, then counted on.
-    unlinkable: [u8; 16],
+    text: DigestKey,
+    json: DigestKey,
+    unlinkable: Aes256,
+    tag: Aes256,
+    /// What digests that may not be compared are made of: random, then counted on.
+    start: u128,
     used: AtomicU64,
 }
 
@@ -63,8 +65,8 @@ pub(super) enum Linkable {
 }
 
 /// A placeholder, as text.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Placeholder(String);
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub struct Placeholder([u8; Placeholder::LENGTH]);
 
 /// Whose placeholder a text holds.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -79,12 +81,18 @@ impl Placeholders {
     /// From the gateway's secret key.
     pub fn new(key: &[u8; 32]) -> Self {
         let key = hmac::Key::new(hmac::HMAC_SHA256, key);
-        let derive =
-            |purpose: &[u8]| hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&key, purpose).as_ref());
+        let derive = |purpose: &[u8]| {
+            let mut derived = [0; 32];
+            derived.copy_from_slice(hmac::sign(&key, purpose).as_ref());
+            derived
+        };
+        let digest = derive(b"portcullis placeholder digest");
         Self {
-            digest: derive(b"portcullis placeholder digest"),
-            tag: derive(b"portcullis placeholder tag"),
-            unlinkable: random(),
+            text: DigestKey::new(&digest, *b"text        "),
+            json: DigestKey::new(&digest, *b"json        "),
+            unlinkable: Aes256::new(&derive(b"portcullis placeholder unlinkable").into()),
+            tag: Aes256::new(&derive(b"portcullis placeholder tag").into()),
+            start: u128::from_le_bytes(random()),
             used: AtomicU64::new(0),
         }
     }
@@ -111,29 +119,48 @@ impl Placeholders {
     }
 
     pub(super) fn start(&self, content: Content, linkable: Linkable) -> Digest {
-        let mut context = hmac::Context::with_key(&self.digest);
-        if linkable == Linkable::No {
-            context.update(&self.unlinkable);
-            context.update(&self.used.fetch_add(1, Ordering::Relaxed).to_be_bytes());
-        }
-        if content == Content::Json {
-            context.update(NOT_TEXT);
-        }
+        let hashing = match content {
+            Content::Text | Content::Base64 => self.text.start(),
+            Content::Json => self.json.start(),
+        };
         Digest {
-            context,
-            base64: (content == Content::Base64).then(Groups::default),
+            hashing,
+            content,
+            linkable,
+            open: [0; 3],
+            open_length: 0,
         }
     }
 
     pub(super) fn finish(&self, mut digest: Digest) -> Placeholder {
-        digest.end_of_base64();
-        let digest = hexadecimal(digest.context.sign().as_ref(), DIGEST_BYTES);
-        let tag = self.tag_of(&digest);
-        Placeholder(format!("{FAMILY}{digest}{tag}]"))
+        digest.end_of_text();
+        let digest = match (digest.linkable, digest.content) {
+            (Linkable::No, _) => self.new_digest(),
+            (Linkable::Yes, Content::Json) => self.json.finish(digest.hashing),
+            (Linkable::Yes, Content::Text | Content::Base64) => self.text.finish(digest.hashing),
+        };
+        let mut text = [b']'; Placeholder::LENGTH];
+        let (family, rest) = text.split_at_mut(FAMILY.len());
+        family.copy_from_slice(FAMILY.as_bytes());
+        let digits = digest.iter().copied().chain(self.tag_of(digest));
+        for (place, byte) in rest.as_chunks_mut::<2>().0.iter_mut().zip(digits) {
+            *place = [digit(byte >> 4), digit(byte & 15)];
+        }
+        Placeholder(text)
     }
 
-    fn tag_of(&self, digest: &str) -> String {
-        hexadecimal(hmac::sign(&self.tag, digest.as_bytes()).as_ref(), TAG_BYTES)
+    /// A digest of nothing, other than all before.
+    fn new_digest(&self) -> [u8; DIGEST_BYTES] {
+        let number = u128::from(self.used.fetch_add(1, Ordering::Relaxed));
+        let mut digest = self.start.wrapping_add(number).to_le_bytes();
+        encrypt(&self.unlinkable, &mut digest);
+        digest
+    }
+
+    fn tag_of(&self, digest: [u8; DIGEST_BYTES]) -> [u8; TAG_BYTES] {
+        let mut tag = digest;
+        encrypt(&self.tag, &mut tag);
+        tag.first_chunk().copied().unwrap_or_default()
     }
 
     fn verify(&self, body: &str) -> bool {
@@ -146,8 +173,16 @@ impl Placeholders {
         ) else {
             return false;
         };
+        let mut bytes = [0; DIGEST_BYTES];
+        for (byte, digits) in bytes.iter_mut().zip(digest.as_bytes().as_chunks::<2>().0) {
+            let digits = std::str::from_utf8(digits).unwrap_or_default();
+            let Ok(read) = u8::from_str_radix(digits, 16) else {
+                return false;
+            };
+            *byte = read;
+        }
         // The tag is no credential: whoever reads masked objects has seen many.
-        self.tag_of(digest) == tag
+        hexadecimal(&self.tag_of(bytes), TAG_BYTES) == tag
     }
 }
 
@@ -166,17 +201,17 @@ impl fmt::Debug for Placeholders {
 
 impl Placeholder {
     /// How many bytes every placeholder has.
-    pub const LENGTH: usize = FAMILY.len() + HEX_LENGTH + 1;
+    pub const LENGTH: usize = FAMILY.len() + 2 * (DIGEST_BYTES + TAG_BYTES) + 1;
 
     /// As text.
     pub fn text(&self) -> &str {
-        &self.0
+        std::str::from_utf8(&self.0).unwrap_or_default() // it is ASCII
     }
 
     /// As many bytes as the value has, where its length cannot change. A value too short for the family's
     /// prefix becomes [`FILL`], which is known again only when it is all of a value.
     pub(super) fn fitted(&self, length: usize) -> Vec<u8> {
-        let mut text = self.0.as_bytes().to_vec();
+        let mut text = self.0.to_vec();
         if length < FAMILY.len() {
             text.clear();
         }
@@ -186,9 +221,9 @@ impl Placeholder {
 
     /// The bytes `from..to` of what [`Self::fitted`] makes of a value that has `to` bytes at least.
     pub(super) fn fitted_part(&self, from: usize, to: usize) -> Vec<u8> {
-        let text = self.0.as_bytes();
-        let mut part = text
-            .get(from..to.min(text.len()))
+        let mut part = self
+            .0
+            .get(from..to.min(Self::LENGTH))
             .unwrap_or_default()
             .to_vec();
         part.resize(to - from, b'.');
@@ -197,7 +232,20 @@ impl Placeholder {
 
     /// As padded base64, for fields that hold bytes.
     pub fn base64(&self) -> String {
-        STANDARD.encode(&self.0)
+        STANDARD.encode(self.0)
+    }
+
+    /// The same, without memory of its own.
+    pub(super) fn encoded(&self) -> [u8; ENCODED_LENGTH] {
+        let mut encoded = [b'='; ENCODED_LENGTH];
+        let _fits = STANDARD.encode_slice(self.0, &mut encoded);
+        encoded
+    }
+}
+
+impl fmt::Debug for Placeholder {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.text())
     }
 }
 
@@ -214,81 +262,66 @@ pub(super) enum Content {
 
 /// A digest in the making; the value never is in memory as a whole.
 pub(super) struct Digest {
-    context: hmac::Context,
-    base64: Option<Groups>,
-}
-
-/// Groups of four base64 characters.
-#[derive(Default)]
-struct Groups {
-    open: [u8; 4],
-    length: usize,
-    padded: bool,
+    hashing: Hashing,
+    content: Content,
+    linkable: Linkable,
+    /// Bytes of a text that do not make a group of base64 yet.
+    open: [u8; 3],
+    open_length: usize,
 }
 
 impl Digest {
     pub(super) fn update(&mut self, text: &[u8]) {
+        match (self.linkable, self.content) {
+            (Linkable::No, _) => {} // nothing of the value counts
+            (Linkable::Yes, Content::Base64 | Content::Json) => self.hashing.update(text),
+            (Linkable::Yes, Content::Text) => self.encode(text),
+        }
+    }
+
+    /// Takes the base64 of a text.
+    fn encode(&mut self, text: &[u8]) {
         let mut rest = text;
-        while let (Some(groups), false) = (&mut self.base64, rest.is_empty()) {
-            if groups.length == 0 && !groups.padded {
-                let whole = (rest.len() - rest.len() % 4).min(BASE64_BLOCK);
-                let (block, after) = rest.split_at(whole);
-                let mut decoded = [0; BASE64_BLOCK];
-                if !block.is_empty()
-                    && !block.contains(&b'=')
-                    && let Ok(length) = STANDARD.decode_slice(block, &mut decoded)
-                {
-                    self.context
-                        .update(decoded.get(..length).unwrap_or_default());
-                    rest = after;
-                    continue;
-                }
-            }
+        while self.open_length > 0 {
             let Some((byte, after)) = rest.split_first() else {
-                break;
+                return;
             };
             rest = after;
-            self.group(*byte);
-        }
-        if self.base64.is_none() && !rest.is_empty() {
-            self.context.update(rest);
-        }
-    }
-
-    fn group(&mut self, byte: u8) {
-        let Some(groups) = &mut self.base64 else {
-            return;
-        };
-        if let Some(place) = groups.open.get_mut(groups.length) {
-            *place = byte;
-            groups.length += 1;
-        }
-        if groups.length < 4 && !groups.padded {
-            return;
-        }
-        let mut decoded = [0; 8];
-        match STANDARD.decode_slice(groups.open, &mut decoded) {
-            Ok(length) if !groups.padded => {
-                groups.padded = groups.open.contains(&b'=');
-                groups.length = 0;
-                self.context
-                    .update(decoded.get(..length).unwrap_or_default());
+            if let Some(place) = self.open.get_mut(self.open_length) {
+                *place = *byte;
             }
-            _ => self.end_of_base64(),
+            self.open_length = (self.open_length + 1) % self.open.len();
+            if self.open_length == 0 {
+                self.take(self.open);
+            }
+        }
+        let (whole, open) = rest.split_at(rest.len() - rest.len() % self.open.len());
+        for block in whole.chunks(PLAIN_BLOCK) {
+            self.take(block);
+        }
+        self.open_length = open.len();
+        for (place, byte) in self.open.iter_mut().zip(open) {
+            *place = *byte;
         }
     }
 
-    /// What is left cannot be base64: it is digested as it stands, and so is all that follows.
-    fn end_of_base64(&mut self) {
-        let Some(groups) = self.base64.take() else {
-            return;
-        };
-        if groups.length > 0 {
-            self.context.update(NOT_BASE64);
-            let open = groups.open.get(..groups.length).unwrap_or_default();
-            self.context.update(open);
+    fn take(&mut self, plain: impl AsRef<[u8]>) {
+        let mut encoded = [0; PLAIN_BLOCK / 3 * 4];
+        let length = STANDARD.encode_slice(plain, &mut encoded);
+        let encoded = encoded.get(..length.unwrap_or_default());
+        self.hashing.update(encoded.unwrap_or_default());
+    }
+
+    fn end_of_text(&mut self) {
+        let open = self.open;
+        if let Some(open @ [_, ..]) = open.get(..self.open_length) {
+            self.take(open);
         }
     }
+}
+
+fn digit(nibble: u8) -> u8 {
+    nibble + if nibble < 10 { b'0' } else { b'a' - 10 }
 }
 
 /// The first `length` bytes as digits.
@@ -307,9 +340,9 @@ mod tests {
 
     use super::*;
 
-    fn base64_digest(pieces: &[&[u8]]) -> Placeholder {
+    fn digest(content: Content, pieces: &[&[u8]]) -> Placeholder {
         let placeholders = Placeholders::new(&[7; 32]);
-        let mut digest = placeholders.start(Content::Base64, Linkable::Yes);
+        let mut digest = placeholders.start(content, Linkable::Yes);
         for piece in pieces {
             digest.update(piece);
         }
@@ -364,17 +397,20 @@ mod tests {
     }
 
     #[test]
-    fn base64_is_digested_decoded() {
+    fn a_value_has_one_digest_as_text_and_as_base64() {
         let placeholders = Placeholders::new(&[7; 32]);
         for value in ["", "p", "pa", "pas", "S3cr3t-Pa55w0rd!"] {
             let encoded = STANDARD.encode(value);
-            assert_eq!(base64_digest(&[encoded.as_bytes()]), placeholders.of(value));
+            assert_eq!(
+                digest(Content::Base64, &[encoded.as_bytes()]),
+                placeholders.of(value)
+            );
         }
         let odd: Vec<_> = [
             "cA==x", "cA==", "cA=", "cA", "c", "%%%%", "cAAA%", "cA==cA==",
         ]
         .into_iter()
-        .map(|value| base64_digest(&[value.as_bytes()]))
+        .map(|value| digest(Content::Base64, &[value.as_bytes()]))
         .collect();
         for (place, placeholder) in odd.iter().enumerate() {
             assert!(!odd[..place].contains(placeholder), "{place}");
@@ -383,21 +419,25 @@ mod tests {
 
     proptest! {
         #[test]
-        fn cutting_base64_anywhere_changes_nothing(
-            bytes in prop::collection::vec(any::<u8>(), 0..2000), noise in "[=%A]{0,3}",
+        fn cutting_anywhere_changes_nothing(
+            bytes in prop::collection::vec(any::<u8>(), 0..2000),
             cuts in prop::collection::vec(0_usize..4000, 0..4),
         ) {
-            let text = STANDARD.encode(&bytes) + &noise;
-            let mut cuts: Vec<_> = cuts.into_iter().map(|cut| cut.min(text.len())).collect();
-            cuts.sort_unstable();
-            let mut pieces = Vec::new();
-            let mut from = 0;
-            for cut in cuts {
-                pieces.push(&text.as_bytes()[from..cut]);
-                from = cut;
+            for content in [Content::Text, Content::Base64, Content::Json] {
+                let mut cuts: Vec<_> = cuts.iter().map(|cut| *cut.min(&bytes.len())).collect();
+                cuts.sort_unstable();
+                let mut pieces = Vec::new();
+                let mut from = 0;
+                for cut in cuts {
+                    pieces.push(&bytes[from..cut]);
+                    from = cut;
+                }
+                pieces.push(&bytes[from..]);
+                prop_assert_eq!(digest(content, &pieces), digest(content, &[&bytes]));
             }
-            pieces.push(&text.as_bytes()[from..]);
-            prop_assert_eq!(base64_digest(&pieces), base64_digest(&[text.as_bytes()]));
+            let encoded = STANDARD.encode(&bytes);
+            let encoded = digest(Content::Base64, &[encoded.as_bytes()]);
+            prop_assert_eq!(digest(Content::Text, &[&bytes]), encoded);
         }
     }
 }

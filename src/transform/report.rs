@@ -34,14 +34,30 @@ impl MaskReport {
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     values: u64,
+    /// All so far, also those that were handed on.
     paths: BTreeSet<String>,
+    /// Those that were not.
+    fresh: Vec<String>,
+    /// The last ones of each length, nearly: most values stand where one stood before.
+    recent: [String; RECENT_PATHS],
 }
+
+/// Lengths of paths that are told apart.
+const RECENT_PATHS: usize = 16;
 
 impl Tally {
     pub(super) fn count(&mut self, path: &str) {
         self.values += 1;
-        if self.paths.len() < MASKED_PATHS_MAX && !self.paths.contains(path) {
-            self.paths.insert(path.to_owned());
+        let Some(recent) = self.recent.get_mut(path.len() % RECENT_PATHS) else {
+            return;
+        };
+        if recent == path {
+            return;
+        }
+        recent.clear();
+        recent.push_str(path);
+        if self.paths.len() < MASKED_PATHS_MAX && self.paths.insert(path.to_owned()) {
+            self.fresh.push(path.to_owned());
         }
     }
 
@@ -49,12 +65,12 @@ impl Tally {
         self.values == 0
     }
 
-    /// Takes over what `other` has, and empties it.
+    /// Takes over what `other` has and has not handed on yet.
     pub(super) fn merge(&mut self, other: &mut Self) {
         self.values += std::mem::take(&mut other.values);
-        for path in std::mem::take(&mut other.paths) {
-            if self.paths.len() < MASKED_PATHS_MAX {
-                self.paths.insert(path);
+        for path in other.fresh.drain(..) {
+            if self.paths.len() < MASKED_PATHS_MAX && self.paths.insert(path.clone()) {
+                self.fresh.push(path);
             }
         }
     }
@@ -93,18 +109,25 @@ impl ValuePath {
         };
         let plain =
             |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'/' | b'$');
-        if key.is_empty() || !key.bytes().all(plain) {
+        if !key.bytes().all(|byte| plain(byte) || byte == b'.') {
             self.append(&format!("[{key:?}]"));
+        } else if key.is_empty() || key.contains('.') {
+            self.append_all(&["[\"", key, "\"]"]);
         } else if self.text.is_empty() {
             self.append(key);
         } else {
-            self.append(&format!(".{key}"));
+            self.append_all(&[".", key]);
         }
     }
 
     fn append(&mut self, step: &str) {
-        if self.text.len() + step.len() <= MASKED_PATH_BYTES_MAX {
-            self.text.push_str(step);
+        self.append_all(&[step]);
+    }
+
+    fn append_all(&mut self, parts: &[&str]) {
+        let length: usize = parts.iter().map(|part| part.len()).sum();
+        if self.text.len() + length <= MASKED_PATH_BYTES_MAX {
+            self.text.extend(parts.iter().copied());
         } else if !self.text.ends_with("...") {
             self.text.push_str("...");
         }

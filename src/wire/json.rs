@@ -15,21 +15,26 @@
 //!  skip_value: any Value just begun -> Skip -> AfterValue or Boundary
 //! ```
 //!
-//! The grammar of punctuation is checked where the scanner walks. Inside skipped values only the
-//! nesting is; what is wrong there stays wrong for the client, whose bytes are not touched.
+//! The grammar of punctuation is checked where the scanner walks. Inside skipped values brackets are counted, by
+//! kind and up to the depth that is allowed, strings have to end, and no backslash may stand outside of one. That
+//! each bracket closes the one before it is not checked there: where it does not, no reader finds a
+//! document, and the bytes were to pass anyway. What is wrong stays wrong for the client, whose bytes are not touched.
+//!
+//! Strings and skipped values are looked through 64 bytes at a time ([`blocks`]), and so are members
+//! nobody wants, key and all ([`Scanner::step_where`]).
 
+mod blocks;
 mod escape;
+mod key;
+mod members;
 
-use std::ops::Range;
-
-use memchr::memchr2;
 use thiserror::Error;
 
-pub use self::escape::{Unescaper, raw_length, unescape, write_escaped};
-use crate::limits::{JSON_DEPTH_MAX, JSON_KEY_BYTES_MAX};
+use self::blocks::Skip;
+use self::key::Key;
 
-/// Bytes of a string looked at one by one before `memchr` is worth its start.
-const SHORT_STRING_BYTES: usize = 16;
+pub use self::escape::{Unescaper, raw_length, unescape, write_escaped};
+use crate::limits::JSON_DEPTH_MAX;
 
 /// Why a text is not JSON for us.
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
@@ -109,24 +114,16 @@ pub struct Scanner {
     /// One bit a level: set for objects.
     objects: [u64; JSON_DEPTH_MAX / 64],
     depth: usize,
-    /// The depth outside the value that is being skipped.
-    floor: usize,
-    in_string: bool,
+    /// The container that is being skipped.
+    skip: Skip,
+    /// The value that is being read, or comes next, is of a member nobody wants.
+    unwanted: bool,
+    /// A backslash stands before what comes next in the string.
     escaped: bool,
     started: bool,
     /// What is left of the `true`, `false` or `null` that is being read.
     literal: Option<&'static [u8]>,
     key: Key,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Key {
-    /// Where the key stands in the current chunk, if it needs no unescaping.
-    range: Option<Range<usize>>,
-    text: Vec<u8>,
-    unescaper: Unescaper,
-    partial: bool,
-    overlong: bool,
 }
 
 impl Scanner {
@@ -137,8 +134,8 @@ impl Scanner {
             state: State::Boundary,
             objects: [0; JSON_DEPTH_MAX / 64],
             depth: 0,
-            floor: 0,
-            in_string: false,
+            skip: Skip::new(false, 0),
+            unwanted: false,
             escaped: false,
             started: false,
             literal: None,
@@ -151,18 +148,34 @@ impl Scanner {
     /// `chunk` must be the same until [`Step::More`] was reported; the next chunk starts with a
     /// cursor of 0.
     pub fn step(&mut self, chunk: &[u8], cursor: &mut usize) -> Result<Step, JsonError> {
+        self.step_where(chunk, cursor, |_key| true)
+    }
+
+    /// The same, but of members whose key `wants` says no to nothing is reported. It is asked once for each key,
+    /// with what [`Scanner::key`] would answer.
+    pub fn step_where(
+        &mut self,
+        chunk: &[u8],
+        cursor: &mut usize,
+        mut wants: impl FnMut(Option<&[u8]>) -> bool,
+    ) -> Result<Step, JsonError> {
         loop {
-            match self.state {
-                State::Skip => return self.run_skip(chunk, cursor),
-                State::Text => return Ok(self.run_text(chunk, cursor)),
-                State::Scalar => return self.run_scalar(chunk, cursor),
-                State::KeyText => return self.run_key(chunk, cursor),
-                _ => {}
-            }
-            let Some(byte) = next_significant(chunk, cursor) else {
-                return Ok(Step::More);
+            let step = match self.state {
+                State::Skip => self.run_skip(chunk, cursor)?,
+                State::Text => self.run_text(chunk, cursor),
+                State::Scalar => self.run_scalar(chunk, cursor)?,
+                State::KeyText => self.run_key(chunk, cursor, &mut wants)?,
+                _ => {
+                    if self.run_members(chunk, cursor, &mut wants)? {
+                        return Ok(Step::Key);
+                    }
+                    let Some(byte) = next_significant(chunk, cursor) else {
+                        return Ok(Step::More);
+                    };
+                    self.punctuation(byte)?
+                }
             };
-            if let Some(step) = self.punctuation(byte)? {
+            if let Some(step) = step {
                 return Ok(step);
             }
         }
@@ -172,20 +185,14 @@ impl Scanner {
     /// [`Step::End`] or [`Step::More`].
     pub fn skip_value(&mut self) {
         if matches!(self.state, State::FirstKey | State::FirstItem) {
-            self.floor = self.depth.saturating_sub(1);
-            self.in_string = false;
+            self.skip = Skip::new(self.state == State::FirstKey, self.depth);
             self.state = State::Skip;
         }
     }
 
     /// The key just reported, unescaped, or `None` when it is longer than [`JSON_KEY_BYTES_MAX`].
     pub fn key<'a>(&'a self, chunk: &'a [u8]) -> Option<&'a [u8]> {
-        if let Some(range) = &self.key.range {
-            return chunk
-                .get(range.clone())
-                .filter(|key| key.len() <= JSON_KEY_BYTES_MAX);
-        }
-        (!self.key.overlong).then_some(self.key.text.as_slice())
+        self.key.text(chunk)
     }
 
     /// How many containers are open.
@@ -195,7 +202,7 @@ impl Scanner {
 
     /// Bytes held between chunks, apart from the scanner itself.
     pub fn held(&self) -> usize {
-        self.key.text.len()
+        self.key.held()
     }
 
     /// The text ended. True when this ends a number at the top level, which nothing else can end.
@@ -217,11 +224,11 @@ impl Scanner {
                     return Err(JsonError::Trailing);
                 }
                 self.started = true;
-                self.begin(byte).map(Some)
+                self.begin(byte)
             }
             (State::FirstKey, b'}')
             | (State::FirstItem, b']')
-            | (State::AfterValue, b'}' | b']') => self.close(byte).map(Some),
+            | (State::AfterValue, b'}' | b']') => self.close(byte),
             (State::FirstKey | State::NextKey, b'"') => {
                 self.key.start();
                 self.escaped = false;
@@ -240,12 +247,12 @@ impl Scanner {
                 };
                 Ok(None)
             }
-            (State::Value | State::FirstItem, _) => self.begin(byte).map(Some),
+            (State::Value | State::FirstItem, _) => self.begin(byte),
             _ => Err(JsonError::Unexpected),
         }
     }
 
-    fn begin(&mut self, byte: u8) -> Result<Step, JsonError> {
+    fn begin(&mut self, byte: u8) -> Result<Option<Step>, JsonError> {
         let (state, kind) = match byte {
             b'{' => (State::FirstKey, Kind::Object),
             b'[' => (State::FirstItem, Kind::Array),
@@ -264,7 +271,11 @@ impl Scanner {
         };
         self.escaped = false;
         self.state = state;
-        Ok(Step::Begin(kind))
+        if self.unwanted {
+            self.skip_value();
+            return Ok(None);
+        }
+        Ok(Some(Step::Begin(kind)))
     }
 
     fn open(&mut self, object: bool) -> Result<(), JsonError> {
@@ -277,7 +288,7 @@ impl Scanner {
         Ok(())
     }
 
-    fn close(&mut self, byte: u8) -> Result<Step, JsonError> {
+    fn close(&mut self, byte: u8) -> Result<Option<Step>, JsonError> {
         if self.depth == 0 || self.in_object() != (byte == b'}') {
             return Err(JsonError::Unexpected);
         }
@@ -285,13 +296,14 @@ impl Scanner {
         Ok(self.end())
     }
 
-    fn end(&mut self) -> Step {
+    /// A value ended; nothing is reported of one that nobody wanted.
+    fn end(&mut self) -> Option<Step> {
         self.state = if self.depth == 0 {
             State::Boundary
         } else {
             State::AfterValue
         };
-        Step::End
+        (!std::mem::take(&mut self.unwanted)).then_some(Step::End)
     }
 
     fn in_object(&self) -> bool {
@@ -301,16 +313,17 @@ impl Scanner {
             .is_some_and(|word| word >> (level % 64) & 1 == 1)
     }
 
-    fn run_text(&mut self, chunk: &[u8], cursor: &mut usize) -> Step {
-        if let Some(end) = self.string_end(chunk, *cursor) {
-            *cursor = end;
-            return self.end();
-        }
-        *cursor = chunk.len();
-        Step::More
+    fn run_text(&mut self, chunk: &[u8], cursor: &mut usize) -> Option<Step> {
+        let rest = chunk.get(*cursor..).unwrap_or_default();
+        let Some(end) = blocks::string_end(rest, &mut self.escaped) else {
+            *cursor = chunk.len();
+            return Some(Step::More);
+        };
+        *cursor += end;
+        self.end()
     }
 
-    fn run_scalar(&mut self, chunk: &[u8], cursor: &mut usize) -> Result<Step, JsonError> {
+    fn run_scalar(&mut self, chunk: &[u8], cursor: &mut usize) -> Result<Option<Step>, JsonError> {
         while let Some(byte) = chunk.get(*cursor) {
             let in_scalar =
                 matches!(byte, b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'+' | b'-' | b'.');
@@ -325,122 +338,38 @@ impl Scanner {
             }
             *cursor += 1;
         }
-        Ok(Step::More)
+        Ok(Some(Step::More))
     }
 
-    fn run_key(&mut self, chunk: &[u8], cursor: &mut usize) -> Result<Step, JsonError> {
-        let start = *cursor;
-        let Some(end) = self.string_end(chunk, start) else {
-            self.key.push(chunk.get(start..).unwrap_or_default())?;
+    fn run_key(
+        &mut self,
+        chunk: &[u8],
+        cursor: &mut usize,
+        wants: &mut impl FnMut(Option<&[u8]>) -> bool,
+    ) -> Result<Option<Step>, JsonError> {
+        let rest = chunk.get(*cursor..).unwrap_or_default();
+        let Some(length) = blocks::string_end(rest, &mut self.escaped) else {
+            self.key.push(rest)?;
             *cursor = chunk.len();
-            return Ok(Step::More);
+            return Ok(Some(Step::More));
         };
-        let text = start..end.saturating_sub(1);
-        let piece = chunk.get(text.clone()).unwrap_or_default();
-        if self.key.partial || piece.contains(&b'\\') {
-            self.key.push(piece)?;
-            self.key.finish()?;
-        } else {
-            self.key.range = Some(text);
-        }
+        let end = *cursor + length;
+        self.key.end(chunk, *cursor..end.saturating_sub(1))?;
         *cursor = end;
         self.state = State::Colon;
-        Ok(Step::Key)
+        self.unwanted = !wants(self.key.text(chunk));
+        Ok((!self.unwanted).then_some(Step::Key))
     }
 
-    fn run_skip(&mut self, chunk: &[u8], cursor: &mut usize) -> Result<Step, JsonError> {
-        loop {
-            if self.in_string {
-                let Some(end) = self.string_end(chunk, *cursor) else {
-                    *cursor = chunk.len();
-                    return Ok(Step::More);
-                };
-                *cursor = end;
-                self.in_string = false;
-            }
-            let rest = chunk.get(*cursor..).unwrap_or_default();
-            let structural = rest
-                .iter()
-                .position(|byte| matches!(byte, b'"' | b'{' | b'}' | b'[' | b']'));
-            let Some((offset, byte)) =
-                structural.and_then(|offset| Some((offset, *rest.get(offset)?)))
-            else {
-                *cursor = chunk.len();
-                return Ok(Step::More);
-            };
-            *cursor += offset + 1;
-            match byte {
-                b'"' => {
-                    self.escaped = false;
-                    self.in_string = true;
-                }
-                b'{' | b'[' => self.open(byte == b'{')?,
-                _ => {
-                    let step = self.close(byte)?;
-                    if self.depth == self.floor {
-                        return Ok(step);
-                    }
-                    self.state = State::Skip;
-                }
-            }
-        }
-    }
-
-    /// The place behind the closing quote of the string that contains `from`, if it is in `chunk`.
-    fn string_end(&mut self, chunk: &[u8], from: usize) -> Option<usize> {
-        let mut at = from;
-        if self.escaped {
-            chunk.get(at)?;
-            self.escaped = false;
-            at += 1;
-        }
-        loop {
-            let rest = chunk.get(at..)?;
-            let (head, tail) = rest.split_at(rest.len().min(SHORT_STRING_BYTES));
-            let offset = head
-                .iter()
-                .position(|byte| matches!(byte, b'"' | b'\\'))
-                .or_else(|| Some(head.len() + memchr2(b'"', b'\\', tail)?))?;
-            if rest.get(offset) == Some(&b'"') {
-                return Some(at + offset + 1);
-            }
-            at += offset + 2;
-            if at > chunk.len() {
-                self.escaped = true;
-                return None;
-            }
-        }
-    }
-}
-
-impl Key {
-    fn start(&mut self) {
-        self.range = None;
-        self.text.clear();
-        self.unescaper = Unescaper::default();
-        self.partial = false;
-        self.overlong = false;
-    }
-
-    fn push(&mut self, raw: &[u8]) -> Result<(), JsonError> {
-        self.partial = true;
-        let (text, overlong) = (&mut self.text, &mut self.overlong);
-        self.unescaper
-            .push(raw, &mut |piece| append_key(text, overlong, piece))
-    }
-
-    fn finish(&mut self) -> Result<(), JsonError> {
-        let (text, overlong) = (&mut self.text, &mut self.overlong);
-        self.unescaper
-            .finish(&mut |piece| append_key(text, overlong, piece))
-    }
-}
-
-fn append_key(text: &mut Vec<u8>, overlong: &mut bool, piece: &[u8]) {
-    if *overlong || text.len() + piece.len() > JSON_KEY_BYTES_MAX {
-        *overlong = true;
-    } else {
-        text.extend_from_slice(piece);
+    fn run_skip(&mut self, chunk: &[u8], cursor: &mut usize) -> Result<Option<Step>, JsonError> {
+        let rest = chunk.get(*cursor..).unwrap_or_default();
+        let Some(end) = self.skip.end(rest)? else {
+            *cursor = chunk.len();
+            return Ok(Some(Step::More));
+        };
+        *cursor += end;
+        self.depth -= 1;
+        Ok(self.end())
     }
 }
 

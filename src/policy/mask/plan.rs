@@ -156,6 +156,8 @@ struct Node {
     strict_array: bool,
     look: Option<Look>,
     keys: Vec<(Box<[u8]>, StateId)>,
+    /// Which keys may be among them: most are told apart by their length and first letter.
+    likely: u64,
     /// Patterns for all other keys, and the state for every set of them that matches.
     patterns: Vec<Pattern>,
     other_keys: Vec<StateId>,
@@ -223,7 +225,8 @@ impl MaskPlan {
         };
         // Readers that fold case exist, and so do manifests with `StringData`, kept unread in
         // last-applied-configuration: a key counts in any case.
-        let named = key.and_then(|key| {
+        let named = key.filter(|key| node.likely & likeness(key) != 0);
+        let named = named.and_then(|key| {
             let exact = node
                 .keys
                 .binary_search_by(|(name, _)| name.as_ref().cmp(key));
@@ -376,6 +379,13 @@ impl MaskPlan {
     fn node(&self, state: StateId) -> Option<&Node> {
         self.nodes.get(usize::try_from(state.0).ok()?)
     }
+}
+
+/// One of 64 bits, the same for keys that only differ in case.
+#[inline]
+fn likeness(key: &[u8]) -> u64 {
+    let first = key.first().map_or(0, |first| usize::from(*first | 0x20));
+    1 << ((key.len() * 5 + first) % 64)
 }
 
 /// The state for the set of patterns that match.

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::limits::JSON_KEY_BYTES_MAX;
 
 /// What a scan reports, independent of how the text was cut.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -186,6 +187,86 @@ fn skipping_finds_the_same_end_as_walking() {
         }
         assert!(!scanner.finish().unwrap());
         assert_eq!(ends, [33, 39, 40], "chunks of {size}");
+    }
+}
+
+/// What is seen of the members whose key does not begin with `u`.
+fn scan_wanted(chunks: &[&[u8]], by_step: bool) -> Result<Vec<Seen>, JsonError> {
+    let wants = |key: Option<&[u8]>| key.is_some_and(|key| !key.starts_with(b"u"));
+    let mut scanner = Scanner::new(Documents::Sequence);
+    let (mut seen, mut base) = (Vec::new(), 0);
+    let mut unwanted = false;
+    for chunk in chunks {
+        let mut cursor = 0;
+        loop {
+            let step = if by_step {
+                scanner.step_where(chunk, &mut cursor, wants)?
+            } else {
+                scanner.step(chunk, &mut cursor)?
+            };
+            match step {
+                Step::Key if !wants(scanner.key(chunk)) => unwanted = true,
+                Step::Begin(_) if unwanted => scanner.skip_value(),
+                Step::End if unwanted => unwanted = false,
+                Step::Begin(kind) => seen.push(Seen::Begin(kind, base + cursor)),
+                Step::Key => {
+                    let key = scanner.key(chunk).map(<[u8]>::to_vec);
+                    seen.push(Seen::Key(key, base + cursor));
+                }
+                Step::End => seen.push(Seen::End(base + cursor)),
+                Step::More => break,
+            }
+        }
+        base += chunk.len();
+    }
+    if scanner.finish()? && !unwanted {
+        seen.push(Seen::End(base));
+    }
+    Ok(seen)
+}
+
+/// JSON, mostly, of members that are wanted and members that are not, long and short.
+fn members() -> impl Strategy<Value = String> {
+    let key = prop_oneof![
+        "u?[a-z]{0,4}",
+        "u?[a-z]{50,70}",
+        r#"\\u?\"[a-z]{0,9}"#,
+        r"\u0075x"
+    ];
+    let scalar = prop_oneof![
+        r#""[a-z{}\[,:]{0,8}""#,
+        r#""([a-z]|\\"|\\\\){0,80}""#,
+        "-?[0-9]{1,3}|true|null",
+        r"\{\}|\[\]| \{ \} ",
+    ];
+    let value = scalar.prop_recursive(4, 40, 6, move |inner| {
+        let member =
+            (key.clone(), inner.clone()).prop_map(|(key, value)| format!("\"{key}\":{value}"));
+        prop_oneof![
+            prop::collection::vec(member, 0..6).prop_map(|all| format!("{{{}}}", all.join(","))),
+            prop::collection::vec(inner, 0..6).prop_map(|all| format!("[{}]", all.join(","))),
+        ]
+    });
+    // Something missing, sometimes.
+    (value, prop::option::weighted(0.2, 0_usize..200)).prop_map(|(mut text, without)| {
+        if let Some(at) = without.filter(|at| *at < text.len() && text.is_ascii()) {
+            text.remove(at);
+        }
+        text
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn unwanted_members_are_passed_as_by_hand(text in members(), cut in 0_usize..300) {
+        let whole = scan_wanted(&[text.as_bytes()], false);
+        prop_assert_eq!(&scan_wanted(&[text.as_bytes()], true), &whole);
+        let (head, tail) = text.as_bytes().split_at(cut.min(text.len()));
+        prop_assert_eq!(&scan_wanted(&[head, tail], true), &whole);
+        let bytes: Vec<&[u8]> = text.as_bytes().chunks(1).collect();
+        prop_assert_eq!(&scan_wanted(&bytes, true), &whole);
     }
 }
 

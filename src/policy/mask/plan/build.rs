@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::super::BUILTIN;
 use super::super::path::{FieldPath, Segment};
-use super::{LAST_APPLIED, Leaf, Look, MaskRule, Node, StateId};
+use super::{LAST_APPLIED, Leaf, Look, MaskRule, Node, StateId, likeness};
 
 /// Patterns for keys, and conditions on elements, that are told apart at one place. Further ones count
 /// as if they always matched.
@@ -123,6 +123,10 @@ impl Builder {
             node.keys.push((key.into_bytes().into_boxed_slice(), next));
         }
         node.keys.sort();
+        node.likely = node
+            .keys
+            .iter()
+            .fold(0, |all, (key, _)| all | likeness(key));
         for set in 0..1_usize << node.patterns.len() {
             let matches = |segment: &Segment| match segment {
                 Segment::AnyKey => true,
