@@ -66,7 +66,7 @@ pub(super) enum Linkable {
 
 /// A placeholder, as text.
 #[derive(Clone, Copy, Eq, PartialEq)]
-pub struct Placeholder([u8; Placeholder::LENGTH]);
+pub struct Placeholder([u8; Self::LENGTH]);
 
 /// Whose placeholder a text holds.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

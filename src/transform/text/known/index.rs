@@ -21,6 +21,7 @@ use zeroize::Zeroizing;
 
 use super::forms::plain::{self, Specials, Unit};
 use super::forms::{self, Spelling};
+use super::scan::End;
 use crate::transform::Placeholders;
 
 /// The bytes by which a form is found. No form is shorter, so no value is either.
@@ -204,8 +205,8 @@ impl Index {
     }
 
     /// The first place in `text`, from `from` on and before `until`, where the key of a form stands, and the
-    /// forms it may be. `ended` if nothing follows.
-    pub(super) fn find(&self, text: &[u8], from: usize, until: usize, ended: bool) -> Found {
+    /// forms it may be.
+    pub(super) fn find(&self, text: &[u8], from: usize, until: usize, end: End) -> Found {
         let mut seen = Seen::default();
         let mut specials = Specials::default();
         let mut at = from;
@@ -226,7 +227,7 @@ impl Index {
                 at = run.end;
             } else {
                 plain_bytes = 0;
-                match plain::read(text, at, ended) {
+                match plain::read(text, at, end != End::Open) {
                     Unit::Is {
                         bytes,
                         count,
@@ -247,6 +248,9 @@ impl Index {
                 return Found::Nowhere { tail: until };
             }
         }
+        if end == End::Last {
+            return Found::Nowhere { tail: until };
+        }
         let first = (1..KEY_BYTES.min(seen.count + 1))
             .rev()
             .find(|&count| self.may_begin(seen.key, count));
@@ -254,6 +258,14 @@ impl Index {
         Found::Nowhere {
             tail: tail.min(until),
         }
+    }
+
+    /// Whether it is clear at a glance that no form stands in `text`, before which nothing came and behind
+    /// which nothing follows: every byte stands for itself, and no key is there.
+    pub(super) fn is_absent(&self, text: &[u8]) -> bool {
+        let special = |any, byte: &u8| any | plain::is_special(*byte);
+        let mut keys = text.windows(KEY_BYTES).filter_map(key);
+        !text.iter().fold(false, special) && keys.all(|key| self.beginning(key).is_none())
     }
 
     /// Looks through a run of bytes that stand for themselves, of which all but one less than a key has

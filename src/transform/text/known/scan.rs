@@ -90,12 +90,14 @@ enum Verdict {
 }
 
 /// What may come where the bytes end.
-#[derive(Clone, Copy, Eq, PartialEq)]
-enum End {
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum End {
     /// More, at any time.
     Open,
-    /// Nothing for now: nobody can wait, or the text has ended.
+    /// Nothing for now: nobody can wait.
     Final,
+    /// Nothing: the text has ended.
+    Last,
 }
 
 /// The result of a walk, in order.
@@ -170,6 +172,20 @@ impl Scanner {
         };
         let stop = self.walk(chunk, 0, chunk.len(), End::Final, &mut pass);
         self.hold(chunk, stop, chunk.len());
+    }
+
+    /// Takes a whole text, of which nothing came before and nothing follows. Nothing of it is held.
+    pub(in crate::transform) fn push_whole(&mut self, text: &[u8], sink: &mut impl Sink) {
+        if self.index.is_absent(text) {
+            sink.copy(0..text.len());
+            return;
+        }
+        let mut pass = |piece: Piece<'_>| match piece {
+            Piece::Text(span) => sink.copy(span),
+            Piece::Instead(text) => sink.write(text.as_bytes()),
+        };
+        self.walk(text, 0, text.len(), End::Last, &mut pass);
+        self.reset();
     }
 
     /// The reader cannot wait: lets go what is held, masked if it is a value.
@@ -266,7 +282,7 @@ impl Scanner {
         let mut passed = at;
         let mut remembered = None;
         while at < until && self.swallowing.is_none() {
-            let (place, candidates) = match index.find(text, at, until, end == End::Final) {
+            let (place, candidates) = match index.find(text, at, until, end) {
                 Found::Here(place, candidates) if place < until => (place, candidates),
                 Found::Here(..) => {
                     at = until;
@@ -337,7 +353,7 @@ impl Scanner {
             let before = value.candidates;
             let whole = |candidates| self.index.complete(candidates, value.depth).0.is_some();
             let whole = before.is_some_and(whole);
-            let (candidates, count, width) = match plain::read(text, at, end == End::Final) {
+            let (candidates, count, width) = match plain::read(text, at, end != End::Open) {
                 Unit::More => break,
                 Unit::Nothing { width } => (before.filter(|_| !whole), 0, width),
                 Unit::Is {
@@ -396,11 +412,11 @@ fn look(index: &Index, text: &[u8], at: usize, candidates: Candidates, end: End)
     let mut complete = None;
     'units: while place - at <= SPAN_BYTES_MAX {
         let unit = match text.get(place) {
-            Some(_) => plain::read(text, place, end == End::Final),
+            Some(_) => plain::read(text, place, end != End::Open),
             None => Unit::More,
         };
         match unit {
-            Unit::More if end == End::Final && complete.is_some() => break,
+            Unit::More if end != End::Open && complete.is_some() => break,
             Unit::More => return Verdict::Open,
             Unit::Nothing { width } => {
                 place += width;

@@ -17,6 +17,8 @@ pub(in crate::transform) struct Strings {
     shelf: Arc<Shelf>,
     scanner: Scanner,
     place: Place,
+    /// A part of the string came before.
+    partial: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -34,6 +36,7 @@ impl Strings {
             shelf,
             scanner,
             place: Place::Outside,
+            partial: false,
         }
     }
 
@@ -46,6 +49,7 @@ impl Strings {
 
     /// Takes the next bytes; they are the chunk that `sink` copies from.
     pub(in crate::transform) fn push(&mut self, text: &[u8], sink: &mut impl Sink) {
+        let mut sink = Joined::new(sink);
         let mut at = 0;
         while at < text.len() {
             let rest = text.get(at..).unwrap_or_default();
@@ -54,29 +58,42 @@ impl Strings {
                 let end = quote.map_or(text.len(), |quote| at + quote + 1);
                 sink.copy(at..end);
                 at = end;
-                if quote.is_some() {
-                    self.place = Place::Inside;
+                if quote.is_none() {
+                    break;
                 }
+                self.place = Place::Inside;
+                self.partial = false;
                 continue;
             }
             let (end, place) = content(rest, self.place);
-            let mut content = Shifted { by: at, sink };
-            self.scanner
-                .push(rest.get(..end).unwrap_or_default(), &mut content);
+            let inside = rest.get(..end).unwrap_or_default();
+            let mut content = Shifted {
+                by: at,
+                sink: &mut sink,
+            };
+            let ended = matches!(place, Place::Outside);
+            if ended && !self.partial {
+                self.scanner.push_whole(inside, &mut content);
+            } else {
+                self.scanner.push(inside, &mut content);
+                self.partial = true;
+            }
             at += end;
             self.place = place;
-            if let Place::Outside = place {
-                self.scanner.finish(sink);
+            if ended {
+                if self.partial {
+                    self.scanner.finish(&mut sink);
+                }
                 sink.copy(at..at + 1);
                 at += 1;
             }
         }
+        sink.flush();
     }
 
     /// Takes the whole inside of one string.
     pub(in crate::transform) fn push_content(&mut self, text: &[u8], sink: &mut impl Sink) {
-        self.scanner.push(text, sink);
-        self.scanner.finish(sink);
+        self.scanner.push_whole(text, sink);
     }
 
     /// The text ends, wherever it is.
@@ -110,6 +127,44 @@ fn content(text: &[u8], place: Place) -> (usize, Place) {
         at += 2;
     }
     (text.len(), Place::Inside)
+}
+
+/// Copies spans that follow each other as one.
+struct Joined<'a, S> {
+    span: Range<usize>,
+    sink: &'a mut S,
+}
+
+impl<'a, S: Sink> Joined<'a, S> {
+    fn new(sink: &'a mut S) -> Self {
+        Self { span: 0..0, sink }
+    }
+
+    fn flush(&mut self) {
+        if !self.span.is_empty() {
+            self.sink.copy(self.span.clone());
+        }
+    }
+}
+
+impl<S: Sink> Sink for Joined<'_, S> {
+    fn copy(&mut self, span: Range<usize>) {
+        if span.start == self.span.end {
+            self.span.end = span.end;
+        } else {
+            self.flush();
+            self.span = span;
+        }
+    }
+
+    fn write(&mut self, text: &[u8]) {
+        if text.is_empty() {
+            return;
+        }
+        self.flush();
+        self.span = self.span.end..self.span.end;
+        self.sink.write(text);
+    }
 }
 
 /// Spans of a part of the chunk.

@@ -116,8 +116,10 @@ fn bits_avx512(block: &[u8; BLOCK]) -> Bits {
 #[target_feature(enable = "avx512bw")]
 #[inline]
 fn whole(block: &[u8; BLOCK]) -> __m512i {
-    let [a, b, c, d, e, f, g, h] = words(block);
-    _mm512_set_epi64(h, g, f, e, d, c, b, a)
+    let word = words(block);
+    _mm512_set_epi64(
+        word[7], word[6], word[5], word[4], word[3], word[2], word[1], word[0],
+    )
 }
 
 #[target_feature(enable = "avx512bw")]
@@ -160,8 +162,11 @@ fn bits_avx2(block: &[u8; BLOCK]) -> Bits {
 #[target_feature(enable = "avx2")]
 #[inline]
 fn halves(block: &[u8; BLOCK]) -> [__m256i; 2] {
-    let [a, b, c, d, e, f, g, h] = words(block);
-    [_mm256_set_epi64x(d, c, b, a), _mm256_set_epi64x(h, g, f, e)]
+    let word = words(block);
+    [
+        _mm256_set_epi64x(word[3], word[2], word[1], word[0]),
+        _mm256_set_epi64x(word[7], word[6], word[5], word[4]),
+    ]
 }
 
 #[target_feature(enable = "avx2")]
@@ -226,12 +231,12 @@ fn bits_sse2(block: &[u8; BLOCK]) -> Bits {
 #[target_feature(enable = "sse2")]
 #[inline]
 fn quarters(block: &[u8; BLOCK]) -> [__m128i; 4] {
-    let [a, b, c, d, e, f, g, h] = words(block);
+    let word = words(block);
     [
-        _mm_set_epi64x(b, a),
-        _mm_set_epi64x(d, c),
-        _mm_set_epi64x(f, e),
-        _mm_set_epi64x(h, g),
+        _mm_set_epi64x(word[1], word[0]),
+        _mm_set_epi64x(word[3], word[2]),
+        _mm_set_epi64x(word[5], word[4]),
+        _mm_set_epi64x(word[7], word[6]),
     ]
 }
 
