@@ -98,6 +98,7 @@ impl Gateway {
             audit_id: new_audit_id(),
             peer: peer.address.ip(),
             long_running: false,
+            streams: false,
         };
         let target = request
             .uri()
@@ -170,6 +171,7 @@ impl Gateway {
         record.event.call(&info, cluster);
         record.classed(VerbClass::of(&info));
         call.long_running = info.is_long_running();
+        call.streams = call.long_running || info.verb == "list";
         let act = Act {
             identity: &identity,
             peer: call.peer,

@@ -5,7 +5,11 @@
 
 mod approvals;
 
+mod path;
+
 use std::time::Duration;
+
+pub use self::path::*;
 
 pub use approvals::*;
 
@@ -238,13 +242,6 @@ pub const UPSTREAM_HTTP1_IDLE_MAX: usize = 32;
 /// Bytes of one long-running answer that may wait in memory for a slow client: a burst of watch
 /// events. When full, the API server stops sending that stream and, if it lasts, ends it.
 pub const UPSTREAM_LONG_STREAM_WINDOW: u32 = 128 * 1024;
-
-/// Window of an upstream HTTP/2 connection: HTTP/2's largest. Memory is bounded by the windows of its
-/// streams, which together are far below it, so a stream nobody reads stops itself and never its
-/// neighbours. h2 derives from it how much bookkeeping unread small frames may cost (half of it, 256
-/// bytes a frame) before it ends the whole connection; with this and 128 KiB streams that would take
-/// 80 stuck clients whose events are two bytes long.
-pub const UPSTREAM_CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 
 /// The same for answers that end by themselves. Larger, because lists are: it is what a list may have
 /// under way for each round trip.

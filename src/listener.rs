@@ -7,6 +7,7 @@ mod admission;
 mod connection;
 mod flood;
 mod framing;
+mod gather;
 mod guard;
 mod target;
 mod tls;

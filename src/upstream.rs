@@ -71,6 +71,9 @@ pub struct Call {
     pub peer: IpAddr,
     /// `RequestInfo::is_long_running`: no deadline, and connections shared with its like only.
     pub long_running: bool,
+    /// The answer may be long, as those of lists, watches and logs are: it has a connection of its own while
+    /// there are few of them.
+    pub streams: bool,
 }
 
 /// A request extension: the body's bytes, where the gateway holds them anyway. Only a request without

@@ -4,6 +4,7 @@ pub mod asciicast;
 pub mod budget;
 pub mod channel;
 pub mod events;
+pub mod http1;
 pub mod protobuf;
 pub mod side;
 pub mod spdy;

@@ -109,6 +109,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "policy",
             "request",
             "transform::Unreleased",
+            "wire::http1",
         ],
     ),
     (

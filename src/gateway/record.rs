@@ -1,6 +1,8 @@
 //! What is kept of one request: its audit event and its counts, finished exactly once however the
 //! request ends, and finished before the last byte of the answer leaves.
 
+mod alarm;
+
 use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
@@ -15,6 +17,7 @@ use http_body_util::BodyExt;
 use jiff::Timestamp;
 use tokio_util::task::TaskTracker;
 
+use self::alarm::Alarm;
 use crate::approval::Approval;
 use crate::audit::{AuditLog, Event, Stage};
 use crate::gateway::body::{Body, BodyError};
@@ -189,7 +192,7 @@ impl Record {
         }
         let body = Recorded {
             inner: body,
-            ended,
+            ended: Alarm::new(ended),
             long_running,
             record: Some(self),
             finishing: None,
@@ -362,7 +365,7 @@ fn counter(headers: &HeaderMap) -> Option<EventCounter> {
 /// written.
 struct Recorded {
     inner: Body,
-    ended: Ended,
+    ended: Alarm<StreamEnd>,
     long_running: bool,
     record: Option<Record>,
     finishing: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
@@ -382,7 +385,7 @@ impl http_body::Body for Recorded {
             if self.record.is_none() {
                 return Poll::Ready(None);
             }
-            if let Poll::Ready(why) = self.ended.as_mut().poll(context) {
+            if let Poll::Ready(why) = self.ended.poll(context) {
                 self.cut(why);
             } else {
                 let frame = ready!(Pin::new(&mut self.inner).poll_frame(context));

@@ -1,5 +1,6 @@
 //! One connection, from its handshake to its end.
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
+use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -22,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::admission::Place;
+use super::gather::{Flusher, Gather};
 use super::guard::{Guard, Refused};
 use super::{Arrival, Peer, Protocol, Settings};
 use crate::gateway::body::{Body, BodyError};
@@ -110,6 +113,7 @@ where
     F: Future<Output = Response<Body>> + Send + 'static,
 {
     let guard = Guard::http2(stream, place, shared.settings.header_timeout);
+    let (io, flusher) = Gather::new(guard);
     let activity = Arc::new(Activity::new());
     let service = service(shared, peer, Arc::clone(&activity), Refused::default());
     let connection = http2::Builder::new(Spawner(shared.tasks.clone()))
@@ -123,14 +127,16 @@ where
         .max_send_buf_size(limits::LISTENER_SEND_BUFFER_BYTES_MAX)
         .keep_alive_interval(limits::PING_INTERVAL)
         .keep_alive_timeout(limits::PING_TIMEOUT)
-        .serve_connection(TokioIo::new(guard), service_fn(service));
+        .serve_connection(TokioIo::new(io), service_fn(service));
     let mut connection = pin!(connection);
     let first_request_by = Instant::now() + shared.settings.header_timeout;
     let mut end = End::new(shared, &activity, Some(first_request_by));
     loop {
         tokio::select! {
             biased;
-            ended = connection.as_mut() => return log(peer, ended),
+            ended = poll_fn(|cx| poll_and_flush(connection.as_mut(), &flusher, cx)) => {
+                return log(peer, ended);
+            }
             next = end.next() => match next {
                 Next::Finish => connection.as_mut().graceful_shutdown(),
                 Next::Abort => return,
@@ -139,7 +145,26 @@ where
     }
 }
 
-fn log(peer: Peer, ended: Result<(), hyper::Error>) {
+/// Lets a connection go on as far as it can, and what it said leave.
+fn poll_and_flush<C, I>(
+    connection: Pin<&mut C>,
+    flusher: &Flusher<I>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<(), BodyError>>
+where
+    C: Future<Output = Result<(), hyper::Error>>,
+    I: AsyncWrite + Unpin,
+{
+    if let Poll::Ready(ended) = connection.poll(cx) {
+        return Poll::Ready(ended.map_err(Into::into));
+    }
+    match flusher.poll_flush(cx) {
+        Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
+        _ => Poll::Pending,
+    }
+}
+
+fn log(peer: Peer, ended: Result<(), impl std::fmt::Debug>) {
     if let Err(error) = ended {
         tracing::debug!(address = %peer.address, error = ?error, "a connection ended");
     }

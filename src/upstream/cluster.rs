@@ -1,5 +1,6 @@
 //! One cluster: its credential as it is now, its connections, and an exchange with it.
 
+mod directly;
 mod reach;
 
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use bytes::Bytes;
 use http::header::LOCATION;
 use http::request::Parts;
 use http::uri::{PathAndQuery, Scheme};
-use http::{HeaderValue, Request, Response, StatusCode, Uri};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -139,6 +140,13 @@ impl Cluster {
         call: &Call,
     ) -> Result<Response<Body>, UpstreamError> {
         let (parts, body) = request.into_parts();
+        if call.streams
+            && parts.method == Method::GET
+            && body.is_end_stream()
+            && let Some(response) = self.directly(&parts, identity, call).await?
+        {
+            return Ok(response);
+        }
         let replay = Replay::of(&parts, &body);
         let mut body = Some(body);
         for _ in 0..limits::UPSTREAM_ATTEMPTS_MAX {
@@ -161,7 +169,10 @@ impl Cluster {
                     drop((response, lease));
                     self.unauthorized().await?;
                 }
-                Ok(response) => return self.accept(response, lease, &access),
+                Ok(response) => {
+                    let answer = |body| Answer::new(body, lease).boxed_unsync();
+                    return self.accept(response.map(answer), &access);
+                }
                 Err(not_sent) => {
                     body = self.recover(not_sent, &lease)?;
                 }
@@ -273,8 +284,7 @@ impl Cluster {
     /// Turns an answer into one that may go on to be masked, or refuses it.
     pub(super) fn accept(
         &self,
-        response: Response<Incoming>,
-        lease: Lease,
+        response: Response<Body>,
         access: &Access,
     ) -> Result<Response<Body>, UpstreamError> {
         let refuse = |why| {
@@ -300,7 +310,7 @@ impl Cluster {
             }
         }
         headers::clean_response(&mut parts.headers);
-        let mut clean = Response::new(Answer::new(body, lease).boxed_unsync());
+        let mut clean = Response::new(body);
         *clean.status_mut() = parts.status;
         *clean.headers_mut() = parts.headers;
         Ok(clean)
@@ -433,6 +443,15 @@ fn local_location(location: &HeaderValue, access: &Access) -> Option<HeaderValue
 impl Cluster {
     pub(super) fn pool_allows(&self) -> usize {
         self.pool.allows()
+    }
+
+    /// Answers on connections of their own, and such connections without one.
+    pub(super) fn direct(&self) -> (usize, usize) {
+        self.pool.direct.open_and_idle()
+    }
+
+    pub(super) fn direct_seat(&self) -> Option<super::pool::Seat> {
+        self.pool.direct.seat()
     }
 
     pub(super) fn idle_http1(&self) -> usize {

@@ -1,5 +1,7 @@
 //! One TLS connection to an API server. What is spoken on it is chosen by ALPN.
 
+mod read_ahead;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,17 +11,18 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use self::read_ahead::ReadAhead;
 use super::credential::Access;
 use crate::limits;
 
-pub(super) type Stream = TlsStream<TcpStream>;
+pub(super) type Stream = TlsStream<ReadAhead<TcpStream>>;
 
 /// What a new connection may speak.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Offer {
     /// HTTP/2, else HTTP/1.1: ordinary requests.
     Any,
-    /// HTTP/1.1 alone: upgrades. An API server that speaks HTTP/2 here would answer with its frames.
+    /// HTTP/1.1 alone: upgrades, and streams on a connection of their own. An API server that speaks HTTP/2 here would answer with its frames.
     Http1,
 }
 
@@ -45,7 +48,7 @@ async fn dial(access: &Access, offer: Offer) -> io::Result<Stream> {
     };
     TlsConnector::from(Arc::clone(&access.tls))
         .with_alpn(alpn)
-        .connect(server.name.clone(), tcp)
+        .connect(server.name.clone(), ReadAhead::new(tcp))
         .await
 }
 

@@ -87,6 +87,7 @@ impl Upstream {
             audit_id: uuid::Uuid::now_v7().to_string(),
             peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
             long_running: errand.long_running,
+            streams: true,
         };
         let cluster = self.named(cluster)?;
         let response = cluster

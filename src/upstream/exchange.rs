@@ -4,14 +4,15 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::pool::Lease;
 use crate::gateway::body::{Body, BodyError};
+use crate::limits::{UPSTREAM_FRAME_BYTES, UPSTREAM_SMALL_FRAME_BYTES};
 
 /// A request body on its way. Trailers a client sent are not forwarded: they could carry headers.
 #[derive(Debug)]
@@ -62,11 +63,62 @@ impl HttpBody for Outgoing {
 pub(super) struct Answer {
     inner: Incoming,
     lease: Lease, // after `inner`: the stream is reset before its place is free
+    /// What was found behind frames that were joined.
+    next: Option<Next>,
 }
+
+type Next = Option<Result<Frame<Bytes>, BodyError>>;
 
 impl Answer {
     pub(super) fn new(inner: Incoming, lease: Lease) -> Self {
-        Self { inner, lease }
+        Self {
+            inner,
+            lease,
+            next: None,
+        }
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+        let next = match self.next.take() {
+            Some(next) => next,
+            None => ready!(poll_data(Pin::new(&mut self.inner), cx)),
+        };
+        if next.is_none() {
+            self.lease.finished();
+        }
+        Poll::Ready(next)
+    }
+
+    /// Adds to a small frame those that have come behind it.
+    fn join(&mut self, first: Bytes, cx: &mut Context<'_>) -> Bytes {
+        let mut joined = BytesMut::new();
+        while first.len().max(joined.len()) < UPSTREAM_FRAME_BYTES {
+            let Poll::Ready(next) = self.poll_next(cx) else {
+                break;
+            };
+            let data = match &next {
+                Some(Ok(frame)) => frame.data_ref(),
+                _ => None,
+            };
+            let room = UPSTREAM_FRAME_BYTES.saturating_sub(first.len().max(joined.len()));
+            if let Some(data) =
+                data.filter(|data| data.len() < UPSTREAM_SMALL_FRAME_BYTES.min(room))
+            {
+                if joined.is_empty() {
+                    joined.reserve(4 * (first.len() + data.len()));
+                    joined.extend_from_slice(&first);
+                }
+                joined.extend_from_slice(data);
+            } else {
+                self.next = Some(next);
+                break;
+            }
+        }
+        if joined.is_empty() {
+            first
+        } else {
+            joined.freeze()
+        }
     }
 }
 
@@ -78,25 +130,43 @@ impl HttpBody for Answer {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let frame = poll_data(Pin::new(&mut self.inner), cx);
-        if matches!(frame, Poll::Ready(None)) {
-            self.lease.finished();
-        }
-        frame
+        let next = ready!(self.poll_next(cx));
+        let Some(Ok(frame)) = next else {
+            return Poll::Ready(next);
+        };
+        // Over HTTP/1.1 hyper hands over one chunk each time it runs, so that there never are any more.
+        let joined = match frame.into_data() {
+            Ok(data) if data.len() < UPSTREAM_SMALL_FRAME_BYTES && self.lease.is_http2() => {
+                self.join(data, cx)
+            }
+            Ok(data) => data,
+            Err(_trailers) => Bytes::new(), // there are none: `poll_data` passes over them
+        };
+        Poll::Ready(Some(Ok(Frame::data(joined))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        match &self.next {
+            Some(next) => next.is_none(),
+            None => self.inner.is_end_stream(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        let mut hint = self.inner.size_hint();
+        if let Some(Some(Ok(frame))) = &self.next {
+            let waiting = frame.data_ref().map_or(0, |data| data.len() as u64);
+            if let Some(exact) = hint.exact() {
+                hint = SizeHint::with_exact(exact + waiting);
+            }
+        }
+        hint
     }
 }
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        if self.inner.is_end_stream() {
+        if self.is_end_stream() {
             self.lease.finished();
         }
     }
@@ -112,7 +182,7 @@ where
     B::Error: Into<BodyError>,
 {
     loop {
-        match std::task::ready!(body.as_mut().poll_frame(cx)) {
+        match ready!(body.as_mut().poll_frame(cx)) {
             Some(Ok(frame)) if frame.is_data() => return Poll::Ready(Some(Ok(frame))),
             Some(Ok(_trailers)) => {}
             Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),

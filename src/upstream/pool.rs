@@ -3,7 +3,8 @@
 //! HTTP/2 connections carry at most [`limits::UPSTREAM_STREAMS_MAX`] streams each (the API server
 //! allows 100); then a further one is opened. Long-running and short requests have lanes of their
 //! own, so that a connection full of watches never delays a `get`. An HTTP/1.1 connection carries one
-//! exchange at a time and is used again only after a clean end.
+//! exchange at a time and is used again only after a clean end. Long answers have connections of their own,
+//! as long as there are few ([`Direct`]).
 //!
 //! ```text
 //!   dial ──► open ──(streams < max)──► lent ──► ... ──► idle 60 s ──► dropped: hyper says GOAWAY
@@ -11,6 +12,7 @@
 //!             └── GOAWAY, EOF, error, changed CA or address: no new streams; open ones finish
 //! ```
 
+mod direct;
 mod lease;
 
 use std::sync::Arc;
@@ -24,6 +26,8 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::direct::Direct;
+pub(super) use self::direct::{NoAnswer, Own, Seat};
 use self::lease::{Exclusive, Place};
 pub(super) use self::lease::{Lease, NotSent};
 use super::connect::{self, Offer, Stream};
@@ -54,6 +58,8 @@ pub(super) enum NoConnection {
 pub(super) struct Pool {
     long_running: Arc<Lane>,
     short: Arc<Lane>,
+    /// Those of long answers, while there are few.
+    pub(super) direct: Arc<Direct>,
     tasks: TaskTracker,
 }
 
@@ -122,6 +128,7 @@ impl Pool {
         Self {
             long_running: Arc::new(Lane::new(limits::UPSTREAM_LONG_STREAM_WINDOW)),
             short: Arc::new(Lane::new(limits::UPSTREAM_SHORT_STREAM_WINDOW)),
+            direct: Arc::default(),
             tasks: tasks.clone(),
         }
     }
@@ -159,6 +166,7 @@ impl Pool {
 
     /// Ends what has been idle for long; in-use connections are left alone.
     pub(super) fn expire(&self, now: Instant) {
+        self.direct.expire(now);
         for lane in [&self.long_running, &self.short] {
             let mut state = lane.state.lock();
             state
@@ -172,6 +180,7 @@ impl Pool {
 
     /// Keeps no connection from now on; open exchanges finish, further ones are still carried.
     pub(super) fn close(&self) {
+        self.direct.close();
         for lane in [&self.long_running, &self.short] {
             let mut state = lane.state.lock();
             state.closed = true;

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use http::{HeaderValue, Method, StatusCode};
+use http_body::Body as _;
+use http_body_util::BodyExt as _;
 use loadtest::pki::Ca;
 use loadtest::recorder::{Recorder, Reply};
 use parking_lot::Mutex;
@@ -105,6 +107,7 @@ fn call(long_running: bool) -> Call {
         audit_id: "audit-1".to_owned(),
         peer: [192, 0, 2, 7].into(),
         long_running,
+        streams: false,
     }
 }
 
@@ -619,6 +622,7 @@ async fn shutdown_lets_open_answers_finish_and_ends_every_task() {
     assert!(ended.is_ok(), "{} tasks are left", world.tasks.len());
 }
 
+mod direct;
 mod http1;
 mod pool;
 mod reach;

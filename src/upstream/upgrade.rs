@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, Request, Response, StatusCode};
+use http_body_util::BodyExt as _;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
@@ -12,7 +13,7 @@ use super::cluster::{self, Cluster};
 use super::connect::{self, Offer};
 use super::credential::Access;
 use super::error::UpstreamError;
-use super::exchange::Outgoing;
+use super::exchange::{Answer, Outgoing};
 use super::identity::UpstreamIdentity;
 use super::pool::Lease;
 use super::{Call, UpgradeAnswer, headers};
@@ -36,7 +37,8 @@ pub(super) async fn upgrade(
             continue;
         }
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            let refused = cluster.accept(response, Lease::Once(guard), &access)?;
+            let answer = |body| Answer::new(body, Lease::Once(guard)).boxed_unsync();
+            let refused = cluster.accept(response.map(answer), &access)?;
             return Ok(UpgradeAnswer::Refused(refused));
         }
         cluster.reach.answered();
