@@ -28,12 +28,14 @@ mod call;
 mod cast;
 pub mod sessions;
 pub mod socket;
+pub mod webhook;
 
 pub use approvals::Approvals;
 pub use sessions::{Operators, Sessions};
 pub use socket::Socket;
 
 use call::Door;
+use webhook::Webhooks;
 
 /// Where the control listener listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +46,8 @@ pub struct Settings {
     pub url: Option<String>,
     /// Who may look at sessions and end them here; nobody when absent.
     pub operators: Option<Operators>,
+    /// Who is told of approvals.
+    pub webhooks: Vec<webhook::Settings>,
 }
 
 /// What the control listener reports on.
@@ -96,6 +100,13 @@ pub fn start(
             (None, None)
         }
     };
+    let webhooks = match &reports.approvals {
+        Some(approvals) => Some(
+            Webhooks::open(&settings.webhooks, approvals.desk.clone(), settings.url())
+                .map_err(std::io::Error::other)?,
+        ),
+        None => None,
+    };
     let reports = Arc::new(reports);
     std::thread::Builder::new()
         .name("control".to_owned())
@@ -106,11 +117,17 @@ pub fn start(
                         socket::serve(local, Arc::clone(&reports), shutdown.clone()).await;
                     }
                 };
+                let told = async {
+                    if let Some(webhooks) = webhooks {
+                        webhooks.run(shutdown.clone()).await;
+                    }
+                };
                 match TcpListener::from_std(listener) {
                     Ok(listener) => {
                         tokio::join!(
                             serve(listener, Arc::clone(&reports), shutdown.clone()),
-                            socket
+                            socket,
+                            told
                         );
                     }
                     Err(error) => tracing::error!(%error, "the control listener did not start"),

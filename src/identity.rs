@@ -22,7 +22,7 @@ use jiff::Timestamp;
 pub use authenticator::{Authenticator, StartError, Stats};
 pub use credential::{BearerToken, CredentialError};
 pub use error::{CallerError, Fault, IdentityError, TokenError};
-pub(crate) use keys::check_authority;
+pub(crate) use keys::{check_authority, tls_config};
 pub use names::NameError;
 pub use revocation::{Revocations, Whose};
 pub use settings::{

@@ -225,6 +225,15 @@ impl News {
         }
     }
 
+    /// Which one changed next; `None` when there was more than could be told apart.
+    pub async fn next(&mut self) -> Option<Arc<str>> {
+        match self.0.recv().await {
+            Ok(changed) => Some(changed),
+            Err(broadcast::error::RecvError::Lagged(_)) => None,
+            Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+        }
+    }
+
     /// Waits until something happened to any of them.
     pub async fn any(&mut self) {
         if matches!(

@@ -1,6 +1,7 @@
 //! `kind: GatewayConfiguration`, key by key, with defaults and bounds. `docs/config.md` says the same.
 
 mod authentication;
+mod control;
 mod listener;
 mod place;
 
@@ -19,7 +20,7 @@ use crate::policy::Policy;
 use crate::transform::text::known;
 use crate::upstream::{ClusterSettings, InCluster, Source};
 use crate::wire::asciicast;
-use crate::{control, limits, recording, upstream};
+use crate::{limits, recording, upstream};
 
 const KIND: &str = "GatewayConfiguration";
 
@@ -79,7 +80,7 @@ fn read_top(top: &Section<'_>, others: &mut Vec<Problem>) -> Option<Config> {
         .and_then(|section| listener::read(&section));
     let control = top
         .required_section("control")
-        .and_then(|section| read_control(&section));
+        .and_then(|section| control::read(&section));
     if let (Some(listener), Some(control)) = (&listener, &control) {
         report_shared_port(top, listener.address, control.address);
     }
@@ -201,64 +202,6 @@ fn report_shared_port(top: &Section<'_>, listener: SocketAddr, control: SocketAd
         let problem = format!("is taken by listener.address ({listener}); choose another port");
         top.report_item("control.address", None, problem);
     }
-}
-
-fn read_control(section: &Section<'_>) -> Option<control::Settings> {
-    let address = address(section);
-    let operators = section
-        .section("operators")
-        .map(|operators| read_operators(&operators));
-    if operators.is_some() && address.is_some_and(|address| !address.ip().is_loopback()) {
-        section.report_key(
-            "operators",
-            "needs a loopback address: control.address is plain HTTP, on which the operators' tokens would be readable; put a proxy with TLS in front of 127.0.0.1",
-        );
-    }
-    let url = section.text("url").map(|found| {
-        let good = found.value.parse::<http::Uri>().is_ok_and(|url| {
-            matches!(url.scheme_str(), Some("http" | "https"))
-                && url.authority().is_some_and(|at| !at.as_str().contains('@'))
-                && matches!(url.path(), "" | "/")
-                && url.query().is_none()
-        });
-        if !good {
-            found.report(
-                section.document(),
-                "must be a URL that ends with its host and port, such as https://portcullis.example.com",
-            );
-        }
-        found.value.trim_end_matches('/').to_owned()
-    });
-    section.finish();
-    Some(control::Settings {
-        address: address?,
-        url,
-        operators,
-    })
-}
-
-fn read_operators(section: &Section<'_>) -> control::Operators {
-    let names = |key: &'static str| {
-        let found = section.texts(key);
-        for name in &found {
-            if name.value.is_empty() || name.value.contains(['*', '?']) {
-                name.report(
-                    section.document(),
-                    "must be a whole name; patterns are not read here",
-                );
-            }
-        }
-        found.into_iter().map(|name| name.value).collect()
-    };
-    let operators = control::Operators {
-        users: names("users"),
-        groups: names("groups"),
-    };
-    if operators == control::Operators::default() {
-        section.report("names nobody; leave it out if there are no operators");
-    }
-    section.finish();
-    operators
 }
 
 /// An address to listen on.

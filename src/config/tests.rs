@@ -32,7 +32,11 @@ listener:
   handshakeTimeout: 5s
   headerTimeout: 1m30s
   drainTimeout: 500ms
-control: {address: 127.0.0.1:9090, operators: {users: [olga], groups: [operators]}}
+control:
+  address: 127.0.0.1:9090
+  url: https://portcullis.example/
+  operators: {users: [olga], groups: [operators]}
+  webhooks: [{urlFile: tls.crt, format: slack, secretFile: tls.key}]
 authentication:
   streamGracePeriod: 5m
   jwt:
@@ -168,6 +172,12 @@ fn every_key_is_read() {
             if *file == folder.path().join("east.kubeconfig") && context == "admin"
     ));
     assert_eq!(config.audit_file, folder.path().join("logs/audit.jsonl"));
+    assert_eq!(config.control.url(), "https://portcullis.example");
+    let [webhook] = config.control.webhooks.as_slice() else {
+        panic!("{:?}", config.control.webhooks);
+    };
+    assert_eq!(webhook.format, control::webhook::Format::Slack);
+    assert!(webhook.url_file.ends_with("tls.crt") && webhook.secret_file.is_some());
     let operators = config.control.operators.as_ref().unwrap();
     assert_eq!(
         (&operators.users[0], &operators.groups[0]),
@@ -311,7 +321,7 @@ fn the_documentation_names_every_key() {
     check("docs/config.md", revocation_file::keys(&document));
     let document = Document::new(
         &file,
-        "apiVersion: portcullis.dev/v1alpha1\nkind: Policy\nmetadata: {name: p}\nmasks: [{}]\nrules: [{subjects: {}, record: {}}]",
+        "apiVersion: portcullis.dev/v1alpha1\nkind: Policy\nmetadata: {name: p}\nmasks: [{}]\nrules: [{subjects: {}, record: {}, hold: {approvers: {}}}]",
     );
     check("docs/policy.md", policy_file::keys(&document));
     let document = Document::new(

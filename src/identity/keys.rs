@@ -13,7 +13,7 @@
 mod fetch;
 pub(super) mod key_set;
 
-pub(crate) use fetch::check_authority;
+pub(crate) use fetch::{check_authority, tls_config};
 
 use std::collections::HashMap;
 use std::future::Future;

@@ -41,3 +41,9 @@ pub const APPROVAL_REASON_CHARS_MAX: usize = 256;
 pub const APPROVALS_LISTED_MAX: usize = 1000;
 /// How often somebody who watches is told what is open although nothing happened.
 pub const APPROVALS_WATCH_INTERVAL: Duration = Duration::from_secs(10);
+/// Messages that wait for one webhook.
+pub const WEBHOOK_QUEUE_MAX: usize = 256;
+/// How long one try to tell a webhook may take.
+pub const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(10);
+/// Approvals of which it is remembered what webhooks were told.
+pub const WEBHOOK_TOLD_MAX: usize = 4096;

@@ -92,6 +92,7 @@ impl World {
             url: None,
             address: "127.0.0.1:0".parse().unwrap(),
             operators,
+            webhooks: Vec::new(),
         };
         let (address, socket) =
             control::start(&settings, folder.path(), reports, shutdown.clone()).unwrap();

@@ -214,7 +214,8 @@ fn authorities(pem: &str) -> Result<RootCertStore, String> {
     Ok(roots)
 }
 
-fn tls_config(authority: Option<&str>) -> Result<ClientConfig, String> {
+/// How to speak TLS to whoever this authority vouches for, or one of the machine's.
+pub(crate) fn tls_config(authority: Option<&str>) -> Result<ClientConfig, String> {
     let roots = trusted(authority).map_err(|problem| format!("certificateAuthority {problem}"))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)

@@ -1,0 +1,205 @@
+//! Tells other programs what waits for a human's yes: one signed POST for every change of an approval.
+//!
+//! Whoever waits for an answer never waits for a webhook. Of each the messages wait in a queue with an end; what
+//! does not fit, or is not taken after a few tries, is dropped and logged. The question itself stays.
+
+mod message;
+mod post;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::hmac;
+use jiff::Timestamp;
+use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::approval::{Approval, Desk, State};
+use crate::limits;
+use post::{Failure, Poster};
+
+pub use message::Format;
+
+/// One webhook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The file with its URL: chat services put a credential into it.
+    pub url_file: PathBuf,
+    /// The file with the key that messages are signed with; not signed when absent.
+    pub secret_file: Option<PathBuf>,
+    /// Certificates to trust instead of the machine's, as PEM.
+    pub certificate_authority: Option<String>,
+    /// The form of its messages.
+    pub format: Format,
+}
+
+/// The webhooks of a gateway, ready to be started.
+pub struct Webhooks {
+    hooks: Vec<Hook>,
+    desk: Desk,
+    /// Where people reach the approvals API.
+    server: String,
+}
+
+struct Hook {
+    name: String,
+    format: Format,
+    poster: Poster,
+    key: Option<hmac::Key>,
+}
+
+impl Webhooks {
+    /// Reads what the settings name.
+    pub fn open(settings: &[Settings], desk: Desk, server: String) -> Result<Self, String> {
+        let hooks = settings.iter().map(Hook::open).collect::<Result<_, _>>()?;
+        Ok(Self {
+            hooks,
+            desk,
+            server,
+        })
+    }
+
+    /// Follows the approvals until the end.
+    pub async fn run(self, end: CancellationToken) {
+        let tasks = TaskTracker::new();
+        let mut queues: Vec<(Format, Sender<Arc<str>>)> = Vec::new();
+        for hook in self.hooks {
+            let (queue, messages) = mpsc::channel(limits::WEBHOOK_QUEUE_MAX);
+            queues.push((hook.format, queue));
+            tasks.spawn(hook.run(messages));
+        }
+        if !queues.is_empty() {
+            tokio::select! {
+                () = end.cancelled() => {}
+                () = follow(&self.desk, &self.server, &queues) => {}
+            }
+        }
+        drop(queues);
+        tasks.close();
+        // What is under way has a moment.
+        let _late = tokio::time::timeout(limits::WEBHOOK_TIMEOUT, tasks.wait()).await;
+    }
+}
+
+async fn follow(desk: &Desk, server: &str, queues: &[(Format, Sender<Arc<str>>)]) {
+    let mut news = desk.news();
+    let mut told: HashMap<String, (State, usize, usize)> = HashMap::new();
+    loop {
+        let Some(id) = news.next().await else {
+            tracing::warn!("more approvals changed than webhooks could be told of");
+            continue;
+        };
+        let approval = match desk.get(id.to_string()).await {
+            Ok(Some(approval)) => approval,
+            Ok(None) => continue,
+            Err(error) => {
+                tracing::error!(%error, "webhooks cannot be told of an approval");
+                continue;
+            }
+        };
+        if !is_new(&mut told, &approval) {
+            continue;
+        }
+        for (format, queue) in queues {
+            let message = message::body(*format, &approval, server);
+            if queue.try_send(Arc::from(message)).is_err() {
+                tracing::error!(approval = %approval.id, "a webhook is too slow; it is not told of an approval");
+            }
+        }
+    }
+}
+
+/// Whether anything has changed that was not told.
+fn is_new(told: &mut HashMap<String, (State, usize, usize)>, approval: &Approval) -> bool {
+    let now = (
+        approval.state,
+        approval.requests.len(),
+        approval.answers.len(),
+    );
+    if told.get(&approval.id) == Some(&now) {
+        return false;
+    }
+    if told.len() >= limits::WEBHOOK_TOLD_MAX {
+        told.clear(); // at worst something is told twice
+    }
+    told.insert(approval.id.clone(), now);
+    true
+}
+
+impl Hook {
+    fn open(settings: &Settings) -> Result<Self, String> {
+        let name = settings.url_file.display().to_string();
+        let read = |file: &PathBuf| {
+            std::fs::read_to_string(file)
+                .map(|text| text.trim().to_owned())
+                .map_err(|error| format!("{}: {error}", file.display()))
+        };
+        let url = read(&settings.url_file)?;
+        let poster = Poster::new(&url, settings.certificate_authority.as_deref())
+            .map_err(|why| format!("{name}: {why}"))?;
+        let secret = settings.secret_file.as_ref().map(read).transpose()?;
+        if secret
+            .as_ref()
+            .is_some_and(|secret| secret.len() < SECRET_BYTES_MIN)
+        {
+            return Err(format!(
+                "the secret of {name} is shorter than {SECRET_BYTES_MIN} bytes"
+            ));
+        }
+        Ok(Self {
+            name,
+            format: settings.format,
+            poster,
+            key: secret.map(|secret| hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes())),
+        })
+    }
+
+    async fn run(self, mut messages: Receiver<Arc<str>>) {
+        while let Some(message) = messages.recv().await {
+            self.deliver(&message).await;
+        }
+    }
+
+    async fn deliver(&self, message: &str) {
+        for pause in PAUSES {
+            let now = Timestamp::now().as_second();
+            let signature = self
+                .key
+                .as_ref()
+                .map(|key| message::signature(key, now, message));
+            match self.poster.post(message, signature.as_deref()).await {
+                Ok(()) => return,
+                Err(Failure::Refused(why)) => {
+                    tracing::error!(
+                        webhook = self.name,
+                        why,
+                        "a webhook does not take a message"
+                    );
+                    return;
+                }
+                Err(Failure::Again(why)) => {
+                    tracing::warn!(webhook = self.name, why, "a webhook cannot be told yet");
+                }
+            }
+            tokio::time::sleep(pause).await;
+        }
+        tracing::error!(webhook = self.name, "a message to a webhook is given up");
+    }
+}
+
+/// How long to wait after each try.
+const PAUSES: [Duration; 4] = [
+    Duration::from_secs(1),
+    Duration::from_secs(5),
+    Duration::from_secs(20),
+    Duration::ZERO,
+];
+
+/// A key that can be guessed signs nothing.
+const SECRET_BYTES_MIN: usize = 16;
+
+#[cfg(test)]
+mod tests;

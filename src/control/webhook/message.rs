@@ -1,0 +1,169 @@
+//! What a webhook is told of an approval. Who and what, as words; no body, no parameters, no arguments of a
+//! command: a chat keeps what it is told, and its readers are not the approvers (threats H-08).
+
+use std::fmt::Write as _;
+
+use aws_lc_rs::hmac;
+use serde_json::{Value, json};
+
+use crate::approval::{Approval, State};
+
+/// The form of messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// For programs.
+    Json,
+    /// An incoming webhook of Slack.
+    Slack,
+    /// A workflow of Microsoft Teams that takes an adaptive card.
+    Teams,
+}
+
+/// The body of the message about an approval as it stands.
+pub(super) fn body(format: Format, approval: &Approval, server: &str) -> String {
+    match format {
+        Format::Json => plain(approval, server),
+        Format::Slack => slack(approval, server),
+        Format::Teams => teams(approval, server),
+    }
+    .to_string()
+}
+
+/// `t=SECONDS,v1=HEX`: HMAC-SHA256 over the time, a dot and the body. Who takes messages compares it, and takes
+/// none that is older than five minutes.
+pub(super) fn signature(key: &hmac::Key, now: i64, body: &str) -> String {
+    let tag = hmac::sign(key, format!("{now}.{body}").as_bytes());
+    let mut text = format!("t={now},v1=");
+    for byte in tag.as_ref() {
+        // Writing to a String cannot fail.
+        let _infallible = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+fn plain(approval: &Approval, server: &str) -> Value {
+    let requests = approval.requests.iter().map(|request| {
+        let shown = &request.shown;
+        json!({
+            "verb": visible(&shown.verb), "resource": visible(&shown.resource),
+            "namespace": visible(&shown.namespace), "name": visible(&shown.name), "risks": shown.risks,
+        })
+    });
+    json!({
+        "event": format!("approval.{}", approval.state.as_str()),
+        "id": approval.id,
+        "user": visible(&approval.caller.user),
+        "agent": approval.caller.agent.as_deref().map(visible),
+        "cluster": approval.cluster,
+        "rule": approval.rule,
+        "message": approval.message,
+        "approvers": approval.terms.approvers,
+        "expires": approval.expires,
+        "requests": requests.collect::<Vec<_>>(),
+        "answers": approval.answers.iter().map(|answer| visible(&answer.by.user)).collect::<Vec<_>>(),
+        "url": url(approval, server),
+    })
+}
+
+fn slack(approval: &Approval, server: &str) -> Value {
+    let text = words(approval, server);
+    // The blocks are plain text, in which nothing is marked up; the other is for notifications, where only these
+    // three characters mean something: https://docs.slack.dev/messaging/formatting-message-text.
+    let escaped = text
+        .replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;");
+    json!({
+        "text": escaped,
+        "blocks": [{"type": "section", "text": {"type": "plain_text", "text": text, "emoji": false}}],
+    })
+}
+
+fn teams(approval: &Approval, server: &str) -> Value {
+    // A run of text is not read as Markdown, unlike a TextBlock.
+    json!({
+        "type": "message",
+        "attachments": [{
+            "contentType": "application/vnd.microsoft.card.adaptive",
+            "content": {
+                "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
+                "type": "AdaptiveCard",
+                "version": "1.4",
+                "body": [{
+                    "type": "RichTextBlock",
+                    "inlines": [{"type": "TextRun", "text": words(approval, server)}],
+                }],
+            },
+        }],
+    })
+}
+
+/// The message for people.
+fn words(approval: &Approval, server: &str) -> String {
+    let who = visible(&approval.caller.in_words());
+    let what = approval
+        .requests
+        .first()
+        .map_or_else(String::new, |request| {
+            let shown = &request.shown;
+            let mut what = format!("{} {}", shown.verb, shown.resource);
+            for part in [&shown.name, &shown.namespace] {
+                if !part.is_empty() {
+                    what = format!("{what} {part}");
+                }
+            }
+            visible(&what)
+        });
+    let more = match approval.requests.len() {
+        0 | 1 => String::new(),
+        several => format!(" and {} more", several - 1),
+    };
+    let id = &approval.id;
+    let head = format!(
+        "{who}: {what}{more} on cluster {}",
+        visible(&approval.cluster)
+    );
+    let why = approval
+        .message
+        .as_deref()
+        .map_or_else(String::new, |why| format!("\n{}", visible(why)));
+    let by = || {
+        let names: Vec<String> = approval
+            .answers
+            .iter()
+            .map(|answer| visible(&answer.by.user))
+            .collect();
+        names.join(", ")
+    };
+    match approval.state {
+        State::Asked => format!(
+            "Approval {id} is asked for\n{head}{why}\nApprovers: {}\nportcullis approvals show {id} --server {server}",
+            visible(&approval.terms.approvers.in_words()),
+        ),
+        State::Approved => format!("Approval {id} was given by {}\n{head}", by()),
+        State::Denied => format!("Approval {id} was denied by {}\n{head}", by()),
+        State::Used => format!("Approval {id} was used\n{head}"),
+        State::Expired => format!("Approval {id} expired\n{head}"),
+        State::Withdrawn => format!("Approval {id} was withdrawn\n{head}"),
+    }
+}
+
+fn url(approval: &Approval, server: &str) -> String {
+    format!("{server}/v1/approvals/{}", approval.id)
+}
+
+/// A text on one line, of which nothing is hidden and which is not endless.
+fn visible(text: &str) -> String {
+    let hidden = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e0fff}')
+    };
+    text.chars()
+        .take(CHARACTERS_MAX)
+        .map(|c| if hidden(c) { '\u{fffd}' } else { c })
+        .collect()
+}
+
+/// Names of objects have at most 253 characters.
+const CHARACTERS_MAX: usize = 300;
