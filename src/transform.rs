@@ -24,7 +24,7 @@ use thiserror::Error;
 use crate::policy::mask::{MaskPlan, Root};
 use crate::wire::json::{Documents, JsonError};
 
-pub use self::body::{Released, Unreleased};
+pub use self::body::{Released, Unreleased, read_to_show};
 pub use self::negotiate::negotiate;
 pub use self::placeholder::{Origin, Placeholder, Placeholders};
 pub use self::release::release;

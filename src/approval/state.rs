@@ -331,6 +331,16 @@ impl Approval {
         Ok(())
     }
 
+    /// Whether nothing is known yet of what the request is about.
+    #[must_use]
+    pub fn lacks_context(&self, digest: &Digest) -> bool {
+        let request = self
+            .requests
+            .iter()
+            .find(|request| request.digest == *digest);
+        request.is_some_and(|request| request.shown.context.is_empty())
+    }
+
     /// How many more people must say yes.
     #[must_use]
     pub fn missing(&self) -> usize {

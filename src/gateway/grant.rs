@@ -2,6 +2,7 @@
 //! its mind and the gateway's own end are told to every answer that is still streaming.
 
 mod asking;
+mod context;
 pub(super) use asking::approved;
 mod shown;
 

@@ -47,3 +47,7 @@ pub const WEBHOOK_QUEUE_MAX: usize = 256;
 pub const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(10);
 /// Approvals of which it is remembered what webhooks were told.
 pub const WEBHOOK_TOLD_MAX: usize = 4096;
+/// Lines about the object of a held request that approvers see.
+pub const APPROVAL_CONTEXT_LINES_MAX: usize = 64;
+/// Bytes of that object; etcd takes no larger ones.
+pub const APPROVAL_CONTEXT_BYTES_MAX: usize = 3 * 1024 * 1024;

@@ -163,6 +163,16 @@ impl Question {
         &self.permit.rule
     }
 
+    /// Who asks.
+    pub fn identity(&self) -> &Arc<Identity> {
+        &self.permit.identity
+    }
+
+    /// The cluster it is about.
+    pub fn cluster(&self) -> &str {
+        &self.permit.cluster
+    }
+
     /// Under which terms.
     pub fn terms(&self) -> &Hold {
         &self.terms

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
+use http::Response;
 use http_body::{Body as _, Frame};
 use thiserror::Error;
 use tokio::time::Sleep;
@@ -24,8 +25,8 @@ use super::release::status::Scrubber;
 use super::report::MaskReport;
 use super::text::TextMasker;
 use super::text::known::{JsonPassing, Strings};
-use crate::gateway::body::{Body, BodyError};
-use crate::limits::{ERROR_STATUS_BYTES_MAX, TEXT_HOLD_MAX};
+use crate::gateway::body::{Body, BodyError, read_bounded};
+use crate::limits::{self, ERROR_STATUS_BYTES_MAX, TEXT_HOLD_MAX};
 use crate::wire::json::JsonError;
 
 /// A body that nobody may forward yet. Only this room can open it.
@@ -43,6 +44,20 @@ impl Unreleased {
     pub(super) fn open(self) -> Body {
         self.0
     }
+}
+
+/// Reads an object whole, for the gateway to say a few words about it. The words are masked by whoever says them; a
+/// refusal of the API server is its code and nothing else.
+pub async fn read_to_show(response: Response<Unreleased>) -> Result<serde_json::Value, String> {
+    let status = response.status();
+    if !status.is_success() {
+        return Err(format!("the API server answered {status} to the caller"));
+    }
+    let body = response.into_body().open();
+    let bytes = read_bounded(body, limits::APPROVAL_CONTEXT_BYTES_MAX)
+        .await
+        .map_err(|error| error.to_string())?;
+    serde_json::from_slice(&bytes).map_err(|_| "it is not JSON".to_owned())
 }
 
 impl Released {

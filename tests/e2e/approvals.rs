@@ -138,6 +138,8 @@ fn a_held_delete_goes_on_when_somebody_at_another_terminal_says_yes() {
             .expect(&format!("DELETE {PODS}/{pod}"))
             .expect("risk")
             .expect("somebody may be using it")
+            .expect("kept by nobody")
+            .expect("container app of image nginx")
             .expect("propagationPolicy");
         if version == Kubectl::Current {
             shown.expect("to run \"kubectl delete\"");
@@ -372,7 +374,10 @@ fn a_shell_is_asked_for_once_whichever_transport_it_takes() {
         let question = asked(&world);
         approvals(&world, "oscar", &["show", id(&question)])
             .expect("argument   after the yes")
-            .expect("runs a command");
+            .expect("runs a command")
+            .expect(&format!("Pod {pod}, made"))
+            .expect("as service account")
+            .expect("container app of image");
         approvals(&world, "oscar", &["approve", id(&question)]).expect_code(0);
         let outcome = waiting.wait();
         outcome.expect_code(0).expect("after the yes");

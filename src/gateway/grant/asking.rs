@@ -61,7 +61,9 @@ impl Gateway {
             if let Some(end) = self.holder.is_over(identity) {
                 return Err(gone(end));
             }
-            let approval = match self.holder.desk.consult(question, held).await? {
+            let digest = held.digest.clone();
+            let consulted = self.holder.desk.consult(question.clone(), held);
+            let approval = match consulted.await? {
                 Standing::Admitted(permit) => return Ok(permit),
                 Standing::Denied(approval) => {
                     return Err(Refusal::approval_denied(act.info, identity, &approval));
@@ -70,6 +72,13 @@ impl Gateway {
                 Standing::Waits(approval) => approval,
             };
             record.asked(&approval);
+            if approval.lacks_context(&digest) {
+                let lines = self.context(act, &question, audit_id).await;
+                if !lines.is_empty() {
+                    let desk = &self.holder.desk;
+                    desk.add_context(approval.id.clone(), digest, lines).await?;
+                }
+            }
             let left = approval.expires.duration_since(Timestamp::now());
             let over = Instant::now() + Duration::try_from(left).unwrap_or_default();
             let answered = async {
