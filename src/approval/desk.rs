@@ -67,7 +67,6 @@ impl Desk {
     pub async fn consult(&self, question: Question, held: Held) -> Result<Standing, StoreError> {
         let id = new_id();
         let (digest, audit_id) = (held.digest.clone(), held.audit_id.clone());
-        let asked = id.clone();
         let found = self
             .store
             .run(move |work| ledger::consult(work, &held, id, Timestamp::now()))
@@ -87,12 +86,12 @@ impl Desk {
                 };
                 Standing::Admitted(question.admitted(admission))
             }
-            Found::Waits(approval) => {
-                if approval.id == asked || approval.requests.len() > 1 {
-                    self.tell(&approval.id);
-                }
+            Found::Asked(approval) => {
+                self.tell(&approval.id);
                 Standing::Waits(approval)
             }
+            // No news: whoever waits for it would look again, and so without end.
+            Found::Waits(approval) => Standing::Waits(approval),
             Found::Denied(approval) => Standing::Denied(approval),
             Found::Refused(why) => Standing::TooMany(why),
         })

@@ -40,7 +40,9 @@ pub struct Held {
 pub enum Found {
     /// Somebody said yes, and this use of it is on the disk.
     Admitted(Box<Approval>, Admits),
-    /// It waits for an answer.
+    /// It was asked, as a question of its own or as a part of one.
+    Asked(Box<Approval>),
+    /// It was asked before and waits for an answer.
     Waits(Box<Approval>),
     /// Somebody said no, a while ago.
     Denied(Box<Approval>),
@@ -105,7 +107,7 @@ fn ask(work: &Work<'_>, held: &Held, id: String, now: Timestamp) -> Result<Found
         for mut approval in of_class(work, &held.class)? {
             if approval.command == held.command && approval.join(request.clone(), now) {
                 save(work, &approval)?;
-                return Ok(Found::Waits(Box::new(approval)));
+                return Ok(Found::Asked(Box::new(approval)));
             }
         }
     }
@@ -140,7 +142,7 @@ fn ask(work: &Work<'_>, held: &Held, id: String, now: Timestamp) -> Result<Found
     };
     save(work, &approval)?;
     forget(work)?;
-    Ok(Found::Waits(Box::new(approval)))
+    Ok(Found::Asked(Box::new(approval)))
 }
 
 /// One approval as it stands at `now`.

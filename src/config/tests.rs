@@ -32,11 +32,7 @@ listener:
   handshakeTimeout: 5s
   headerTimeout: 1m30s
   drainTimeout: 500ms
-control:
-  address: 127.0.0.1:9090
-  url: https://portcullis.example/
-  operators: {users: [olga], groups: [operators]}
-  webhooks: [{urlFile: tls.crt, format: slack, secretFile: tls.key}]
+control: {address: 127.0.0.1:9090, url: https://portcullis.example/, operators: {users: [olga], groups: [operators]}, webhooks: [{urlFile: tls.crt, format: slack, secretFile: tls.key}]}
 authentication:
   streamGracePeriod: 5m
   jwt:
