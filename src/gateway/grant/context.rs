@@ -29,6 +29,7 @@ impl Gateway {
             audit_id: audit_id.to_owned(),
             peer: act.peer,
             long_running: false,
+            streams: false,
         };
         let looking = async {
             let response = self.upstream.glance(&path, question, &call).await;
