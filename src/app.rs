@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -24,6 +25,7 @@ use crate::gateway::record::Keeper;
 use crate::gateway::route::Clusters;
 use crate::gateway::write::budget::BodyBudget;
 use crate::identity::{Authenticator, Revocations};
+use crate::limits;
 use crate::listener;
 use crate::metrics::Metrics;
 use crate::policy::Policy;
@@ -94,6 +96,7 @@ pub async fn start(config_file: &Path, shutdown: CancellationToken) -> anyhow::R
             audit: gateway.keeper.audit.clone(),
             authenticator: Arc::clone(&gateway.authenticator),
             operators: config.control.operators.clone(),
+            watchers: Arc::new(Semaphore::new(limits::APPROVALS_WATCHERS_MAX)),
         })),
     };
     let (control_address, control_socket) = control::start(

@@ -14,6 +14,7 @@ use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Incoming;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
 
 use super::call::{self, Door, json, one_line};
 use super::sessions::Operators;
@@ -38,6 +39,8 @@ pub struct Approvals {
     pub authenticator: Arc<Authenticator>,
     /// Who sees everything.
     pub operators: Option<Operators>,
+    /// Places for those who watch: everybody with a token may, and health is asked for at the same address.
+    pub watchers: Arc<Semaphore>,
 }
 
 /// The approvals that were asked for.
@@ -125,7 +128,7 @@ impl Approvals {
         }
         match call {
             Call::List { open, limit } => json(&self.list(&visitor, open, limit).await?),
-            Call::Watch => Ok(self.watch(visitor)),
+            Call::Watch => self.watch(visitor),
             Call::Show(id) => json(&self.seen(&visitor, id).await?),
             Call::Approve(id) => {
                 let yes: Yes = read(body).await?;
@@ -233,12 +236,19 @@ impl Approvals {
     }
 
     /// Everything that is open, as one line of JSON, and again whenever it changes.
-    fn watch(&self, visitor: Visitor) -> Response<Body> {
+    fn watch(&self, visitor: Visitor) -> Result<Response<Body>, Refusal> {
+        let place = Arc::clone(&self.watchers)
+            .try_acquire_owned()
+            .map_err(|_| {
+                Refusal::too_many(
+                    "too many people watch approvals here; list them instead, or try again later",
+                )
+            })?;
         let desk = self.desk.clone();
         let news = desk.news();
         let lines = stream::unfold(
-            (desk, news, visitor, true),
-            |(desk, mut news, visitor, first)| async move {
+            (desk, news, (visitor, place), true),
+            |(desk, mut news, (visitor, place), first)| async move {
                 if !first {
                     let patience = tokio::time::sleep(limits::APPROVALS_WATCH_INTERVAL);
                     tokio::select! {
@@ -258,7 +268,7 @@ impl Approvals {
                 line.push(b'\n');
                 Some((
                     Ok(Frame::data(Bytes::from(line))),
-                    (desk, news, visitor, false),
+                    (desk, news, (visitor, place), false),
                 ))
             },
         );
@@ -267,7 +277,7 @@ impl Approvals {
             header::CONTENT_TYPE,
             HeaderValue::from_static("application/x-ndjson"),
         );
-        response
+        Ok(response)
     }
 }
 

@@ -51,3 +51,5 @@ pub const WEBHOOK_TOLD_MAX: usize = 4096;
 pub const APPROVAL_CONTEXT_LINES_MAX: usize = 64;
 /// Bytes of that object; etcd takes no larger ones.
 pub const APPROVAL_CONTEXT_BYTES_MAX: usize = 3 * 1024 * 1024;
+/// People who watch approvals at one time; there are four times as many connections, and health needs some.
+pub const APPROVALS_WATCHERS_MAX: usize = 16;
