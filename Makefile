@@ -1,6 +1,6 @@
 # Everything a person types. `make help` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench fuzz-smoke informers tools
+.PHONY: help demo test lint bench perf-record fuzz-smoke informers tools
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +21,15 @@ lint: ## Check format and lints only
 
 bench: ## Measure (takes minutes)
 	@cargo bench --workspace --locked
+
+# A bar that does not hold is on record like one that does; only what could not be measured at all stops.
+perf-record: ## Run every scenario of the load test and append the reports to benches/record/ (takes half an hour)
+	@tests/tools/install.sh proxies || true
+	@record=benches/record/$$(date +%F)-loadtest.md; \
+	for scenario in $$(cargo loadtest list | cut -d' ' -f1); do \
+	  cargo loadtest $$scenario --markdown target/scenario.md; \
+	  { cat target/scenario.md; echo; } >>$$record || exit; \
+	done
 
 fuzz-smoke: ## Run every fuzz target for a few seconds from its corpus
 	@tests/tools/check.sh fuzz

@@ -4,7 +4,6 @@ pub mod apiserver;
 pub mod demo;
 pub mod harness;
 pub mod issuer;
-pub mod measure;
 pub mod node;
 pub mod pki;
 pub mod recorder;

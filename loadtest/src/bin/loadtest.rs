@@ -10,9 +10,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use loadtest::harness::report::Report;
+use loadtest::harness::run::{self, overhead};
 use loadtest::harness::scenario::{Scenario, Target};
-use loadtest::harness::{network, run, target, upstream};
-use loadtest::measure;
+use loadtest::harness::{network, target, upstream};
 
 /// Measure the gateway side by side with others, and judge what came out by the scenario's bars.
 ///
@@ -26,7 +26,7 @@ use loadtest::measure;
 #[derive(Parser)]
 #[command(name = "loadtest", after_help = EXAMPLES)]
 struct Cli {
-    /// `list`, the name of a scenario, or a file.
+    /// `list`, the name of a scenario, a file, or `overhead`, which has options of its own.
     scenario: String,
     /// Rounds instead of the scenario's; five at least if bars are to mean anything.
     #[arg(long)]
@@ -34,21 +34,50 @@ struct Cli {
     /// Seconds that each turn counts, instead of the scenario's.
     #[arg(long, value_name = "SECONDS")]
     duration: Option<f64>,
-    /// Multiplies the number of clients, which stays at least one, and of items.
+    /// The part of the scenario's clients and of their rates that runs.
     #[arg(long, value_name = "FACTOR")]
     scale: Option<f64>,
+    /// The part of the items of its lists.
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
+    items: f64,
     /// Only these targets: direct, relay, nginx, haproxy, envoy, portcullis, portcullis-masked, portcullis-recorded.
     #[arg(long = "target", value_name = "TARGET", value_parser = parse_target)]
     targets: Vec<Target>,
+    #[command(flatten)]
+    output: Output,
+    /// Where configurations and logs of the targets are kept.
+    #[arg(long, value_name = "DIR", default_value = "target/loadtest")]
+    dir: PathBuf,
+}
+
+/// What becomes of the report besides being printed.
+#[derive(clap::Args)]
+struct Output {
     /// Write everything that was measured, for programs and for --compare.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Write the report as Markdown.
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
-    /// Where configurations and logs of the targets are kept.
-    #[arg(long, value_name = "DIR", default_value = "target/loadtest")]
-    dir: PathBuf,
+    /// Write the report as one page with charts.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Say what changed since another run, whose --json this is.
+    #[arg(long, value_name = "FILE")]
+    compare: Option<PathBuf>,
+}
+
+/// Measure what the gateway adds before a cluster that already runs: get, list, the events of a watch, the echo of a key and the
+/// lines of a log, each directly and through the gateway.
+///
+/// It writes one `ConfigMap`, `loadtest-overhead`. Exit code 0 when all could be measured, 2 when not.
+#[derive(Parser)]
+#[command(name = "loadtest overhead")]
+struct Overhead {
+    #[command(flatten)]
+    args: overhead::Args,
+    #[command(flatten)]
+    output: Output,
 }
 
 const EXAMPLES: &str = "\
@@ -57,6 +86,9 @@ Examples:
   cargo loadtest passthrough-watch-pods
   # quickly, while one changes something
   cargo loadtest passthrough-list --rounds 3 --duration 1 --target nginx --target portcullis
+  # before and after
+  cargo loadtest passthrough-list --json before.json
+  cargo loadtest passthrough-list --compare before.json --html report.html
   # another build of the gateway, without building the harness again
   LOADTEST_GATEWAY=/usr/local/bin/portcullis cargo loadtest passthrough-list";
 
@@ -71,13 +103,6 @@ enum Role {
     Relay(target::relay::Args),
 }
 
-/// The measurements of sessions, which have a command line of their own.
-#[derive(Parser)]
-struct Sessions {
-    #[command(subcommand)]
-    scenario: measure::Scenario,
-}
-
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os();
     let first = arguments.nth(1).unwrap_or_default();
@@ -90,7 +115,7 @@ fn main() -> ExitCode {
             Role::Upstream(args) => upstream::run(&args).map(|()| 0),
             Role::Relay(args) => target::relay::run(&args).map(|()| 0),
         },
-        Some("exec-echo" | "exec-bulk") => sessions(),
+        Some("overhead") => overhead_of(&Overhead::parse_from(std::env::args_os().skip(1))),
         Some("list") => list().map(|()| 0),
         _ => measured(&Cli::parse()),
     };
@@ -110,12 +135,6 @@ fn list() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn sessions() -> anyhow::Result<u8> {
-    let report = measure::run(&Sessions::parse().scenario)?;
-    print!("{}", report.text);
-    Ok(u8::from(!report.holds))
-}
-
 fn measured(cli: &Cli) -> anyhow::Result<u8> {
     let mut scenario = Scenario::load(&cli.scenario)?;
     network::enter()?;
@@ -128,17 +147,35 @@ fn measured(cli: &Cli) -> anyhow::Result<u8> {
             .targets
             .retain(|target| cli.targets.contains(target));
     }
-    if let Some(factor) = cli.scale {
-        scenario.load.iter_mut().for_each(|load| load.scale(factor));
-    }
+    scenario.scale(cli.scale, cli.items);
     let report = Report::new(&scenario, run::run(&scenario, &cli.dir)?);
-    let text = report.markdown();
-    print!("{text}");
-    if let Some(file) = &cli.markdown {
-        std::fs::write(file, text)?;
-    }
-    if let Some(file) = &cli.json {
-        std::fs::write(file, serde_json::to_vec(&report)?)?;
-    }
+    cli.output.write(&report)?;
     Ok(report.exit_code())
+}
+
+fn overhead_of(cli: &Overhead) -> anyhow::Result<u8> {
+    let report = Report::overhead(&cli.args, overhead::run(&cli.args)?);
+    cli.output.write(&report)?;
+    Ok(report.exit_code())
+}
+
+impl Output {
+    fn write(&self, report: &Report) -> anyhow::Result<()> {
+        let text = report.markdown();
+        print!("{text}");
+        if let Some(file) = &self.markdown {
+            std::fs::write(file, text)?;
+        }
+        if let Some(file) = &self.html {
+            std::fs::write(file, report.html())?;
+        }
+        if let Some(file) = &self.compare {
+            let old: Report = serde_json::from_slice(&std::fs::read(file)?)?;
+            println!("\n{}", report.compared_with(&old)?);
+        }
+        if let Some(file) = &self.json {
+            std::fs::write(file, serde_json::to_vec(report)?)?;
+        }
+        Ok(())
+    }
 }

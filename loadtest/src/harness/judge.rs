@@ -38,7 +38,7 @@ pub struct Verdict {
 }
 
 /// All that is decided by the samples of a scenario.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Judgement {
     /// The reference's second turn by its first, over the rounds, ascending.
     pub same: Vec<f64>,
@@ -92,7 +92,7 @@ pub fn judge(scenario: &Scenario, samples: &[Sample]) -> Judgement {
         .map(|sample| sample.round + 1)
         .max()
         .unwrap_or(0);
-    let compares = scenario.bars.iter().any(|bar| bar.by.is_some());
+    let compares = scenario.bars.iter().any(|bar| bar.value.by.is_some());
     let same = Sorted::new((0..rounds).filter_map(|round| {
         let metric = |again: bool| {
             samples
@@ -114,7 +114,7 @@ pub fn judge(scenario: &Scenario, samples: &[Sample]) -> Judgement {
     let verdicts = scenario
         .bars
         .iter()
-        .map(|bar| verdict(bar, samples, rounds))
+        .map(|bar| verdict(&bar.value, samples, rounds))
         .collect();
     Judgement {
         same: same.0,

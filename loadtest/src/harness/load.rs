@@ -1,21 +1,20 @@
 //! The load: clients that ask, read and count.
 
 mod chunked;
+mod client;
+pub mod exec;
 pub mod http;
 pub mod meter;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use self::http::{Client, Endpoint};
-use self::meter::{Meter, Tally, Unit};
-use super::clock;
-use super::scenario::{Http, Load, LoadKind, Scenario};
-use super::upstream::answer::Pace;
+use self::http::Endpoint;
+use self::meter::Tally;
+use super::scenario::{Http, Load, Scenario};
 
 /// Connections that are opened at a time before a measurement.
 const OPENING: usize = 64;
@@ -73,12 +72,11 @@ impl Clients {
             asking: JoinSet::new(),
             reading: JoinSet::new(),
         };
-        let mut count = 0;
         for load in &scenario.load {
-            clients.add(load).await?;
-            count += load.count;
+            clients.add(&load.value).await?;
         }
-        let all = clients.shared.ready.acquire_many(u32::try_from(count)?);
+        let count = u32::try_from(scenario.clients())?;
+        let all = clients.shared.ready.acquire_many(count);
         let opened = tokio::time::timeout(OPEN_WITHIN, all).await.is_ok();
         if !opened {
             let failures = clients.shared.tally.failures().join("; ");
@@ -88,37 +86,22 @@ impl Clients {
     }
 
     async fn add(&mut self, load: &Load) -> anyhow::Result<()> {
+        let load = Arc::new(load.clone());
         let mut connection = None;
         for number in 0..load.count {
-            let shared = Arc::clone(&self.shared);
-            let http2 = if load.http == Http::Two {
-                if number % load.per_connection == 0 {
-                    connection = Some(shared.endpoint.http2(&mut self.reading).await?);
-                }
-                connection.clone()
+            if load.http == Http::Two && number % load.per_connection == 0 {
+                connection = Some(self.shared.endpoint.http2(&mut self.reading).await?);
+            }
+            let client = client::run(
+                Arc::clone(&self.shared),
+                Arc::clone(&load),
+                number,
+                connection.clone(),
+            );
+            if load.kind.ends_by_itself() {
+                self.asking.spawn(client);
             } else {
-                None
-            };
-            let load = load.clone();
-            let asks = matches!(load.kind, LoadKind::List | LoadKind::Get);
-            let task = async move {
-                let client = match http2 {
-                    Some(http2) => Ok(Client::Http2(http2)),
-                    None => shared.open().await,
-                };
-                let done = match client {
-                    Ok(client) if asks => shared.ask(&load, client).await,
-                    Ok(client) => shared.read(&load, client).await,
-                    Err(error) => Err(error),
-                };
-                if let Err(error) = done {
-                    shared.tally.failed(&error);
-                }
-            };
-            if asks {
-                self.asking.spawn(task);
-            } else {
-                self.reading.spawn(task);
+                self.reading.spawn(client);
             }
         }
         Ok(())
@@ -132,74 +115,5 @@ impl Clients {
         self.phase.send_replace(Phase::After);
         while self.asking.join_next().await.is_some() {}
         self.shared.tally.count(false);
-    }
-}
-
-impl Shared {
-    async fn open(&self) -> anyhow::Result<Client> {
-        let _turn = self.opening.acquire().await?;
-        self.endpoint.http1().await
-    }
-
-    /// Asks once to warm up and then, during the measurement, again and again.
-    async fn ask(&self, load: &Load, mut client: Client) -> anyhow::Result<()> {
-        let path = load.path();
-        self.request(load, &mut client, &path).await?;
-        self.ready.add_permits(1);
-        let mut phase = self.phase.clone();
-        phase.wait_for(|phase| *phase == Phase::Measured).await?;
-        while *self.phase.borrow() == Phase::Measured {
-            self.request(load, &mut client, &path).await?;
-        }
-        Ok(())
-    }
-
-    async fn request(&self, load: &Load, client: &mut Client, path: &str) -> anyhow::Result<()> {
-        let asked = clock::now();
-        client.get(&self.endpoint, path).await?;
-        let mut meter = Meter::new(Unit::Whole);
-        let mut began = false;
-        let mut open = true;
-        while open {
-            let read = client.read(|bytes| {
-                if !began && self.tally.is_counting() {
-                    self.tally.began(asked);
-                }
-                began = true;
-                meter.take(bytes, &self.tally, false, self.canaries);
-            });
-            open = read.await.with_context(|| path.to_owned())?;
-        }
-        if self.tally.is_counting() {
-            self.tally.ended(asked);
-        }
-        self.tally.done(if load.kind == LoadKind::List {
-            load.items as u64
-        } else {
-            1
-        });
-        Ok(())
-    }
-
-    /// Reads a watch or a log until nobody wants it any more; that it ends is an error.
-    async fn read(&self, load: &Load, mut client: Client) -> anyhow::Result<()> {
-        let path = load.path();
-        client.get(&self.endpoint, &path).await?;
-        let mut meter = Meter::new(Unit::Line);
-        let mut began = false;
-        let stamps = matches!(load.events.0, Pace::Every(_));
-        loop {
-            let open = client.read(|bytes| {
-                if !began {
-                    self.ready.add_permits(1);
-                }
-                began = true;
-                meter.take(bytes, &self.tally, stamps, self.canaries);
-            });
-            anyhow::ensure!(
-                open.await.with_context(|| path.clone())?,
-                "{path}: the stream ended"
-            );
-        }
     }
 }

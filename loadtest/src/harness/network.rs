@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 /// Says to the program that it already runs in a network of its own.
 const OWN: &str = "LOADTEST_OWN_NETWORK";
 const BACKLOG: i32 = 4096;
-const PREPARE: &str = "ip link set lo up && echo reno >/proc/sys/net/ipv4/tcp_congestion_control";
+const PREPARE: &str = "ip link set lo up && echo reno >/proc/sys/net/ipv4/tcp_congestion_control && ulimit -n $(ulimit -Hn)";
 
 /// Starts the program again in a network namespace with reno, as root or in a user namespace. Returns when it already
 /// runs there or when the machine does not allow it; then only the harness' own sockets use reno.

@@ -1,12 +1,14 @@
 //! What a run says in the end: for the terminal and for files.
 
+mod compare;
+mod html;
 mod machine;
 mod markdown;
 
 use serde::{Deserialize, Serialize};
 
 use super::judge::{Judgement, Outcome, judge};
-use super::run::Measured;
+use super::run::{Measured, overhead};
 use super::sample::Sample;
 use super::scenario::{Scenario, Target};
 
@@ -49,6 +51,20 @@ impl Report {
         }
     }
 
+    /// The report of `overhead`, which has no bars.
+    pub fn overhead(args: &overhead::Args, measured: Measured) -> Self {
+        Self {
+            scenario: "overhead".to_owned(),
+            description: "What the gateway adds before this cluster: everything is done directly and through the gateway, in turn."
+                .to_owned(),
+            machine: machine::describe(),
+            method: format!("{} rounds, everything {} times in each", args.rounds, args.repeat),
+            skipped: measured.skipped,
+            samples: measured.samples,
+            judgement: Judgement::default(),
+        }
+    }
+
     /// 0: all bars hold; 1: one fails, or something broke; 2: nothing can be said.
     pub fn exit_code(&self) -> u8 {
         let judgement = &self.judgement;
@@ -74,6 +90,22 @@ impl Report {
     /// For people: Markdown, which reads well on a terminal too.
     pub fn markdown(&self) -> String {
         markdown::write(self)
+    }
+
+    /// For people with a browser: one page without anything to load.
+    pub fn html(&self) -> String {
+        html::write(self)
+    }
+
+    /// What changed since `old`, in Markdown. Two scenarios cannot be compared.
+    pub fn compared_with(&self, old: &Self) -> anyhow::Result<String> {
+        anyhow::ensure!(
+            old.scenario == self.scenario,
+            "the other report is of {}, not of {}",
+            old.scenario,
+            self.scenario
+        );
+        Ok(compare::write(old, self).join("\n"))
     }
 
     /// The targets in the order of their first turn.

@@ -1,5 +1,6 @@
 //! Rounds: every target has its turn in each, the reference two.
 
+pub mod overhead;
 mod progress;
 
 use std::collections::BTreeMap;
@@ -57,22 +58,15 @@ async fn rounds(scenario: &Scenario, folder: &Path) -> anyhow::Result<Measured> 
             candidates.insert(Target::Relay, relay);
         }
     }
-    // The first one with a process is the reference; it comes first and last.
-    let reference = order
-        .iter()
-        .copied()
-        .find(|target| *target != Target::Direct);
     let mut samples = Vec::new();
     let progress = Progress::new(scenario);
     for round in 0..scenario.rounds {
-        let mut turns: Vec<(Target, bool)> = order.iter().map(|&target| (target, false)).collect();
-        if let Some(reference) = reference {
-            turns.push((reference, true));
-        }
-        if round % 2 == 1 {
-            turns.reverse();
-        }
-        for (target, again) in turns {
+        for (target, again) in turns(&order, round) {
+            if scenario.fresh {
+                candidates.remove(&target);
+                let candidate = stage.start_target(target, scenario).await?;
+                candidates.extend(candidate.map(|candidate| (target, candidate)));
+            }
             if let Some(candidate) = candidates.get(&target) {
                 let sample = turn(scenario, candidate, (round, again), &progress).await?;
                 progress.sample(&sample);
@@ -82,6 +76,18 @@ async fn rounds(scenario: &Scenario, folder: &Path) -> anyhow::Result<Measured> 
         }
     }
     Ok(Measured { samples, skipped })
+}
+
+/// Who has a turn in a round, and whether it is the second: the reference, the first that is a process, begins and
+/// ends it. Every other round goes backwards.
+fn turns(order: &[Target], round: usize) -> Vec<(Target, bool)> {
+    let mut turns: Vec<(Target, bool)> = order.iter().map(|&target| (target, false)).collect();
+    let reference = order.iter().find(|target| **target != Target::Direct);
+    turns.extend(reference.map(|&reference| (reference, true)));
+    if round % 2 == 1 {
+        turns.reverse();
+    }
+    turns
 }
 
 /// One target carries the load once.
@@ -119,15 +125,15 @@ async fn turn(
         () = watching => {}
     }
     let took = begun.elapsed();
+    tokio::time::sleep(scenario.settle).await;
     let after = usage()?;
     drop(clients);
-    let clients = scenario.load.iter().map(|load| load.count).sum();
     let around = Around {
         idle,
         before,
         after,
         took,
-        clients,
+        clients: scenario.clients(),
     };
     Ok(Sample::new(candidate.target, turn, &tally, &around))
 }

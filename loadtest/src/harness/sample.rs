@@ -26,6 +26,17 @@ pub const METRICS: &[&str] = &[
     "firstByteP99",
     "responseP50", // µs from the request to the last byte
     "responseP99",
+    "heldShare", // of a list: what the upstream had sent when its first byte arrived
+    "getP50", // µs, of `overhead`: a GET, a LIST, an event of a watch, the echo of a key, a line of a log
+    "getP99",
+    "listP50",
+    "listP99",
+    "eventP50",
+    "eventP99",
+    "echoP50",
+    "echoP99",
+    "lineP50",
+    "lineP99",
     "peakMB", // memory at its peak above what was resident before, 10^6 bytes
     "pssKB",  // growth of PSS by the load, for each client, 10^3 bytes
     "leaks",  // secret values that came through
@@ -90,6 +101,9 @@ impl Sample {
         put("megabytes", bytes / seconds / 1e6);
         put("leaks", tally.leaks.load(Relaxed) as f64);
         put("errors", tally.errors.load(Relaxed) as f64);
+        if let Some(held) = *tally.held.lock() {
+            put("heldShare", held);
+        }
         if target != Target::Direct {
             let cpu = around
                 .after
@@ -102,7 +116,7 @@ impl Sample {
             let kib = |more: u64, less: u64| more.saturating_sub(less) as f64 * 1.024;
             put(
                 "peakMB",
-                kib(around.after.peak_kib, around.idle.pss_kib) / 1e3,
+                kib(around.after.peak_kib, around.idle.peak_kib) / 1e3,
             );
             put(
                 "pssKB",

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
+use serde_saphyr::Spanned;
 
 use super::upstream::answer::{Pace, Wish};
 
@@ -36,17 +37,30 @@ pub struct Scenario {
     /// How long it counts.
     #[serde(default = "three_seconds", with = "duration")]
     pub duration: Duration,
+    /// Start every target anew for each of its turns, for what depends on its past: memory.
+    #[serde(default)]
+    pub fresh: bool,
+    /// How long targets may go on writing after a turn, which still counts as theirs: recordings.
+    #[serde(default, with = "duration")]
+    pub settle: Duration,
+    /// The part of its clients and rates that runs unless the command line says otherwise.
+    #[serde(default = "whole")]
+    pub scale: f64,
     /// What runs at the same time.
-    pub load: Vec<Load>,
+    pub load: Vec<Spanned<Load>>,
     /// What must hold.
     #[serde(default)]
-    pub bars: Vec<Bar>,
+    pub bars: Vec<Spanned<Bar>>,
 }
 
 use jiff::fmt::serde::unsigned_duration::friendly::compact::required as duration;
 
 fn five() -> usize {
     5
+}
+
+fn whole() -> f64 {
+    1.0
 }
 
 fn half_a_second() -> Duration {
@@ -105,13 +119,26 @@ pub struct Load {
     /// When the events of a watch come: `saturated`, `idle`, or `10/s` on each.
     #[serde(default)]
     pub events: Events,
-    /// Items of a list.
+    /// Items of a list, and of the initial events of a watch.
     #[serde(default = "hundred")]
     pub items: usize,
+    /// Items of a list say when they were sent.
+    #[serde(default)]
+    pub stamped: bool,
+    /// Requests or keys a second of all clients together, begun when they are due, answered or not; without it the next
+    /// follows on the answer.
+    pub rate: Option<f64>,
+    /// 10^6 bytes of output of a command.
+    #[serde(default = "fifty")]
+    pub megabytes: u64,
 }
 
 fn hundred() -> usize {
     100
+}
+
+fn fifty() -> u64 {
+    50
 }
 
 /// What a client does.
@@ -126,6 +153,25 @@ pub enum LoadKind {
     Get,
     /// Follows a log.
     Logs,
+    /// Begins to read a watch and stops.
+    Stalled,
+    /// Opens a watch, until its first event, again and again.
+    Reconnect,
+    /// Opens a watch with its initial events, until they are all there, again and again.
+    Watchlist,
+    /// Opens a watch when all others do.
+    Storm,
+    /// Types into a terminal.
+    ExecEcho,
+    /// Runs commands that print.
+    ExecPrint,
+}
+
+impl LoadKind {
+    /// Whether its clients end when the measurement does; others read until they are cut off.
+    pub fn ends_by_itself(self) -> bool {
+        !matches!(self, Self::Watch | Self::Logs | Self::Stalled)
+    }
 }
 
 /// What objects.
@@ -198,24 +244,47 @@ impl FromStr for Events {
 }
 
 impl Load {
-    /// Makes it larger or smaller.
+    /// Makes it larger or smaller: clients and what they ask a second, and the items of lists by `items`.
     #[expect(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "counts of clients and items"
     )]
-    pub fn scale(&mut self, factor: f64) {
-        let scaled = |count: usize| ((count as f64 * factor) as usize).max(1);
-        (self.count, self.items) = (scaled(self.count), scaled(self.items));
+    fn scale(&mut self, factor: f64, items: f64) {
+        let scaled = |count: usize, by: f64| ((count as f64 * by) as usize).max(1);
+        self.count = scaled(self.count, factor);
+        self.rate = self.rate.map(|rate| rate * factor);
+        self.items = scaled(self.items, items);
+    }
+
+    /// Nanoseconds between two turns of one client, where the load has a rate.
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a period is between microseconds and hours"
+    )]
+    pub fn period(&self) -> Option<u64> {
+        self.rate
+            .map(|rate| (1e9 * self.count as f64 / rate) as u64)
     }
 
     /// What is asked for.
     pub fn path(&self) -> String {
+        self.path_with(self.items)
+    }
+
+    /// The same with little to answer, to warm up.
+    pub fn warm_path(&self) -> String {
+        self.path_with(1)
+    }
+
+    fn path_with(&self, items: usize) -> String {
         let wish = Wish {
             pace: self.events.0,
-            items: self.items,
-            stamped: false,
+            items,
+            stamped: self.stamped,
         };
         let namespace = wish.namespace();
         let resource = match self.resource {
@@ -225,10 +294,23 @@ impl Load {
             Resource::ConfigMaps => "configmaps",
         };
         let rest = match self.kind {
-            LoadKind::Watch => format!("{resource}?watch=true&allowWatchBookmarks=true"),
+            LoadKind::Watch | LoadKind::Stalled | LoadKind::Reconnect | LoadKind::Storm => {
+                format!("{resource}?watch=true&allowWatchBookmarks=true")
+            }
+            LoadKind::Watchlist => format!(
+                "{resource}?watch=true&allowWatchBookmarks=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan"
+            ),
             LoadKind::List => resource.to_owned(),
             LoadKind::Get => format!("{resource}/one"),
             LoadKind::Logs => "pods/one/log?follow=true".to_owned(),
+            LoadKind::ExecEcho => {
+                "pods/one/exec?container=main&command=cat&stdin=true&stdout=true&tty=true"
+                    .to_owned()
+            }
+            LoadKind::ExecPrint => format!(
+                "pods/one/exec?container=main&command=print&command={}&stdout=true&stderr=true",
+                self.megabytes * 1_000_000
+            ),
         };
         format!("/api/v1/namespaces/{namespace}/{rest}")
     }
@@ -272,6 +354,15 @@ impl fmt::Display for Bar {
     }
 }
 
+/// Where in its file something stands.
+fn place<T>(it: &Spanned<T>) -> String {
+    format!(
+        "line {}, column {}",
+        it.referenced.line(),
+        it.referenced.column()
+    )
+}
+
 /// Where scenarios are kept.
 pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios")
@@ -295,7 +386,7 @@ impl Scenario {
             .unwrap_or_default();
         let problems = scenario.problems();
         if !problems.is_empty() {
-            bail!("{}: {}", path.display(), problems.join("\n"));
+            bail!("{} has problems:\n{}", path.display(), problems.join("\n"));
         }
         Ok(scenario)
     }
@@ -313,6 +404,21 @@ impl Scenario {
         names.iter().map(|name| Self::load(name)).collect()
     }
 
+    /// All clients of all loads.
+    pub fn clients(&self) -> usize {
+        self.load.iter().map(|load| load.value.count).sum()
+    }
+
+    /// Runs only a part, or more: of the clients and their rates what `factor` says instead of the scenario's own
+    /// scale, of the items of lists `items`.
+    pub fn scale(&mut self, factor: Option<f64>, items: f64) {
+        let factor = factor.unwrap_or(self.scale);
+        for load in &mut self.load {
+            load.value.scale(factor, items);
+        }
+    }
+
+    /// What is wrong besides the form, each with its place.
     fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
         if self.targets.is_empty() {
@@ -321,28 +427,30 @@ impl Scenario {
         if self.targets.contains(&Target::PortcullisMasked) && self.masks.is_empty() {
             problems.push("masks: portcullis-masked has none".to_owned());
         }
-        for (number, bar) in self.bars.iter().enumerate() {
-            let known = super::sample::METRICS.contains(&bar.metric.as_str());
-            if !known {
-                problems.push(format!(
-                    "bars[{number}].metric: no {:?} is measured",
-                    bar.metric
-                ));
+        for bar in &self.bars {
+            let mut wrong = |what: String| problems.push(format!("{}: {what}", place(bar)));
+            let bar = &bar.value;
+            if !super::sample::METRICS.contains(&bar.metric.as_str()) {
+                wrong(format!("metric: no {:?} is measured", bar.metric));
             }
             for target in [Some(bar.of), bar.by, bar.minus].into_iter().flatten() {
                 if !self.targets.contains(&target) {
-                    problems.push(format!("bars[{number}]: {target} is not among the targets"));
+                    wrong(format!("{target} is not among the targets"));
                 }
             }
             if bar.at_most.is_none() && bar.at_least.is_none() {
-                problems.push(format!("bars[{number}]: atMost or atLeast"));
+                wrong("neither atMost nor atLeast".to_owned());
             }
         }
-        for (number, load) in self.load.iter().enumerate() {
-            if load.count == 0 || load.per_connection == 0 {
+        for load in &self.load {
+            if load.value.count == 0 || load.value.per_connection == 0 {
                 problems.push(format!(
-                    "load[{number}]: count and perConnection are at least 1"
+                    "{}: count and perConnection are at least 1",
+                    place(load)
                 ));
+            }
+            if load.value.rate.is_some_and(|rate| rate <= 0.0) {
+                problems.push(format!("{}: rate is above 0", place(load)));
             }
         }
         problems
@@ -352,6 +460,21 @@ impl Scenario {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_problem_is_told_with_its_place() {
+        let text = "description: d\ntargets: [direct]\nload:\n- {kind: get, count: 0}\nbars:\n- {metric: speed, of: nginx}\n";
+        let scenario: Scenario = serde_saphyr::from_str(text).unwrap();
+        let problems = scenario.problems().join("\n");
+        for expected in [
+            "line 4, column 3: count",
+            "line 6, column 3: metric",
+            "nginx is not among",
+            "neither atMost",
+        ] {
+            assert!(problems.contains(expected), "{problems}");
+        }
+    }
 
     #[test]
     fn every_scenario_that_comes_with_the_harness_can_be_read() {

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 
 use super::load::http::Endpoint;
@@ -110,6 +111,8 @@ impl Stage {
             .with_context(|| format!("{target} does not start; see {}", self.folder.display()))?;
         let endpoint = Endpoint {
             address,
+            name: ServerName::from(address.ip()),
+            prefix: String::new(),
             token,
             tls_http1: tls::client(&self.folder, &["http/1.1"])?,
             tls_http2: tls::client(&self.folder, &["h2"])?,

@@ -3,6 +3,7 @@
 //! what no server library does.
 
 pub mod answer;
+mod exec;
 pub mod templates;
 
 use std::convert::Infallible;
@@ -83,7 +84,7 @@ async fn connection(
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
         http2(stream, corpus).await
     } else {
-        Ok(http1(stream, &corpus).await?)
+        http1(stream, &corpus).await
     }
 }
 
@@ -114,10 +115,14 @@ async fn http2(stream: TlsStream<TcpStream>, corpus: Arc<Corpus>) -> anyhow::Res
         .await?)
 }
 
-async fn http1(mut stream: TlsStream<TcpStream>, corpus: &Corpus) -> io::Result<()> {
+async fn http1(mut stream: TlsStream<TcpStream>, corpus: &Corpus) -> anyhow::Result<()> {
     let mut input = Vec::new();
-    while let Some(path) = request(&mut stream, &mut input).await? {
-        match corpus.answer(&path) {
+    while let Some(head) = request(&mut stream, &mut input).await? {
+        let path = head.split(' ').nth(1).unwrap_or_default();
+        if let Some(key) = header(&head, "sec-websocket-key") {
+            return exec::serve(&mut stream, path, key, corpus).await;
+        }
+        match corpus.answer(path) {
             Answer::Object(bytes) => {
                 let head = format!(
                     "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
@@ -134,7 +139,7 @@ async fn http1(mut stream: TlsStream<TcpStream>, corpus: &Corpus) -> io::Result<
     Ok(())
 }
 
-/// Reads the head of a request and returns its target; bodies are not expected. `None` at the end.
+/// Reads the head of a request; bodies are not expected. `None` at the end.
 async fn request(
     stream: &mut TlsStream<TcpStream>,
     input: &mut Vec<u8>,
@@ -142,14 +147,18 @@ async fn request(
     loop {
         if let Some(end) = memchr::memmem::find(input, b"\r\n\r\n") {
             let head: Vec<u8> = input.drain(..end + 4).collect();
-            let line = head.split(|&byte| byte == b'\r').next().unwrap_or_default();
-            let target = line.split(|&byte| byte == b' ').nth(1).unwrap_or_default();
-            return Ok(Some(String::from_utf8_lossy(target).into_owned()));
+            return Ok(Some(String::from_utf8_lossy(&head).into_owned()));
         }
         if input.len() > HEAD_BYTES_MAX || stream.read_buf(input).await? == 0 {
             return Ok(None);
         }
     }
+}
+
+fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    let mut lines = head.lines().filter_map(|line| line.split_once(':'));
+    let line = lines.find(|(own, _)| own.eq_ignore_ascii_case(name));
+    line.map(|(_, value)| value.trim())
 }
 
 /// Every piece is a chunk; those at hand leave in one write.

@@ -32,7 +32,11 @@ const CONNECTION_WINDOW: u32 = 1 << 30;
 pub struct Endpoint {
     /// Of the target.
     pub address: SocketAddr,
-    /// The bearer token.
+    /// What its certificate must say.
+    pub name: ServerName<'static>,
+    /// What stands before every path.
+    pub prefix: String,
+    /// The bearer token; empty where a client certificate says who asks.
     pub token: String,
     /// Offers `http/1.1`.
     pub tls_http1: Arc<rustls::ClientConfig>,
@@ -51,10 +55,27 @@ impl Endpoint {
         let tcp = network::connect(self.address)
             .await
             .context("cannot connect")?;
-        let name = ServerName::from(self.address.ip());
-        Ok(TlsConnector::from(Arc::clone(tls))
-            .connect(name, tcp)
-            .await?)
+        let connector = TlsConnector::from(Arc::clone(tls));
+        Ok(connector.connect(self.name.clone(), tcp).await?)
+    }
+
+    /// The head of a request, with everything but what belongs to its body or an upgrade.
+    pub(super) fn head(&self, method: &str, path: &str) -> String {
+        let Self {
+            address,
+            prefix,
+            token,
+            ..
+        } = self;
+        let authorization = if token.is_empty() {
+            String::new()
+        } else {
+            format!("Authorization: Bearer {token}\r\n")
+        };
+        format!(
+            "{method} {prefix}{path} HTTP/1.1\r\nHost: {address}\r\n{authorization}Accept: application/json\r\n\
+             User-Agent: loadtest\r\n"
+        )
     }
 
     /// A connection for one HTTP/1.1 request after the other.
@@ -121,10 +142,36 @@ impl Client {
     /// Asks and waits for the head of the answer. Anything but 200 is an error with what was said.
     pub async fn get(&mut self, endpoint: &Endpoint, path: &str) -> anyhow::Result<()> {
         let status = match self {
-            Self::Http1(http1) => http1.get(endpoint, path).await?,
+            Self::Http1(http1) => {
+                let head = endpoint.head("GET", path);
+                http1.send(&format!("{head}\r\n")).await?
+            }
             Self::Http2(http2) => http2.get(endpoint, path).await?,
         };
-        if status == 200 {
+        self.check(path, status).await
+    }
+
+    /// Sends a JSON merge patch over HTTP/1.1, as [`Client::get`] asks.
+    pub async fn patch(
+        &mut self,
+        endpoint: &Endpoint,
+        path: &str,
+        body: &str,
+    ) -> anyhow::Result<()> {
+        let Self::Http1(http1) = self else {
+            bail!("writes go over HTTP/1.1");
+        };
+        let head = endpoint.head("PATCH", path);
+        let request = format!(
+            "{head}Content-Type: application/apply-patch+yaml\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let status = http1.send(&request).await?;
+        self.check(path, status).await
+    }
+
+    async fn check(&mut self, path: &str, status: u16) -> anyhow::Result<()> {
+        if matches!(status, 200 | 201) {
             return Ok(());
         }
         let mut said = Vec::new();
@@ -147,12 +194,8 @@ impl Client {
 }
 
 impl Http1 {
-    async fn get(&mut self, endpoint: &Endpoint, path: &str) -> anyhow::Result<u16> {
-        let Endpoint { address, token, .. } = endpoint;
-        let request = format!(
-            "GET {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\nAccept: application/json\r\n\
-             User-Agent: loadtest\r\n\r\n"
-        );
+    /// Sends a whole request and reads the head of the answer.
+    async fn send(&mut self, request: &str) -> anyhow::Result<u16> {
         self.stream.write_all(request.as_bytes()).await?;
         self.stream.flush().await?;
         self.filled = 0;
@@ -191,8 +234,13 @@ impl Http1 {
 
 impl Http2 {
     async fn get(&mut self, endpoint: &Endpoint, path: &str) -> anyhow::Result<u16> {
-        let Endpoint { address, token, .. } = endpoint;
-        let request = http::Request::get(format!("https://{address}{path}"))
+        let Endpoint {
+            address,
+            prefix,
+            token,
+            ..
+        } = endpoint;
+        let request = http::Request::get(format!("https://{address}{prefix}{path}"))
             .header("authorization", format!("Bearer {token}"))
             .header("accept", "application/json")
             .header("user-agent", "loadtest")

@@ -28,6 +28,8 @@ pub struct Tally {
     /// Requests that failed or ended early, counted always.
     pub errors: AtomicU64,
     failures: Mutex<Vec<String>>,
+    /// The largest share of a stamped list that was sent before its first byte arrived.
+    pub held: Mutex<Option<f64>>,
     /// From the time an event was due to its arrival, nanoseconds.
     pub latency: Mutex<Histogram<u64>>,
     /// From the time a request was due to its first byte, nanoseconds.
@@ -45,6 +47,7 @@ impl Default for Tally {
             leaks: AtomicU64::new(0),
             errors: AtomicU64::new(0),
             failures: Mutex::default(),
+            held: Mutex::default(),
             latency: Mutex::new(histogram()),
             first_byte: Mutex::new(histogram()),
             response: Mutex::new(histogram()),
@@ -85,11 +88,19 @@ impl Tally {
         }
     }
 
-    /// The first byte of an answer to a request that was due at `due`.
-    pub fn began(&self, due: u64) {
+    /// The first byte of an answer came at `began`; the request was due at `due`.
+    pub fn began(&self, due: u64, began: u64) {
         self.first_byte
             .lock()
-            .saturating_record(clock::now().saturating_sub(due));
+            .saturating_record(began.saturating_sub(due));
+    }
+
+    /// Of a list with `all` items, `early` were sent before its first byte arrived.
+    #[expect(clippy::cast_precision_loss, reason = "counts of items")]
+    pub fn held_back(&self, early: u64, all: u64) {
+        let mut held = self.held.lock();
+        let share = early as f64 / all.max(1) as f64;
+        *held = Some(held.unwrap_or(0.0).max(share));
     }
 
     /// The last byte of it.
@@ -151,10 +162,7 @@ impl Meter {
         }
         if stamps {
             self.stamps.find(bytes, |digits| {
-                let due = std::str::from_utf8(digits)
-                    .ok()
-                    .and_then(|digits| digits.parse().ok());
-                if let Some(due) = due.filter(|&due| due > 0) {
+                if let Some(due) = stamp(digits) {
                     tally.arrived(due);
                 }
             });
@@ -169,9 +177,15 @@ impl Meter {
     }
 }
 
+/// The time that a stamp tells, unless it was never set.
+pub fn stamp(digits: &[u8]) -> Option<u64> {
+    let due = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    (due > 0).then_some(due)
+}
+
 /// Finds a word, and so many bytes after it, in a stream that is cut anywhere.
 #[derive(Debug)]
-struct Finder {
+pub struct Finder {
     word: memmem::Finder<'static>,
     width: usize,
     /// The last bytes, fewer than `width`.
@@ -179,7 +193,8 @@ struct Finder {
 }
 
 impl Finder {
-    fn new(word: &'static [u8], follow: usize) -> Self {
+    /// Finds `word`, and hands over the `follow` bytes after it.
+    pub fn new(word: &'static [u8], follow: usize) -> Self {
         Self {
             word: memmem::Finder::new(word),
             width: word.len() + follow,
@@ -187,7 +202,8 @@ impl Finder {
         }
     }
 
-    fn find(&mut self, bytes: &[u8], mut found: impl FnMut(&[u8])) {
+    /// Searches what comes next.
+    pub fn find(&mut self, bytes: &[u8], mut found: impl FnMut(&[u8])) {
         let edge = bytes
             .get(..bytes.len().min(self.width - 1))
             .unwrap_or_default();

@@ -25,7 +25,7 @@ pub struct Usage {
     pub cpu: Duration,
     /// Memory that is theirs, with their share of what several map (PSS), in KiB.
     pub pss_kib: u64,
-    /// The most that was ever resident (`VmHWM`), in KiB, since [`Process::forget_peak`].
+    /// The most that was resident (`VmHWM`) since [`Process::forget_peak`], in KiB; right after that, what is.
     pub peak_kib: u64,
 }
 

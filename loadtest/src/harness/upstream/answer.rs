@@ -3,6 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -107,6 +108,11 @@ impl Default for Corpus {
 }
 
 impl Corpus {
+    /// The lines of a log.
+    pub fn lines(&self) -> impl Iterator<Item = &[u8]> {
+        self.lines.events.iter().map(|line| line.plain().as_ref())
+    }
+
     /// What `path` (with its query) is answered with. What nobody asked for is an empty object, as gateways look
     /// whether anyone is there.
     pub fn answer(&self, path: &str) -> Answer {
@@ -228,8 +234,7 @@ impl Stream {
             } => {
                 let period = u64::try_from(period.as_nanos()).unwrap_or(u64::MAX);
                 if *due == 0 {
-                    // Streams that begin together do not send together.
-                    *due = clock::now() + clock::now() % period;
+                    *due = clock::now() + place(period);
                 }
                 let alarm = match alarm {
                     Some(alarm) => alarm,
@@ -292,6 +297,14 @@ impl Stream {
         }
         chunk.into()
     }
+}
+
+/// Where in its period a stream sends: each somewhere else, also those that began together. Multiples of the golden ratio lie
+/// as far apart as can be (Knuth, TAOCP 6.4).
+fn place(period: u64) -> u64 {
+    static STREAMS: AtomicU64 = AtomicU64::new(1);
+    let number = STREAMS.fetch_add(1, Ordering::Relaxed);
+    number.wrapping_mul(0x9e37_79b9_7f4a_7c15) % period
 }
 
 impl Body for Stream {

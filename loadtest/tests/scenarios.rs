@@ -1,0 +1,59 @@
+//! Every scenario runs, for a moment and with few clients: nothing breaks and something comes through every target.
+//! How fast is not asked here.
+
+use std::process::Command;
+
+use loadtest::harness::report::Report;
+use loadtest::harness::scenario::{Load, LoadKind, Scenario};
+use loadtest::harness::upstream::answer::Pace;
+
+#[test]
+fn every_scenario_runs() {
+    for scenario in Scenario::all().unwrap() {
+        let folder = tempfile::tempdir().unwrap();
+        let json = folder.path().join("report.json");
+        let output = Command::new(env!("CARGO_BIN_EXE_loadtest"))
+            .args([
+                &scenario.name,
+                "--rounds",
+                "1",
+                "--duration",
+                "0.3",
+                "--scale",
+                "0.01",
+                "--items",
+                "0.01",
+                "--dir",
+            ])
+            .arg(folder.path().join("files"))
+            .arg("--json")
+            .arg(&json)
+            .arg("--html")
+            .arg(folder.path().join("report.html"))
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        let text = std::fs::read(&json).unwrap_or_else(|_| panic!("{}: {said}", scenario.name));
+        let report: Report = serde_json::from_slice(&text).unwrap();
+        assert_eq!(
+            report.judgement.broken,
+            Vec::<String>::new(),
+            "{}",
+            scenario.name
+        );
+        assert!(report.samples.len() > 1, "{}: {said}", scenario.name);
+        let idle = |load: &Load| load.kind == LoadKind::Watch && load.events.0 == Pace::Idle;
+        if scenario.load.iter().all(|load| idle(&load.value)) {
+            continue; // nothing is to come
+        }
+        for sample in &report.samples {
+            let rate = sample.get("rate").unwrap_or(0.0);
+            assert!(
+                rate > 0.0,
+                "{}: nothing came through {}",
+                scenario.name,
+                sample.target
+            );
+        }
+    }
+}
