@@ -24,7 +24,7 @@ use http_body_util::BodyExt as _;
 use portcullis::config::policy_file;
 use portcullis::gateway::body::BodyError;
 use portcullis::identity::Identity;
-use portcullis::policy::{Decision, Permit, Policy};
+use portcullis::policy::{Decision, Permit, Policy, Seen};
 use portcullis::request::RequestInfo;
 use portcullis::transform::text::known::{KnownValues, SecretAt, Settings};
 use portcullis::transform::{Placeholders, Unreleased, release};
@@ -232,7 +232,7 @@ fn permit(case: &Case) -> (RequestInfo, Permit) {
     let info = RequestInfo::parse(&Method::GET, case.target)
         .unwrap_or_else(|error| unreachable!("{error}"));
     let identity = Arc::new(Identity::for_tests("bench", &[]));
-    match policy(case.masks).decide(&identity, &info, "bench") {
+    match policy(case.masks).decide(&identity, &info, "bench", &Seen::default()) {
         Decision::Allow(permit) => (info, permit),
         other => unreachable!("{other:?}"),
     }

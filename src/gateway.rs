@@ -184,7 +184,8 @@ impl Gateway {
             record.attempts(act, &call.audit_id, websocket);
         }
 
-        // May they? Where a rule holds it, somebody has to say yes first.
+        // May they? Where that depends on what they write, it is read first; where a rule holds it, somebody has
+        // to say yes.
         let permit = self
             .permitted(&identity, act, &mut payload, &call.audit_id, record)
             .await?;

@@ -4,6 +4,7 @@
 //! size a body has and however slow a client is.
 
 mod approvals;
+mod conditions;
 
 mod path;
 
@@ -12,6 +13,7 @@ use std::time::Duration;
 pub use self::path::*;
 
 pub use approvals::*;
+pub use conditions::*;
 
 // -- sessions: exec, attach, port-forward --
 
@@ -451,10 +453,6 @@ pub const RECORDING_COPY_NAME_BYTES_MAX: u64 = 4096;
 /// Forwarded connections that are followed at one time; more are counted but have no line of their own.
 pub const RECORDING_CONNECTIONS_MAX: usize = 1024;
 
-/// Bytes of request bodies held at one time, by everybody. Past it: 429.
-pub const REQUEST_BODIES_BYTES_MAX: usize = 256 * 1024 * 1024;
-/// Bytes of request bodies held at one time for one caller: sixteen of the largest. Past it: 429.
-pub const REQUEST_BODIES_BYTES_PER_CALLER_MAX: usize = 48 * 1024 * 1024;
 /// Bytes of one line of a recording that is read; a longer one counts as damaged.
 pub const RECORDING_LINE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Bytes of output that an HTML export holds: a browser keeps all of it in memory.

@@ -11,6 +11,7 @@
 //! gone around with a wider request, and no yes admits what nobody would have been asked about.
 
 pub mod cases;
+pub mod condition;
 pub mod explain;
 pub mod hold;
 pub mod mask;
@@ -25,13 +26,15 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
+pub use condition::{Seen, Wanted};
 pub use hold::{Approvers, Hold};
-pub use permit::{Permit, Question};
+pub use permit::{Inquiry, Permit, Question};
 pub use record::{Contents, RecordMode, RecordObligation};
 
 use crate::identity::Identity;
 use crate::limits;
 use crate::request::RequestInfo;
+use condition::{Held, Scope};
 use mask::{FieldPath, MaskPlan, MaskRule};
 use matcher::Reach;
 use permit::Mask;
@@ -67,6 +70,16 @@ pub enum Decision {
     Hold(Question),
     /// It is refused.
     Deny(Reason),
+    /// It depends on what was not shown yet. Asked again with that, the policy answers.
+    Ask(Inquiry),
+}
+
+/// What the first rules that have something to say come to.
+enum First<'p> {
+    Decides(&'p Rule, Effect),
+    /// A condition of the rule takes something that was not shown.
+    Wants(&'p Rule, Wanted),
+    Refuses(Reason),
 }
 
 /// Why a request is refused.
@@ -124,37 +137,49 @@ impl Policy {
         rules.any(|rule| rule.texts.known_values)
     }
 
-    /// Decides one request for one cluster.
-    pub fn decide(&self, identity: &Arc<Identity>, info: &RequestInfo, cluster: &str) -> Decision {
+    /// Decides one request for one cluster, as far as that can be told from what it has shown.
+    pub fn decide(
+        &self,
+        identity: &Arc<Identity>,
+        info: &RequestInfo,
+        cluster: &str,
+        seen: &Seen,
+    ) -> Decision {
         let asked = Asked::new(identity, info, cluster);
-        let (rule, effect) = match self.first(&asked) {
-            Ok(decided) => decided,
-            Err(reason) => return Decision::Deny(reason),
+        let scope = Scope::new(&asked, seen);
+        let permit = |rule: &Rule, revealed| {
+            Permit::new(
+                Arc::clone(identity),
+                Arc::clone(&rule.id),
+                Arc::from(cluster),
+                Arc::clone(&self.version),
+                self.mask(&asked, revealed),
+                self.record(&asked),
+            )
+            .in_view_of(seen)
+        };
+        let (rule, effect) = match self.first(&scope) {
+            First::Decides(rule, effect) => (rule, effect),
+            First::Wants(rule, wanted) => {
+                return Decision::Ask(Inquiry::new(wanted, permit(rule, None)));
+            }
+            First::Refuses(reason) => return Decision::Deny(reason),
         };
         let revealed = match self.revealed(&asked, rule) {
             Ok(revealed) => revealed,
             Err(reason) if effect != Effect::Deny => return Decision::Deny(reason),
             Err(_) => None,
         };
-        let permit = || {
-            Permit::new(
-                Arc::clone(identity),
-                Arc::clone(&rule.id),
-                Arc::from(cluster),
-                Arc::clone(&self.version),
-                self.mask(&asked, revealed.clone()),
-                self.record(&asked),
-            )
-        };
         match (effect, &rule.hold) {
-            (Effect::Allow, _) => Decision::Allow(permit()),
+            (Effect::Allow, _) => Decision::Allow(permit(rule, revealed)),
             (Effect::Hold, Some(terms)) => {
-                let message = rule.source.message.as_deref().map(Arc::from);
-                Decision::Hold(Question::new(permit(), Arc::clone(terms), message))
+                let message = condition::explain::because(rule, &scope).map(Arc::from);
+                let permit = permit(rule, revealed);
+                Decision::Hold(Question::new(permit, Arc::clone(terms), message))
             }
             (Effect::Hold, None) | (Effect::Deny, _) => Decision::Deny(Reason {
                 rule: Some(rule.source.id.clone()),
-                message: explain::denied_by(rule, &asked),
+                message: explain::denied_by(rule, &scope),
             }),
         }
     }
@@ -168,15 +193,37 @@ impl Policy {
     }
 
     /// The rule that decides. A hold that the request only touches decides if a later rule allows the rest.
-    fn first(&self, asked: &Asked<'_>) -> Result<(&Rule, Effect), Reason> {
+    fn first(&self, scope: &Scope<'_>) -> First<'_> {
+        let asked = scope.asked;
         let mut touched: Option<&Rule> = None;
-        for rule in &self.rules {
+        let mut rules = self.rules.iter();
+        while let Some(rule) = rules.next() {
             let Some(effect) = rule.decides(asked) else {
                 continue;
             };
+            match rule.holds(scope) {
+                Held::Yes => {}
+                Held::No => continue,
+                Held::Failed(condition, why) => {
+                    return First::Refuses(Reason {
+                        rule: Some(rule.source.id.clone()),
+                        message: condition::explain::unclear(rule, &condition, &why),
+                    });
+                }
+                Held::Wants(wanted) => {
+                    // Nobody is shown anything, nor asked for anything, where the answer is no anyway.
+                    let may_admit = |rule: &Rule| {
+                        matches!(rule.decides(asked), Some(Effect::Allow | Effect::Hold))
+                    };
+                    if effect != Effect::Deny || rules.any(may_admit) {
+                        return First::Wants(rule, wanted);
+                    }
+                    break;
+                }
+            }
             match (effect, touched) {
                 (Effect::Hold, Some(first)) => {
-                    return Err(Reason {
+                    return First::Refuses(Reason {
                         rule: Some(rule.source.id.clone()),
                         message: explain::held_twice(first, rule, asked),
                     });
@@ -184,11 +231,11 @@ impl Policy {
                 (Effect::Hold, None) if rule.mismatch(asked, Reach::Contains).is_some() => {
                     touched = Some(rule);
                 }
-                (Effect::Allow, Some(first)) => return Ok((first, Effect::Hold)),
-                (effect, _) => return Ok((rule, effect)),
+                (Effect::Allow, Some(first)) => return First::Decides(first, Effect::Hold),
+                (effect, _) => return First::Decides(rule, effect),
             }
         }
-        Err(Reason {
+        First::Refuses(Reason {
             rule: None,
             message: explain::denied_by_default(asked),
         })

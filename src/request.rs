@@ -4,6 +4,7 @@
 //! two could read a path or a query differently, [`Malformed`] refuses it before anyone decides.
 //! What was read is what is sent: [`RequestInfo::target`] is built from the parsed parts.
 
+pub mod body;
 pub mod dry_run;
 pub mod path;
 pub mod query;
@@ -130,6 +131,16 @@ impl RequestInfo {
             self.raw_path.clone()
         } else {
             format!("{}?{}", self.raw_path, self.query.raw())
+        }
+    }
+
+    /// The path of the object that the request changes, as it is there before: of a pod, whose containers are added
+    /// through a subresource that is no object of its own, the pod's.
+    pub fn object_path(&self) -> String {
+        let parent = !matches!(self.subresource.as_str(), "" | "status" | "scale");
+        match self.raw_path.rsplit_once('/') {
+            Some((object, _)) if parent => object.to_owned(),
+            _ => self.raw_path.clone(),
         }
     }
 

@@ -20,6 +20,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::uri::PathAndQuery;
 use http::{Request, Response};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
@@ -36,7 +37,8 @@ use self::cluster::Cluster;
 use self::identity::UpstreamIdentity;
 use crate::gateway::body::Body;
 use crate::metrics::{ClusterState, Metrics};
-use crate::policy::Permit;
+use crate::policy::{Inquiry, Permit};
+use crate::request::RequestInfo;
 use crate::transform::Unreleased;
 
 /// The clusters behind the gateway.
@@ -169,6 +171,28 @@ impl Upstream {
         let cluster = self.cluster(permit)?;
         let response = cluster.send(request, &identity, call).await?;
         Ok(response.map(Unreleased::new))
+    }
+
+    /// Asks for what the policy wants to see before it decides, as the caller. Only what certainly changes nothing
+    /// is sent: a GET, or a dry run.
+    pub async fn ask(
+        &self,
+        request: Request<Body>,
+        inquiry: &Inquiry,
+        call: &Call,
+    ) -> Result<Response<Unreleased>, UpstreamError> {
+        let target = request
+            .uri()
+            .path_and_query()
+            .map_or("", PathAndQuery::as_str);
+        let harmless = RequestInfo::parse(request.method(), target).is_ok_and(|info| {
+            info.is_resource_request
+                && (info.verb == "get" || !info.verb.starts_with("delete") && info.is_dry_run(b""))
+        });
+        if !harmless {
+            return Err(UpstreamError::Unbuildable);
+        }
+        self.send(request, inquiry.permit(), call).await
     }
 
     /// Sends a permitted upgrade request over a connection of its own.

@@ -38,6 +38,7 @@ const PURE: &[&str] = &[
 /// The drivers that live inside a pure room.
 const DRIVERS: &[&str] = &[
     "transform/body.rs",
+    "transform/body/inspect.rs",
     "transform/text/known/reader.rs",
     "recording/replay/files.rs",
 ];
@@ -92,7 +93,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &["limits", "metrics", "policy", "session", "wire"],
     ),
     ("identity", &["config::live", "limits", "metrics"]),
-    ("request", &["limits"]),
+    ("request", &["limits", "wire"]),
     // nothing is permitted that a rule holds before somebody has said yes
     (
         "policy",
@@ -153,6 +154,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "listener",
             "policy",
             "recording",
+            "request::body",
             "transform::text::known",
             "upstream",
             "wire",

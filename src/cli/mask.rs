@@ -53,17 +53,24 @@ fn execute(args: &Args, input: &mut dyn io::Read, out: &mut dyn Write) -> anyhow
     let Some(asked) = prepare(&args.question, out)? else {
         return Ok(Outcome::Problems);
     };
-    let permit = match asked
-        .policy
-        .decide(&asked.identity, &asked.info, &asked.cluster)
-    {
-        Decision::Allow(permit) => permit,
-        Decision::Hold(question) => {
-            let approvers = question.terms().approvers.in_words();
-            return Ok(refused(&format!("403: held for approval by {approvers}")));
-        }
-        Decision::Deny(reason) => return Ok(refused(&format!("403: {}", reason.message))),
-    };
+    let permit =
+        match asked
+            .policy
+            .decide(&asked.identity, &asked.info, &asked.cluster, &asked.seen)
+        {
+            Decision::Allow(permit) => permit,
+            Decision::Hold(question) => {
+                let approvers = question.terms().approvers.in_words();
+                return Ok(refused(&format!("403: held for approval by {approvers}")));
+            }
+            Decision::Deny(reason) => return Ok(refused(&format!("403: {}", reason.message))),
+            Decision::Ask(inquiry) => {
+                let rule = inquiry.permit().rule();
+                return Ok(refused(&format!(
+                    "policy rule {rule} looks at the object; give it with --object or --old-object"
+                )));
+            }
+        };
     let mut body = Vec::new();
     input
         .read_to_end(&mut body)

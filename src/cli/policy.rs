@@ -12,8 +12,8 @@ use crate::config::case_file::{self, CaseFile};
 use crate::config::{Config, Problem, policy_file};
 use crate::gateway::route::Clusters;
 use crate::identity::Identity;
-use crate::policy::Policy;
 use crate::policy::cases::parse_request;
+use crate::policy::{Policy, Seen};
 use crate::request::RequestInfo;
 
 /// Explains and tests policies, without a running gateway.
@@ -84,6 +84,15 @@ pub(super) struct Question {
     /// The request: METHOD PATH
     #[arg(long, value_name = "REQUEST")]
     request: String,
+
+    /// The object that the request writes, in JSON or YAML; of a patch, what becomes of it. For rules with
+    /// conditions
+    #[arg(long, value_name = "FILE")]
+    object: Option<PathBuf>,
+
+    /// The object that is there before
+    #[arg(long, value_name = "FILE")]
+    old_object: Option<PathBuf>,
 }
 
 /// The arguments of `portcullis policy test`.
@@ -114,9 +123,10 @@ fn explain(args: &ExplainArgs, out: &mut dyn Write) -> anyhow::Result<Outcome> {
     let Some(asked) = prepare(&args.question, out)? else {
         return Ok(Outcome::Problems);
     };
-    let explanation = asked
-        .policy
-        .explain(&asked.identity, &asked.info, &asked.cluster);
+    let explanation =
+        asked
+            .policy
+            .explain(&asked.identity, &asked.info, &asked.cluster, &asked.seen);
     match args.output {
         Output::Text => writeln!(out, "{explanation}")?,
         Output::Json => print_json(&explanation, out)?,
@@ -130,6 +140,7 @@ pub(super) struct Asked {
     pub(super) identity: Arc<Identity>,
     pub(super) info: RequestInfo,
     pub(super) cluster: String,
+    pub(super) seen: Seen,
 }
 
 /// Loads and reads what the arguments name; `None` after saying what is wrong with it.
@@ -162,6 +173,13 @@ pub(super) fn prepare(question: &Question, out: &mut dyn Write) -> anyhow::Resul
             return Ok(None);
         }
     };
+    let seen = match seen(question, &info) {
+        Ok(seen) => seen,
+        Err(message) => {
+            writeln!(out, "REFUSED: {message}")?;
+            return Ok(None);
+        }
+    };
     let groups: Vec<&str> = question.groups.iter().map(String::as_str).collect();
     let identity = case_file::caller(&question.user, &groups, question.agent.as_deref());
     Ok(Some(Asked {
@@ -169,7 +187,20 @@ pub(super) fn prepare(question: &Question, out: &mut dyn Write) -> anyhow::Resul
         identity,
         info,
         cluster,
+        seen,
     }))
+}
+
+/// What the request shows besides its head.
+fn seen(question: &Question, info: &RequestInfo) -> Result<Seen, String> {
+    let mut seen = Seen::default().dry_run(info.is_dry_run(b""));
+    if let Some(file) = &question.object {
+        seen = seen.object(Some(&case_file::load_object(file)?));
+    }
+    // Without one, nothing was there.
+    let old_object = question.old_object.as_deref();
+    let old_object = old_object.map(case_file::load_object).transpose()?;
+    Ok(seen.old_object(old_object.as_ref()))
 }
 
 /// The policy, and the clusters if a configuration says which there are.

@@ -3,13 +3,16 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use super::document::Problem;
 use super::policy_file;
 use super::section::{Document, Found, Section};
 use crate::identity::Identity;
-use crate::policy::Policy;
 use crate::policy::cases::{Case, parse_request};
 use crate::policy::rule::Effect;
+use crate::policy::{Policy, Seen};
+use crate::request::body;
 
 /// A file of cases and the policy they are about.
 #[derive(Debug)]
@@ -81,13 +84,20 @@ fn read(document: &Document) -> (Vec<Found<PathBuf>>, Vec<(u64, Case)>) {
     }
     let cases = sections
         .iter()
-        .filter_map(|section| Some((section.at().line, read_case(section, defaults.as_ref())?)))
+        .filter_map(|section| {
+            let case = read_case(section, defaults.as_ref(), folder)?;
+            Some((section.at().line, case))
+        })
         .collect();
     top.finish();
     (files, cases)
 }
 
-fn read_case(section: &Section<'_>, default: Option<&Arc<Identity>>) -> Option<Case> {
+fn read_case(
+    section: &Section<'_>,
+    default: Option<&Arc<Identity>>,
+    folder: &Path,
+) -> Option<Case> {
     let name = section.required("name");
     let identity = section
         .section("as")
@@ -97,10 +107,20 @@ fn read_case(section: &Section<'_>, default: Option<&Arc<Identity>>) -> Option<C
         section.report_key("as", "is missing, here and at the top of the file");
     }
     let request = section.required("request");
-    if let Some(request) = &request
-        && let Err(problem) = parse_request(&request.value)
-    {
+    let info = request
+        .as_ref()
+        .map(|request| parse_request(&request.value));
+    if let (Some(request), Some(Err(problem))) = (&request, &info) {
         request.report(section.document(), problem);
+    }
+    let object = read_object(section, "object", folder);
+    let old_object = read_object(section, "oldObject", folder);
+    let dry_run = matches!(info, Some(Ok(info)) if info.is_dry_run(b""));
+    let mut seen = Seen::default()
+        .dry_run(dry_run)
+        .old_object(old_object.as_ref());
+    if object.is_some() {
+        seen = seen.object(object.as_ref());
     }
     let effects = [
         ("allow", Effect::Allow),
@@ -126,7 +146,36 @@ fn read_case(section: &Section<'_>, default: Option<&Arc<Identity>>) -> Option<C
         expect: expect?,
         rule,
         mask,
+        seen,
     })
+}
+
+/// `object: FILE`, or the object itself.
+fn read_object(section: &Section<'_>, key: &'static str, folder: &Path) -> Option<Value> {
+    if section.is_section(key) {
+        return section.json(key);
+    }
+    let file = section.text(key)?;
+    match load_object(&folder.join(&file.value)) {
+        Ok(object) => Some(object),
+        Err(problem) => {
+            file.report(section.document(), problem);
+            None
+        }
+    }
+}
+
+/// Reads an object from a file in JSON or YAML.
+pub fn load_object(file: &Path) -> Result<Value, String> {
+    let name = file.display();
+    let text = policy_file::read(file).map_err(|problem| problem.to_string())?;
+    let value: Value = serde_saphyr::from_str(&text).map_err(|error| {
+        format!(
+            "{name} is neither JSON nor YAML: {}",
+            error.without_snippet()
+        )
+    })?;
+    body::from_json(value.to_string().as_bytes()).map_err(|error| format!("{name}: {error}"))
 }
 
 fn read_caller(section: &Section<'_>) -> Arc<Identity> {
@@ -210,7 +259,9 @@ mod tests {
         {
             let info = parse_request(&case.request).unwrap();
             let crate::policy::Decision::Deny(reason) =
-                cases.policy.decide(&case.identity, &info, "test")
+                cases
+                    .policy
+                    .decide(&case.identity, &info, "test", &case.seen)
             else {
                 panic!("{} is allowed", case.name);
             };

@@ -72,6 +72,29 @@ pub(super) struct Key {
     pub(super) at: Position,
 }
 
+impl Node {
+    /// The same as JSON; `None` where a reader of YAML could take a value for another.
+    pub(super) fn json(&self) -> Option<serde_json::Value> {
+        Some(match &self.value {
+            Value::Null => serde_json::Value::Null,
+            Value::Bool(value) => (*value).into(),
+            Value::Integer(value) => (*value).into(),
+            Value::Text(text) => text.as_str().into(),
+            Value::Float | Value::Ambiguous => return None,
+            Value::List(items) => items
+                .iter()
+                .map(Self::json)
+                .collect::<Option<Vec<_>>>()?
+                .into(),
+            Value::Map(entries) => {
+                let json = |(key, node): &(Key, Self)| Some((key.text.clone(), node.json()?));
+                let entries: Option<serde_json::Map<_, _>> = entries.iter().map(json).collect();
+                entries?.into()
+            }
+        })
+    }
+}
+
 /// Reads the text of one file as exactly one YAML document.
 pub(super) fn parse(file: &Path, text: &str) -> Result<Node, Problem> {
     let problem = |at, message: String| Problem {

@@ -11,6 +11,7 @@ use aws_lc_rs::digest;
 use super::document::{Position, Problem};
 use super::section::{Document, Found, Section};
 use crate::limits;
+use crate::policy::condition::ConditionSource;
 use crate::policy::mask::{BUILTIN, FieldPath, MaskRule};
 use crate::policy::matcher::check_resource;
 use crate::policy::rule::{Effect, RuleSource, SubjectsSource};
@@ -303,6 +304,7 @@ fn read_rule(section: &Section<'_>, policy: &str, names: &mut BTreeSet<String>) 
         resource_names: texts("resourceNames"),
         non_resource_urls: texts("nonResourceURLs"),
         clusters: texts("clusters"),
+        when: read_conditions(section, "when"),
         mask: texts("mask"),
         reveal: read_paths(section, "reveal"),
         record: read_record(section),
@@ -350,6 +352,46 @@ fn read_hold(rule: &Section<'_>) -> Option<Hold> {
         expires: expires.unwrap_or(Hold::EXPIRES),
         same_class,
     })
+}
+
+/// `when` of a rule, and `anyOf` of a condition.
+fn read_conditions(section: &Section<'_>, key: &'static str) -> Vec<ConditionSource> {
+    let conditions = section.sections(key);
+    if conditions.is_empty() && section.has(key) {
+        section.report_key(key, "is empty; leave it out where nothing else must hold");
+    }
+    conditions
+        .iter()
+        .map(|condition| {
+            let any_of = if key == "when" {
+                read_conditions(condition, "anyOf")
+            } else {
+                Vec::new()
+            };
+            let name = if any_of.is_empty() {
+                condition.required("name").map(|name| name.value)
+            } else {
+                for key in ["expression", "params"] {
+                    if condition.has(key) {
+                        condition.report_key(key, "has no meaning beside anyOf");
+                    }
+                }
+                condition.text("name").map(|name| name.value)
+            };
+            let params = condition.texts_by_name("params");
+            let read = ConditionSource {
+                name: name.unwrap_or_default(),
+                expression: condition.text("expression").map(|text| text.value),
+                parameters: params
+                    .into_iter()
+                    .map(|(name, texts)| (name, values(texts)))
+                    .collect(),
+                any_of,
+            };
+            condition.finish();
+            read
+        })
+        .collect()
 }
 
 const RECORD_MODES: &[(&str, RecordMode)] = &[

@@ -3,6 +3,8 @@
 //! A getter that finds something wrong reports it and answers as if the key were absent, so that one
 //! run lists every problem of a file.
 
+mod alike;
+
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
@@ -12,6 +14,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use super::document::{Node, Position, Problem, Value, parse};
+use alike::is_alike;
 
 /// One file that is being read, with what was found wrong so far.
 #[derive(Debug)]
@@ -366,13 +369,15 @@ impl<'d> Section<'d> {
 
     /// A list of strings; absent is empty.
     pub(super) fn texts(&self, key: &'static str) -> Vec<Found<String>> {
-        let Some((node, path)) = self.node(key) else {
-            return Vec::new();
-        };
+        self.node(key)
+            .map_or_else(Vec::new, |(node, path)| self.texts_of(node, &path))
+    }
+
+    fn texts_of(&self, node: &Node, path: &str) -> Vec<Found<String>> {
         let Value::List(items) = &node.value else {
             self.document.report(
                 node.at,
-                &path,
+                path,
                 "must be a list; write [a, b] or one \"- a\" a line",
             );
             return Vec::new();
@@ -382,6 +387,32 @@ impl<'d> Section<'d> {
             .enumerate()
             .filter_map(|(index, item)| self.text_of(item, format!("{path}[{index}]")))
             .collect()
+    }
+
+    /// Lists of strings by names of the writer's choice; absent is empty.
+    pub(super) fn texts_by_name(&self, key: &'static str) -> Vec<(String, Vec<Found<String>>)> {
+        let Some(section) = self.section(key) else {
+            return Vec::new();
+        };
+        let named = section.entries.iter().map(|(name, node)| {
+            let path = section.path(&name.text);
+            (name.text.clone(), self.texts_of(node, &path))
+        });
+        named.collect()
+    }
+
+    /// A mapping with anything in it, as JSON.
+    pub(super) fn json(&self, key: &'static str) -> Option<serde_json::Value> {
+        let (node, path) = self.node(key)?;
+        let json = node.json();
+        if json.is_none() {
+            return self.wrong(
+                node,
+                &path,
+                "has a value that is not clear; write it in quotes",
+            );
+        }
+        json
     }
 
     pub(super) fn section(&self, key: &'static str) -> Option<Self> {
@@ -452,57 +483,9 @@ fn spell(duration: Duration) -> String {
         .map_or_else(|_| "any".to_owned(), |duration| format!("{duration:#}"))
 }
 
-/// Whether a key is probably a misspelling of a known one: other case, or two edits away.
-fn is_alike(known: &str, given: &str) -> bool {
-    let plain = |text: &str| -> Vec<char> {
-        text.chars()
-            .filter(char::is_ascii_alphanumeric)
-            .map(|character| character.to_ascii_lowercase())
-            .collect()
-    };
-    let (known, given) = (plain(known), plain(given));
-    known.len().abs_diff(given.len()) <= 2 && known.len() > 2 && edits(&known, &given) <= 2
-}
-
-fn edits(left: &[char], right: &[char]) -> usize {
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (index, a) in left.iter().enumerate() {
-        let mut diagonal = index;
-        let mut before = index + 1;
-        for (b, cell) in right.iter().zip(row.iter_mut().skip(1)) {
-            let replaced = diagonal + usize::from(a != b);
-            diagonal = *cell;
-            before = replaced.min(before + 1).min(*cell + 1);
-            *cell = before;
-        }
-        if let Some(first) = row.first_mut() {
-            *first = index + 1;
-        }
-    }
-    row.last().copied().unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn likeness_is_two_edits() {
-        for (known, given, expected) in [
-            ("resourceNames", "resourcenames", true),
-            ("resourceNames", "resource_names", true),
-            ("namespaces", "namespace", true),
-            ("verbs", "verb", true),
-            ("subjects", "resources", false),
-            ("mask", "message", false),
-        ] {
-            assert_eq!(is_alike(known, given), expected, "{known} {given}");
-        }
-        let chars = |text: &str| text.chars().collect::<Vec<_>>();
-        assert_eq!(edits(&chars("kitten"), &chars("sitting")), 3);
-        assert_eq!(edits(&chars(""), &chars("abc")), 3);
-        assert_eq!(edits(&chars("abc"), &chars("")), 3);
-    }
 
     #[test]
     fn indices_are_left_out_of_key_names() {

@@ -3,6 +3,7 @@
 
 mod asking;
 mod context;
+mod decide;
 pub(super) use asking::approved;
 mod shown;
 
@@ -116,15 +117,16 @@ impl Holder {
     /// Whether the policy in force would open the same stream with the same masks, and ask for no
     /// more of it to be recorded.
     fn still_permits(&self, permit: &Permit, info: &RequestInfo) -> bool {
-        match self
-            .policy
-            .current()
-            .decide(permit.identity(), info, permit.cluster())
-        {
+        let policy = self.policy.current();
+        if **policy.version() == *permit.policy_version() {
+            return true;
+        }
+        match policy.decide(permit.identity(), info, permit.cluster(), permit.seen()) {
             Decision::Allow(now) => permit.holds_like(&now),
             // A yes counts as long as the rule asks the same people for it. What was open without one ends.
             Decision::Hold(question) => question.keeps(permit),
-            Decision::Deny(_) => false,
+            // Where the policy wants to see more than it did, nothing is there to be shown any more.
+            Decision::Deny(_) | Decision::Ask(_) => false,
         }
     }
 }
@@ -141,6 +143,7 @@ mod tests {
     use crate::config::policy_file;
     use crate::config::reload::{Reload, Reloader};
     use crate::identity::{Identity, Whose};
+    use crate::policy::Seen;
 
     const EXEC: &str = "/api/v1/namespaces/shop/pods/web-0/exec?command=sh&stdin=true&tty=true";
     const WATCH: &str = "/api/v1/namespaces/shop/pods?watch=1";
@@ -184,7 +187,7 @@ rules:
         fn open(&self, identity: Identity, target: &str) -> Ended {
             let info = Arc::new(RequestInfo::parse(&Method::GET, target).unwrap());
             let policy = self.holder.policy.current();
-            match policy.decide(&Arc::new(identity), &info, "demo") {
+            match policy.decide(&Arc::new(identity), &info, "demo", &Seen::default()) {
                 Decision::Allow(permit) => self.holder.watch_over(&permit, &info),
                 other => panic!("{other:?}"),
             }

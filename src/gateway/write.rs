@@ -43,7 +43,7 @@ impl Gateway {
         }
         let content_type = readable_type(&head.headers)?;
         let caller = permit.identity().username();
-        let bytes = payload.read(&self.budget, caller).await?;
+        let bytes = payload.outgoing(&self.budget, caller).await?;
         let checked = check(info, permit, content_type, &bytes).await;
         checked.map_err(|error| {
             if matches!(error, MaskError::Placeholder { .. }) {
@@ -64,7 +64,7 @@ pub(super) fn may_have_body(method: &Method) -> bool {
 
 /// Checks a body on a thread where it may take its time: whoever may write decides how much there is to undo,
 /// and nobody else's requests wait for it.
-async fn check(
+pub(super) async fn check(
     info: &Arc<RequestInfo>,
     permit: &Permit,
     content_type: Option<&str>,

@@ -6,7 +6,7 @@ use http::Method;
 
 use super::explain::Explanation;
 use super::rule::Effect;
-use super::{Decision, Policy};
+use super::{Decision, Policy, Seen};
 use crate::identity::Identity;
 use crate::request::RequestInfo;
 
@@ -25,6 +25,8 @@ pub struct Case {
     pub expect: Effect,
     /// Which rule must decide, as `RULE` or `POLICY/RULE`; `None` leaves it open.
     pub rule: Option<String>,
+    /// What the request shows besides its head.
+    pub seen: Seen,
     /// Which masks must be on the answer, exactly; `None` leaves it open.
     pub mask: Option<Vec<String>>,
 }
@@ -45,19 +47,28 @@ impl Case {
             message,
             explanation: None,
         })?;
-        let (effect, rule, masks) = match policy.decide(&self.identity, &info, &self.cluster) {
-            Decision::Allow(permit) => (
-                Effect::Allow,
-                Some(permit.rule().to_owned()),
-                permit.mask_names().to_vec(),
-            ),
-            Decision::Hold(question) => (
-                Effect::Hold,
-                Some(question.rule().to_owned()),
-                question.mask_names().to_vec(),
-            ),
-            Decision::Deny(reason) => (Effect::Deny, reason.rule, Vec::new()),
-        };
+        let (effect, rule, masks) =
+            match policy.decide(&self.identity, &info, &self.cluster, &self.seen) {
+                Decision::Allow(permit) => (
+                    Effect::Allow,
+                    Some(permit.rule().to_owned()),
+                    permit.mask_names().to_vec(),
+                ),
+                Decision::Hold(question) => (
+                    Effect::Hold,
+                    Some(question.rule().to_owned()),
+                    question.mask_names().to_vec(),
+                ),
+                Decision::Deny(reason) => (Effect::Deny, reason.rule, Vec::new()),
+                Decision::Ask(_) => {
+                    return Err(Failure {
+                        message: "a rule looks at the object; give the case one with object: (and \
+                              oldObject: for the one that is there before)"
+                            .to_owned(),
+                        explanation: Some(Box::new(self.explain(policy, &info))),
+                    });
+                }
+            };
         let mut differences = Vec::new();
         if effect != self.expect {
             differences.push(format!(
@@ -82,12 +93,12 @@ impl Case {
         }
         Err(Failure {
             message: differences.join("; "),
-            explanation: Some(Box::new(policy.explain(
-                &self.identity,
-                &info,
-                &self.cluster,
-            ))),
+            explanation: Some(Box::new(self.explain(policy, &info))),
         })
+    }
+
+    fn explain(&self, policy: &Policy, info: &RequestInfo) -> Explanation {
+        policy.explain(&self.identity, info, &self.cluster, &self.seen)
     }
 }
 

@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::condition::explain::{ConditionStep, conditions, held, lacking, unmet};
+use super::condition::{Scope, Seen};
 use super::matcher::Reach;
 use super::rule::{Asked, Criterion, Effect, Rule};
 use super::{Decision, Hold, Policy, RecordObligation};
@@ -23,6 +25,9 @@ pub struct Explanation {
     pub request: String,
     /// What was decided.
     pub decision: Effect,
+    /// Whether a rule looks at what was not given; then `decision` is what the gateway would do without it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub undecided: bool,
     /// The rule that decided; absent when none did, which denies.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
@@ -71,6 +76,9 @@ pub struct Step {
     /// The fields it lets callers ask for when it matches.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub reveal: Vec<String>,
+    /// What it has under `when`, if it came to that.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub when: Vec<ConditionStep>,
     /// The first criterion that failed; absent when the rule matched.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mismatch: Option<Mismatch>,
@@ -94,37 +102,19 @@ impl Policy {
         identity: &Arc<Identity>,
         info: &RequestInfo,
         cluster: &str,
+        seen: &Seen,
     ) -> Explanation {
         let asked = Asked::new(identity, info, cluster);
-        let outcome = Outcome::of(self.decide(identity, info, cluster));
+        let scope = Scope::new(&asked, seen);
+        let outcome = Outcome::of(self.decide(identity, info, cluster, seen));
         let mut steps = Vec::new();
         let mut decided = false;
-        for candidate in &self.rules {
-            let reach = candidate
-                .source
-                .decision
-                .map_or(Reach::Touches, Effect::reach);
-            let mismatch = candidate.mismatch(&asked, reach);
-            let obliges = candidate.demands(&asked) != 0
-                || candidate.records(&asked).is_some()
-                || !candidate.reveals(&asked).is_empty();
-            if !decided || obliges {
-                steps.push(Step {
-                    rule: candidate.source.id.clone(),
-                    location: candidate.source.location.clone(),
-                    effect: candidate.source.decision,
-                    masks: candidate.source.mask.clone(),
-                    record: candidate.source.record,
-                    reveal: candidate
-                        .source
-                        .reveal
-                        .iter()
-                        .map(ToString::to_string)
-                        .collect(),
-                    mismatch: mismatch.map(|criterion| describe(criterion, candidate, &asked)),
-                });
+        for rule in &self.rules {
+            let step = step(rule, &scope, decided);
+            if !decided || rule.obliges(&asked) {
+                steps.push(step);
             }
-            decided |= outcome.rule.as_ref() == Some(&candidate.source.id);
+            decided |= outcome.rule.as_ref() == Some(&rule.source.id);
         }
         Explanation {
             caller: caller(identity),
@@ -133,6 +123,7 @@ impl Policy {
                 Effect::Deny => Vec::new(),
                 Effect::Allow | Effect::Hold => self.fields_of(&asked),
             },
+            undecided: outcome.undecided,
             decision: outcome.decision,
             rule: outcome.rule,
             message: outcome.message,
@@ -150,6 +141,7 @@ impl Policy {
 /// What a decision says about the answer.
 struct Outcome {
     decision: Effect,
+    undecided: bool,
     rule: Option<String>,
     message: Option<String>,
     hold: Option<Hold>,
@@ -161,8 +153,19 @@ struct Outcome {
 impl Outcome {
     fn of(decision: Decision) -> Self {
         match decision {
+            Decision::Ask(inquiry) => Self {
+                decision: Effect::Deny,
+                undecided: true,
+                rule: Some(inquiry.permit().rule().to_owned()),
+                message: Some(lacking(inquiry.wanted())),
+                hold: None,
+                masks: Vec::new(),
+                revealed: None,
+                record: None,
+            },
             Decision::Allow(permit) => Self {
                 decision: Effect::Allow,
+                undecided: false,
                 rule: Some(permit.rule().to_owned()),
                 message: None,
                 hold: None,
@@ -172,6 +175,7 @@ impl Outcome {
             },
             Decision::Hold(question) => Self {
                 decision: Effect::Hold,
+                undecided: false,
                 rule: Some(question.rule().to_owned()),
                 message: question.message().map(str::to_owned),
                 hold: Some(question.terms().clone()),
@@ -181,6 +185,7 @@ impl Outcome {
             },
             Decision::Deny(reason) => Self {
                 decision: Effect::Deny,
+                undecided: false,
                 rule: reason.rule,
                 message: Some(reason.message),
                 hold: None,
@@ -195,6 +200,7 @@ impl Outcome {
 impl fmt::Display for Explanation {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verdict = match self.decision {
+            _ if self.undecided => "UNDECIDED",
             Effect::Allow => "ALLOWED",
             Effect::Hold => "HELD",
             Effect::Deny => "DENIED",
@@ -254,13 +260,44 @@ impl fmt::Display for Explanation {
                     step.rule, step.location, mismatch.field, mismatch.rule, mismatch.request
                 )?,
             }
+            for condition in &step.when {
+                writeln!(out, "      when {} {}", condition.name, condition.result)?;
+                for line in condition.expression.lines() {
+                    writeln!(out, "        | {line}")?;
+                }
+            }
         }
         write!(out, "\nPolicy version {}", self.policy_version)
     }
 }
 
+/// A rule's part in a decision. What it has under `when` only comes up while nothing is decided.
+fn step(rule: &Rule, scope: &Scope<'_>, decided: bool) -> Step {
+    let asked = scope.asked;
+    let reach = rule.source.decision.map_or(Reach::Touches, Effect::reach);
+    let mismatch = rule
+        .mismatch(asked, reach)
+        .map(|criterion| describe(criterion, rule, asked));
+    let comes_up = mismatch.is_none() && !decided;
+    Step {
+        rule: rule.source.id.clone(),
+        location: rule.source.location.clone(),
+        effect: rule.source.decision,
+        masks: rule.source.mask.clone(),
+        record: rule.source.record,
+        reveal: rule.source.reveal.iter().map(ToString::to_string).collect(),
+        when: if comes_up {
+            conditions(rule, scope)
+        } else {
+            Vec::new()
+        },
+        mismatch: mismatch.or_else(|| comes_up.then(|| unmet(rule, scope)).flatten()),
+    }
+}
+
 /// What the caller of a denied request reads: who said no, why, and what to do next.
-pub(super) fn denied_by(rule: &Rule, asked: &Asked<'_>) -> String {
+pub(super) fn denied_by(rule: &Rule, scope: &Scope<'_>) -> String {
+    let asked = scope.asked;
     let mut text = match &rule.source.message {
         Some(message) => format!("denied by policy rule {}: {message}", rule.source.id),
         None => format!(
@@ -269,6 +306,10 @@ pub(super) fn denied_by(rule: &Rule, asked: &Asked<'_>) -> String {
             action(asked)
         ),
     };
+    if let Some(held) = held(rule, scope) {
+        // Writing to a String cannot fail.
+        let _infallible = write!(text, " ({})", short(&held));
+    }
     let narrower = |field: Criterion| rule.mismatch(asked, Reach::Contains) == Some(field);
     if narrower(Criterion::Namespaces) {
         text.push_str(
@@ -299,22 +340,7 @@ pub(super) fn denied_by_default(asked: &Asked<'_>) -> String {
     )
 }
 
-/// The same when it is one field that nobody said may be seen.
-pub(super) fn not_revealed(field: &str, offered: &[String], asked: &Asked<'_>) -> String {
-    let offered = if offered.is_empty() {
-        "none may be".to_owned()
-    } else {
-        format!("{} may be", short(&offered.join(", ")))
-    };
-    format!(
-        "no policy rule reveals {:?} to {} in {}; {offered}. Leave portcullis.dev/reveal out to see it masked",
-        short(field),
-        caller(asked.identity),
-        action(asked)
-    )
-}
-
-fn caller(identity: &Identity) -> String {
+pub(super) fn caller(identity: &Identity) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
     let _infallible = match identity.agent() {
@@ -330,7 +356,7 @@ fn caller(identity: &Identity) -> String {
 }
 
 /// `create pods/exec "web-0" in namespace "shop"`.
-fn action(asked: &Asked<'_>) -> String {
+pub(super) fn action(asked: &Asked<'_>) -> String {
     let info = asked.info;
     if !info.is_resource_request {
         return format!("{} {}", asked.verb, short(&info.path));
@@ -359,7 +385,7 @@ fn action(asked: &Asked<'_>) -> String {
 }
 
 /// Refusals must fit into the 1024 bytes that clients keep of a refused upgrade.
-fn short(text: &str) -> String {
+pub(super) fn short(text: &str) -> String {
     const CHARACTERS_MAX: usize = 100;
     if text.chars().nth(CHARACTERS_MAX).is_none() {
         return text.to_owned();
@@ -454,7 +480,7 @@ fn who(identity: &Identity) -> String {
     )
 }
 
-fn quote(text: &str) -> String {
+pub(super) fn quote(text: &str) -> String {
     format!("{text:?}")
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::condition::{Seen, Wanted};
 use super::hold::Hold;
 use super::mask::{FieldPath, MaskPlan};
 use super::record::{self, RecordObligation};
@@ -20,6 +21,7 @@ pub struct Permit {
     record: Option<RecordObligation>,
     /// Who said yes to it and under which terms, where a rule holds it.
     admitted: Option<(Arc<Admission>, Arc<Hold>)>,
+    seen: Seen,
 }
 
 /// A permit that somebody has to say yes to first. Only an [`Admission`] opens it.
@@ -28,6 +30,33 @@ pub struct Question {
     permit: Permit,
     terms: Arc<Hold>,
     message: Option<Arc<str>>,
+}
+
+/// What the policy has to see before it decides, and the permission to look.
+///
+/// Whatever is asked of the API server for it is asked as the caller, so it tells nobody more than they may
+/// know; and `upstream` sends nothing for it that changes anything.
+#[derive(Clone, Debug)]
+pub struct Inquiry {
+    wanted: Wanted,
+    permit: Permit,
+}
+
+impl Inquiry {
+    pub(super) fn new(wanted: Wanted, permit: Permit) -> Self {
+        Self { wanted, permit }
+    }
+
+    /// What is to be shown.
+    pub fn wanted(&self) -> Wanted {
+        self.wanted
+    }
+
+    /// As whom it is looked for, where, and what must be masked in an answer that says it cannot be seen. Not
+    /// a permission for the request itself.
+    pub fn permit(&self) -> &Permit {
+        &self.permit
+    }
 }
 
 /// The masks that apply to the resource of one request.
@@ -60,6 +89,15 @@ impl Permit {
             mask,
             record,
             admitted: None,
+            seen: Seen::default(),
+        }
+    }
+
+    /// The same permit, given in view of this.
+    pub(super) fn in_view_of(self, seen: &Seen) -> Self {
+        Self {
+            seen: seen.clone(),
+            ..self
         }
     }
 
@@ -116,6 +154,11 @@ impl Permit {
     /// the same masks, and no more of it recorded.
     pub fn holds_like(&self, other: &Self) -> bool {
         self.mask() == other.mask() && record::satisfies(self.record, other.record)
+    }
+
+    /// What the request had shown when it was decided, to decide it again when the policy changes.
+    pub fn seen(&self) -> &Seen {
+        &self.seen
     }
 
     /// What must be masked in every answer to this request; `None` when no mask names its resource.

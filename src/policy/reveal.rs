@@ -29,7 +29,7 @@ impl Policy {
             Some(field) => Ok(Some(Arc::new(field))),
             None => Err(Reason {
                 rule: None,
-                message: explain::not_revealed(reveal.field, &self.offered(asked), asked),
+                message: not_revealed(reveal.field, &self.offered(asked), asked),
             }),
         }
     }
@@ -57,6 +57,21 @@ impl Policy {
         };
         self.rules.iter().any(offers)
     }
+}
+
+/// What the caller reads whom nothing reveals the field to.
+fn not_revealed(field: &str, offered: &[String], asked: &Asked<'_>) -> String {
+    let offered = if offered.is_empty() {
+        "none may be".to_owned()
+    } else {
+        format!("{} may be", explain::short(&offered.join(", ")))
+    };
+    format!(
+        "no policy rule reveals {:?} to {} in {}; {offered}. Leave portcullis.dev/reveal out to see it masked",
+        explain::short(field),
+        explain::caller(asked.identity),
+        explain::action(asked)
+    )
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ mod check;
 
 use std::sync::Arc;
 
+use super::condition::{self, Condition, ConditionSource, Held, Scope};
 use super::hold::Hold;
 use super::mask::{BUILTIN, FieldPath};
 use super::matcher::{Globs, Reach};
@@ -11,7 +12,7 @@ use super::matcher::{is_cluster_scoped, resource_matches, url_matches};
 use super::record::RecordObligation;
 use crate::identity::Identity;
 use crate::request::RequestInfo;
-use check::{check_hold, check_lists, check_record, check_reveal, check_shape};
+use check::{check_hold, check_lists, check_record, check_reveal, check_shape, check_when};
 
 /// A rule as written in a policy file, before it is checked. An absent list is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,6 +37,8 @@ pub struct RuleSource {
     pub non_resource_urls: Vec<String>,
     /// Globs over cluster names.
     pub clusters: Vec<String>,
+    /// What else must hold for the rule to decide.
+    pub when: Vec<ConditionSource>,
     /// Names of masks.
     pub mask: Vec<String>,
     /// Fields of single objects that may be seen unmasked, with a reason.
@@ -97,6 +100,8 @@ pub(super) struct Rule {
     namespaces: Option<Globs>,
     resource_names: Option<Globs>,
     clusters: Option<Globs>,
+    /// Those that need least first.
+    pub(super) conditions: Vec<Condition>,
 }
 
 #[derive(Debug)]
@@ -179,6 +184,8 @@ impl Rule {
         check_record(&source, &mut problems);
         check_reveal(&source, &mut problems);
         check_hold(&source, &mut problems);
+        check_when(&source, &mut problems);
+        let conditions = conditions(&source.when, &mut problems);
         let mut bits = 0_u128;
         for (index, name) in source.mask.iter().enumerate() {
             // A built-in mask has a rule for each shape of its resources.
@@ -216,6 +223,7 @@ impl Rule {
             namespaces,
             resource_names,
             clusters,
+            conditions,
             source,
         })
     }
@@ -230,6 +238,11 @@ impl Rule {
         self.mismatch(asked, effect.reach())
             .is_none()
             .then_some(effect)
+    }
+
+    /// Whether what the rule has under `when` holds for a request that the rest of it matches.
+    pub(super) fn holds(&self, scope: &Scope<'_>) -> Held {
+        condition::all_hold(&self.conditions, scope)
     }
 
     /// The masks that the rule demands for the request, wherever the rule stands.
@@ -261,6 +274,11 @@ impl Rule {
         } else {
             &[]
         }
+    }
+
+    /// Whether it adds to the answer, wherever it stands.
+    pub(super) fn obliges(&self, asked: &Asked<'_>) -> bool {
+        self.demands(asked) != 0 || self.records(asked).is_some() || !self.reveals(asked).is_empty()
     }
 
     /// How the rule wants a session recorded, wherever the rule stands.
@@ -422,6 +440,19 @@ impl RuleSource {
 
 fn matches_any(entries: &[String], matches: impl Fn(&String) -> bool) -> bool {
     entries.is_empty() || entries.iter().any(matches)
+}
+
+/// Compiles conditions, those that need least first.
+fn conditions(sources: &[ConditionSource], problems: &mut Vec<RuleProblem>) -> Vec<Condition> {
+    let mut compiled = Vec::with_capacity(sources.len());
+    for (index, source) in sources.iter().enumerate() {
+        match Condition::compile(source) {
+            Ok(condition) => compiled.push(condition),
+            Err(why) => problems.push(item("when", index, why)),
+        }
+    }
+    condition::cheapest_first(&mut compiled);
+    compiled
 }
 
 fn globs(field: &'static str, patterns: &[String], problems: &mut Vec<RuleProblem>) -> Globs {

@@ -43,7 +43,7 @@ pub(super) fn policy(rules: Vec<RuleSource>) -> Policy {
 pub(super) fn ask(policy: &Policy, identity: Identity, method: &str, target: &str) -> Decision {
     let method = Method::from_bytes(method.as_bytes()).unwrap();
     let info = RequestInfo::parse(&method, target).unwrap();
-    policy.decide(&Arc::new(identity), &info, "demo")
+    policy.decide(&Arc::new(identity), &info, "demo", &Seen::default())
 }
 
 /// The deciding rule without its policy; upper case when it allowed.
@@ -62,6 +62,7 @@ fn decided(policy: &Policy, method: &str, target: &str) -> String {
             || "default".to_owned(),
             |rule| rule.trim_start_matches("test/").to_owned(),
         ),
+        Decision::Ask(inquiry) => panic!("{inquiry:?}"),
     }
 }
 
@@ -522,7 +523,7 @@ fn an_explanation_says_what_failed_first() {
     ]);
     let info = RequestInfo::parse(&Method::DELETE, "/api/v1/namespaces/n/pods/p").unwrap();
     let identity = Arc::new(Identity::for_tests("alice", &["devs"]));
-    let explanation = policy.explain(&identity, &info, "demo");
+    let explanation = policy.explain(&identity, &info, "demo", &Seen::default());
     insta::assert_snapshot!(explanation, @r#"
     DENIED by rule test/no-delete
       caller:  "alice"
@@ -619,7 +620,7 @@ proptest! {
         let policy = policy(rules);
         let info = RequestInfo::parse(&Method::from_bytes(method.as_bytes()).unwrap(), &target).unwrap();
         let identity = Arc::new(Identity::for_tests("alice", &[]));
-        let explanation = policy.explain(&identity, &info, "demo");
+        let explanation = policy.explain(&identity, &info, "demo", &Seen::default());
         let matching = explanation.steps.iter().find(|step| step.mismatch.is_none());
         prop_assert_eq!(matching.map(|step| &step.rule), explanation.rule.as_ref());
         prop_assert_eq!(matching.map_or(Effect::Deny, |step| step.effect.unwrap()), explanation.decision);
@@ -723,7 +724,12 @@ fn c67_a_session_through_a_node_is_a_get_and_a_create() {
     let reads = policy(vec![nodes("nodes", Effect::Allow, &["get"])]);
     let info =
         RequestInfo::parse(&Method::GET, &format!("/api/v1/nodes/n1/proxy/{shell}")).unwrap();
-    let why = reads.explain(&Arc::new(Identity::for_tests("alice", &[])), &info, "east");
+    let why = reads.explain(
+        &Arc::new(Identity::for_tests("alice", &[])),
+        &info,
+        "east",
+        &Seen::default(),
+    );
     let message = why.message.unwrap();
     assert!(
         message.contains("to get and create nodes/proxy"),

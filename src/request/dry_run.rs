@@ -24,6 +24,31 @@ impl RequestInfo {
             && (!self.verb.starts_with("delete") || body.is_empty() || says_dry_run(body))
     }
 
+    /// Where to ask what this write would make, without anything being made; `None` where the API server
+    /// would not certainly leave it at that.
+    pub fn dry_run_target(&self) -> Option<String> {
+        let whole = matches!(self.verb.as_str(), "create" | "update" | "patch");
+        if !whole || !self.has_dry_run_semantics() || !self.is_kubernetes_own() {
+            return None;
+        }
+        let own: Vec<&str> = self.query.all("dryRun").collect();
+        match own.as_slice() {
+            [] if self.query.raw().is_empty() => Some(format!("{}?dryRun=All", self.raw_path)),
+            [] => Some(format!("{}&dryRun=All", self.target())),
+            ["All"] if self.query.has_literal("dryRun=All") => Some(self.target()),
+            _ => None,
+        }
+    }
+
+    /// Whether the API server itself serves the group. One that an aggregated API server of somebody's serves
+    /// may not know `dryRun`.
+    fn is_kubernetes_own(&self) -> bool {
+        matches!(
+            self.api_group.as_str(),
+            "" | "apps" | "autoscaling" | "batch" | "extensions" | "policy"
+        ) || self.api_group.ends_with(".k8s.io")
+    }
+
     /// Object writes honour `dryRun`. Whatever acts by being asked (tokens, certificates, sessions,
     /// evictions, reviews) never counts.
     fn has_dry_run_semantics(&self) -> bool {
@@ -32,7 +57,10 @@ impl RequestInfo {
                 self.verb.as_str(),
                 "create" | "update" | "patch" | "delete" | "deletecollection"
             )
-            && matches!(self.subresource.as_str(), "" | "status" | "scale")
+            && matches!(
+                self.subresource.as_str(),
+                "" | "status" | "scale" | "ephemeralcontainers" | "resize"
+            )
             && self.parts.len() <= 3
             && !matches!(
                 self.api_group.as_str(),

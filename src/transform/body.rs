@@ -5,6 +5,7 @@
 //! What a chunk releases leaves before the next chunk is asked for.
 
 pub(super) mod gzip;
+pub mod inspect;
 
 use std::fmt;
 use std::pin::Pin;

@@ -20,21 +20,20 @@ use super::release::is_text;
 use crate::policy::Permit;
 use crate::policy::mask::MaskPlan;
 use crate::request::RequestInfo;
+use crate::request::body::{JSON, JSON_PATCH, PROTOBUF, YAML, media_type};
 use crate::wire::json::JsonError;
 use crate::wire::protobuf::MAGIC as PROTOBUF_MAGIC;
-
-const JSON_PATCH: &str = "application/json-patch+json";
 
 /// What may be written to a masked resource: everything we can search and the API server reads.
 const READABLE: [&str; 8] = [
     "",
-    "application/json",
+    JSON,
     JSON_PATCH,
     "application/merge-patch+json",
     "application/strategic-merge-patch+json",
     "application/apply-patch+yaml",
-    "application/yaml",
-    "application/vnd.kubernetes.protobuf",
+    YAML,
+    PROTOBUF,
 ];
 
 /// The field of a placeholder that was found outside of any field.
@@ -54,14 +53,12 @@ pub fn guard_write(
     if body.is_empty() {
         return Ok(());
     }
-    let content_type = content_type.unwrap_or_default();
-    let media_type = content_type.split(';').next().unwrap_or_default().trim();
-    let media_type = media_type.to_ascii_lowercase();
+    let media_type = media_type(content_type);
     let plan = permit.mask();
     let of_objects = plan.is_some_and(|plan| !is_text(info, plan));
     if of_objects && !READABLE.contains(&media_type.as_str()) {
         return Err(MaskError::UnsupportedMediaType {
-            media_type: content_type.to_owned(),
+            media_type: content_type.unwrap_or_default().to_owned(),
         });
     }
     let mut search = Search::of(body);

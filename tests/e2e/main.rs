@@ -21,6 +21,7 @@ mod approvals;
 mod audit;
 mod bulk;
 mod clients;
+mod conditions;
 mod crash;
 mod forward;
 mod get;

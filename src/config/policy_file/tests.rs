@@ -115,3 +115,47 @@ fn problems_in_one_place_do_not_hide_each_other() {
         assert!(problem.contains(field), "{problem}");
     }
 }
+
+#[test]
+fn problems_of_conditions_have_their_place() {
+    let file = |when: &str| {
+        format!(
+            "apiVersion: portcullis.dev/v1alpha1\nkind: Policy\nmetadata: {{name: p}}\nrules:\n- name: r\n  when:\n{when}  decision: deny\n"
+        )
+    };
+    let good = "  - {name: image-registry, params: {registries: [registry.example/]}}\n\
+                \x20 - anyOf: [{name: privileged}, {name: own, expression: 'object.spec.x == 1'}]\n";
+    assert_eq!(problems(&file(good)), Vec::<String>::new());
+    for (when, expected) in [
+        (
+            "  - {name: privilegd}\n",
+            "p.yaml:7:5: rules[0].when[0] has no expression and \"privilegd\" is no ready condition",
+        ),
+        (
+            "  - {name: privileged}\n  - {name: a, expression: 'true &&\n    objekt.x'}\n",
+            "p.yaml:8:5: rules[0].when[1] has an unknown variable \"objekt\"",
+        ),
+        (
+            "  - {name: a, expression: 'true', sample: x}\n",
+            "p.yaml:7:35: rules[0].when[0].sample is not a known key",
+        ),
+        (
+            "  - {anyOf: [{name: privileged}], expression: 'true'}\n",
+            "rules[0].when[0].expression has no meaning beside anyOf",
+        ),
+        (
+            "  - {expression: 'true'}\n",
+            "rules[0].when[0].name is missing",
+        ),
+        (
+            "  - {name: image-registry, params: {registries: registry.example/}}\n",
+            "params.registries must be a list",
+        ),
+    ] {
+        let found = problems(&file(when));
+        assert!(
+            found.iter().any(|problem| problem.contains(expected)),
+            "{expected}: {found:#?}"
+        );
+    }
+}

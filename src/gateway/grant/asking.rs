@@ -37,8 +37,7 @@ impl Gateway {
     ) -> Result<Permit, Refusal> {
         let mut waits_until = None;
         loop {
-            let policy = self.holder.policy.current();
-            let question = match policy.decide(identity, act.info, act.cluster) {
+            let question = match self.decided(identity, act, payload, audit_id).await? {
                 Decision::Allow(permit) => return Ok(permit),
                 Decision::Hold(question) => question,
                 Decision::Deny(reason) => {
@@ -46,6 +45,11 @@ impl Gateway {
                         record.event.annotate("portcullis.dev/rule", rule.clone());
                     }
                     return Err(Refusal::denied(act.info, identity, &reason.message));
+                }
+                Decision::Ask(_) => {
+                    return Err(Refusal::gateway_failed(
+                        "the policy did not come to a decision; tell the gateway's operator",
+                    ));
                 }
             };
             let until = *waits_until.get_or_insert_with(|| {

@@ -1,13 +1,18 @@
 //! How each room's errors are answered. The rooms say what happened; only here it becomes HTTP.
 
-use super::Refusal;
+use http::StatusCode;
+
+use super::{Fault, Refusal};
 use crate::gateway::body::ReadError;
 use crate::gateway::upgrade::UpgradeError;
 use crate::identity::credential::CredentialError;
-use crate::identity::{Fault, IdentityError};
+use crate::identity::{Fault as IdentityFault, IdentityError};
 use crate::listener::{TargetRefused, Unreadable};
+use crate::policy::Permit;
 use crate::request::Malformed;
+use crate::request::body::Undecoded;
 use crate::transform::MaskError;
+use crate::transform::body::inspect::{Answered, InspectError};
 use crate::upstream::{HeadersRefused, UpstreamError};
 
 impl From<TargetRefused> for Refusal {
@@ -41,9 +46,9 @@ impl From<IdentityError> for Refusal {
     fn from(error: IdentityError) -> Self {
         let message = error.client_message();
         match error.fault() {
-            Fault::Credential => Self::unauthorized(message),
-            Fault::Caller => Self::never_allowed(message),
-            Fault::Gateway => Self::gateway_unavailable(message),
+            IdentityFault::Credential => Self::unauthorized(message),
+            IdentityFault::Caller => Self::never_allowed(message),
+            IdentityFault::Gateway => Self::gateway_unavailable(message),
         }
         .detail(&error)
     }
@@ -94,6 +99,59 @@ impl From<HeadersRefused> for Refusal {
             HeadersRefused::AmbiguousName(_)
             | HeadersRefused::Repeated(_)
             | HeadersRefused::Upgrade(_) => Self::bad_request(error.to_string()),
+        }
+    }
+}
+
+impl From<Undecoded> for Refusal {
+    fn from(error: Undecoded) -> Self {
+        let message = error.to_string();
+        match error {
+            Undecoded::Malformed(_) => Self::bad_request(message),
+            Undecoded::TooLarge => Self::too_large(message),
+            Undecoded::Opaque | Undecoded::MediaType => Self::unsupported_media_type(message),
+        }
+    }
+}
+
+impl From<InspectError> for Refusal {
+    fn from(error: InspectError) -> Self {
+        Self::bad_gateway(error.to_string())
+    }
+}
+
+impl Refusal {
+    /// What the API server says to a request that it was asked about before the policy decided. It would say the
+    /// same to the request itself, so clients get its code and reason; its words only where no mask applies.
+    pub(in crate::gateway) fn answered(answered: Answered, permit: &Permit) -> Self {
+        const REASONS: [(&str, u16); 9] = [
+            ("BadRequest", 400),
+            ("Unauthorized", 502),
+            ("Forbidden", 403),
+            ("NotFound", 404),
+            ("MethodNotAllowed", 405),
+            ("AlreadyExists", 409),
+            ("Conflict", 409),
+            ("UnsupportedMediaType", 415),
+            ("Invalid", 422),
+        ];
+        let words = if permit.mask().is_none() {
+            answered.message
+        } else {
+            "(its words are withheld, since masks apply to this resource)".to_owned()
+        };
+        let message = format!(
+            "the API server refuses this request, asked for the object that policy rule {} looks at: {words}",
+            permit.rule()
+        );
+        let known = REASONS
+            .iter()
+            .find(|(reason, code)| *reason == answered.reason && *code == answered.code)
+            .and_then(|(reason, code)| Some((*reason, StatusCode::from_u16(*code).ok()?)));
+        match known {
+            Some((reason, code)) => Self::new(Fault::Client, code, reason, message),
+            None if answered.code < 500 => Self::bad_request(message),
+            None => Self::bad_gateway(message),
         }
     }
 }

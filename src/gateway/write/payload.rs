@@ -14,10 +14,20 @@ use crate::limits;
 pub(in crate::gateway) enum Payload {
     /// As it arrives.
     Unread(Incoming),
-    /// Whole. Its share of the budget is given back when it is dropped.
-    Read(Bytes, Share),
+    /// Whole.
+    Read(Whole),
     /// Gone, because reading it failed.
     Lost,
+}
+
+/// A whole body.
+pub(in crate::gateway) struct Whole {
+    /// As the client sent it.
+    bytes: Bytes,
+    /// The same, bound to the state of the object that was decided on; goes upstream in its place.
+    pinned: Option<Bytes>,
+    /// Given back when this is dropped.
+    _share: Share,
 }
 
 impl From<Incoming> for Payload {
@@ -27,35 +37,51 @@ impl From<Incoming> for Payload {
 }
 
 impl Payload {
-    /// The whole body, at most [`limits::REQUEST_BODY_BYTES_MAX`] long. Whoever asks first waits for it to
-    /// arrive; `caller` pays for it.
+    /// The whole body as the client sent it, at most [`limits::REQUEST_BODY_BYTES_MAX`] long. Whoever asks first
+    /// waits for it to arrive; `caller` pays for it.
     pub(in crate::gateway) async fn read(
         &mut self,
         budget: &BodyBudget,
         caller: &str,
     ) -> Result<Bytes, Refusal> {
-        match std::mem::replace(self, Self::Lost) {
-            Self::Unread(incoming) => {
-                let (bytes, share) = receive(incoming, budget, caller).await?;
-                *self = Self::Read(bytes.clone(), share);
-                Ok(bytes)
-            }
-            Self::Read(bytes, share) => {
-                *self = Self::Read(bytes.clone(), share);
-                Ok(bytes)
-            }
-            Self::Lost => Err(Refusal::bad_request(
+        self.whole(budget, caller)
+            .await
+            .map(|whole| whole.bytes.clone())
+    }
+
+    /// What goes upstream.
+    pub(in crate::gateway) async fn outgoing(
+        &mut self,
+        budget: &BodyBudget,
+        caller: &str,
+    ) -> Result<Bytes, Refusal> {
+        let whole = self.whole(budget, caller).await?;
+        Ok(whole.pinned.as_ref().unwrap_or(&whole.bytes).clone())
+    }
+
+    /// Sends `bytes` in place of what the client sent.
+    pub(in crate::gateway) fn pin(&mut self, bytes: Bytes) {
+        if let Self::Read(whole) = self {
+            whole.pinned = Some(bytes);
+        }
+    }
+
+    async fn whole(&mut self, budget: &BodyBudget, caller: &str) -> Result<&Whole, Refusal> {
+        if matches!(self, Self::Unread(_))
+            && let Self::Unread(incoming) = std::mem::replace(self, Self::Lost)
+        {
+            *self = Self::Read(receive(incoming, budget, caller).await?);
+        }
+        match self {
+            Self::Read(whole) => Ok(whole),
+            Self::Unread(_) | Self::Lost => Err(Refusal::bad_request(
                 "the request body could not be read; send it again",
             )),
         }
     }
 }
 
-async fn receive(
-    body: Incoming,
-    budget: &BodyBudget,
-    caller: &str,
-) -> Result<(Bytes, Share), Refusal> {
+async fn receive(body: Incoming, budget: &BodyBudget, caller: &str) -> Result<Whole, Refusal> {
     let max = limits::REQUEST_BODY_BYTES_MAX;
     let announced = body
         .size_hint()
@@ -68,5 +94,9 @@ async fn receive(
         .map_err(|_| {
             Refusal::request_timeout("the request body did not arrive within 60 s; send it again")
         })??;
-    Ok((bytes, share))
+    Ok(Whole {
+        bytes,
+        pinned: None,
+        _share: share,
+    })
 }

@@ -3,6 +3,7 @@
 use super::super::mask::Segment;
 use super::super::matcher::{check_resource, check_url};
 use super::{Effect, RuleProblem, RuleSource, item};
+use crate::limits;
 
 const RESOURCE_VERBS: &[&str] = &[
     "get",
@@ -169,6 +170,29 @@ pub(super) fn check_record(source: &RuleSource, problems: &mut Vec<RuleProblem>)
     };
     problems.push(RuleProblem {
         field: "record",
+        index: None,
+        message: message.to_owned(),
+    });
+}
+
+/// Whether conditions are where they count: they are for decisions. What a rule obliges to would otherwise depend on
+/// a body, and a mask that does not apply shows what it hides.
+pub(super) fn check_when(source: &RuleSource, problems: &mut Vec<RuleProblem>) {
+    if source.when.is_empty() {
+        return;
+    }
+    let obliges = !source.mask.is_empty() || !source.reveal.is_empty() || source.record.is_some();
+    let message = if source.decision.is_none() {
+        "needs a decision; mask, reveal and record hold whatever a request says"
+    } else if obliges {
+        "has no meaning for mask, reveal and record; put them into a rule of their own"
+    } else if source.when.len() > limits::RULE_CONDITIONS_MAX {
+        "has more than 64 conditions; split the rule"
+    } else {
+        return;
+    };
+    problems.push(RuleProblem {
+        field: "when",
         index: None,
         message: message.to_owned(),
     });

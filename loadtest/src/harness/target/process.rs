@@ -137,7 +137,8 @@ mod tests {
     async fn the_work_of_children_counts() {
         let folder = tempfile::tempdir().unwrap();
         let process = Process::start("sh", folder.path(), "busy", |command| {
-            command.args(["-c", "sh -c 'while :; do :; done'; true"]);
+            // Busy for as long as its parent lives, which is killed at the end.
+            command.args(["-c", "sh -c 'while kill -0 $PPID; do :; done'; true"]);
         })
         .unwrap();
         let begun = tokio::time::Instant::now();

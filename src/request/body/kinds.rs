@@ -1,0 +1,204 @@
+//! The fields of Kubernetes' built-in kinds, with their numbers in protobuf and their names in JSON.
+//!
+//! `kinds.txt` is made from the `generated.proto` and `types.go` files of k8s.io/api and k8s.io/apimachinery
+//! (1.20 to 1.37): a line `version GROUP/VERSION PREFIX`, then of each message its name and one line for each
+//! field, `NUMBER NAME [optional|inline] [list|map] TYPE`. Numbers never change; a field that is newer than the
+//! table makes a body opaque, so that it hides nothing.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+static TEXT: &str = include_str!("kinds.txt");
+
+/// Parsed once, when the first protobuf body is looked into.
+static KINDS: LazyLock<Kinds> = LazyLock::new(|| Kinds::parse(TEXT));
+
+/// A message: its fields.
+#[derive(Debug, Default)]
+pub(super) struct Message {
+    fields: Vec<Field>,
+}
+
+/// A field.
+#[derive(Debug)]
+pub(super) struct Field {
+    pub(super) number: u32,
+    /// Its key in JSON; empty where its own fields stand in its parent's object.
+    pub(super) key: &'static str,
+    pub(super) presence: Presence,
+    pub(super) shape: Shape,
+    pub(super) holds: Holds,
+}
+
+/// What an absent field and a zero mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Presence {
+    /// A Go value: always sent, and a zero is left out of JSON.
+    Value,
+    /// A Go pointer: a zero that is sent is meant.
+    Pointer,
+}
+
+/// How often.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shape {
+    One,
+    List,
+    /// With strings for keys.
+    Map,
+}
+
+/// What a field holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Holds {
+    Text,
+    Bool,
+    Int32,
+    Int64,
+    Double,
+    /// Base64 in JSON.
+    Bytes,
+    /// A message with text in field 1.
+    Quantity,
+    IntOrString,
+    Time,
+    MicroTime,
+    /// A message with JSON in field 1.
+    Json,
+    /// A message with texts in field 1.
+    Texts,
+    /// By its place in the table.
+    Message(usize),
+}
+
+struct Kinds {
+    messages: Vec<Message>,
+    /// `core.Pod` → its place.
+    names: HashMap<&'static str, usize>,
+    /// `v1` → `core`.
+    versions: HashMap<&'static str, &'static str>,
+}
+
+/// The message of a kind.
+pub(super) fn kind(api_version: &str, kind: &str) -> Option<&'static Message> {
+    // Options are the same in every group.
+    let prefix = if kind == "DeleteOptions" {
+        "meta"
+    } else {
+        KINDS.versions.get(api_version)?
+    };
+    let place = KINDS.names.get(format!("{prefix}.{kind}").as_str())?;
+    message(*place)
+}
+
+/// The message at a place of the table.
+pub(super) fn message(place: usize) -> Option<&'static Message> {
+    KINDS.messages.get(place)
+}
+
+impl Message {
+    pub(super) fn field(&self, number: u32) -> Option<&Field> {
+        self.fields.iter().find(|field| field.number == number)
+    }
+}
+
+impl Kinds {
+    fn parse(text: &'static str) -> Self {
+        let mut names = HashMap::new();
+        for line in text.lines().filter(|line| is_name(line)) {
+            let place = names.len();
+            names.insert(line, place);
+        }
+        let mut kinds = Self {
+            messages: Vec::with_capacity(names.len()),
+            names,
+            versions: HashMap::new(),
+        };
+        for line in text.lines() {
+            if let Some(version) = line.strip_prefix("version ") {
+                kinds.versions.extend(version.split_once(' '));
+            } else if is_name(line) {
+                kinds.messages.push(Message::default());
+            } else if let Some(field) = kinds.field(line)
+                && let Some(message) = kinds.messages.last_mut()
+            {
+                message.fields.push(field);
+            }
+        }
+        kinds
+    }
+
+    fn field(&self, line: &'static str) -> Option<Field> {
+        let mut words = line.split_whitespace();
+        let number = words.next()?.parse().ok()?;
+        let key = words.next()?;
+        let (mut presence, mut shape, mut inline) = (Presence::Value, Shape::One, false);
+        let mut word = words.next()?;
+        loop {
+            match word {
+                "optional" => presence = Presence::Pointer,
+                "inline" => inline = true,
+                "list" => shape = Shape::List,
+                "map" => shape = Shape::Map,
+                _ => break,
+            }
+            word = words.next()?;
+        }
+        Some(Field {
+            number,
+            key: if inline { "" } else { key },
+            presence,
+            shape,
+            holds: self.holds(word)?,
+        })
+    }
+
+    fn holds(&self, word: &str) -> Option<Holds> {
+        Some(match word {
+            "string" => Holds::Text,
+            "bool" => Holds::Bool,
+            "int32" => Holds::Int32,
+            "int64" => Holds::Int64,
+            "double" => Holds::Double,
+            "bytes" => Holds::Bytes,
+            "quantity" => Holds::Quantity,
+            "intOrString" => Holds::IntOrString,
+            "time" => Holds::Time,
+            "microTime" => Holds::MicroTime,
+            "json" => Holds::Json,
+            "texts" => Holds::Texts,
+            message => Holds::Message(*self.names.get(message)?),
+        })
+    }
+}
+
+fn is_name(line: &str) -> bool {
+    !line.starts_with([' ', '#']) && !line.starts_with("version ") && !line.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_line_of_the_table_is_understood() {
+        let kinds = Kinds::parse(TEXT);
+        let names = TEXT.lines().filter(|line| is_name(line)).count();
+        let versions = TEXT
+            .lines()
+            .filter(|line| line.starts_with("version "))
+            .count();
+        let fields: usize = kinds
+            .messages
+            .iter()
+            .map(|message| message.fields.len())
+            .sum();
+        assert_eq!(kinds.messages.len(), names);
+        assert_eq!(kinds.names.len(), names);
+        assert_eq!(fields + names + versions, TEXT.lines().count());
+        let pod = kind("v1", "Pod").unwrap();
+        assert_eq!(pod.field(2).unwrap().key, "spec");
+        assert!(kind("v1", "Podd").is_none() && kind("v2", "Pod").is_none());
+        assert!(kind("policy/v1", "DeleteOptions").is_some());
+    }
+}
