@@ -487,7 +487,7 @@ mod tests {
         let rendered = handle.render();
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
         let series = regex::Regex::new(
-            r#"\b((?:portcullis|process)_[a-z_]+)\b(?:\{((?:[^{}]|\{\{[^{}]*\}\})*)\})?"#,
+            r"\b((?:portcullis|process)_[a-z_]+)\b(?:\{((?:[^{}]|\{\{[^{}]*\}\})*)\})?",
         )
         .unwrap();
         let label = regex::Regex::new(r#"([a-z_]+)(=~?)"([^"]*)""#).unwrap();

@@ -189,7 +189,7 @@ mod tests {
             gather.shutdown().await.unwrap();
         };
         let mut heard = Vec::new();
-        let (_, read) = tokio::join!(saying, far.read_to_end(&mut heard));
+        let ((), read) = tokio::join!(saying, far.read_to_end(&mut heard));
         read.unwrap();
         assert_eq!(heard, sent);
     }

@@ -88,7 +88,7 @@ fn open(world: &World) -> Vec<Value> {
 /// The one question that is open, once there is one.
 #[track_caller]
 fn asked(world: &World) -> Value {
-    let begun = std::time::Instant::now();
+    let begun = tokio::time::Instant::now();
     loop {
         let mut open = open(world);
         if let Some(question) = open.pop() {
@@ -284,7 +284,7 @@ fn who_does_not_wait_is_told_what_to_do_and_another_body_is_another_question() {
             .expect_code(0);
         assert_eq!(count(&world, "DELETE", &pod), 1);
         // The question that nobody answers ends by itself.
-        let begun = std::time::Instant::now();
+        let begun = tokio::time::Instant::now();
         while open(&world).iter().any(|open| open["state"] == "asked") {
             assert!(begun.elapsed() < Duration::from_secs(40));
         }
@@ -392,7 +392,7 @@ fn a_shell_is_asked_for_once_whichever_transport_it_takes() {
 fn what_is_asked_over_both_transports_is_one_question_and_waited_for_once() {
     let world = world_with(", wait: 2s", false);
     let pod = world.pod();
-    let begun = std::time::Instant::now();
+    let begun = tokio::time::Instant::now();
     let refused = world
         .kubectl(Kubectl::Current, Caller::Developer)
         .args(["exec", &pod, "--", "echo", "no"])

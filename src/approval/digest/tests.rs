@@ -1,5 +1,11 @@
 //! Whatever differs makes another digest, and what only looks different does not.
 
+#![expect(
+    clippy::too_many_lines,
+    clippy::items_after_statements,
+    reason = "a table, and the type of its rows beside it"
+)]
+
 use http::Method;
 
 use super::*;

@@ -1,5 +1,7 @@
 //! The ledger: questions that join, single use under concurrency, bounds, and a crash at every point.
 
+#![expect(clippy::disallowed_methods, reason = "a test waits for its own tasks")]
+
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -153,7 +155,7 @@ async fn requests_of_one_command_join_an_open_question_of_their_class_and_caller
 async fn a_yes_to_a_class_admits_others_of_it_until_it_ends_or_is_taken_back() {
     let world = World::new();
     let wide = |number| Held {
-        terms: terms(1, Some(Duration::from_secs(60))),
+        terms: terms(1, Some(Duration::from_mins(1))),
         ..held(number)
     };
     waits(world.consult(wide(1), "a", 0).await);

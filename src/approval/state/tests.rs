@@ -189,7 +189,7 @@ fn a_class_is_admitted_for_as_long_as_the_most_careful_approver_said() {
         answer(&mut narrow, "carol", class(1)),
         Err(NotAnswered::TooWide(_))
     ));
-    let mut wide = approval(terms(2, Some(Duration::from_secs(60))));
+    let mut wide = approval(terms(2, Some(Duration::from_mins(1))));
     assert!(matches!(
         answer(&mut wide, "carol", class(61)),
         Err(NotAnswered::TooWide(_))
@@ -209,7 +209,7 @@ fn a_class_is_admitted_for_as_long_as_the_most_careful_approver_said() {
         Some(Admits::Until(at(31)))
     );
     assert_eq!(wide.take(&digest(8), "a", at(31)), None);
-    let mut once = approval(terms(2, Some(Duration::from_secs(60))));
+    let mut once = approval(terms(2, Some(Duration::from_mins(1))));
     answer(&mut once, "carol", class(60)).unwrap();
     answer(&mut once, "dave", Verdict::Yes).unwrap();
     assert_eq!(once.admits(at(2)), Some(Admits::Once));
@@ -258,7 +258,7 @@ proptest! {
     #[test]
     fn nothing_is_admitted_that_was_not_answered(count in 1_usize..3, wide in any::<bool>(), steps in steps()) {
         const WHO: [(&str, &str); 5] = [("alice", "sre"), ("carol", "sre"), ("dave", "sre"), ("erin", "sre"), ("frank", "dev")];
-        let mut machine = approval(terms(count, wide.then_some(Duration::from_secs(60))));
+        let mut machine = approval(terms(count, wide.then_some(Duration::from_mins(1))));
         let mut clock = 0_i64;
         // The model: who said yes to how many requests, when the last of them did, and what went on.
         let mut yes: Vec<(usize, Verdict)> = Vec::new();

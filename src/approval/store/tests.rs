@@ -1,5 +1,7 @@
 //! The thread, its transactions, and the file.
 
+#![expect(clippy::disallowed_methods, reason = "a test waits for its own tasks")]
+
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;

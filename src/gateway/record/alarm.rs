@@ -69,6 +69,7 @@ impl<T> Alarm<T> {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test waits for its own tasks")]
 mod tests {
     use std::future::poll_fn;
     use std::sync::atomic::AtomicUsize;

@@ -217,6 +217,7 @@ enum Broken {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test waits for its own tasks")]
 mod tests {
     use super::*;
 

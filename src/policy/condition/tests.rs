@@ -1,3 +1,9 @@
+#![expect(
+    clippy::too_many_lines,
+    clippy::cognitive_complexity,
+    reason = "tables are as long as their rows"
+)]
+
 use std::sync::Arc;
 
 use http::Method;

@@ -244,7 +244,7 @@ async fn further_streams_share_connections_and_so_do_all_where_http1_is_not_spok
     let ca = Ca::new().unwrap();
     let (address, connections) = http2_server(&ca, 100).await;
     answer_all(connections, |_, mut stream| {
-        super::reply(&mut stream, 200, "shared")
+        super::reply(&mut stream, 200, "shared");
     });
     let world = World::new(&ca, address, "");
     let mut seats = Vec::new();
@@ -286,7 +286,7 @@ async fn d12_nothing_is_read_for_a_client_that_takes_nothing_and_a_client_that_l
         let (tcp, _) = listener.accept().await.unwrap();
         let mut stream = TlsAcceptor::from(tls).accept(tcp).await.unwrap();
         let mut request = [0; 4096];
-        stream.read(&mut request).await.unwrap();
+        assert_ne!(stream.read(&mut request).await.unwrap(), 0);
         stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
         let mut sent = 0;
         let quiet = Duration::from_millis(300);

@@ -8,10 +8,10 @@ const EVERY: u64 = 0x0101_0101_0101_0101;
 fn places(block: &[u8; BLOCK], byte: u8) -> u64 {
     let mut places = 0;
     for (number, word) in block.as_chunks::<8>().0.iter().enumerate() {
-        let differs = u64::from_le_bytes(*word) ^ EVERY * u64::from(byte);
+        let differs = u64::from_le_bytes(*word) ^ (EVERY * u64::from(byte));
         // The highest bit of every byte that is zero, and of no other.
-        let low = differs & 0x7f * EVERY;
-        let same = !(low + 0x7f * EVERY | differs | 0x7f * EVERY);
+        let low = differs & (0x7f * EVERY);
+        let same = !((low + 0x7f * EVERY) | differs | (0x7f * EVERY));
         // Gathers the eight bits in the highest byte.
         let gathered = (same >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56;
         places |= gathered << (8 * number);

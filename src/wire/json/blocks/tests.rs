@@ -122,12 +122,12 @@ fn brackets_that_do_not_match_are_refused_by_their_counts() {
 fn jsonish() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         4 => r#"[\[\]{}":,\\ a]{0,9}"#,
-        1 => r#"\\{0,70}"#,
+        1 => r"\\{0,70}",
         2 => "[a-z]{0,70}",
         4 => Just("{}".to_owned()),
         2 => r#""([^"\\]|\\["\\n]){0,40}""#,
         1 => r#"(\{"a":\[){1,6}"#,
-        1 => r#"(\]\}){1,6}"#,
+        1 => r"(\]\}){1,6}",
     ];
     prop::collection::vec(piece, 0..24).prop_map(|pieces| pieces.concat().into_bytes())
 }
