@@ -190,7 +190,7 @@ impl Scanner {
         }
     }
 
-    /// The key just reported, unescaped, or `None` when it is longer than [`JSON_KEY_BYTES_MAX`].
+    /// The key just reported, unescaped, or `None` when it is longer than [`JSON_KEY_BYTES_MAX`](crate::limits::JSON_KEY_BYTES_MAX).
     pub fn key<'a>(&'a self, chunk: &'a [u8]) -> Option<&'a [u8]> {
         self.key.text(chunk)
     }
