@@ -67,7 +67,7 @@ fn ready(name: &str) -> ConditionSource {
 
 /// A Deployment of 10 KB: four containers with their variables, and what managers keep.
 fn object() -> Value {
-    let env: Vec<Value> = (0..16)
+    let env: Vec<Value> = (0..24)
         .map(|number| json!({"name": format!("VARIABLE_{number}"), "value": "some value of a usual length"}))
         .collect();
     let containers: Vec<Value> = (0..4)
