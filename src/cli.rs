@@ -1,5 +1,6 @@
 //! The command line. One file a command; this one lists them.
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -108,6 +109,28 @@ fn complain(message: &str) {
 )]
 fn note(message: &str) {
     eprintln!("note: {message}");
+}
+
+/// Prints rows in columns as wide as what is in them.
+fn print_table<const COLUMNS: usize>(
+    rows: &[[String; COLUMNS]],
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let mut widths = [0; COLUMNS];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    for row in rows {
+        let cells: Vec<String> = row
+            .iter()
+            .zip(widths)
+            .map(|(cell, width)| format!("{cell:width$}"))
+            .collect();
+        writeln!(out, "{}", cells.join("  ").trim_end())?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

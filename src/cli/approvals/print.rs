@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use jiff::Timestamp;
 
 use crate::approval::{Approval, Asked, State, Verdict};
+use crate::cli::print_table;
 
 /// A text on one line, with everything in it visible.
 pub(super) fn visible(text: &str) -> String {
@@ -42,21 +43,7 @@ pub(super) fn list(approvals: &[Approval], out: &mut dyn Write) -> io::Result<()
         ]
         .map(|cell| visible(&cell))
     }));
-    let mut widths = [0; 6];
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    for row in rows {
-        let cells: Vec<String> = row
-            .iter()
-            .zip(widths)
-            .map(|(cell, width)| format!("{cell:width$}"))
-            .collect();
-        writeln!(out, "{}", cells.join("  ").trim_end())?;
-    }
-    Ok(())
+    print_table(&rows, out)
 }
 
 /// Everything an approver has to know.

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use super::search::Place;
+use crate::cli::print_table;
 use crate::control::sessions::Details;
 use crate::recording::Summary;
 use crate::recording::index::Session;
@@ -23,21 +24,7 @@ pub(super) fn list(sessions: &[Session], out: &mut dyn Write) -> io::Result<()> 
         .map(str::to_owned),
     ];
     rows.extend(sessions.iter().map(row));
-    let mut widths = [0; 8];
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    for row in rows {
-        let cells: Vec<String> = row
-            .iter()
-            .zip(widths)
-            .map(|(cell, width)| format!("{cell:width$}"))
-            .collect();
-        writeln!(out, "{}", cells.join("  ").trim_end())?;
-    }
-    Ok(())
+    print_table(&rows, out)
 }
 
 fn row(session: &Session) -> [String; 8] {
