@@ -5,15 +5,12 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-pub mod approvals;
-pub mod check;
-pub mod mask;
-pub mod policy;
-pub mod replay;
-pub mod rotate_key;
+pub mod offline;
+pub mod operator;
 pub mod serve;
-pub mod sessions;
-pub mod size;
+
+use offline::{check, mask, policy, rotate_key, size};
+use operator::{approvals, replay, sessions};
 
 /// The streaming access gateway for Kubernetes.
 ///

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use jiff::{Span, SpanRelativeTo, Timestamp};
 
-use super::check::{Outcome, Output, finish, print_json};
+use crate::cli::offline::check::{Outcome, Output, finish, print_json};
 use crate::limits;
 use crate::recording::index::{self, Catalog, Filter};
 use crate::recording::replay::Flaws;
@@ -263,7 +263,7 @@ async fn list(args: &ListArgs, out: &mut dyn Write) -> anyhow::Result<()> {
         Output::Text => print::list(&list.items, out)?,
     }
     if list.more {
-        super::complain(&format!(
+        crate::cli::complain(&format!(
             "there are more than {}; narrow the list down, or use --limit",
             args.limit
         ));
@@ -294,7 +294,7 @@ async fn export(args: &ExportArgs, out: &mut dyn Write) -> anyhow::Result<()> {
         }
     };
     if flaws != Flaws::default() {
-        super::note(&flaws.to_string());
+        crate::cli::note(&flaws.to_string());
     }
     Ok(())
 }
@@ -346,21 +346,23 @@ async fn search(args: &SearchArgs, out: &mut dyn Write) -> anyhow::Result<Outcom
     for session in &list.items {
         let room = args.limit.saturating_sub(found.len());
         if room == 0 {
-            super::complain(&format!("stopped at {} places; use --limit", args.limit));
+            crate::cli::complain(&format!("stopped at {} places; use --limit", args.limit));
             break;
         }
         match source.tape(&session.metadata.id).await {
             Ok(tape) => {
                 if let Err(error) = search::places(session, &tape, &needle, room, &mut found) {
-                    super::complain(&format!("{}: {error}", session.metadata.id));
+                    crate::cli::complain(&format!("{}: {error}", session.metadata.id));
                 }
             }
             // The others are worth searching all the same.
-            Err(error) => super::complain(&format!("{}: {error:#}", session.metadata.id)),
+            Err(error) => crate::cli::complain(&format!("{}: {error:#}", session.metadata.id)),
         }
     }
     if list.more {
-        super::complain("only the latest sessions were searched; narrow them down with --until");
+        crate::cli::complain(
+            "only the latest sessions were searched; narrow them down with --until",
+        );
     }
     match args.output {
         Output::Json => print_json(&found, out)?,

@@ -50,7 +50,7 @@ pub struct ExplainArgs {
 // What is asked about: whose policy, which caller, which request. No doc comment: clap would take it
 // for the help of the command that asks.
 #[derive(Clone, Debug, clap::Args)]
-pub(super) struct Question {
+pub(in crate::cli) struct Question {
     /// The gateway's configuration; its policy files are used
     #[arg(
         long,
@@ -135,16 +135,19 @@ fn explain(args: &ExplainArgs, out: &mut dyn Write) -> anyhow::Result<Outcome> {
 }
 
 /// A policy and a request to it.
-pub(super) struct Asked {
-    pub(super) policy: Policy,
-    pub(super) identity: Arc<Identity>,
-    pub(super) info: RequestInfo,
-    pub(super) cluster: String,
-    pub(super) seen: Seen,
+pub(in crate::cli) struct Asked {
+    pub(in crate::cli) policy: Policy,
+    pub(in crate::cli) identity: Arc<Identity>,
+    pub(in crate::cli) info: RequestInfo,
+    pub(in crate::cli) cluster: String,
+    pub(in crate::cli) seen: Seen,
 }
 
 /// Loads and reads what the arguments name; `None` after saying what is wrong with it.
-pub(super) fn prepare(question: &Question, out: &mut dyn Write) -> anyhow::Result<Option<Asked>> {
+pub(in crate::cli) fn prepare(
+    question: &Question,
+    out: &mut dyn Write,
+) -> anyhow::Result<Option<Asked>> {
     let (policy, clusters) = match load_policy(question) {
         Ok(loaded) => loaded,
         Err(problems) => {

@@ -32,7 +32,7 @@ pub enum Output {
 
 /// How a command ended; the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(in crate::cli) enum Outcome {
     /// Exit code 0.
     Good,
     /// Exit code 1: what was looked at has problems.
@@ -59,7 +59,7 @@ pub fn run(args: &Args) -> ExitCode {
 /// The exit code of a command, 2 when it could not even look. Whoever stopped reading (`| head`) has
 /// what they wanted: no word, and the exit code that a shell gives a program SIGPIPE ended.
 #[expect(clippy::print_stderr, reason = "output belongs to the command line")]
-pub(super) fn finish(outcome: anyhow::Result<Outcome>) -> ExitCode {
+pub(in crate::cli) fn finish(outcome: anyhow::Result<Outcome>) -> ExitCode {
     match outcome {
         Ok(Outcome::Good) => ExitCode::SUCCESS,
         Ok(Outcome::Problems) => ExitCode::FAILURE,
@@ -148,14 +148,17 @@ fn summarize(args: &Args, config: &Config, out: &mut dyn Write) -> io::Result<()
     )
 }
 
-pub(super) fn print_problems(problems: &[Problem], out: &mut dyn Write) -> io::Result<()> {
+pub(in crate::cli) fn print_problems(problems: &[Problem], out: &mut dyn Write) -> io::Result<()> {
     for problem in problems {
         writeln!(out, "{problem}")?;
     }
     Ok(())
 }
 
-pub(super) fn print_json(value: &impl Serialize, out: &mut dyn Write) -> anyhow::Result<()> {
+pub(in crate::cli) fn print_json(
+    value: &impl Serialize,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
     // JSON lets these stand as they are, but terminals act on them. Only strings can have them.
     let acts = |c: char| ('\u{7f}'..='\u{9f}').contains(&c);
     for piece in serde_json::to_string_pretty(value)?.split_inclusive(acts) {

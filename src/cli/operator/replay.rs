@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use super::check::{Outcome, finish};
 use super::sessions::source::{Among, Source, Tape};
+use crate::cli::offline::check::{Outcome, finish};
 use crate::recording::Summary;
 use crate::recording::replay::filter::visible;
 use crate::recording::replay::player::{Player, parse_time};

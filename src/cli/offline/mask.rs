@@ -10,7 +10,7 @@ use http_body_util::BodyExt as _;
 
 use super::check::{Outcome, finish};
 use super::policy::{Question, prepare};
-use super::{complain, note};
+use crate::cli::{complain, note};
 use crate::gateway::body::full;
 use crate::policy::{Decision, Permit};
 use crate::request::RequestInfo;

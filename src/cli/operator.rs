@@ -1,0 +1,5 @@
+//! What operators type to look into a running gateway, or into what it left in its data directory.
+
+pub mod approvals;
+pub mod replay;
+pub mod sessions;
