@@ -1,12 +1,12 @@
 //! The command line. One file a command; this one lists them.
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 pub mod offline;
 pub mod operator;
+pub mod output;
 pub mod serve;
 
 use offline::{check, mask, policy, rotate_key, size};
@@ -91,43 +91,6 @@ impl Cli {
             Command::Size(args) => size::run(&args),
         }
     }
-}
-
-/// Prints why a command failed, on standard error.
-#[expect(clippy::print_stderr, reason = "output belongs to the command line")]
-fn complain(message: &str) {
-    eprintln!("error: {message}");
-}
-
-/// Prints what the reader of a result should know besides, on standard error.
-#[expect(
-    clippy::print_stderr,
-    reason = "results go to standard output, notes do not"
-)]
-fn note(message: &str) {
-    eprintln!("note: {message}");
-}
-
-/// Prints rows in columns as wide as what is in them.
-fn print_table<const COLUMNS: usize>(
-    rows: &[[String; COLUMNS]],
-    out: &mut dyn Write,
-) -> io::Result<()> {
-    let mut widths = [0; COLUMNS];
-    for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    for row in rows {
-        let cells: Vec<String> = row
-            .iter()
-            .zip(widths)
-            .map(|(cell, width)| format!("{cell:width$}"))
-            .collect();
-        writeln!(out, "{}", cells.join("  ").trim_end())?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

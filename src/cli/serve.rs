@@ -33,7 +33,7 @@ pub fn run(args: &Args) -> ExitCode {
     let filter = match EnvFilter::try_new(&args.log) {
         Ok(filter) => filter,
         Err(error) => {
-            super::complain(&format!("--log {:?} is no filter: {error}", args.log));
+            super::output::complain(&format!("--log {:?} is no filter: {error}", args.log));
             return ExitCode::FAILURE;
         }
     };
@@ -54,7 +54,7 @@ pub fn run(args: &Args) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            super::complain(&format!("{error:#}"));
+            super::output::complain(&format!("{error:#}"));
             ExitCode::FAILURE
         }
     }

@@ -8,9 +8,9 @@ use anyhow::Context as _;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 
-use super::check::{Outcome, finish};
 use super::policy::{Question, prepare};
-use crate::cli::{complain, note};
+use crate::cli::output::{Outcome, finish};
+use crate::cli::output::{complain, note};
 use crate::gateway::body::full;
 use crate::policy::{Decision, Permit};
 use crate::request::RequestInfo;

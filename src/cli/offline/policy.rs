@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use super::check::{Outcome, Output, finish, print_json, print_problems};
+use crate::cli::output::{Outcome, Output, finish, print_json, print_problems};
 use crate::config::case_file::{self, CaseFile};
 use crate::config::{Config, Problem, policy_file};
 use crate::gateway::route::Clusters;

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::check::{Outcome, finish};
+use crate::cli::output::{Outcome, finish};
 use crate::config::placeholder_key;
 
 /// Makes the key anew that placeholders are made with.

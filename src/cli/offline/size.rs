@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use super::check::{Outcome, finish};
+use crate::cli::output::{Outcome, finish};
 
 /// Calculate how many cores and how much memory a gateway needs.
 ///

@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 
-use super::sessions::Target;
-use super::sessions::client::{Client, encoded};
+use super::client::{Client, Target, encoded};
 use crate::approval::Approval;
-use crate::cli::offline::check::{Outcome, Output, finish, print_json};
+use crate::cli::output::{Outcome, Output, finish, note, print_json};
 use crate::control::approvals::{ApprovalList, No, Yes};
 use crate::control::socket;
 
@@ -168,7 +167,7 @@ async fn list(args: &ListArgs, out: &mut dyn Write) -> anyhow::Result<()> {
         Output::Text => print::list(&list.items, out)?,
     }
     if list.more {
-        crate::cli::note("there are more; the oldest are not shown");
+        note("there are more; the oldest are not shown");
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use super::sessions::source::{Among, Source, Tape};
-use crate::cli::offline::check::{Outcome, finish};
+use crate::cli::output::{Outcome, finish};
 use crate::recording::Summary;
 use crate::recording::replay::filter::visible;
 use crate::recording::replay::player::{Player, parse_time};
@@ -18,7 +18,7 @@ use crate::recording::replay::{Flaws, Reader, clock_face, files, transcript};
 mod show;
 mod terminal;
 
-pub use super::sessions::Target;
+use super::client::Target;
 use show::Show;
 
 /// Places that `n` goes to; more are left out.

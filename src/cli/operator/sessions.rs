@@ -7,14 +7,14 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use jiff::{Span, SpanRelativeTo, Timestamp};
 
-use crate::cli::offline::check::{Outcome, Output, finish, print_json};
+use super::client::Target;
+use crate::cli::output::{Outcome, Output, complain, finish, note, print_json};
 use crate::limits;
 use crate::recording::index::{self, Catalog, Filter};
 use crate::recording::replay::Flaws;
 use crate::recording::replay::export::{self, Format};
 use crate::recording::replay::transcript::Needle;
 
-pub(super) mod client;
 mod print;
 mod search;
 pub(super) mod source;
@@ -47,31 +47,6 @@ pub enum SessionsCommand {
     Reindex(ReindexArgs),
     /// Find a text in what sessions showed; exit code 1 when it is nowhere
     Search(SearchArgs),
-}
-
-/// Where sessions are looked for.
-#[derive(Clone, Debug, clap::Args)]
-pub struct Target {
-    /// The gateway's data directory, on this machine; works without a running gateway, too
-    #[arg(
-        long,
-        value_name = "DIR",
-        default_value = "data",
-        conflicts_with = "server"
-    )]
-    pub data_dir: PathBuf,
-
-    /// A gateway's control address; needs the token of an operator
-    #[arg(long, value_name = "URL", requires = "token_file")]
-    pub server: Option<String>,
-
-    /// The file with the operator's token
-    #[arg(long, value_name = "FILE", requires = "server")]
-    pub token_file: Option<PathBuf>,
-
-    /// Certificates to trust for --server instead of the machine's
-    #[arg(long, value_name = "FILE", requires = "server")]
-    pub ca_file: Option<PathBuf>,
 }
 
 /// Which sessions.
@@ -263,7 +238,7 @@ async fn list(args: &ListArgs, out: &mut dyn Write) -> anyhow::Result<()> {
         Output::Text => print::list(&list.items, out)?,
     }
     if list.more {
-        crate::cli::complain(&format!(
+        complain(&format!(
             "there are more than {}; narrow the list down, or use --limit",
             args.limit
         ));
@@ -294,7 +269,7 @@ async fn export(args: &ExportArgs, out: &mut dyn Write) -> anyhow::Result<()> {
         }
     };
     if flaws != Flaws::default() {
-        crate::cli::note(&flaws.to_string());
+        note(&flaws.to_string());
     }
     Ok(())
 }
@@ -346,23 +321,23 @@ async fn search(args: &SearchArgs, out: &mut dyn Write) -> anyhow::Result<Outcom
     for session in &list.items {
         let room = args.limit.saturating_sub(found.len());
         if room == 0 {
-            crate::cli::complain(&format!("stopped at {} places; use --limit", args.limit));
+            complain(&format!("stopped at {} places; use --limit", args.limit));
             break;
         }
         match source.tape(&session.metadata.id).await {
             Ok(tape) => {
                 if let Err(error) = search::places(session, &tape, &needle, room, &mut found) {
-                    crate::cli::complain(&format!("{}: {error}", session.metadata.id));
+                    complain(&format!("{}: {error}", session.metadata.id));
                 }
             }
             // The others are worth searching all the same.
-            Err(error) => crate::cli::complain(&format!("{}: {error:#}", session.metadata.id)),
+            Err(error) => {
+                complain(&format!("{}: {error:#}", session.metadata.id));
+            }
         }
     }
     if list.more {
-        crate::cli::complain(
-            "only the latest sessions were searched; narrow them down with --until",
-        );
+        complain("only the latest sessions were searched; narrow them down with --until");
     }
     match args.output {
         Output::Json => print_json(&found, out)?,

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use jiff::Timestamp;
 
 use crate::approval::{Approval, Asked, State, Verdict};
-use crate::cli::print_table;
+use crate::cli::output::print_table;
 
 /// A text on one line, with everything in it visible.
 pub(super) fn visible(text: &str) -> String {

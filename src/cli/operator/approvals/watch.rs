@@ -6,8 +6,8 @@ use std::io::Write;
 use anyhow::Context as _;
 
 use super::print;
-use crate::cli::offline::check::Output;
-use crate::cli::operator::sessions::client::Client;
+use crate::cli::operator::client::Client;
+use crate::cli::output::Output;
 use crate::control::approvals::ApprovalList;
 
 /// Prints every question once when it comes and a line when it is gone, until the gateway ends it.

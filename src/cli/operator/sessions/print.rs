@@ -3,17 +3,10 @@
 use std::io::{self, Write};
 
 use super::search::Place;
-use crate::cli::print_table;
+use crate::cli::output::{clean, print_table};
 use crate::control::sessions::Details;
 use crate::recording::Summary;
 use crate::recording::index::Session;
-
-/// A text that somebody else wrote, without anything that could act on a terminal.
-pub(super) fn clean(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect()
-}
 
 /// A table; the command comes last, since it may be long.
 pub(super) fn list(sessions: &[Session], out: &mut dyn Write) -> io::Result<()> {

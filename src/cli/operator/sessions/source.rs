@@ -9,16 +9,13 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail, ensure};
 use uuid::Uuid;
 
-use super::client::Client;
-use super::{Target, print};
+use super::print;
+use crate::cli::operator::client::{Client, Target};
 use crate::control::sessions::{Details, SessionList};
 use crate::control::socket;
 use crate::recording::index::files::is_id;
 use crate::recording::index::{Catalog, Filter};
 use crate::recording::replay::{Parts, files, one_part};
-
-/// Takes whole lines of asciicast, one after the other.
-pub(super) type Each<'a> = &'a mut dyn FnMut(&[u8]) -> anyhow::Result<()>;
 
 /// Where sessions come from.
 pub(in crate::cli) enum Source {

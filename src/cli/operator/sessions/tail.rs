@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::client::Client;
+use crate::cli::operator::client::Client;
 use crate::recording::replay::Moment;
 use crate::recording::replay::filter::{Filter, visible};
 use crate::recording::replay::transcript::Transcript;

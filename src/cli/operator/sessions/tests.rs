@@ -239,7 +239,7 @@ fn places_are_said_once_and_tokens_stay_on_this_machine_or_under_tls() {
     let token = folder.path().join("token");
     std::fs::write(&token, "abc\n").unwrap();
     let server = |url: &str| {
-        client::Client::server(url, &token, None)
+        crate::cli::operator::client::Client::server(url, &token, None)
             .err()
             .map(|error| error.to_string())
     };
@@ -289,7 +289,7 @@ fn a_filter_reaches_the_gateway_as_it_was_said() {
         panic!("not ls");
     };
     assert_eq!(
-        client::query(&args.filter.read(args.limit)),
+        crate::cli::operator::client::query(&args.filter.read(args.limit)),
         "limit=3&user=a%26b%3D%C3%BC&command=rm%20-rf&since=2026-11-20T10%3A00%3A00Z&exitCode=7&live=true"
     );
 }

@@ -22,7 +22,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 use tokio_util::task::TaskTracker;
 
-use super::source::Each;
+use crate::cli::output::clean;
 use crate::control::sessions::{Details, KillCall, SessionList};
 use crate::gateway::body;
 use crate::recording::index::Filter;
@@ -31,6 +31,34 @@ use crate::recording::index::Filter;
 const LINE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Bytes of a list or another document.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Takes whole lines of an answer, one after the other.
+pub(in crate::cli) type Each<'a> = &'a mut dyn FnMut(&[u8]) -> anyhow::Result<()>;
+
+/// Which gateway is asked.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Target {
+    /// The gateway's data directory, on this machine; works without a running gateway, too
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "data",
+        conflicts_with = "server"
+    )]
+    pub data_dir: PathBuf,
+
+    /// A gateway's control address; needs the token of an operator
+    #[arg(long, value_name = "URL", requires = "token_file")]
+    pub server: Option<String>,
+
+    /// The file with the operator's token
+    #[arg(long, value_name = "FILE", requires = "server")]
+    pub token_file: Option<PathBuf>,
+
+    /// Certificates to trust for --server instead of the machine's
+    #[arg(long, value_name = "FILE", requires = "server")]
+    pub ca_file: Option<PathBuf>,
+}
 
 /// A gateway to ask.
 pub(in crate::cli) struct Client {
@@ -261,7 +289,7 @@ impl Client {
             .ok()
             .and_then(|text| serde_json::from_slice::<Refused>(&text).ok());
         match told {
-            Some(Refused { message }) => bail!(super::print::clean(&message)),
+            Some(Refused { message }) => bail!(clean(&message)),
             None => bail!(
                 "the gateway answered {code}; does it serve the sessions API there (control.operators)?"
             ),
