@@ -8,14 +8,16 @@
 //! What two decoders could read differently is refused: keys that stand twice (Go merges the one into the
 //! other), text that is not UTF-8, more than one document.
 
-mod json;
+mod document;
 mod kinds;
 mod pin;
+mod place;
 mod protobuf;
 
 use serde_json::Value;
 
 pub use pin::Pin;
+pub use place::ValuePath;
 
 use super::RequestInfo;
 
@@ -67,7 +69,7 @@ pub fn object(
 fn whole(content_type: Option<&str>, body: &[u8]) -> Result<Value, Undecoded> {
     match media_type(content_type).as_str() {
         // Without a media type the API server takes the first it supports.
-        "" | JSON => json::decode(body),
+        "" | JSON => document::decode(body),
         PROTOBUF => protobuf::decode(body),
         YAML => Err(Undecoded::Opaque),
         _ => Err(Undecoded::MediaType),
@@ -83,7 +85,7 @@ pub fn media_type(content_type: Option<&str>) -> String {
 
 /// An object from a file or an answer in JSON, read as a body is.
 pub fn from_json(text: &[u8]) -> Result<Value, Undecoded> {
-    json::decode(text)
+    document::decode(text)
 }
 
 #[cfg(test)]

@@ -18,10 +18,11 @@ use std::sync::Arc;
 use self::held::Through;
 use super::output::Sink;
 use super::placeholder::{Content, Digest, Linkable, Placeholders};
-use super::report::{Tally, ValuePath};
+use super::report::Tally;
 use super::text::known::{Shelf, Strings};
 use crate::limits::EMBEDDED_JSON_BYTES_MAX;
 use crate::policy::mask::{Action, Leaf, Look, MaskPlan, Shape, StateId};
+use crate::request::body::ValuePath;
 use crate::wire::json::{Documents, JsonError, Kind, Scanner, Step, Unescaper};
 
 /// What a body is masked by.

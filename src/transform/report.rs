@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use parking_lot::Mutex;
 
-use crate::limits::{MASKED_PATH_BYTES_MAX, MASKED_PATHS_MAX};
+use crate::limits::MASKED_PATHS_MAX;
 
 /// Counts and names masked values; complete once the body ended. Holds no value.
 #[derive(Debug, Default)]
@@ -76,70 +76,12 @@ impl Tally {
     }
 }
 
-/// The path of the current value, of bounded length.
-#[derive(Clone, Debug, Default)]
-pub(super) struct ValuePath {
-    text: String,
-}
-
-impl ValuePath {
-    pub(super) fn text(&self) -> &str {
-        &self.text
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.text.len()
-    }
-
-    pub(super) fn truncate(&mut self, length: usize) {
-        self.text.truncate(length);
-    }
-
-    pub(super) fn element(&mut self) {
-        self.append("[*]");
-    }
-
-    pub(super) fn index(&mut self, index: usize) {
-        self.append(&format!("[{index}]"));
-    }
-
-    pub(super) fn key(&mut self, key: Option<&[u8]>) {
-        let Some(key) = key.and_then(|key| std::str::from_utf8(key).ok()) else {
-            return self.append("[...]");
-        };
-        let plain =
-            |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'/' | b'$');
-        if !key.bytes().all(|byte| plain(byte) || byte == b'.') {
-            self.append(&format!("[{key:?}]"));
-        } else if key.is_empty() || key.contains('.') {
-            self.append_all(&["[\"", key, "\"]"]);
-        } else if self.text.is_empty() {
-            self.append(key);
-        } else {
-            self.append_all(&[".", key]);
-        }
-    }
-
-    fn append(&mut self, step: &str) {
-        self.append_all(&[step]);
-    }
-
-    fn append_all(&mut self, parts: &[&str]) {
-        let length: usize = parts.iter().map(|part| part.len()).sum();
-        if self.text.len() + length <= MASKED_PATH_BYTES_MAX {
-            self.text.extend(parts.iter().copied());
-        } else if !self.text.ends_with("...") {
-            self.text.push_str("...");
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn paths_and_their_number_are_bounded() {
+    fn the_number_of_paths_is_bounded() {
         let report = MaskReport::default();
         let mut tally = Tally::default();
         for number in 0..=MASKED_PATHS_MAX {
@@ -150,16 +92,5 @@ mod tests {
         report.add(&mut tally);
         assert_eq!(report.values_masked(), MASKED_PATHS_MAX as u64 + 2);
         assert_eq!(report.masked_paths().len(), MASKED_PATHS_MAX);
-
-        let mut path = ValuePath::default();
-        path.key(Some(b"data"));
-        path.key(Some(b"tls.key"));
-        path.element();
-        path.key(Some(b"x"));
-        assert_eq!(path.text(), "data[\"tls.key\"][*].x");
-        for _ in 0..3 {
-            path.key(Some(&[b'k'; MASKED_PATH_BYTES_MAX]));
-        }
-        assert_eq!(path.text(), "data[\"tls.key\"][*].x...");
     }
 }

@@ -6,7 +6,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{JSON_PATCH, Undecoded, json, media_type};
+use super::{JSON_PATCH, Undecoded, document, media_type};
 
 /// A patch that can be bound.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,7 +25,7 @@ const UNBOUND: Undecoded = Undecoded::Malformed(
 impl Pin {
     /// Reads a patch in JSON; an apply in YAML has to be sent as JSON, which is YAML too.
     pub fn parse(content_type: Option<&str>, body: &[u8]) -> Result<Self, Undecoded> {
-        let patch = json::with_nulls(body)?;
+        let patch = document::with_nulls(body)?;
         match (media_type(content_type).as_str(), patch) {
             (JSON_PATCH, Value::Array(operations)) => Ok(Self::Operations(operations)),
             (JSON_PATCH, _) => Err(UNBOUND),

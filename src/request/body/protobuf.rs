@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::kinds::{self, Field, Holds, Message, Presence, Shape};
-use super::{Undecoded, json};
+use super::{Undecoded, document};
 use crate::limits;
 use crate::wire::protobuf::{self as wire, FieldValue, MAGIC, fields, last_bytes};
 
@@ -174,7 +174,7 @@ impl Reader {
             Holds::IntOrString => int_or_string(bytes_of(value)?)?,
             Holds::Time | Holds::MicroTime => time(bytes_of(value)?)?,
             Holds::Json => match one(bytes_of(value)?, 1)? {
-                Some(raw) => json::decode(bytes_of(raw)?).map_err(|_| Undecoded::Opaque)?,
+                Some(raw) => document::decode(bytes_of(raw)?).map_err(|_| Undecoded::Opaque)?,
                 None => Value::Null,
             },
             Holds::Texts => {

@@ -6,8 +6,9 @@ use serde::de::IgnoredAny;
 
 use super::{JsonMasker, Mask, Sink};
 use crate::limits::EMBEDDED_JSON_DEPTH_MAX;
+use crate::request::body::ValuePath;
 use crate::transform::output::Collected;
-use crate::transform::report::{Tally, ValuePath};
+use crate::transform::report::Tally;
 use crate::wire::json::{Documents, raw_length, unescape, write_escaped};
 
 impl JsonMasker {

@@ -4,7 +4,7 @@
 //! body lies about its kind; they decide nothing.
 
 use crate::limits::{PROTOBUF_DEPTH_MAX, PROTOBUF_SEARCH_BYTES_MAX};
-use crate::transform::report::ValuePath;
+use crate::request::body::ValuePath;
 use crate::wire::protobuf::{FieldValue, MAGIC, Unknown, fields, is_message, last_bytes};
 
 /// The metadata of every kind.

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::transform::report::ValuePath;
+use crate::request::body::ValuePath;
 use crate::wire::json::{Documents, JsonError, Kind, Scanner, Step, unescape};
 
 /// Why a document could not be walked.
