@@ -22,6 +22,8 @@ use bytes::Bytes;
 use thiserror::Error;
 
 use crate::policy::mask::{MaskPlan, Root};
+use crate::request::RequestInfo;
+use crate::request::body::Undecoded;
 use crate::wire::json::{Documents, JsonError};
 
 pub use self::body::{Released, Unreleased, read_to_show};
@@ -51,9 +53,9 @@ pub enum MaskError {
         media_type: String,
     },
     /// A body that cannot be read without doubt (400, the client's fault).
-    #[error("the request body cannot be read without doubt: {problem}; nothing was written")]
+    #[error("the request body cannot be read without doubt: it {problem}; nothing was written")]
     Unreadable {
-        /// What is wrong.
+        /// What it is or has, as in "it is not valid JSON".
         problem: &'static str,
     },
     /// A body that would store a placeholder (422, the client's fault).
@@ -110,6 +112,18 @@ pub enum MaskError {
         /// What is wrong.
         problem: &'static str,
     },
+}
+
+impl From<Undecoded> for MaskError {
+    fn from(error: Undecoded) -> Self {
+        Self::Unreadable {
+            problem: match error {
+                Undecoded::Malformed(problem) => problem,
+                Undecoded::Opaque | Undecoded::MediaType => "is in no form that is searched",
+                Undecoded::TooLarge => "has too many values",
+            },
+        }
+    }
 }
 
 impl MaskError {
@@ -230,7 +244,7 @@ const BUILTIN_GROUPS: [&str; 22] = [
 ];
 
 /// Are the cells of this resource's Tables known not to show what the plan masks?
-fn cells_are_safe(info: &crate::request::RequestInfo, plan: &MaskPlan) -> bool {
+fn cells_are_safe(info: &RequestInfo, plan: &MaskPlan) -> bool {
     plan.is_empty() || BUILTIN_GROUPS.contains(&info.api_group.as_str()) && !plan.is_printed()
 }
 

@@ -76,7 +76,7 @@ pub(super) async fn check(
         transform::guard_write(&info, &permit, content_type.as_deref(), &body)
     });
     checking.await.unwrap_or(Err(MaskError::Unreadable {
-        problem: "checking it failed",
+        problem: "could not be checked",
     }))
 }
 

@@ -1,5 +1,8 @@
 //! What do they write? The body of a request as the API server will decode it, or not at all.
 //!
+//! The one reader of request bodies, for policy and for whoever searches what is written ([`search`]). Whole bodies
+//! come in, of 3 MiB at most ([`limits::REQUEST_BODY_BYTES_MAX`](crate::limits::REQUEST_BODY_BYTES_MAX)).
+//!
 //! Bodies that say the whole object (creates and updates in JSON or protobuf) are decoded here. What only the
 //! API server can tell exactly is [`Undecoded::Opaque`]: patches of every type and applies, whose result
 //! depends on the live object; YAML, whose dialect is that of the API server's own parser (YAML 1.1: `yes` is
@@ -10,12 +13,15 @@
 
 mod document;
 mod kinds;
+pub mod patch;
 mod pin;
 mod place;
 mod protobuf;
+pub mod search;
 
 use serde_json::Value;
 
+pub use document::Keys;
 pub use pin::Pin;
 pub use place::ValuePath;
 

@@ -3,6 +3,8 @@
 //! Decoded strictly: a field that the table does not have, that comes twice, or has another wire type, makes the
 //! body opaque. Generated clients send no such thing; and whoever does is read by the API server alone.
 
+pub(super) mod walk;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;

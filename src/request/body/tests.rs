@@ -329,3 +329,77 @@ proptest! {
         drop(create(Some(PROTOBUF), &envelope("batch/v1", &kind, &bytes[..bytes.len().min(200)])));
     }
 }
+
+#[test]
+fn what_is_written_is_searched_text_by_text() {
+    let found = |content_type: Option<&str>, body: &[u8]| {
+        search::find(content_type, body, Keys::Unique, &mut |text| {
+            text == b"needle"
+        })
+    };
+    let deep = [&b"[".repeat(200)[..], &b"]".repeat(200)].concat();
+    for (content_type, body, expected) in [
+        (
+            None,
+            &br#"{"a":["x",{"b.c":"n\u0065edle"}]}"#[..],
+            "a[1][\"b.c\"]",
+        ),
+        (None, br#"{"a":{},"b":[[],{"needle":1}]}"#, "b[1].needle"),
+        (Some(JSON), br#""needle""#, search::SOMEWHERE),
+        (Some(YAML), br#"{"a":{"b":null,"c":"needle"}}"#, "a.c"),
+        (Some(YAML), b"a: 1\n---\nb:\n- x\n- >-\n  needle\n", "b[1]"),
+        (Some(YAML), b"{a: &x needle, b: *x}", "a"),
+        (
+            Some("text/plain"),
+            br#"[{"op":"add","value":"needle"}]"#,
+            "[0].value",
+        ),
+    ] {
+        let text = String::from_utf8_lossy(body);
+        assert_eq!(
+            found(content_type, body),
+            Ok(Some(expected.to_owned())),
+            "{text}"
+        );
+    }
+    for (content_type, body) in [
+        (
+            None,
+            &b"[1, -2.5e3, true, null, {}, [], \"\", \"need\"]"[..],
+        ),
+        (Some(YAML), b""),
+        (Some("text/plain"), b"needle"),
+    ] {
+        assert_eq!(found(content_type, body), Ok(None));
+    }
+    for (content_type, body, problem) in [
+        (
+            None,
+            &br#"{"a":[{"b":1,"b":"needle"}]}"#[..],
+            "has the same key twice in one object; send it once",
+        ),
+        (Some(JSON), b"{", "is not valid JSON"),
+        (Some(JSON), b"{\"a\":\"\xff\"}", "is not valid JSON"),
+        (
+            Some(YAML),
+            b"a: 1\na: needle\n",
+            "is not YAML with unique keys",
+        ),
+        (None, &deep, "is nested too deep"),
+    ] {
+        assert_eq!(
+            found(content_type, body),
+            Err(Undecoded::Malformed(problem))
+        );
+    }
+    // Nothing is kept of what is searched, so there may be more values than in a tree.
+    let many = format!(
+        "[{}\"needle\"]",
+        "0,".repeat(limits::REQUEST_OBJECT_VALUES_MAX)
+    );
+    let path = format!("[{}]", limits::REQUEST_OBJECT_VALUES_MAX);
+    assert_eq!(found(None, many.as_bytes()), Ok(Some(path)));
+    let twice = br#"{"a":1,"a":"needle"}"#;
+    let any = search::find(None, twice, Keys::Any, &mut |text| text == b"needle");
+    assert_eq!(any, Ok(Some("a".to_owned())));
+}

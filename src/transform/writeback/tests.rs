@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::identity::Identity;
@@ -145,6 +145,38 @@ fn c_82_hidden_placeholders_are_found_and_named() {
             expected,
             "{body}"
         );
+    }
+}
+
+#[test]
+fn c_82_values_in_protobuf_are_unwrapped_on_every_level() {
+    let text = placeholder();
+    let four = (0..4).fold(text.clone(), |text, _| STANDARD.encode(text));
+    let wide: Vec<u8> = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
+    let hex = super::super::placeholder::hexadecimal(&wide, wide.len());
+    let object = |kind: &[u8], raw: &[u8]| {
+        let type_meta = [wire::field(1, b"v1"), wire::field(2, kind)].concat();
+        [
+            b"k8s\0",
+            &wire::field(1, &type_meta)[..],
+            &wire::field(2, raw),
+        ]
+        .concat()
+    };
+    for hidden in [
+        four.as_bytes(),
+        &wide,
+        hex.as_bytes(),
+        STANDARD.encode(&four).as_bytes(),
+    ] {
+        let entry = [wire::field(1, b"password"), wire::field(2, hidden)].concat();
+        let secret = object(b"Secret", &wire::field(2, &entry));
+        let named = |body: &[u8]| field(CONFIG_MAP, PROTOBUF, body);
+        assert_eq!(named(&secret), "data.password", "{hidden:?}");
+        let deep = wire::field(2, &wire::field(3, &wire::field(1, hidden)));
+        assert_eq!(named(&object(b"Unknown", &deep)), "(protobuf field 2.3.1)");
+        let list = wire::field(2, &wire::field(1, &secret));
+        assert_eq!(named(&object(b"List", &list)), "(protobuf field 2.1.2.2.2)");
     }
 }
 
