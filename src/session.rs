@@ -108,6 +108,8 @@ pub enum EndReason {
     Killed,
     /// The session could not be recorded any longer.
     RecorderFailed,
+    /// Something turned up in its output that may not leave and cannot be masked.
+    Withheld,
 }
 
 impl EndReason {
@@ -128,6 +130,7 @@ impl EndReason {
             Self::UpstreamProtocol => "upstream-protocol-error",
             Self::Killed => "killed",
             Self::RecorderFailed => "recorder-failed",
+            Self::Withheld => "withheld",
         }
     }
 
@@ -135,7 +138,9 @@ impl EndReason {
     fn status(self) -> (&'static str, u16) {
         match self {
             Self::Expired | Self::Revoked => ("Unauthorized", 401),
-            Self::PolicyChanged | Self::ApprovalEnded | Self::Killed => ("Forbidden", 403),
+            Self::PolicyChanged | Self::ApprovalEnded | Self::Killed | Self::Withheld => {
+                ("Forbidden", 403)
+            }
             Self::Shutdown => ("ServiceUnavailable", 503),
             Self::Idle => ("Timeout", 504),
             Self::ClientProtocol => ("BadRequest", 400),
@@ -169,9 +174,24 @@ impl Ending {
 
     /// The content of the error channel: a `Status`, or plain text before v4.
     fn error_content(&self, version: channel::Version) -> Vec<u8> {
-        if !version.has_json_status() {
-            return self.message.clone().into_bytes();
+        if version.has_json_status() {
+            self.status()
+        } else {
+            self.message.clone().into_bytes()
         }
+    }
+
+    /// The same, in the form of what it stands for.
+    #[must_use]
+    pub fn instead_of(&self, status: &[u8]) -> Vec<u8> {
+        if status.trim_ascii_start().starts_with(b"{") {
+            self.status()
+        } else {
+            self.message.clone().into_bytes()
+        }
+    }
+
+    fn status(&self) -> Vec<u8> {
         let (reason, code) = self.reason.status();
         let status = Status {
             metadata: Empty {},

@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
+use self::masked::Withheld;
 use super::body::{self, Body};
 use super::grant::Ended;
 use super::record::Record;
@@ -39,6 +40,8 @@ pub(super) struct Opened {
     upstream: TokioIo<Upgraded>,
     session: Session,
     filters: Option<Filters>,
+    /// Says when a filter lets nothing out any more.
+    withheld: Withheld,
     ended: Ended,
     watched: Watched,
 }
@@ -76,7 +79,9 @@ impl Gateway {
         let texts = TextMasks::of(permit, asked.namespace, &self.placeholders, &self.known)?;
         let copy = Copy::of(&metadata.command, metadata.tty, metadata.stdin);
         let archive = copy.map(|copy| copy.stream());
-        let filters = texts.map(|texts| masked::filters(texts, record.masks(), archive));
+        let withheld = Withheld::new(permit.rule());
+        let filters =
+            texts.map(|texts| masked::filters(texts, record.masks(), archive, withheld.clone()));
 
         // A session that must be recorded does not exist before its recording does, and none before
         // it is on record that it was opened.
@@ -102,6 +107,7 @@ impl Gateway {
                     upstream: io,
                     session: agreed.session(asked),
                     filters,
+                    withheld,
                     ended: self.holder.watch_over(permit, info),
                     watched,
                 }))
@@ -183,15 +189,22 @@ impl Opened {
             upstream,
             session,
             filters,
+            withheld,
             ended,
             watched,
         } = self;
+        let until = async move {
+            tokio::select! {
+                why = ended => farewell(why),
+                ending = withheld.ending() => ending,
+            }
+        };
         tasks.spawn(async move {
             match client.await {
                 Ok(client) => {
                     let client = TokioIo::new(client);
                     watched
-                        .relay(client, upstream, (session, filters), ended, &mut record)
+                        .relay(client, upstream, (session, filters), until, &mut record)
                         .await;
                 }
                 Err(error) => {
@@ -212,7 +225,7 @@ impl Watched {
         client: TokioIo<Upgraded>,
         upstream: TokioIo<Upgraded>,
         (session, filters): (Session, Option<Filters>),
-        ended: Ended,
+        ended: impl Future<Output = Ending> + Send,
         record: &mut Record,
     ) {
         let mut ordered = None;
@@ -220,7 +233,7 @@ impl Watched {
         let killed = self.killed;
         let until = async {
             tokio::select! {
-                why = ended => farewell(why),
+                ending = ended => ending,
                 Ok(kill) = killed => {
                     let message =
                         format!("portcullis: an operator ended this session: {}", kill.reason);

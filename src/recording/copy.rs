@@ -3,16 +3,17 @@
 //! The command alone proves nothing: `tar` may be any program in a container. So only bytes that are
 //! an archive are left out; from the first byte that is none, everything is given back to be kept.
 
+pub mod tar;
+
 use std::borrow::Cow;
 
 use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
 
+use self::tar::Part;
 use super::hex;
 use crate::limits;
 use crate::session::StreamType;
-
-const BLOCK: usize = 512;
 
 /// Which way files are copied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,38 +51,7 @@ pub struct CopyReport {
 pub struct Copy {
     report: CopyReport,
     digest: digest::Context,
-    archive: Archive,
-}
-
-/// Where in an archive the reader is.
-#[derive(Clone, Default)]
-struct Archive {
-    /// The header that is being read.
-    block: Vec<u8>,
-    /// Bytes of content and padding until the next header.
-    skip: u64,
-    /// The extended header that is being read.
-    extended: Option<Extended>,
-    /// What extended headers said about the next member.
-    next: Next,
-    ended: bool,
-    malformed: bool,
-}
-
-/// An extended header: a long name of GNU tar, or records of POSIX pax.
-#[derive(Clone)]
-struct Extended {
-    is_pax: bool,
-    content: Vec<u8>,
-    left: u64,
-    padding: u64,
-}
-
-/// What holds for the next member instead of what its header says.
-#[derive(Clone, Default)]
-struct Next {
-    name: Option<Vec<u8>>,
-    size: Option<u64>,
+    archive: tar::Reader,
 }
 
 impl Copy {
@@ -118,7 +88,7 @@ impl Copy {
                 ..CopyReport::default()
             },
             digest: digest::Context::new(&digest::SHA256),
-            archive: Archive::default(),
+            archive: tar::Reader::default(),
         })
     }
 
@@ -138,181 +108,44 @@ impl Copy {
             .report
             .bytes
             .saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
-        self.archive.push(bytes, &mut self.report)
+        if self.archive.is_broken() {
+            return Cow::Borrowed(bytes);
+        }
+        let mut other = Vec::new();
+        let report = &mut self.report;
+        self.archive.push(bytes, &mut |part| match part {
+            Part::Header {
+                member: Some(name), ..
+            } => report.met(name),
+            Part::Header { .. } | Part::Content(_) | Part::End(_) => {}
+            Part::Other(bytes) => other.extend_from_slice(bytes),
+        });
+        Cow::Owned(other)
     }
 
     /// Nothing more is coming: gives back the header that is not complete, which may be none.
     pub fn rest(&mut self) -> Vec<u8> {
-        if self.archive.block.is_empty() {
-            return Vec::new();
-        }
-        self.archive.malformed = true;
-        std::mem::take(&mut self.archive.block)
+        self.archive.rest()
     }
 
     /// What was copied so far.
     #[must_use]
     pub fn report(&self) -> CopyReport {
-        let complete = self.archive.ended
-            || self.archive.block.is_empty()
-                && self.archive.skip == 0
-                && self.archive.extended.is_none()
-                && self.report.bytes > 0;
         CopyReport {
             sha256: hex(self.digest.clone().finish().as_ref()),
-            malformed: self.archive.malformed || !complete,
+            malformed: !self.archive.is_complete() || self.report.bytes == 0,
             ..self.report.clone()
         }
     }
 }
 
-impl Archive {
-    fn push<'b>(&mut self, mut bytes: &'b [u8], report: &mut CopyReport) -> Cow<'b, [u8]> {
-        while !bytes.is_empty() && !self.malformed {
-            if self.ended {
-                // Archives are filled up with zeros, and nothing else follows one.
-                let Some(other) = bytes.iter().position(|byte| *byte != 0) else {
-                    return Cow::default();
-                };
-                self.malformed = true;
-                return Cow::Borrowed(bytes.get(other..).unwrap_or_default());
-            }
-            if let Some(extended) = self.extended.take() {
-                bytes = self.read_extended(extended, bytes);
-                continue;
-            }
-            if self.skip > 0 {
-                bytes = take(&mut self.skip, bytes).1;
-                continue;
-            }
-            let wanted = BLOCK.saturating_sub(self.block.len()).min(bytes.len());
-            let (head, rest) = bytes.split_at(wanted);
-            self.block.extend_from_slice(head);
-            bytes = rest;
-            if self.block.len() == BLOCK {
-                self.header(report);
-                if self.malformed {
-                    let mut other = std::mem::take(&mut self.block);
-                    other.extend_from_slice(bytes);
-                    return Cow::Owned(other);
-                }
-                self.block.clear();
-            }
-        }
-        Cow::Borrowed(bytes)
-    }
-
-    fn read_extended<'b>(&mut self, mut extended: Extended, bytes: &'b [u8]) -> &'b [u8] {
-        let (head, rest) = take(&mut extended.left, bytes);
-        extended.content.extend_from_slice(head);
-        if extended.left > 0 {
-            self.extended = Some(extended);
-            return rest;
-        }
-        self.skip = extended.padding;
-        if extended.is_pax {
-            self.next.pax(&extended.content);
-        } else {
-            self.next.name = Some(extended.content);
-        }
-        rest
-    }
-
-    fn header(&mut self, report: &mut CopyReport) {
-        let block = self.block.as_slice();
-        if block.iter().all(|byte| *byte == 0) {
-            self.ended = true; // two of them end an archive, and nothing but padding follows one
-            return;
-        }
-        let field = |from: usize, to: usize| block.get(from..to).unwrap_or_default();
-        let (Some(size), Some(b"ustar"), Some(kind)) = (
-            number(field(124, 136)),
-            block.get(257..262),
-            block.get(156).copied(),
-        ) else {
-            self.malformed = true;
-            return;
-        };
-        if matches!(kind, b'L' | b'x') && size <= limits::RECORDING_COPY_NAME_BYTES_MAX {
-            self.extended = Some(Extended {
-                is_pax: kind == b'x',
-                content: Vec::new(),
-                left: size,
-                padding: padding(size),
-            });
-            return;
-        }
-        // What is left of them describes all members, or a link.
-        if matches!(kind, b'x' | b'g' | b'K' | b'L') {
-            self.skip = size.saturating_add(padding(size));
-            return;
-        }
-        let next = std::mem::take(&mut self.next);
-        let size = next.size.unwrap_or(size);
-        // Links and folders have no content whatever their size says.
-        let has_content = !(b'1'..=b'6').contains(&kind);
-        self.skip = if has_content {
-            size.saturating_add(padding(size))
-        } else {
-            0
-        };
-        let name = match next.name {
-            Some(name) => text(&name),
-            None => match text(field(345, 500)).as_str() {
-                // GNU tar keeps times where POSIX has the beginning of a long name.
-                prefix if !prefix.is_empty() && block.get(262) == Some(&0) => {
-                    format!("{prefix}/{}", text(field(0, 100)))
-                }
-                _ => text(field(0, 100)),
-            },
-        };
-        report.members = report.members.saturating_add(1);
-        if report.names.len() < limits::RECORDING_COPY_NAMES_MAX {
-            report.names.push(name);
+impl CopyReport {
+    fn met(&mut self, member: &str) {
+        self.members = self.members.saturating_add(1);
+        if self.names.len() < limits::RECORDING_COPY_NAMES_MAX {
+            self.names.push(member.to_owned());
         }
     }
-}
-
-impl Next {
-    /// Reads records `LENGTH KEY=VALUE\n`, LENGTH being that of the whole record (POSIX pax).
-    fn pax(&mut self, mut records: &[u8]) {
-        while let Some(space) = records.iter().position(|byte| *byte == b' ') {
-            let (digits, _) = records.split_at(space);
-            let length = std::str::from_utf8(digits)
-                .ok()
-                .and_then(|it| it.parse().ok());
-            // A record is longer than what says so: each turn takes something off.
-            let length = length.filter(|length| *length > space);
-            let Some((record, rest)) = length.and_then(|it| records.split_at_checked(it)) else {
-                return;
-            };
-            let record = record.get(space.saturating_add(1)..).unwrap_or_default();
-            let record = record.strip_suffix(b"\n").unwrap_or(record);
-            if let Some(path) = record.strip_prefix(b"path=") {
-                self.name = Some(path.to_vec());
-            } else if let Some(size) = record.strip_prefix(b"size=") {
-                self.size = std::str::from_utf8(size)
-                    .ok()
-                    .and_then(|it| it.parse().ok());
-            }
-            records = rest;
-        }
-    }
-}
-
-/// Takes at most `left` bytes off, and counts them.
-fn take<'b>(left: &mut u64, bytes: &'b [u8]) -> (&'b [u8], &'b [u8]) {
-    let length = usize::try_from(*left)
-        .unwrap_or(usize::MAX)
-        .min(bytes.len());
-    *left = left.saturating_sub(u64::try_from(length).unwrap_or(u64::MAX));
-    bytes.split_at(length)
-}
-
-/// Bytes that fill the last block of a content.
-fn padding(size: u64) -> u64 {
-    size.checked_next_multiple_of(BLOCK as u64)
-        .map_or(0, |whole| whole.saturating_sub(size))
 }
 
 /// The path in the one shell line that kubectl sends, for `cp --retries`. Only characters that no
@@ -328,35 +161,11 @@ fn with_retries(line: &str) -> Option<&str> {
     is_plain.then_some(path)
 }
 
-/// The text of a field, up to its first NUL.
-fn text(field: &[u8]) -> String {
-    let end = field.iter().position(|byte| *byte == 0);
-    String::from_utf8_lossy(field.get(..end.unwrap_or(field.len())).unwrap_or_default())
-        .into_owned()
-}
-
-/// A size: octal digits, or big-endian binary for large ones.
-fn number(field: &[u8]) -> Option<u64> {
-    let (first, rest) = field.split_first()?;
-    if *first & 0x80 != 0 {
-        return rest
-            .iter()
-            .try_fold(u64::from(first & 0x7f), |value, byte| {
-                value.checked_mul(256)?.checked_add(u64::from(*byte))
-            });
-    }
-    let digits = text(field);
-    let digits = digits.trim_matches([' ', '\0']);
-    if digits.is_empty() {
-        return Some(0);
-    }
-    u64::from_str_radix(digits, 8).ok()
-}
-
 #[cfg(test)]
 mod tests {
+    use self::tar::BLOCK_BYTES as BLOCK;
     use super::*;
-    use crate::recording::tests::fixtures::tar_member as member;
+    use crate::recording::tests::fixtures::{seal_header, tar_member as member};
 
     fn words(line: &str) -> Vec<String> {
         line.split(' ').map(str::to_owned).collect()
@@ -427,6 +236,7 @@ mod tests {
         };
         let mut big = member("short", b'0', &[7; 1500]);
         big[124..135].copy_from_slice(b"00000000000"); // as Go writes what does not fit
+        seal_header(&mut big);
         let pax = record(&format!("path={long}")) + "13 size=1500\n" + "9 mtime=1\n";
         let archive = [
             member("PaxHeaders/x", b'x', pax.as_bytes()),
@@ -442,19 +252,6 @@ mod tests {
             assert_eq!(report.names, [long.as_str(), "etc/y"]);
             assert!(!report.malformed);
         }
-        let mut next = Next::default();
-        for broken in [
-            "",
-            "x",
-            "5",
-            "99 path=x\n",
-            "0 path=x\n",
-            "3 path=x\n",
-            "-1 path=x\n",
-        ] {
-            next.pax(broken.as_bytes());
-        }
-        assert!(next.name.is_none() && next.size.is_none());
     }
 
     #[test]

@@ -393,17 +393,27 @@ fn c_51_a_copy_with_a_known_value_in_it_fails_and_does_not_show_it() {
     let pod = world.pod();
     let value = world.seed_secret("db");
     learned(&world, &value);
-    std::fs::write(world.path("sent"), format!("plain {value} and more\n")).unwrap();
-    for version in KUBECTLS {
-        let there = format!("{pod}:/tmp/known-to-{}", version.name());
-        let back = format!("back-{}", version.name());
-        world
-            .run(version, Caller::Developer, &["cp", "sent", &there])
-            .expect_code(0);
-        let copied = world.run(version, Caller::Developer, &["cp", &there, &back]);
-        assert_ne!(copied.code, 0, "{copied}");
-        let left = std::fs::read(world.path(&back)).unwrap_or_default();
-        assert!(!String::from_utf8_lossy(&left).contains(&value));
+    let short = format!("plain {value} and more\n");
+    // What comes behind the value is more than is read at once.
+    let long = short.clone() + &"nothing of interest\n".repeat(100_000);
+    for (length, text) in [("short", short), ("long", long)] {
+        std::fs::write(world.path("sent"), text).unwrap();
+        for version in KUBECTLS {
+            let name = format!("{length}-known-to-{}", version.name());
+            let there = format!("{pod}:/tmp/{name}");
+            let back = format!("back-{}", version.name());
+            world
+                .run(version, Caller::Developer, &["cp", "sent", &there])
+                .expect_code(0);
+            let copied = world.run(version, Caller::Developer, &["cp", &there, &back]);
+            assert_ne!(copied.code, 0, "{copied}");
+            copied
+                .expect_error("portcullis: the copy ended early and is incomplete")
+                .expect_error(&name)
+                .expect_error("known-values");
+            let left = std::fs::read(world.path(&back)).unwrap_or_default();
+            assert!(!String::from_utf8_lossy(&left).contains(&value));
+        }
     }
 }
 

@@ -1,29 +1,40 @@
 //! Masks what a command prints, before the client and any recording see it.
 
 mod archive;
+mod withheld;
 
 use std::sync::Arc;
 
 use self::archive::Archive;
+use self::withheld::FinalStatus;
 use crate::session::{Filter, Filters, StreamType};
 use crate::transform::{MaskReport, TextMasker, TextMasks};
 
+pub(super) use self::withheld::Withheld;
+
 /// What filters the output of a session; `report` counts what it masks. The stream that is an archive keeps
-/// its length.
+/// its length, and says by `withheld` that it cannot.
 pub(super) fn filters(
     texts: TextMasks,
     report: Arc<MaskReport>,
     archive: Option<StreamType>,
+    withheld: Withheld,
 ) -> Filters {
     Box::new(move |stream| {
         let masked = |texts: &TextMasks| Masked {
             masker: TextMasker::new(texts),
             report: Arc::clone(&report),
         };
-        if archive == Some(stream) {
-            Box::new(Archive::new(masked(&texts.clone().fitting())))
-        } else {
-            Box::new(masked(&texts))
+        match stream {
+            _ if archive == Some(stream) => {
+                let texts = texts.clone().fitting();
+                Box::new(Archive::new(masked(&texts), &texts, withheld.clone()))
+            }
+            StreamType::Error => Box::new(FinalStatus {
+                masked: masked(&texts),
+                withheld: withheld.clone(),
+            }),
+            _ => Box::new(masked(&texts)),
         }
     })
 }

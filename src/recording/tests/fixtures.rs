@@ -52,7 +52,15 @@ pub(crate) fn tar_member(name: &str, kind: u8, content: &[u8]) -> Vec<u8> {
     block[124..135].copy_from_slice(format!("{:011o}", content.len()).as_bytes());
     block[156] = kind;
     block[257..263].copy_from_slice(b"ustar ");
+    seal_header(&mut block);
     block.extend_from_slice(content);
     block.resize(block.len().next_multiple_of(512), 0);
     block
+}
+
+/// Writes the checksum of the header that a member begins with.
+pub(crate) fn seal_header(member: &mut [u8]) {
+    member[148..156].fill(b' ');
+    let sum: u32 = member[..512].iter().map(|byte| u32::from(*byte)).sum();
+    member[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
 }

@@ -1,59 +1,105 @@
 //! Masks a tar archive that `kubectl cp` copies out of a container, so that it stays one.
 //!
-//! An archive is made of blocks of 512 bytes, and headers among them have a checksum. So every placeholder has the
-//! length of what it stands for, and a header passes as it is: with a masked name in it, it would be none.
-//! Names of files are not secret; their content is looked into.
+//! Every placeholder has the length of what it stands for, and headers pass as they are: with a masked name in it
+//! a header would be none. Names of files are not secret; their content is looked into, and so is
+//! everything from where the stream stops to be an archive. Only for known values headers are searched too, as in their
+//! place nothing fits: where one turns up, nothing leaves any more.
 
 use super::Masked;
+use super::withheld::{Place, Withheld};
+use crate::recording::copy::tar::{Part, Reader};
 use crate::session::Filter;
+use crate::transform::{TextMasker, TextMasks};
 
-/// Bytes of a block (POSIX.1-1988, pax interchange format).
-const BLOCK_BYTES: usize = 512;
-
-/// Where a header has its checksum: six octal digits, NUL and a blank.
-const CHECKSUM: std::ops::Range<usize> = 148..156;
-
-/// Masks an archive block by block.
+/// Masks an archive, of which at most the header is held that is not complete.
 pub(super) struct Archive {
+    reader: Reader,
+    files: Files,
+}
+
+/// What is in it.
+struct Files {
     content: Masked,
-    /// The block that is not complete.
-    block: Vec<u8>,
+    /// Looks for known values in headers.
+    probe: TextMasker,
+    /// The file that is read.
+    name: Option<String>,
+    withheld: Withheld,
 }
 
 impl Archive {
-    /// From a filter of content that keeps its length.
-    pub(super) fn new(content: Masked) -> Self {
+    /// From a filter of content that keeps its length, which `texts` do.
+    pub(super) fn new(content: Masked, texts: &TextMasks, withheld: Withheld) -> Self {
         Self {
-            content,
-            block: Vec::new(),
+            reader: Reader::default(),
+            files: Files {
+                content,
+                probe: TextMasker::new(texts),
+                name: None,
+                withheld,
+            },
+        }
+    }
+}
+
+impl Files {
+    fn part(&mut self, part: Part<'_>, output: &mut Vec<u8>) {
+        match part {
+            Part::Header { block, member } => {
+                self.leave(output);
+                self.name = member.map(ToOwned::to_owned);
+                self.header(block, output);
+            }
+            Part::Content(bytes) => self.content(bytes, output),
+            Part::End(bytes) | Part::Other(bytes) => {
+                if self.name.is_some() {
+                    self.leave(output);
+                }
+                self.content(bytes, output);
+            }
         }
     }
 
-    fn complete(&mut self, output: &mut Vec<u8>) {
-        let block = std::mem::take(&mut self.block);
-        if is_header(&block) {
-            // What a file ends with does not go on in the next one.
-            self.content.finish(output);
-            if !self.content.masker.withholds() {
-                output.extend_from_slice(&block);
-            }
-        } else {
-            self.content.push(&block, output);
+    /// What a file ends with does not go on in the next one.
+    fn leave(&mut self, output: &mut Vec<u8>) {
+        self.content.finish(output);
+        self.look();
+        self.name = None;
+    }
+
+    fn content(&mut self, bytes: &[u8], output: &mut Vec<u8>) {
+        self.content.push(bytes, output);
+        self.look();
+    }
+
+    fn header(&mut self, block: &[u8], output: &mut Vec<u8>) {
+        let mut unseen = Vec::new();
+        self.probe.push_to(block, &mut unseen);
+        self.probe.finish_to(&mut unseen);
+        if self.probe.withholds() {
+            self.withheld.set(Place::Header);
+        } else if !self.content.masker.withholds() {
+            output.extend_from_slice(block);
+        }
+    }
+
+    /// Has a known value turned up in the content?
+    fn look(&self) {
+        if self.content.masker.withholds() {
+            self.withheld
+                .set(self.name.as_deref().map_or(Place::Elsewhere, Place::File));
         }
     }
 }
 
 impl Filter for Archive {
-    fn push(&mut self, mut bytes: &[u8], output: &mut Vec<u8>) {
-        while !bytes.is_empty() {
-            let missing = BLOCK_BYTES.saturating_sub(self.block.len());
-            let (part, rest) = bytes.split_at(missing.min(bytes.len()));
-            self.block.extend_from_slice(part);
-            bytes = rest;
-            if self.block.len() == BLOCK_BYTES {
-                self.complete(output);
+    fn push(&mut self, bytes: &[u8], output: &mut Vec<u8>) {
+        let Self { reader, files } = self;
+        reader.push(bytes, &mut |part| {
+            if !files.withheld.is_set() {
+                files.part(part, output);
             }
-        }
+        });
     }
 
     /// Nobody looks on, and what was cut by a pause would be masked in two.
@@ -64,26 +110,16 @@ impl Filter for Archive {
     fn release(&mut self, _: &mut Vec<u8>) {}
 
     fn finish(&mut self, output: &mut Vec<u8>) {
-        let block = std::mem::take(&mut self.block);
-        self.content.push(&block, output);
-        self.content.finish(output);
+        let rest = self.reader.rest();
+        if self.files.withheld.is_set() {
+            return;
+        }
+        if !rest.is_empty() {
+            self.files.part(Part::Other(&rest), output);
+        }
+        self.files.content.finish(output);
+        self.files.look();
     }
-}
-
-/// Does the checksum hold? Zeros are no header.
-fn is_header(block: &[u8]) -> bool {
-    let Some(field) = block.get(CHECKSUM) else {
-        return false;
-    };
-    let digits = field.iter().skip_while(|byte| **byte == b' ');
-    let noted = digits
-        .take_while(|byte| (b'0'..=b'7').contains(byte))
-        .fold(0_u32, |sum, byte| sum * 8 + u32::from(byte - b'0'));
-    let all: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
-    let own: u32 = field.iter().map(|byte| u32::from(*byte)).sum();
-    // The field itself counts as blanks.
-    let blanks = u32::from(b' ') * 8;
-    noted == all - own + blanks
 }
 
 #[cfg(test)]
