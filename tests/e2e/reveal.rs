@@ -28,8 +28,12 @@ const VALUE: &str = "pw-of-the-database-91c4";
 
 fn world() -> World {
     let policy = POLICY.replace("mask: [secrets]", "mask: [secrets, known-values]");
+    world_of(policy + RULE)
+}
+
+fn world_of(policy: String) -> World {
     let options = Options {
-        policy: Some(policy + RULE),
+        policy: Some(policy),
         ..Options::default()
     };
     let world = World::start_with(Arc::new(Workshop::new()), &options);
@@ -158,5 +162,108 @@ fn nothing_is_shown_without_a_reason_or_to_others() {
             event["annotations"]["portcullis.dev/revealed"].is_null(),
             "{event}"
         );
+    }
+}
+
+/// The same field, shown after somebody on call said yes; before the rules that let developers read.
+fn held_world() -> World {
+    let policy = POLICY.replace("mask: [secrets]", "mask: [secrets, known-values]");
+    let held = format!(
+        "{RULE}  decision: hold\n  hold: {{approvers: {{groups: [on-call]}}, wait: 20s}}\n"
+    );
+    let first = "\n- name: agents-open-no-sessions";
+    let world = world_of(policy.replacen(first, &format!("{held}{first}"), 1));
+    world.write("oscar", &world.token(Caller::OnCall));
+    world
+}
+
+/// `portcullis approvals` as the one on call.
+fn approvals(world: &World, arguments: &[&str]) -> String {
+    let url = world.control_url();
+    let there = ["--server", &url, "--token-file", "oscar"];
+    let outcome = world
+        .portcullis(&[&["approvals"], arguments, &there[..]].concat())
+        .run();
+    world.check(&outcome);
+    outcome.expect_code(0);
+    outcome.stdout
+}
+
+/// The one question that is open, once there is one.
+#[track_caller]
+fn question(world: &World) -> Value {
+    let begun = tokio::time::Instant::now();
+    loop {
+        let open = approvals(world, &["ls", "-o", "json"]);
+        let mut open: Vec<Value> = serde_json::from_str(&open).unwrap();
+        if let Some(question) = open.pop() {
+            assert!(open.is_empty(), "{open:?}");
+            return question;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "nobody asks");
+    }
+}
+
+#[test]
+fn a_held_field_is_shown_once_after_a_yes_and_not_after_a_no() {
+    let world = held_world();
+    for (turn, version) in KUBECTLS.into_iter().enumerate() {
+        let asked = format!("{DB}?{PASSWORD}&portcullis.dev/reason=INC-{turn}");
+        let ask = |target: &str| {
+            let arguments = ["get", "--raw", target];
+            world
+                .kubectl(version, Caller::Developer)
+                .args(arguments)
+                .start()
+        };
+        let waiting = ask(&asked);
+        let question = question(&world);
+        let id = question["id"].as_str().unwrap();
+        let shown = approvals(&world, &["show", id]);
+        assert!(shown.contains("data.password"), "{shown}");
+        assert!(
+            shown.contains(&format!("INC-{turn}")) && !shown.contains(VALUE),
+            "{shown}"
+        );
+        // Who does not ask for the field waits for nobody.
+        let plain = world.run(version, Caller::Developer, &["get", "--raw", DB]);
+        plain.expect_code(0);
+        assert!(!plain.stdout.contains(&STANDARD.encode(VALUE)), "{plain}");
+        approvals(&world, &["approve", id]);
+        let outcome = waiting.wait();
+        world.check(&outcome);
+        outcome.expect_code(0);
+        let secret: Value = serde_json::from_str(&outcome.stdout).unwrap();
+        assert_eq!(secret["data"]["password"], STANDARD.encode(VALUE));
+        assert_ne!(secret["data"]["token"], secret["data"]["password"]);
+
+        // The yes is used up; the same is a new question, and so is another reason.
+        for other in [asked.clone(), format!("{asked}-again")] {
+            let waiting = ask(&other);
+            let question = self::question(&world);
+            assert_ne!(question["id"], id);
+            let no = [
+                "deny",
+                question["id"].as_str().unwrap(),
+                "--reason",
+                "ask the owner",
+            ];
+            approvals(&world, &no);
+            let outcome = waiting.wait();
+            world.check(&outcome);
+            outcome.expect_code(1).expect_error("ask the owner");
+            assert!(outcome.stdout.is_empty(), "{outcome}");
+        }
+    }
+    // Each was asked for and answered, and what was shown says who said yes.
+    let revealed: Vec<Value> = on_record(&world)
+        .into_iter()
+        .filter(|event| event["stage"] == "ResponseComplete")
+        .filter(|event| event["annotations"]["portcullis.dev/revealed"] == "data.password")
+        .filter(|event| event["responseStatus"]["code"] == 200)
+        .collect();
+    assert_eq!(revealed.len(), KUBECTLS.len(), "{revealed:?}");
+    for event in &revealed {
+        assert_eq!(event["annotations"]["portcullis.dev/approved-by"], "oscar");
     }
 }
