@@ -241,24 +241,24 @@ pub(super) static PATTERNS: [Pattern; 30] = [
         prelude: None,
         value: Value::Token(Token::of(8, is_token68).after_a_gap().after_a_word()),
     },
-    // password=...
+    // password=..., also where a shell or a writer of properties escapes the sign
     Pattern {
         name: "credentials.pair",
-        lead_in: r"(?i)(?:NAMES|pass)COLOUR\s*COLOUR=",
+        lead_in: r"(?i)(?:NAMES|pass)COLOUR\s*COLOUR\\*=",
         prelude: None,
         value: Value::Assigned(SET),
     },
     // password: ..., blocks of YAML
     Pattern {
         name: "credentials.pair",
-        lead_in: r"(?i)(?:(?:SURE|[\w-]WORDS)SUFFIX|[\w-]pass|(?-i:pass))COLOUR\s*COLOUR:",
+        lead_in: r"(?i)(?:(?:SURE|[\w-]WORDS)SUFFIX|[\w-]pass|(?-i:pass))COLOUR\s*COLOUR\\*:",
         prelude: None,
         value: Value::Assigned(PAIR),
     },
     // token: ..., but also: invalid token: expected a comma
     Pattern {
         name: "credentials.pair",
-        lead_in: r"(?i)(?:^|[^\w-])WORDSSUFFIXCOLOUR\s*COLOUR:",
+        lead_in: r"(?i)(?:^|[^\w-])WORDSSUFFIXCOLOUR\s*COLOUR\\*:",
         prelude: None,
         value: Value::Assigned(REMARK),
     },

@@ -303,6 +303,13 @@ pub(in super::super) const SAMPLES: &[(&str, Found, &[&str])] = &[
             ),
             ("password:\n  hunter2\n", &["hunter2"]),
             ("DB_PASSWORD='a b' x", &["a b"]),
+            (
+                r"password\=redis://:s3cr3t@cache x",
+                &["redis://:s3cr3t@cache"],
+            ),
+            (r"db.password\://s3cr3t x", &["//s3cr3t"]),
+            (r"token\: s3cr3t x", &["s3cr3t"]),
+            (r"db.password \= s3cr3t x", &["s3cr3t"]),
             ("token := hunter2", &["hunter2"]),
             (":password => \"hunter2\"", &["hunter2"]),
             (
