@@ -34,7 +34,7 @@ pub mod upgrade;
 pub mod write;
 
 use body::Body;
-use grant::{Ended, Holder};
+use grant::{Ended, Holder, Review};
 use record::{Keeper, Record};
 use refuse::Refusal;
 use route::Clusters;
@@ -211,7 +211,11 @@ impl Gateway {
         if info.changes_or_reveals() {
             record.begun().await?;
         }
-        let response = self.upstream.send(request, &permit, call).await?;
+        let response = match Review::asked(&info) {
+            // What they may do, the cluster alone does not know.
+            Some(review) => Box::pin(self.reviewed(review, request, &info, &permit, call)).await?,
+            None => self.upstream.send(request, &permit, call).await?,
+        };
 
         // What may they see, and for how long?
         Ok(self.release(response, &info, &permit)?.over(socket))

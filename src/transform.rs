@@ -27,7 +27,7 @@ use crate::request::body::Undecoded;
 use crate::wire::json::{Documents, JsonError};
 
 pub use self::body::{Released, Unreleased, read_to_show};
-pub use self::negotiate::negotiate;
+pub use self::negotiate::{negotiate, negotiate_json};
 pub use self::placeholder::{Origin, Placeholder, Placeholders};
 pub use self::release::release;
 pub use self::report::MaskReport;

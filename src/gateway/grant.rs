@@ -4,8 +4,11 @@
 mod asking;
 mod context;
 mod decide;
-pub(super) use asking::approved;
+mod review;
 mod shown;
+
+pub(super) use asking::approved;
+pub(super) use review::Review;
 
 use std::future::Future;
 use std::pin::Pin;

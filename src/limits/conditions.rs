@@ -24,3 +24,7 @@ pub const CONDITION_PARAMETER_VALUES_MAX: usize = 256;
 pub const REQUEST_BODIES_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Bytes of request bodies held at one time for one caller: sixteen of the largest. Past it: 429.
 pub const REQUEST_BODIES_BYTES_PER_CALLER_MAX: usize = 48 * 1024 * 1024;
+
+/// Questions to the policy for one `SelfSubjectRulesReview`: every built-in resource with every verb is some 1,500,
+/// which take milliseconds; what more rules of the cluster name beyond this is left out, and said.
+pub const REVIEW_QUESTIONS_MAX: usize = 20_000;

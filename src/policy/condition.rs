@@ -7,6 +7,7 @@
 mod budget;
 pub mod explain;
 mod expression;
+pub(super) mod foreseen;
 pub mod library;
 mod pods;
 mod scope;

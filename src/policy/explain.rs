@@ -1,6 +1,8 @@
 //! Why a decision came out as it did: as data, and in the words that refusals, the command line and
 //! the audit log share.
 
+pub mod review;
+
 use std::fmt;
 use std::fmt::Write as _;
 use std::sync::Arc;

@@ -38,6 +38,20 @@ impl Globs {
         self.0.iter().any(|pattern| pattern.matches(name))
     }
 
+    /// The names among them that are no patterns; `Err` with them where there are patterns as well.
+    pub fn exact(&self) -> Result<Vec<&str>, Vec<&str>> {
+        let names = self.0.iter().filter_map(|pattern| match pattern {
+            Pattern::Exact(name) => Some(name.as_str()),
+            Pattern::Any | Pattern::Glob(_) => None,
+        });
+        let names: Vec<&str> = names.collect();
+        if names.len() == self.0.len() {
+            Ok(names)
+        } else {
+            Err(names)
+        }
+    }
+
     /// Whether one of the globs is a plain `*`.
     pub fn matches_everything(&self) -> bool {
         self.0.iter().any(|pattern| matches!(pattern, Pattern::Any))
@@ -92,6 +106,21 @@ pub fn resource_matches(entry: &str, resource: &str, subresource: &str) -> bool 
         Some(("*", sub)) => sub == subresource,
         Some((res, "*")) => res == resource,
         Some((res, sub)) => res == resource && sub == subresource,
+    }
+}
+
+/// Whether an entry of `resources` names anything that a review asks about, where `*` stands for any resource or any
+/// subresource.
+pub fn resource_touches(entry: &str, resource: &str, subresource: &str) -> bool {
+    let either = |one: &str, other: &str| one == "*" || other == "*" || one == other;
+    if entry == "*" || (resource, subresource) == ("*", "") {
+        return true;
+    }
+    match entry.split_once('/') {
+        None => either(entry, resource) && subresource.is_empty(),
+        Some((res, sub)) => {
+            !subresource.is_empty() && either(res, resource) && either(sub, subresource)
+        }
     }
 }
 
@@ -178,6 +207,15 @@ pub fn url_matches(entry: &str, path: &str) -> bool {
     }
 }
 
+/// Whether an entry of `nonResourceURLs` and the path of a review, either of which may end with `*`, have a path in
+/// common.
+pub fn url_touches(entry: &str, path: &str) -> bool {
+    url_matches(entry, path)
+        || path
+            .strip_suffix('*')
+            .is_some_and(|prefix| entry.trim_end_matches('*').starts_with(prefix))
+}
+
 /// Whether an entry of `nonResourceURLs` is a path or a path that ends with one `*`.
 pub fn check_url(entry: &str) -> Result<(), &'static str> {
     let path = entry.strip_suffix('*').unwrap_or(entry);
@@ -259,6 +297,40 @@ mod tests {
                 expected,
                 "{pattern} {name}"
             );
+        }
+    }
+
+    #[test]
+    fn what_a_review_asks_about_is_touched_wherever_it_overlaps() {
+        for (entry, resource, subresource, expected) in [
+            ("pods", "*", "", true),
+            ("pods/exec", "*", "", true),
+            ("pods", "pods", "", true),
+            ("pods", "pods", "*", false),
+            ("pods/exec", "pods", "*", true),
+            ("pods/exec", "*", "exec", true),
+            ("pods/exec", "*", "log", false),
+            ("pods/*", "pods", "log", true),
+            ("*/scale", "deployments", "*", true),
+            ("*/scale", "deployments", "", false),
+            ("*", "pods", "log", true),
+            ("secrets", "pods", "", false),
+        ] {
+            assert_eq!(
+                resource_touches(entry, resource, subresource),
+                expected,
+                "{entry} {resource}/{subresource}"
+            );
+        }
+        for (entry, path, expected) in [
+            ("/api/*", "/api/v1", true),
+            ("/api/v1", "/api/*", true),
+            ("/api/v1/*", "/api/*", true),
+            ("/metrics", "*", true),
+            ("/metrics", "/api/*", false),
+            ("/metrics", "/", false),
+        ] {
+            assert_eq!(url_touches(entry, path), expected, "{entry} {path}");
         }
     }
 

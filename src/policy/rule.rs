@@ -1,17 +1,20 @@
 //! A rule: as written ([`RuleSource`]), and compiled (`Rule`).
 
-mod check;
+mod asked;
+pub(super) mod check;
 
 use std::sync::Arc;
 
 use super::condition::{self, Condition, ConditionSource, Held, Scope};
 use super::hold::Hold;
 use super::mask::{BUILTIN, FieldPath};
-use super::matcher::{Globs, Reach};
-use super::matcher::{is_cluster_scoped, resource_matches, url_matches};
+use super::matcher::{
+    Globs, Reach, is_cluster_scoped, resource_matches, resource_touches, url_matches, url_touches,
+};
 use super::record::RecordObligation;
 use crate::identity::Identity;
 use crate::request::RequestInfo;
+pub(super) use asked::Asked;
 use check::{check_hold, check_lists, check_record, check_reveal, check_shape, check_when};
 
 /// A rule as written in a policy file, before it is checked. An absent list is empty.
@@ -132,48 +135,6 @@ pub enum Criterion {
     Namespaces,
     /// `resourceNames`
     ResourceNames,
-}
-
-/// A request as rules look at it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Asked<'a> {
-    pub(super) identity: &'a Identity,
-    pub(super) info: &'a RequestInfo,
-    pub(super) cluster: &'a str,
-    pub(super) verb: &'a str,
-    /// What is done besides `verb`: a WebSocket to a kubelet is a `get` of `nodes/proxy` to the API server,
-    /// and opens what it takes `create` to open elsewhere.
-    pub(super) also: Option<&'static str>,
-}
-
-impl<'a> Asked<'a> {
-    pub(super) fn new(identity: &'a Identity, info: &'a RequestInfo, cluster: &'a str) -> Self {
-        let session = info.session();
-        let at_node = session.is_some_and(|session| session.node.is_some());
-        let verb = if session.is_some() && !at_node {
-            // WebSocket says GET, SPDY says POST, and both open the same shell.
-            "create"
-        } else if !info.is_resource_request && info.verb == "head" {
-            "get"
-        } else {
-            info.verb.as_str()
-        };
-        Self {
-            identity,
-            info,
-            cluster,
-            verb,
-            also: (at_node && verb != "create").then_some("create"),
-        }
-    }
-
-    /// Every verb that the request is, for people.
-    pub(super) fn verbs(&self) -> String {
-        match self.also {
-            None => format!("{:?}", self.verb),
-            Some(also) => format!("{:?} and, as it opens a session, {also:?}", self.verb),
-        }
-    }
 }
 
 impl Rule {
@@ -310,13 +271,14 @@ impl Rule {
         let source = &self.source;
         let info = asked.info;
         let failed = |holds: bool, criterion| (!holds).then_some(criterion);
+        let overlaps = asked.review && reach == Reach::Touches;
         failed(self.covers_cluster(asked.cluster), Criterion::Clusters)
             .or_else(|| failed(self.is_about(asked.identity), Criterion::Subjects))
             .or_else(|| failed(self.is_same_kind(info), Criterion::Kind))
             .or_else(|| {
                 failed(
                     matches_any(&source.non_resource_urls, |url| {
-                        url_matches(url, &info.path)
+                        url_matches(url, &info.path) || overlaps && url_touches(url, &info.path)
                     }),
                     Criterion::NonResourceUrls,
                 )
@@ -324,7 +286,9 @@ impl Rule {
             .or_else(|| {
                 failed(
                     matches_any(&source.api_groups, |group| {
-                        group == "*" || *group == info.api_group
+                        group == "*"
+                            || *group == info.api_group
+                            || overlaps && info.api_group == "*"
                     }),
                     Criterion::ApiGroups,
                 )
@@ -333,6 +297,8 @@ impl Rule {
                 failed(
                     matches_any(&source.resources, |entry| {
                         resource_matches(entry, &info.resource, &info.subresource)
+                            || overlaps
+                                && resource_touches(entry, &info.resource, &info.subresource)
                     }),
                     Criterion::Resources,
                 )
@@ -340,6 +306,18 @@ impl Rule {
             .or_else(|| failed(self.covers_verb(asked, reach), Criterion::Verbs))
             .or_else(|| failed(self.covers_namespace(asked, reach), Criterion::Namespaces))
             .or_else(|| failed(self.covers_name(info, reach), Criterion::ResourceNames))
+    }
+
+    /// Whether it says anything about this caller in this cluster.
+    pub(super) fn concerns(&self, identity: &Identity, cluster: &str) -> bool {
+        self.source.decision.is_some() && self.covers_cluster(cluster) && self.is_about(identity)
+    }
+
+    /// The object names that it names; `Err` where it has patterns as well.
+    pub(super) fn names(&self) -> Result<Vec<&str>, Vec<&str>> {
+        self.resource_names
+            .as_ref()
+            .map_or_else(|| Ok(Vec::new()), Globs::exact)
     }
 
     fn is_about(&self, identity: &Identity) -> bool {
@@ -369,6 +347,7 @@ impl Rule {
         let named =
             |wanted: &str| matches_any(&self.source.verbs, |verb| verb == "*" || verb == wanted);
         match (asked.also, reach) {
+            (None, Reach::Touches) if asked.review && asked.verb == "*" => true,
             (None, _) => named(asked.verb),
             (Some(also), Reach::Contains) => named(asked.verb) && named(also),
             (Some(also), Reach::Touches) => named(asked.verb) || named(also),
@@ -384,8 +363,11 @@ impl Rule {
             return namespaces.matches(&info.namespace);
         }
         // Without a namespace: a cluster-scoped object, or all namespaces at once.
-        let spans = matches!(asked.verb, "list" | "watch" | "deletecollection")
-            && !is_cluster_scoped(&info.api_group, &info.resource);
+        let lists = matches!(asked.verb, "list" | "watch" | "deletecollection");
+        // To rules a namespace lies in itself.
+        let in_itself = asked.review && info.resource == "namespaces";
+        let spans = (lists || asked.review)
+            && (in_itself || !is_cluster_scoped(&info.api_group, &info.resource));
         spans && (reach == Reach::Touches || namespaces.matches_everything())
     }
 

@@ -40,14 +40,7 @@ pub fn negotiate(
     if is_text(info, plan) {
         return Ok(());
     }
-    let mut accept = String::new();
-    for value in headers.get_all(header::ACCEPT) {
-        let value = value.to_str().map_err(|_error| MaskError::NotAcceptable)?;
-        if !accept.is_empty() {
-            accept.push(',');
-        }
-        accept.push_str(value);
-    }
+    let accept = accepted(headers)?;
     let form = Form {
         tables: cells_are_safe(info, plan),
         protobuf: protobuf::kind_for(info, plan).is_some(),
@@ -56,6 +49,34 @@ pub fn negotiate(
     let accept = HeaderValue::from_str(&accept).map_err(|_error| MaskError::NotAcceptable)?;
     headers.insert(header::ACCEPT, accept);
     Ok(())
+}
+
+/// Asks the API server for JSON, of which the gateway makes the answer.
+pub fn negotiate_json(headers: &mut HeaderMap) -> Result<(), MaskError> {
+    headers.insert(
+        header::ACCEPT_ENCODING,
+        HeaderValue::from_static("identity"),
+    );
+    let plain = Form {
+        tables: false,
+        protobuf: false,
+    };
+    plain.narrow(&accepted(headers)?)?;
+    headers.insert(header::ACCEPT, HeaderValue::from_static(JSON));
+    Ok(())
+}
+
+/// Every `Accept` of a request as one.
+fn accepted(headers: &HeaderMap) -> Result<String, MaskError> {
+    let mut accept = String::new();
+    for value in headers.get_all(header::ACCEPT) {
+        let value = value.to_str().map_err(|_error| MaskError::NotAcceptable)?;
+        if !accept.is_empty() {
+            accept.push(',');
+        }
+        accept.push_str(value);
+    }
+    Ok(accept)
 }
 
 /// What is compressed cannot be searched for placeholders. The API server reads no such body either.

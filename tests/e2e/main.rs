@@ -37,6 +37,7 @@ mod raw;
 mod readiness;
 mod recorder;
 mod reveal;
+mod review;
 mod revocation;
 mod session;
 mod smuggling;

@@ -20,6 +20,7 @@ use crate::gateway::write::payload::Payload;
 use crate::gateway::write::{check, may_have_body, readable_type};
 use crate::identity::Identity;
 use crate::policy::{Decision, Inquiry, Seen, Wanted};
+use crate::request::RequestInfo;
 use crate::request::body::{self as written, Undecoded};
 use crate::transform::body::inspect::{self, Inspected};
 use crate::upstream::{Call, ReplayableBody};
@@ -111,17 +112,9 @@ impl Gateway {
     ) -> Result<Option<Value>, Refusal> {
         let act = looking.act;
         let info = act.info;
-        let content_type = readable_type(looking.act.headers)?.map(ToOwned::to_owned);
+        let content_type = readable_type(looking.act.headers)?;
         let bytes = self.body(looking, payload).await?;
-        let decoding = {
-            let (info, bytes, content_type) =
-                (Arc::new(info.clone()), bytes.clone(), content_type.clone());
-            // As long as the body is, and nobody else's requests wait for it.
-            tokio::task::spawn_blocking(move || {
-                written::object(&info, content_type.as_deref(), &bytes)
-            })
-        };
-        match decoding.await.unwrap_or(Err(Undecoded::Opaque)) {
+        match decoded(info, content_type, &bytes).await {
             Ok(object) => Ok(object),
             Err(Undecoded::Opaque) => self.dry_run(looking, payload, bytes).await.map(Some),
             Err(why) => Err(Refusal::from(why).about(info)),
@@ -207,6 +200,21 @@ impl Gateway {
             }
         }
     }
+}
+
+/// The object that a body says, decoded on a thread where it may take its time: it takes as long as the body is, and
+/// nobody else's requests wait for it.
+pub(super) async fn decoded(
+    info: &RequestInfo,
+    content_type: Option<&str>,
+    bytes: &Bytes,
+) -> Result<Option<Value>, Undecoded> {
+    let (info, bytes) = (info.clone(), bytes.clone());
+    let content_type = content_type.map(str::to_owned);
+    let decoding = tokio::task::spawn_blocking(move || {
+        written::object(&info, content_type.as_deref(), &bytes)
+    });
+    decoding.await.unwrap_or(Err(Undecoded::Opaque))
 }
 
 /// The client's headers, for an answer that is read here.

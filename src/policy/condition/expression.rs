@@ -4,18 +4,20 @@
 //! walked once: names, functions and the fields of our own variables must exist, nesting is bounded, and what
 //! could take long is made to pay ([`super::budget`]).
 
+mod session;
+mod tree;
+
 use std::sync::{Arc, LazyLock};
 
-use cel::common::ast::{
-    CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue, operators,
-};
+use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, operators};
 use cel::common::types::CelBool;
 use cel::{Context, Env, ExecutionError, Value};
 
-use super::budget::{self, BUDGET, EQUAL, MEMBER, SIZED, STEP};
+use super::budget::{self, BUDGET, EQUAL, MEMBER};
 use super::scope::{self, Scope};
 use super::value::Node;
 use crate::limits;
+use tree::{ident, invoke, literal, paid, sized};
 
 /// Functions that expressions may call; those of the standard library, of optional values and of texts that make
 /// nothing larger than what they are given. Dates are not among them.
@@ -106,6 +108,8 @@ pub(in crate::policy) struct Uses {
     variables: bool,
     request: bool,
     caller: bool,
+    /// Which fields of `request`, as bits in the order of [`scope::REQUEST`], and [`scope::IS_SESSION`].
+    pub(in crate::policy) request_fields: u16,
 }
 
 /// A compiled expression.
@@ -257,6 +261,7 @@ impl Walk<'_> {
                 Expr::Ident(name) if !self.bound.contains(name) => {
                     self.name(id, &name.clone(), Some(&select.field))?;
                 }
+                _ if self.is_session(&select.operand) => self.session(&select.field),
                 _ => self.rewrite(&mut select.operand)?,
             },
             Expr::List(list) => self.all(&mut list.elements)?,
@@ -304,6 +309,7 @@ impl Walk<'_> {
             }
             "request" => {
                 self.uses.request = true;
+                self.uses.request_fields |= field.map_or(u16::MAX, scope::bit);
                 self.uses.dry_run |= field.is_none_or(|field| field == "dryRun");
                 &scope::REQUEST
             }
@@ -341,7 +347,11 @@ impl Walk<'_> {
         if let Some(target) = &mut call.target {
             self.rewrite(target)?;
         }
-        self.all(&mut call.args)?;
+        if self.asks_for_a_session(call) {
+            self.session("kind");
+        } else {
+            self.all(&mut call.args)?;
+        }
         match call.func_name.as_str() {
             operators::EQUALS => EQUAL.clone_into(&mut call.func_name),
             operators::NOT_EQUALS => {
@@ -443,50 +453,6 @@ fn appended<'n>(step: &'n mut IdedExpr, accumulator: &str) -> Option<&'n mut Ide
             Some(items)
         }
         _ => None,
-    }
-}
-
-/// `@step(budget) ? condition : false`: fails where nothing is left, whatever the condition is.
-fn paid(id: u64, condition: IdedExpr) -> IdedExpr {
-    let step = invoke(id, STEP, vec![ident(id, BUDGET)]);
-    invoke(
-        id,
-        operators::CONDITIONAL,
-        vec![step, condition, literal(id, false)],
-    )
-}
-
-fn sized(node: &mut IdedExpr) {
-    if matches!(node.expr, Expr::Literal(_)) {
-        return;
-    }
-    let inner = std::mem::take(node);
-    let id = inner.id;
-    *node = invoke(id, SIZED, vec![ident(id, BUDGET), inner]);
-}
-
-fn invoke(id: u64, name: &str, args: Vec<IdedExpr>) -> IdedExpr {
-    IdedExpr {
-        id,
-        expr: Expr::Call(CallExpr {
-            func_name: name.to_owned(),
-            target: None,
-            args,
-        }),
-    }
-}
-
-fn ident(id: u64, name: &str) -> IdedExpr {
-    IdedExpr {
-        id,
-        expr: Expr::Ident(name.to_owned()),
-    }
-}
-
-fn literal(id: u64, value: bool) -> IdedExpr {
-    IdedExpr {
-        id,
-        expr: Expr::Literal(LiteralValue::Boolean(CelBool::from(value))),
     }
 }
 

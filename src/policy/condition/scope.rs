@@ -26,6 +26,17 @@ pub(super) const REQUEST: [&str; 15] = [
     "session",
     "isResourceRequest",
 ];
+/// Of the fields of `request` as bits: whether the request is for a session, which is less than `session` itself.
+pub(super) const IS_SESSION: u16 = 1 << REQUEST.len();
+
+/// A field of `request` as a bit; every bit for one that does not exist.
+pub(super) fn bit(field: &str) -> u16 {
+    REQUEST
+        .iter()
+        .position(|name| *name == field)
+        .map_or(u16::MAX, |at| 1 << at)
+}
+
 /// The fields of `caller`.
 pub(super) const CALLER: [&str; 6] = ["username", "groups", "uid", "extra", "agent", "agentChain"];
 /// The fields of `variables`.

@@ -5,7 +5,8 @@ use super::super::matcher::{check_resource, check_url};
 use super::{Effect, RuleProblem, RuleSource, item};
 use crate::limits;
 
-const RESOURCE_VERBS: &[&str] = &[
+/// The verbs that requests for resources have.
+pub(in crate::policy) const RESOURCE_VERBS: &[&str] = &[
     "get",
     "list",
     "watch",
@@ -15,7 +16,8 @@ const RESOURCE_VERBS: &[&str] = &[
     "delete",
     "deletecollection",
 ];
-const URL_VERBS: &[&str] = &["get", "post", "put", "patch", "delete"];
+/// The verbs that rules for other paths know; `head` is a `get`.
+pub(in crate::policy) const URL_VERBS: &[&str] = &["get", "post", "put", "patch", "delete"];
 
 pub(super) fn check_lists(source: &RuleSource, problems: &mut Vec<RuleProblem>) {
     let about_urls = !source.non_resource_urls.is_empty();

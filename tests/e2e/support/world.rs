@@ -173,6 +173,8 @@ pub(crate) struct Options {
     pub(crate) unready: bool,
     /// The simulated API server refuses every WebSocket.
     pub(crate) spdy_only: bool,
+    /// What the simulated cluster does not let somebody do.
+    pub(crate) denials: Vec<apiserver::Denial>,
     /// The time between bookmarks of the simulated API server, if not the usual minute.
     pub(crate) bookmark_interval: Option<Duration>,
 }
@@ -283,6 +285,7 @@ impl World {
                     .map(|token| apiserver::Token::new(token, "admin", &["system:masters"]))
                     .into(),
                 spdy_only: options.spdy_only,
+                denials: options.denials.clone(),
                 ..usual
             };
             (issuer, ApiServer::start(settings).await.unwrap())

@@ -33,11 +33,13 @@ pub(super) async fn answer(
             });
             json!({"userInfo": call.user.info()})
         }
-        "SelfSubjectRulesReview" => json!({
-            "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}],
-            "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}],
-            "incomplete": false,
-        }),
+        "SelfSubjectRulesReview" => {
+            // The API server does not repeat what it was asked.
+            if let Some(spec) = answer.get_mut("spec") {
+                *spec = json!({});
+            }
+            rules()
+        }
         "TokenReview" => token_review(call, &spec),
         "Binding" => json!({}),
         _ => access(call, &spec),
@@ -72,6 +74,24 @@ fn access(call: &Call, spec: &Value) -> Value {
             && fits(&denial.namespace, &text("namespace"))
     });
     json!({"allowed": !denied})
+}
+
+/// What a cluster administrator is told, as in capture kubectl-auth-1.36.
+fn rules() -> Value {
+    json!({
+        "resourceRules": [
+            {"verbs": ["create"], "apiGroups": ["authorization.k8s.io"], "resources": ["selfsubjectaccessreviews", "selfsubjectrulesreviews"]},
+            {"verbs": ["create"], "apiGroups": ["authentication.k8s.io"], "resources": ["selfsubjectreviews"]},
+            {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]},
+        ],
+        "nonResourceRules": [
+            {"verbs": ["get"], "nonResourceURLs": ["/api", "/api/*", "/apis", "/apis/*", "/healthz", "/livez", "/openapi", "/openapi/*", "/readyz", "/version", "/version/"]},
+            {"verbs": ["get"], "nonResourceURLs": ["/.well-known", "/.well-known/*"]},
+            {"verbs": ["get"], "nonResourceURLs": ["/healthz", "/livez", "/readyz", "/version", "/version/"]},
+            {"verbs": ["*"], "nonResourceURLs": ["*"]},
+        ],
+        "incomplete": false,
+    })
 }
 
 fn token_review(call: &Call, spec: &Value) -> Value {
