@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use metrics_exporter_prometheus::PrometheusHandle;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
@@ -14,6 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::approval::{self, Desk, Store};
 use crate::audit::AuditLog;
+use crate::callers::Callers;
 use crate::config::live::Live;
 use crate::config::reload::{self, Reload, Reloader};
 use crate::config::{Config, placeholder_key};
@@ -24,7 +26,7 @@ use crate::gateway::learning::Learner;
 use crate::gateway::record::Keeper;
 use crate::gateway::route::Clusters;
 use crate::gateway::write::budget::BodyBudget;
-use crate::identity::{Authenticator, Revocations};
+use crate::identity::{Authenticator, Refused, Revocations};
 use crate::limits;
 use crate::listener;
 use crate::metrics::Metrics;
@@ -63,9 +65,10 @@ pub async fn start(config_file: &Path, shutdown: CancellationToken) -> anyhow::R
     let ending = CancellationToken::new();
     let control = CancellationToken::new();
     let (metrics, rendering) = Metrics::new();
+    let callers = callers(&config).await?;
     let gateway = Arc::new(assemble(
         &config,
-        metrics,
+        (metrics, callers),
         &answering,
         &background,
         &shutdown,
@@ -73,32 +76,7 @@ pub async fn start(config_file: &Path, shutdown: CancellationToken) -> anyhow::R
     )?);
 
     gateway.upstream.look(&background, &ending);
-    let (reporter, degraded) = (Arc::clone(&gateway), Arc::clone(&gateway));
-    let measured = Arc::clone(&gateway);
-    let reports = control::Reports {
-        local: config.control.address.ip().is_loopback(),
-        measure: Box::new(move || measured.measure()),
-        metrics: rendering,
-        not_ready: Box::new(move || reporter.not_ready()),
-        degraded: Box::new(move || degraded.degraded()),
-        sessions: Some(Arc::new(control::Sessions {
-            recorder: Arc::clone(&gateway.recorder),
-            catalog: Catalog::new(
-                config.data_directory.join(index::FILE),
-                config.recording.directory.clone(),
-            ),
-            audit: gateway.keeper.audit.clone(),
-            authenticator: Arc::clone(&gateway.authenticator),
-            operators: config.control.operators.clone(),
-        })),
-        approvals: Some(Arc::new(control::Approvals {
-            desk: gateway.holder.desk.clone(),
-            audit: gateway.keeper.audit.clone(),
-            authenticator: Arc::clone(&gateway.authenticator),
-            operators: config.control.operators.clone(),
-            watchers: Arc::new(Semaphore::new(limits::APPROVALS_WATCHERS_MAX)),
-        })),
-    };
+    let reports = reports(&config, &gateway, rendering);
     let (control_address, control_socket) = control::start(
         &config.control,
         &config.data_directory,
@@ -126,6 +104,46 @@ pub async fn start(config_file: &Path, shutdown: CancellationToken) -> anyhow::R
         control,
         _control_socket: control_socket,
     })
+}
+
+/// What the control plane reports on.
+fn reports(
+    config: &Config,
+    gateway: &Arc<Gateway>,
+    rendering: PrometheusHandle,
+) -> control::Reports {
+    let (reporter, degraded) = (Arc::clone(gateway), Arc::clone(gateway));
+    let measured = Arc::clone(gateway);
+    control::Reports {
+        local: config.control.address.ip().is_loopback(),
+        measure: Box::new(move || measured.measure()),
+        metrics: rendering,
+        not_ready: Box::new(move || reporter.not_ready()),
+        degraded: Box::new(move || degraded.degraded()),
+        sessions: Some(Arc::new(control::Sessions {
+            recorder: Arc::clone(&gateway.recorder),
+            catalog: Catalog::new(
+                config.data_directory.join(index::FILE),
+                config.recording.directory.clone(),
+            ),
+            audit: gateway.keeper.audit.clone(),
+            authenticator: Arc::clone(&gateway.authenticator),
+            operators: config.control.operators.clone(),
+        })),
+        callers: Some(Arc::new(control::Callers {
+            callers: Arc::clone(&gateway.callers),
+            audit: gateway.keeper.audit.clone(),
+            authenticator: Arc::clone(&gateway.authenticator),
+            operators: config.control.operators.clone(),
+        })),
+        approvals: Some(Arc::new(control::Approvals {
+            desk: gateway.holder.desk.clone(),
+            audit: gateway.keeper.audit.clone(),
+            authenticator: Arc::clone(&gateway.authenticator),
+            operators: config.control.operators.clone(),
+            watchers: Arc::new(Semaphore::new(limits::APPROVALS_WATCHERS_MAX)),
+        })),
+    }
 }
 
 /// Books for what is known of every cluster's Secrets, and who fills them.
@@ -183,18 +201,12 @@ fn load(config_file: &Path) -> anyhow::Result<Config> {
 
 fn assemble(
     config: &Config,
-    metrics: Metrics,
+    (metrics, callers): (Metrics, Arc<Callers>),
     answering: &TaskTracker,
     background: &TaskTracker,
     shutdown: &CancellationToken,
     ending: &CancellationToken,
 ) -> anyhow::Result<Gateway> {
-    std::fs::create_dir_all(&config.data_directory).with_context(|| {
-        format!(
-            "dataDirectory: cannot create {}",
-            config.data_directory.display()
-        )
-    })?;
     let audit = AuditLog::open(&config.audit_file)
         .with_context(|| format!("audit.file: cannot open {}", config.audit_file.display()))?;
     let placeholders = Arc::new(Placeholders::new(&placeholder_key::open(
@@ -221,7 +233,10 @@ fn assemble(
     Ok(Gateway {
         authenticator: Authenticator::start(
             config.authentication.clone(),
-            Arc::clone(&revocations),
+            Refused {
+                revocations: Arc::clone(&revocations),
+                blocks: Arc::clone(callers.blocks()),
+            },
             background,
             ending.clone(),
         )?,
@@ -230,7 +245,16 @@ fn assemble(
             names: config.upstream.names().map(str::to_owned).collect(),
             default: config.default_cluster.clone(),
         },
-        holder: holder(config, policy, revocations, shutdown, ending)?,
+        holder: Holder {
+            policy,
+            revocations,
+            blocks: Arc::clone(callers.blocks()),
+            desk: Desk::new(callers.store().clone()),
+            stream_grace: config.authentication.stream_grace,
+            draining: shutdown.clone(),
+            ending: ending.clone(),
+        },
+        callers,
         upstream,
         placeholders,
         known,
@@ -253,24 +277,22 @@ fn assemble(
     })
 }
 
-/// Who decides, and watches over what was decided.
-fn holder(
-    config: &Config,
-    policy: Arc<Live<Policy>>,
-    revocations: Arc<Live<Revocations>>,
-    shutdown: &CancellationToken,
-    ending: &CancellationToken,
-) -> anyhow::Result<Holder> {
-    let store = Store::open(&config.data_directory.join(approval::FILE))
-        .context("dataDirectory: the database of approvals cannot be used")?;
-    Ok(Holder {
-        policy,
-        revocations,
-        desk: Desk::new(store),
-        stream_grace: config.authentication.stream_grace,
-        draining: shutdown.clone(),
-        ending: ending.clone(),
-    })
+/// The state that survives restarts: first of all who is blocked.
+async fn callers(config: &Config) -> anyhow::Result<Arc<Callers>> {
+    let directory = &config.data_directory;
+    std::fs::create_dir_all(directory)
+        .with_context(|| format!("dataDirectory: cannot create {}", directory.display()))?;
+    let unusable = "dataDirectory: the database of approvals and blocks cannot be used";
+    let store = Store::open(&directory.join(approval::FILE)).context(unusable)?;
+    let callers = Callers::open(store).await.context(unusable)?;
+    let blocked = callers.blocks().current().len();
+    if blocked > 0 {
+        tracing::info!(
+            blocked,
+            "callers are blocked; `portcullis callers ls` lists them"
+        );
+    }
+    Ok(callers)
 }
 
 /// Keeps policy and revocation list what their files say.

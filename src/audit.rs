@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::approval::Answer;
-use crate::identity::{Identity, IdentityError};
+use crate::identity::{Block, Identity, IdentityError};
 use crate::limits;
 use crate::policy::Permit;
 use crate::request::RequestInfo;
@@ -157,9 +157,19 @@ impl Event {
 
     /// Who it was whose token is genuine and not accepted any more.
     pub fn refused_caller(&mut self, error: &IdentityError) {
-        if let Some(identity) = error.revoked() {
+        if let Some(identity) = error.genuine() {
             self.caller(identity);
         }
+        if let Some(block) = error.block() {
+            self.blocked(block);
+        }
+    }
+
+    /// Who keeps the caller out, and why.
+    pub fn blocked(&mut self, block: &Block) {
+        self.annotate("portcullis.dev/blocked-by", block.by.clone());
+        self.annotate("portcullis.dev/blocked-at", block.at.to_string());
+        self.annotate("portcullis.dev/block-reason", block.reason.clone());
     }
 
     /// What is asked for, as the API server will read it.

@@ -10,7 +10,7 @@ pub mod output;
 pub mod serve;
 
 use offline::{check, mask, policy, rotate_key, size};
-use operator::{approvals, replay, sessions};
+use operator::{approvals, callers, replay, sessions};
 
 /// The streaming access gateway for Kubernetes.
 ///
@@ -42,6 +42,8 @@ First steps:
       --request 'GET /api/v1/namespaces/shop/secrets/db'
   # who was in which pod, and how it ended
   portcullis sessions ls --data-dir data --user alice --since 2h
+  # end everything that somebody has open, and refuse what they ask
+  portcullis callers block mallory --reason INC-42 --data-dir data
   # how large a machine 2,000 watches, 500 requests and 5 MB/s of masked answers need
   portcullis size --watches 2000 --requests 500 --masked 5
 
@@ -70,6 +72,8 @@ enum Command {
     Sessions(sessions::Args),
     /// Answer requests that wait for a human's yes.
     Approvals(approvals::Args),
+    /// Look at who calls; keep a user or an agent out at once.
+    Callers(callers::Args),
     /// Make the key of placeholders anew, when it may have become known.
     RotateKey(rotate_key::Args),
     /// Calculate how many cores and how much memory a gateway needs.
@@ -87,6 +91,7 @@ impl Cli {
             Command::Replay(args) => replay::run(&args),
             Command::Sessions(args) => sessions::run(&args),
             Command::Approvals(args) => approvals::run(&args),
+            Command::Callers(args) => callers::run(&args),
             Command::RotateKey(args) => rotate_key::run(&args),
             Command::Size(args) => size::run(&args),
         }

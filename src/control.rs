@@ -25,12 +25,14 @@ use crate::limits;
 mod api;
 pub mod approvals;
 mod call;
+pub mod callers;
 mod cast;
 pub mod sessions;
 pub mod socket;
 pub mod webhook;
 
 pub use approvals::Approvals;
+pub use callers::Callers;
 pub use sessions::{Operators, Sessions};
 pub use socket::Socket;
 
@@ -62,6 +64,8 @@ pub struct Reports {
     pub degraded: Box<dyn Fn() -> Vec<String> + Send + Sync>,
     /// The sessions, open and past; what they are asked is answered by nobody when absent.
     pub sessions: Option<Arc<Sessions>>,
+    /// Who calls; what they are asked is answered by nobody when absent.
+    pub callers: Option<Arc<Callers>>,
     /// What waits for a yes; what it is asked is answered by nobody when absent.
     pub approvals: Option<Arc<Approvals>>,
     /// Whether only this machine reaches the control address.
@@ -189,6 +193,12 @@ async fn route(request: Request<Incoming>, peer: SocketAddr, reports: &Reports) 
     {
         return approvals.serve(request, Door::Address(peer)).await;
     }
+    if let Some(callers) = &reports.callers
+        && callers.has_operators()
+        && request.uri().path().starts_with(callers::PREFIX)
+    {
+        return callers.serve(request, Door::Address(peer)).await;
+    }
     let for_operators = request.uri().path().starts_with(api::PREFIX);
     if for_operators
         && let Some(sessions) = &reports.sessions
@@ -205,6 +215,11 @@ async fn route_local(
     uid: Option<u32>,
     reports: &Reports,
 ) -> Response<Body> {
+    if let Some(callers) = &reports.callers
+        && request.uri().path().starts_with(callers::PREFIX)
+    {
+        return callers.serve(request, Door::Socket(uid)).await;
+    }
     let approvals = request.uri().path().starts_with(approvals::PREFIX);
     match (&reports.approvals, &reports.sessions) {
         (Some(api), _) if approvals => api.serve(request, Door::Socket(uid)).await,
@@ -270,6 +285,7 @@ mod tests {
             not_ready: Box::new(move || reasons.iter().map(|&reason| reason.to_owned()).collect()),
             degraded: Box::new(|| vec!["cluster `b` is away".to_owned()]),
             sessions: None,
+            callers: None,
             approvals: None,
             local: true,
         };

@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use jiff::Timestamp;
 
 use crate::audit::Event;
+use crate::callers::Callers;
 use crate::identity::Authenticator;
 use crate::identity::credential;
 use crate::listener::{self, Arrival, Peer, Unreadable};
@@ -47,6 +48,8 @@ use write::payload::Payload;
 pub struct Gateway {
     /// Turns tokens into identities.
     pub authenticator: Arc<Authenticator>,
+    /// Who calls, and who may not.
+    pub callers: Arc<Callers>,
     /// The host names requests may be for; empty is any.
     pub hosts: Vec<String>,
     /// Which clusters there are, and where they hang in the path.
@@ -164,6 +167,7 @@ impl Gateway {
             .await
             .inspect_err(|error| record.event.refused_caller(error))?;
         record.event.caller(&identity);
+        record.caller(self.callers.arrived(&identity, now));
 
         // What do they want, and where? Exactly as the API server will read it, or not at all.
         let (cluster, target) = self.clusters.route(&head.uri)?;
@@ -207,7 +211,9 @@ impl Gateway {
         transform::negotiate(request.headers_mut(), &info, &permit)?;
         let (request, _held) = self.checked(request, &info, &permit).await?;
 
-        // As whom, where to? Whatever changes something is on record before it happens.
+        // As whom, where to? Whatever changes something is on record before it happens, and whoever was blocked since
+        // they came changes nothing.
+        self.holder.not_blocked(&identity)?;
         if info.changes_or_reveals() {
             record.begun().await?;
         }
@@ -255,6 +261,7 @@ impl Gateway {
             clusters: self.upstream.unusable().is_empty(),
             known_values: !self.holder.policy.current().masks_known_values()
                 || self.known.unread().next().is_none(),
+            callers_blocked: self.holder.blocks.current().list(Timestamp::now()).len(),
         });
     }
 

@@ -19,12 +19,12 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-pub use authenticator::{Authenticator, StartError, Stats};
+pub use authenticator::{Authenticator, Refused, StartError, Stats};
 pub use credential::{BearerToken, CredentialError};
 pub use error::{CallerError, Fault, IdentityError, TokenError};
 pub(crate) use keys::{check_authority, tls_config};
 pub use names::NameError;
-pub use revocation::{Revocations, Whose};
+pub use revocation::{Block, Blocks, Names, Revocations, Subject, Whom, Whose};
 pub use settings::{
     AgentMapping, ClaimMappings, ClaimRule, ExtraMapping, IssuerSettings, KeyTiming, PrefixedClaim,
     Settings, SigningAlgorithm,

@@ -9,6 +9,7 @@
 // -- the path of a request --
 pub mod approval;
 pub mod audit;
+pub mod callers;
 pub mod gateway;
 pub mod identity;
 pub mod listener;

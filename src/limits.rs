@@ -4,6 +4,7 @@
 //! size a body has and however slow a client is.
 
 mod approvals;
+mod callers;
 mod conditions;
 
 mod path;
@@ -13,6 +14,7 @@ use std::time::Duration;
 pub use self::path::*;
 
 pub use approvals::*;
+pub use callers::*;
 pub use conditions::*;
 
 // -- sessions: exec, attach, port-forward --

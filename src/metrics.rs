@@ -16,7 +16,7 @@ use crate::request::RequestInfo;
 use crate::transform::text::known::{Knowledge, LeftOut};
 
 pub use scraped::Health;
-use scraped::{HEALTHCHECKS, RESIDENT_MEMORY, Scraped};
+use scraped::{CALLERS_BLOCKED, HEALTHCHECKS, RESIDENT_MEMORY, Scraped};
 
 /// What a metric is called, measured in, and says. Listed in `docs/metrics.md`.
 pub const ALL: &[(&str, Option<Unit>, &str)] = &[
@@ -102,6 +102,11 @@ pub const ALL: &[(&str, Option<Unit>, &str)] = &[
         "Whether a part of the gateway works (1) or not (0), by its name; asked at every scrape.",
     ),
     (
+        CALLERS_BLOCKED,
+        None,
+        "Users and agents whom an operator keeps out; asked at every scrape.",
+    ),
+    (
         RESIDENT_MEMORY,
         Some(Unit::Bytes),
         "Memory of the process that is in RAM; Linux only.",
@@ -178,6 +183,8 @@ pub enum StreamEnd {
     Drain,
     /// Somebody's yes to a class of requests ended or was taken back.
     Approval,
+    /// An operator blocked the caller.
+    Blocked,
 }
 
 /// Whether a cluster can be used.
@@ -198,7 +205,7 @@ pub struct Metrics {
     unreadable: [Counter; 3],
     durations: [Histogram; 5],
     streams: [Gauge; 2],
-    streams_ended: [Counter; 5],
+    streams_ended: [Counter; 6],
     clusters: [Gauge; 3],
     policy_reloads: [Counter; 2],
     revocation_reloads: [Counter; 2],
@@ -263,8 +270,10 @@ impl Metrics {
                 recorder.register_histogram(&key(DURATION, &[("verb_class", class)]), &METADATA)
             }),
             streams: ["stream", "session"].map(|kind| gauge(STREAMS, &[("kind", kind)])),
-            streams_ended: ["expired", "revoked", "policy", "drain", "approval"]
-                .map(|reason| counter(STREAMS_ENDED, &[("reason", reason)])),
+            streams_ended: [
+                "expired", "revoked", "policy", "drain", "approval", "blocked",
+            ]
+            .map(|reason| counter(STREAMS_ENDED, &[("reason", reason)])),
             clusters: ["usable", "unreachable", "credential-rejected"]
                 .map(|state| gauge(CLUSTERS, &[("state", state)])),
             policy_reloads: ["applied", "refused"]

@@ -96,6 +96,8 @@ pub enum EndReason {
     PolicyChanged,
     /// Somebody's yes to it ended or was taken back.
     ApprovalEnded,
+    /// An operator blocked the caller.
+    Blocked,
     /// The gateway is shutting down.
     Shutdown,
     /// No byte passed for too long.
@@ -124,6 +126,7 @@ impl EndReason {
             Self::Revoked => "token-revoked",
             Self::PolicyChanged => "policy-changed",
             Self::ApprovalEnded => "approval-ended",
+            Self::Blocked => "caller-blocked",
             Self::Shutdown => "gateway-drained",
             Self::Idle => "idle",
             Self::ClientProtocol => "client-protocol-error",
@@ -138,9 +141,11 @@ impl EndReason {
     fn status(self) -> (&'static str, u16) {
         match self {
             Self::Expired | Self::Revoked => ("Unauthorized", 401),
-            Self::PolicyChanged | Self::ApprovalEnded | Self::Killed | Self::Withheld => {
-                ("Forbidden", 403)
-            }
+            Self::PolicyChanged
+            | Self::ApprovalEnded
+            | Self::Blocked
+            | Self::Killed
+            | Self::Withheld => ("Forbidden", 403),
             Self::Shutdown => ("ServiceUnavailable", 503),
             Self::Idle => ("Timeout", 504),
             Self::ClientProtocol => ("BadRequest", 400),

@@ -31,6 +31,7 @@ const PURE: &[&str] = &[
     "identity/token",
     "identity/credential",
     "identity/revocation",
+    "callers/window",
     "upstream/headers",
     "limits",
 ];
@@ -74,6 +75,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &[
             "approval",
             "audit",
+            "callers",
             "config::live",
             "identity",
             "limits",
@@ -100,6 +102,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &["approval::Admission", "identity", "limits", "request"],
     ),
     ("approval", &["identity", "limits", "policy", "request"]),
+    (
+        "callers",
+        &["approval", "config::live", "identity", "limits"],
+    ),
     (
         "upstream",
         &[
@@ -133,6 +139,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &[
             "approval",
             "audit",
+            "callers",
             "gateway::body",
             "gateway::refuse",
             "identity",

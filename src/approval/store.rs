@@ -5,7 +5,11 @@
 //! dies. Rooms that keep state add their tables to [`MIGRATIONS`] and their jobs run here, too.
 //!
 //! Nothing but requests that are held waits for it, and nobody waits in an endless queue.
+//!
+//! A gateway keeps `state.lock` while it has the database open: who changes it without a gateway has to be sure that
+//! none runs, which would not hear of it.
 
+use std::fs::{File, TryLockError};
 use std::io;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -19,7 +23,8 @@ use crate::limits;
 pub const FILE: &str = "state.db";
 
 /// The tables, version by version. What was released is never changed: a new version is added at the end.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
 CREATE TABLE approvals (
   id TEXT NOT NULL PRIMARY KEY,
   state TEXT NOT NULL,
@@ -39,7 +44,17 @@ CREATE TABLE approval_requests (
   PRIMARY KEY (digest, approval)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX approval_requests_approval ON approval_requests (approval);
-"];
+",
+    "
+CREATE TABLE blocks (
+  kind TEXT NOT NULL,
+  name TEXT NOT NULL,
+  at INTEGER NOT NULL,
+  block TEXT NOT NULL,
+  PRIMARY KEY (kind, name)
+) STRICT, WITHOUT ROWID;
+",
+];
 
 /// Why the state cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +71,9 @@ pub enum StoreError {
     /// It was written by a later version of the program.
     #[error("the database of approvals has version {0}, which this program does not know")]
     Version(u32),
+    /// A gateway has it open.
+    #[error("a gateway has the database of this data directory open")]
+    InUse,
     /// More jobs wait than the disk can take.
     #[error("too much waits for the database of approvals")]
     Busy,
@@ -81,12 +99,34 @@ pub struct Store {
 impl Store {
     /// Opens the database, makes it if need be, and starts its thread.
     pub fn open(file: &Path) -> Result<Self, StoreError> {
+        let lock = lock_file(file)?;
+        // Waits for somebody who is alone with it, which takes them milliseconds.
+        if let Err(error) = lock.lock_shared() {
+            tracing::warn!(%error, "the database cannot be locked; do not change it with other programs");
+        }
+        Self::start(file, lock)
+    }
+
+    /// Opens the database for as long as no gateway has it open.
+    pub fn open_alone(file: &Path) -> Result<Self, StoreError> {
+        let lock = lock_file(file)?;
+        match lock.try_lock() {
+            Ok(()) => Self::start(file, lock),
+            Err(TryLockError::WouldBlock) => Err(StoreError::InUse),
+            Err(TryLockError::Error(error)) => Err(error.into()),
+        }
+    }
+
+    fn start(file: &Path, lock: File) -> Result<Self, StoreError> {
         let mut db = connect(file)?;
         migrate(&mut db)?;
         let (jobs, queue) = sync_channel(limits::STATE_QUEUE_MAX);
         std::thread::Builder::new()
             .name("state".to_owned())
-            .spawn(move || run(db, &queue))?;
+            .spawn(move || {
+                run(db, &queue);
+                drop(lock);
+            })?;
         Ok(Self { jobs })
     }
 
@@ -141,6 +181,18 @@ fn connect(file: &Path) -> Result<Connection, StoreError> {
     db.pragma_update(None, "synchronous", "FULL")?;
     db.pragma_update(None, "foreign_keys", true)?;
     Ok(db)
+}
+
+/// A file of its own: to close the database's own would drop the locks of `SQLite` (fcntl(2)).
+fn lock_file(file: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+
+    std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(file.with_extension("lock"))
 }
 
 /// Makes the file before `SQLite` does, which would make it readable for others.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
-/// Something read from files that is replaced as a whole. Every request takes one snapshot of it.
+/// Something that is replaced as a whole: what files say, or operators. Every request takes one snapshot of it.
 #[derive(Debug)]
 pub struct Live<T> {
     current: ArcSwap<T>,
@@ -37,7 +37,7 @@ impl<T> Live<T> {
     }
 
     /// Puts another one into force, and returns its generation.
-    pub(super) fn replace(&self, next: T) -> u64 {
+    pub(crate) fn replace(&self, next: T) -> u64 {
         self.current.store(Arc::new(next));
         self.generation.send_modify(|generation| *generation += 1);
         self.generation()

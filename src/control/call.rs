@@ -7,9 +7,11 @@ use hyper::body::Incoming;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::sessions::Operators;
 use crate::audit::{AuditLog, Event, Stage};
 use crate::gateway::body::{self, Body};
 use crate::gateway::refuse::Refusal;
+use crate::identity::{Authenticator, credential};
 
 /// Where a call comes from.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +40,36 @@ pub(super) fn received(request: &Request<Incoming>, door: Door, now: Timestamp) 
         peer,
         now,
     )
+}
+
+/// Which operator calls; the name is for whoever feels the call, and for the record.
+pub(super) async fn operator(
+    (authenticator, operators): (&Authenticator, Option<&Operators>),
+    request: &Request<Incoming>,
+    door: Door,
+    event: &mut Event,
+    now: Timestamp,
+) -> Result<String, Refusal> {
+    if let Door::Socket(uid) = door {
+        let uid = uid.map_or_else(|| "unknown".to_owned(), |uid| uid.to_string());
+        event.annotate("portcullis.dev/operator", format!("local, uid {uid}"));
+        return Ok("local".to_owned());
+    }
+    let operators = operators.ok_or_else(|| Refusal::not_found("this API is not served here"))?;
+    let token = credential::from_headers(request.headers(), false)?;
+    let identity = authenticator
+        .identify(&token, now)
+        .await
+        .inspect_err(|error| event.refused_caller(error))?;
+    event.caller(&identity);
+    if !operators.include(&identity) {
+        return Err(Refusal::never_allowed(
+            "you are not an operator of this gateway; control.operators in its configuration names them",
+        ));
+    }
+    let name = identity.username().to_owned();
+    event.annotate("portcullis.dev/operator", name.clone());
+    Ok(name)
 }
 
 /// The answer, once it is on record.

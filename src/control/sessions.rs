@@ -20,7 +20,7 @@ use super::cast;
 use crate::audit::{AuditLog, Event};
 use crate::gateway::body::{self, Body};
 use crate::gateway::refuse::Refusal;
-use crate::identity::{Authenticator, Identity, credential};
+use crate::identity::{Authenticator, Identity};
 use crate::limits;
 use crate::recording::index::{Catalog, Filter, Session, latest_first};
 use crate::recording::{Kill, Recorder, Summary};
@@ -115,7 +115,8 @@ impl Sessions {
         if !self.audit.healthy() {
             return Err(call::unrecorded());
         }
-        let operator = self.authorize(&request, door, event, now).await?;
+        let operators = (&*self.authenticator, self.operators.as_ref());
+        let operator = call::operator(operators, &request, door, event, now).await?;
         let (head, body) = request.into_parts();
         match api::parse(&head.method, &head.uri)? {
             Call::List(filter) => json(&self.list(*filter).await?),
@@ -129,40 +130,6 @@ impl Sessions {
                 self.kill(&id, operator, reason)
             }
         }
-    }
-
-    /// Who calls; the name is for the user of a session that is ended, and for the record.
-    async fn authorize(
-        &self,
-        request: &Request<Incoming>,
-        door: Door,
-        event: &mut Event,
-        now: Timestamp,
-    ) -> Result<String, Refusal> {
-        if let Door::Socket(uid) = door {
-            let uid = uid.map_or_else(|| "unknown".to_owned(), |uid| uid.to_string());
-            event.annotate("portcullis.dev/operator", format!("local, uid {uid}"));
-            return Ok("local".to_owned());
-        }
-        let operators = self
-            .operators
-            .as_ref()
-            .ok_or_else(|| Refusal::not_found("the sessions API is not served here"))?;
-        let token = credential::from_headers(request.headers(), false)?;
-        let identity = self
-            .authenticator
-            .identify(&token, now)
-            .await
-            .inspect_err(|error| event.refused_caller(error))?;
-        event.caller(&identity);
-        if !operators.include(&identity) {
-            return Err(Refusal::never_allowed(
-                "you are not an operator of this gateway; control.operators in its configuration names them",
-            ));
-        }
-        let name = identity.username().to_owned();
-        event.annotate("portcullis.dev/operator", name.clone());
-        Ok(name)
     }
 
     async fn list(&self, filter: Filter) -> Result<SessionList, Refusal> {

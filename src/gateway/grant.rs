@@ -20,7 +20,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::approval::Desk;
 use crate::config::live::Live;
-use crate::identity::{Identity, Revocations};
+use crate::gateway::refuse::Refusal;
+use crate::identity::{Block, Blocks, Identity, Revocations};
 use crate::metrics::StreamEnd;
 use crate::policy::{Decision, Permit, Policy};
 use crate::request::RequestInfo;
@@ -35,6 +36,8 @@ pub struct Holder {
     pub policy: Arc<Live<Policy>>,
     /// The revocation list in force, and news of its successors.
     pub revocations: Arc<Live<Revocations>>,
+    /// Who is blocked, and news of changes.
+    pub blocks: Arc<Live<Blocks>>,
     /// How long a stream may outlive its token.
     pub stream_grace: Duration,
     /// Where answers are looked up.
@@ -46,12 +49,44 @@ pub struct Holder {
 }
 
 impl Holder {
-    /// Why somebody whose request has waited may no longer make it.
-    pub fn is_over(&self, identity: &Identity) -> Option<StreamEnd> {
+    /// Refuses somebody whose request has waited and who may no longer make it.
+    pub fn still_welcome(&self, identity: &Identity) -> Result<(), Refusal> {
+        self.not_blocked(identity)?;
         if self.revocations.current().revokes(identity) {
-            return Some(StreamEnd::Revoked);
+            return Err(Refusal::unauthorized(
+                "your token was revoked while the request waited; log in again",
+            ));
         }
-        (identity.expires_at() <= Timestamp::now()).then_some(StreamEnd::Expired)
+        if identity.expires_at() <= Timestamp::now() {
+            return Err(Refusal::unauthorized(
+                "your token expired while the request waited for an answer; log in and run the same command again",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Refuses somebody who was blocked since they came.
+    pub fn not_blocked(&self, identity: &Identity) -> Result<(), Refusal> {
+        match self.block_of(identity) {
+            Some(block) => Err(Refusal::blocked(&block)),
+            None => Ok(()),
+        }
+    }
+
+    /// What keeps a caller out, if anything does.
+    pub fn block_of(&self, identity: &Identity) -> Option<Arc<Block>> {
+        let blocks = self.blocks.current();
+        blocks.of(identity, Timestamp::now()).cloned()
+    }
+
+    /// Resolves when the caller is blocked.
+    pub async fn blocked(&self, identity: &Identity) {
+        let mut changes = self.blocks.changes();
+        while self.block_of(identity).is_none() {
+            if changes.changed().await.is_err() {
+                std::future::pending::<()>().await; // nobody is left to block anybody
+            }
+        }
     }
 
     /// Watches over one granted request. When the gateway drains, watches and logs end at once, so that
@@ -93,6 +128,7 @@ impl Holder {
             }
             StreamEnd::Approval
         });
+        let mut blocked = std::pin::pin!(self.blocked(permit.identity()));
         let mut policies = self.policy.changes();
         let mut revocations = self.revocations.changes();
         // The first look is for what came between the decision and this line.
@@ -105,6 +141,7 @@ impl Holder {
             }
             let changed = tokio::select! {
                 biased;
+                () = &mut blocked => return StreamEnd::Blocked,
                 () = &mut expired => return StreamEnd::Expired,
                 end = &mut answered => return end,
                 () = drained.cancelled() => return StreamEnd::Drain,
@@ -145,7 +182,7 @@ mod tests {
     use crate::approval::Store;
     use crate::config::policy_file;
     use crate::config::reload::{Reload, Reloader};
-    use crate::identity::{Identity, Whose};
+    use crate::identity::{Identity, Whom, Whose};
     use crate::policy::Seen;
 
     const EXEC: &str = "/api/v1/namespaces/shop/pods/web-0/exec?command=sh&stdin=true&tty=true";
@@ -180,6 +217,7 @@ rules:
                     policy,
                     desk,
                     revocations: Live::new(Arc::default()),
+                    blocks: Live::new(Arc::default()),
                     stream_grace: Duration::from_secs(5),
                     draining: CancellationToken::new(),
                     ending: CancellationToken::new(),
@@ -247,6 +285,39 @@ rules:
         // A stream whose token was revoked while it was being opened never begins to last.
         let late = world.open(alice(), EXEC);
         assert_eq!(late.now_or_never(), Some(StreamEnd::Revoked));
+    }
+
+    #[tokio::test]
+    async fn a_blocked_caller_loses_what_is_open_at_once_and_nobody_else_does() {
+        let world = World::new();
+        let (shell, watch) = (world.open(alice(), EXEC), world.open(alice(), WATCH));
+        let agent = world.open(alice().with_agent("bot", &[]), WATCH);
+        let block = |whom: Whom| Block {
+            whom,
+            by: "carol".to_owned(),
+            at: Timestamp::now(),
+            reason: "INC-7".to_owned(),
+            until: None,
+            subjects: Vec::new(),
+        };
+        let now = Timestamp::now();
+        let bot = block(Whom::Agent("bot".to_owned()));
+        let blocks = &world.holder.blocks;
+        blocks.replace_in_tests(Blocks::new([bot.clone()], now));
+        assert_eq!(agent.await, StreamEnd::Blocked);
+        let mut shell = shell;
+        assert_eq!((&mut shell).now_or_never(), None);
+        assert!(world.holder.not_blocked(&alice()).is_ok());
+        let user = block(Whom::User("alice".to_owned()));
+        blocks.replace_in_tests(Blocks::new([bot, user], now));
+        assert_eq!(shell.await, StreamEnd::Blocked);
+        assert_eq!(watch.await, StreamEnd::Blocked);
+        // What was being opened meanwhile never begins to last.
+        let late = world.open(alice(), EXEC);
+        assert_eq!(late.now_or_never(), Some(StreamEnd::Blocked));
+        let refusal = world.holder.still_welcome(&alice()).unwrap_err();
+        assert_eq!(refusal.code(), 403);
+        assert!(refusal.message().contains("INC-7"), "{refusal:?}");
     }
 
     #[tokio::test]

@@ -5,6 +5,8 @@
 
 mod masked;
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use http::header::USER_AGENT;
@@ -17,12 +19,12 @@ use tokio_util::task::TaskTracker;
 
 use self::masked::Withheld;
 use super::body::{self, Body};
-use super::grant::Ended;
 use super::record::Record;
 use super::refuse::Refusal;
 use super::upgrade::{self, Offer};
 use super::write::{self, payload::Payload};
 use super::{Answer, Gateway};
+use crate::identity::Block;
 use crate::limits;
 use crate::metrics::StreamEnd;
 use crate::policy::{Permit, RecordMode};
@@ -42,7 +44,8 @@ pub(super) struct Opened {
     filters: Option<Filters>,
     /// Says when a filter lets nothing out any more.
     withheld: Withheld,
-    ended: Ended,
+    /// Resolves when the grant no longer holds, with what its user is told.
+    ended: Pin<Box<dyn Future<Output = Ending> + Send>>,
     watched: Watched,
 }
 
@@ -86,6 +89,7 @@ impl Gateway {
         // A session that must be recorded does not exist before its recording does, and none before
         // it is on record that it was opened.
         let mut watched = self.watch(metadata, permit).await?;
+        self.holder.not_blocked(permit.identity())?;
         record.begun().await?;
         match self
             .upstream
@@ -108,11 +112,24 @@ impl Gateway {
                     session: agreed.session(asked),
                     filters,
                     withheld,
-                    ended: self.holder.watch_over(permit, info),
+                    ended: self.until(permit, info),
                     watched,
                 }))
             }
         }
+    }
+
+    fn until(
+        &self,
+        permit: &Permit,
+        info: &Arc<RequestInfo>,
+    ) -> Pin<Box<dyn Future<Output = Ending> + Send>> {
+        let (holder, identity) = (self.holder.clone(), Arc::clone(permit.identity()));
+        let ended = holder.watch_over(permit, info);
+        Box::pin(async move {
+            let why = ended.await;
+            farewell(why, holder.block_of(&identity).as_deref())
+        })
     }
 
     /// Opens the recording if there has to be one, and enters the session among those that are open.
@@ -195,7 +212,7 @@ impl Opened {
         } = self;
         let until = async move {
             tokio::select! {
-                why = ended => farewell(why),
+                ending = ended => ending,
                 ending = withheld.ending() => ending,
             }
         };
@@ -311,8 +328,9 @@ fn describe(
 }
 
 /// What the person at the terminal is told when the grant no longer holds.
-fn farewell(why: StreamEnd) -> Ending {
+fn farewell(why: StreamEnd, block: Option<&Block>) -> Ending {
     let (reason, message) = match why {
+        StreamEnd::Blocked => return blocked(block),
         StreamEnd::Expired => (
             EndReason::Expired,
             "portcullis: your token has expired and this session with it; log in again and reconnect",
@@ -337,6 +355,18 @@ fn farewell(why: StreamEnd) -> Ending {
     Ending {
         reason,
         message: message.to_owned(),
+    }
+}
+
+fn blocked(block: Option<&Block>) -> Ending {
+    let why = block.map_or_else(String::new, |block| {
+        format!(" by {:?}: {}", block.by, block.reason)
+    });
+    Ending {
+        reason: EndReason::Blocked,
+        message: format!(
+            "portcullis: you were blocked{why}; this session ends, and an operator of the gateway can say more"
+        ),
     }
 }
 
@@ -367,13 +397,14 @@ mod tests {
                 EndReason::ApprovalEnded,
                 "ended or was taken back",
             ),
+            (StreamEnd::Blocked, EndReason::Blocked, "you were blocked; "),
             (
                 StreamEnd::Drain,
                 EndReason::Shutdown,
                 "reconnect to continue",
             ),
         ] {
-            let ending = farewell(why);
+            let ending = farewell(why, None);
             assert_eq!(ending.reason, reason);
             assert!(ending.message.starts_with("portcullis: ") && ending.message.contains(said));
         }

@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 use self::alarm::Alarm;
 use crate::approval::Approval;
 use crate::audit::{AuditLog, Event, Stage};
+use crate::callers::table::{Caller, Open};
 use crate::gateway::body::{Body, BodyError};
 use crate::gateway::grant::Ended;
 use crate::gateway::refuse::{Fault, Refusal};
@@ -42,6 +43,10 @@ pub struct Record {
     /// Lines of a log, events of a watch.
     events: Option<EventCounter>,
     counted: Vec<InFlight>,
+    /// Who calls, once that is known.
+    caller: Option<Arc<Caller>>,
+    /// What they have open.
+    open: Option<Open>,
     /// The session that is asked for, as part of its story.
     attempt: Option<Attempt>,
     /// The request is in the metrics.
@@ -76,10 +81,17 @@ impl Record {
             bytes: 0,
             events: None,
             counted: vec![keeper.metrics.arrived()],
+            caller: None,
+            open: None,
             attempt: None,
             summed_up: false,
             closed: false,
         }
+    }
+
+    /// The request is this caller's.
+    pub fn caller(&mut self, caller: Arc<Caller>) {
+        self.caller = Some(caller);
     }
 
     /// Sorts the request for the metrics.
@@ -160,6 +172,8 @@ impl Record {
         self.event.at(Stage::ResponseStarted, Timestamp::now());
         self.keep(false).await;
         self.counted.push(self.keeper.metrics.opened(self.class));
+        let session = self.class == VerbClass::Session;
+        self.open = self.caller.as_ref().map(|caller| caller.opens(session));
     }
 
     /// Where what is masked in a session is counted.
@@ -240,6 +254,7 @@ impl Record {
             EndReason::Revoked => StreamEnd::Revoked,
             EndReason::PolicyChanged => StreamEnd::Policy,
             EndReason::ApprovalEnded => StreamEnd::Approval,
+            EndReason::Blocked => StreamEnd::Blocked,
             EndReason::Shutdown => StreamEnd::Drain,
             _ => return,
         };
@@ -447,6 +462,7 @@ impl Recorded {
             StreamEnd::Revoked => "token-revoked",
             StreamEnd::Policy => "policy-changed",
             StreamEnd::Approval => "approval-ended",
+            StreamEnd::Blocked => "caller-blocked",
             StreamEnd::Drain => "gateway-drained",
         };
         if let Some(record) = &self.record {

@@ -13,6 +13,7 @@ use crate::request::RequestInfo;
 
 pub(in crate::gateway) use discovery::warning;
 
+mod callers;
 mod discovery;
 mod held;
 mod rooms;

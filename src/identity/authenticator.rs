@@ -14,7 +14,7 @@ use super::error::{IdentityError, TokenError};
 use super::keys::{Fetcher, IssuerKeys, Missing};
 use super::settings::{IssuerSettings, Settings};
 use super::token::Unverified;
-use super::{Fault, Identity, Revocations};
+use super::{Blocks, Fault, Identity, Revocations};
 use crate::config::live::Live;
 use crate::limits::TOKEN_CACHE_ENTRIES_MAX;
 
@@ -22,8 +22,28 @@ use crate::limits::TOKEN_CACHE_ENTRIES_MAX;
 pub struct Authenticator {
     issuers: Vec<Issuer>,
     cache: TokenCache,
-    revocations: Arc<Live<Revocations>>,
+    refused: Refused,
     counters: Counters,
+}
+
+/// Who is refused although the issuer vouches for them, as operators say.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    /// Tokens that are no longer believed.
+    pub revocations: Arc<Live<Revocations>>,
+    /// Callers who are kept out.
+    pub blocks: Arc<Live<Blocks>>,
+}
+
+impl Refused {
+    /// Nobody is.
+    #[must_use]
+    pub fn nobody() -> Self {
+        Self {
+            revocations: Live::new(Arc::default()),
+            blocks: Live::new(Arc::default()),
+        }
+    }
 }
 
 /// Why an authenticator could not start.
@@ -87,7 +107,7 @@ impl Authenticator {
     )]
     pub fn start(
         settings: Settings,
-        revocations: Arc<Live<Revocations>>,
+        refused: Refused,
         tasks: &TaskTracker,
         shutdown: CancellationToken,
     ) -> Result<Arc<Self>, StartError> {
@@ -104,7 +124,7 @@ impl Authenticator {
             let keys = Arc::new(IssuerKeys::fetched_by(fetcher, settings.key_timing));
             issuers.push(Issuer { settings, keys });
         }
-        Ok(Self::run(issuers, revocations, tasks, &shutdown))
+        Ok(Self::run(issuers, refused, tasks, &shutdown))
     }
 
     /// Whose token this is, at the time `now`. The error's [`IdentityError::client_message`] is for
@@ -123,10 +143,16 @@ impl Authenticator {
             None => self.verify(token.expose(), digest, now).await,
         };
         let result = genuine.and_then(|identity| {
-            if self.revocations.current().revokes(&identity) {
+            if self.refused.revocations.current().revokes(&identity) {
                 return Err(IdentityError::Revoked(identity));
             }
-            Ok(identity)
+            match self.refused.blocks.current().of(&identity, now) {
+                Some(block) => Err(IdentityError::Blocked {
+                    block: Arc::clone(block),
+                    identity,
+                }),
+                None => Ok(identity),
+            }
         });
         self.count(&result);
         result
@@ -175,7 +201,7 @@ impl Authenticator {
 
     fn run(
         issuers: Vec<Issuer>,
-        revocations: Arc<Live<Revocations>>,
+        refused: Refused,
         tasks: &TaskTracker,
         shutdown: &CancellationToken,
     ) -> Arc<Self> {
@@ -186,7 +212,7 @@ impl Authenticator {
         Arc::new(Self {
             issuers,
             cache: TokenCache::new(TOKEN_CACHE_ENTRIES_MAX),
-            revocations,
+            refused,
             counters: Counters::default(),
         })
     }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::Identity;
 use super::names::NameError;
+use super::{Block, Identity};
 
 /// Why a token does not become an [`Identity`].
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -22,6 +22,14 @@ pub enum IdentityError {
     /// The token is genuine, but an operator has revoked it: 401.
     #[error("the token of user {:?} was revoked", .0.username())]
     Revoked(Arc<Identity>),
+    /// The token is genuine, but an operator has blocked its caller: 403.
+    #[error("the caller {:?} is blocked by {:?}: {}", .identity.username(), .block.by, .block.reason)]
+    Blocked {
+        /// Who calls.
+        identity: Arc<Identity>,
+        /// Why they may not.
+        block: Arc<Block>,
+    },
     /// The issuer's keys are not there, so nothing can be said about the token: 503.
     #[error("the keys of issuer {issuer:?} are not available: {reason}")]
     Unavailable {
@@ -48,15 +56,23 @@ impl IdentityError {
     pub fn fault(&self) -> Fault {
         match self {
             Self::Token(_) | Self::Revoked(_) => Fault::Credential,
-            Self::Caller(_) => Fault::Caller,
+            Self::Caller(_) | Self::Blocked { .. } => Fault::Caller,
             Self::Unavailable { .. } => Fault::Gateway,
         }
     }
 
     /// Whose token was genuine and is refused all the same: for the audit log.
-    pub fn revoked(&self) -> Option<&Identity> {
+    pub fn genuine(&self) -> Option<&Identity> {
         match self {
-            Self::Revoked(identity) => Some(identity),
+            Self::Revoked(identity) | Self::Blocked { identity, .. } => Some(identity),
+            _ => None,
+        }
+    }
+
+    /// What keeps the caller out, if an operator does.
+    pub fn block(&self) -> Option<&Block> {
+        match self {
+            Self::Blocked { block, .. } => Some(block),
             _ => None,
         }
     }
@@ -64,7 +80,7 @@ impl IdentityError {
     /// What the client is told: one text for each [`Fault`], whatever the reason. Only whoever holds a
     /// genuine token hears that it was revoked.
     pub fn client_message(&self) -> &'static str {
-        if self.revoked().is_some() {
+        if matches!(self, Self::Revoked(_)) {
             return "the bearer token was revoked; log in again for a new one, and if that is refused too ask the \
                     gateway's operator, who keeps the revocation list";
         }

@@ -3,11 +3,15 @@
 //! A JWT cannot be taken back at its issuer: whoever verifies it has to be told. The operator's list
 //! says so, and it counts for tokens that are remembered and for streams that are open as well.
 
+mod block;
+
 use std::collections::HashMap;
 
 use jiff::Timestamp;
 
 use super::Identity;
+
+pub use block::{Block, Blocks, Names, Subject, Whom};
 
 /// The revoked tokens. The default revokes none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

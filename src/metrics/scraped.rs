@@ -2,6 +2,7 @@
 
 use metrics::Gauge;
 
+pub(super) const CALLERS_BLOCKED: &str = "portcullis_callers_blocked";
 pub(super) const HEALTHCHECKS: &str = "portcullis_healthcheck";
 /// The name that every client library of Prometheus uses.
 pub(super) const RESIDENT_MEMORY: &str = "process_resident_memory_bytes";
@@ -21,11 +22,14 @@ pub struct Health {
     pub clusters: bool,
     /// The Secrets of every cluster have been read, or need not be.
     pub known_values: bool,
+    /// How many users and agents are blocked.
+    pub callers_blocked: usize,
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct Scraped {
     healthchecks: [Gauge; 4],
+    callers_blocked: Gauge,
     resident_memory: Gauge,
 }
 
@@ -36,6 +40,7 @@ impl Scraped {
         Self {
             healthchecks: ["audit-log", "issuer-keys", "clusters", "known-values"]
                 .map(|name| gauge(HEALTHCHECKS, &[("name", name)])),
+            callers_blocked: gauge(CALLERS_BLOCKED, &[]),
             resident_memory: gauge(RESIDENT_MEMORY, &[]),
         }
     }
@@ -50,6 +55,8 @@ impl Scraped {
         for (gauge, works) in self.healthchecks.iter().zip(works) {
             gauge.set(f64::from(u8::from(works)));
         }
+        #[expect(clippy::cast_precision_loss, reason = "they are few")]
+        self.callers_blocked.set(health.callers_blocked as f64);
         if let Some(bytes) = resident_memory() {
             self.resident_memory.set(bytes);
         }
@@ -79,6 +86,7 @@ mod tests {
             issuer_keys: true,
             clusters: true,
             known_values: false,
+            callers_blocked: 0,
         });
         let text = handle.render();
         for (name, works) in [

@@ -20,6 +20,7 @@ mod support;
 mod approvals;
 mod audit;
 mod bulk;
+mod callers;
 mod clients;
 mod conditions;
 mod crash;

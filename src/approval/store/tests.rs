@@ -101,6 +101,45 @@ async fn the_queue_has_an_end() {
     }
 }
 
+#[tokio::test]
+async fn whoever_is_alone_with_it_is_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join(FILE);
+    let gateway = Store::open(&file).unwrap();
+    assert!(matches!(Store::open_alone(&file), Err(StoreError::InUse)));
+    assert_eq!(count(&gateway).await, 0);
+    drop(gateway);
+    // The thread ends with its last job.
+    let alone = loop {
+        match Store::open_alone(&file) {
+            Err(StoreError::InUse) => std::thread::yield_now(),
+            opened => break opened.unwrap(),
+        }
+    };
+    assert_eq!(count(&alone).await, 0);
+    assert!(matches!(Store::open_alone(&file), Err(StoreError::InUse)));
+}
+
+#[tokio::test]
+async fn a_database_of_the_first_version_is_brought_up_to_date() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join(FILE);
+    make(&file).unwrap();
+    let db = Connection::open(&file).unwrap();
+    db.execute_batch(MIGRATIONS[0]).unwrap();
+    db.pragma_update(None, "user_version", 1).unwrap();
+    db.execute_batch("INSERT INTO approvals VALUES ('a', 'asked', '', '', NULL, 0, 0, '{}')")
+        .unwrap();
+    drop(db);
+    let store = Store::open(&file).unwrap();
+    assert_eq!(count(&store).await, 1);
+    let blocks: i64 = store
+        .run(|work| Ok(work.query_row("SELECT count(*) FROM blocks", [], |row| row.get(0))?))
+        .await
+        .unwrap();
+    assert_eq!(blocks, 0);
+}
+
 #[test]
 fn a_database_of_a_later_version_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();

@@ -15,6 +15,8 @@ use crate::control::socket;
 mod print;
 mod watch;
 
+pub(in crate::cli) use print::visible;
+
 /// Answers requests that a rule holds until somebody says yes.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {

@@ -11,7 +11,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::*;
-use crate::config::live::Live;
 use crate::control::{self, Reports, Settings, Socket, socket};
 use crate::identity::IssuerSettings;
 use crate::metrics::Metrics;
@@ -56,7 +55,7 @@ impl World {
                 issuers: vec![settings],
                 stream_grace: Duration::ZERO,
             },
-            Live::new(Arc::default()),
+            crate::identity::Refused::nobody(),
             &background,
             shutdown.clone(),
         )
@@ -85,6 +84,7 @@ impl World {
             not_ready: Box::new(Vec::new),
             degraded: Box::new(Vec::new),
             sessions: Some(Arc::new(sessions)),
+            callers: None,
             approvals: None,
             local: true,
         };

@@ -22,7 +22,6 @@ use crate::gateway::story::Act;
 use crate::gateway::write::payload::Payload;
 use crate::gateway::write::{may_have_body, readable_type};
 use crate::identity::Identity;
-use crate::metrics::StreamEnd;
 use crate::policy::{Decision, Permit, Question};
 
 impl Gateway {
@@ -62,9 +61,7 @@ impl Gateway {
             let mut news = self.holder.desk.news();
             let body = self.body_of(act, payload).await?;
             let held = self.held(act, &body, &question, audit_id)?;
-            if let Some(end) = self.holder.is_over(identity) {
-                return Err(gone(end));
-            }
+            self.holder.still_welcome(identity)?;
             let digest = held.digest.clone();
             let consulted = self.holder.desk.consult(question.clone(), held);
             let approval = match consulted.await? {
@@ -90,10 +87,13 @@ impl Gateway {
                     biased;
                     () = self.holder.draining.cancelled() => false,
                     () = tokio::time::sleep_until(until.min(over)) => false,
+                    () = self.holder.blocked(identity) => true,
                     () = news.about(&approval.id) => true,
                 }
             };
-            if !answered.await {
+            let answered = answered.await;
+            self.holder.not_blocked(identity)?;
+            if !answered {
                 return Err(Refusal::held(
                     act.info,
                     identity,
@@ -183,13 +183,4 @@ pub(in crate::gateway) fn approved(permit: &Permit) -> Option<HeaderValue> {
 fn invocation(act: Act<'_>) -> Option<Digest> {
     let session = act.headers.get("kubectl-session")?.to_str().ok()?;
     (!session.is_empty()).then(|| Digest::of(&[session]))
-}
-
-fn gone(end: StreamEnd) -> Refusal {
-    Refusal::unauthorized(match end {
-        StreamEnd::Revoked => "your token was revoked while the request waited; log in again",
-        _ => {
-            "your token expired while the request waited for an answer; log in and run the same command again"
-        }
-    })
 }

@@ -44,6 +44,9 @@ impl From<CredentialError> for Refusal {
 
 impl From<IdentityError> for Refusal {
     fn from(error: IdentityError) -> Self {
+        if let Some(block) = error.block() {
+            return Self::blocked(block);
+        }
         let message = error.client_message();
         match error.fault() {
             IdentityFault::Credential => Self::unauthorized(message),

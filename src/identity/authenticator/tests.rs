@@ -5,7 +5,7 @@ use loadtest::pki::Ca;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::identity::Whose;
+use crate::identity::{Block, Whom, Whose};
 
 #[tokio::test]
 async fn a_token_of_a_real_issuer_becomes_an_identity() {
@@ -184,7 +184,7 @@ async fn a_revoked_token_is_refused_though_it_is_remembered() {
     let revoke = |whose: Whose, issued_before: Option<i64>| {
         let moment = issued_before.map(|second| Timestamp::from_second(second).unwrap());
         let list = Revocations::new(String::new(), [(whose, moment)]);
-        world.revocations.replace_in_tests(list);
+        world.refused.revocations.replace_in_tests(list);
     };
     let issuer = world.issuers[0].url().to_owned();
     let (id, subject) = ("old".to_owned(), "alice".to_owned());
@@ -195,7 +195,7 @@ async fn a_revoked_token_is_refused_though_it_is_remembered() {
     revoke(one, None);
     let error = world.identify(&old).await.unwrap_err();
     assert_eq!(error.fault(), Fault::Credential);
-    assert_eq!(error.revoked().unwrap().username(), "i0:alice");
+    assert_eq!(error.genuine().unwrap().username(), "i0:alice");
     assert!(error.client_message().contains("was revoked; log in again"));
     for accepted in [&older, &new, &namesake] {
         world.identify(accepted).await.unwrap();
@@ -211,6 +211,41 @@ async fn a_revoked_token_is_refused_though_it_is_remembered() {
     revoke(Whose::User("i1:alice".to_owned()), None);
     assert!(world.identify(&namesake).await.is_err());
     assert!(world.identify(&old).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_blocked_caller_is_refused_whatever_token_they_hold() {
+    let world = World::start(2).await;
+    let token = |issuer: usize, claims| world.issuers[issuer].issue(claims).unwrap();
+    let (alice, bob) = (
+        token(0, json!({"sub": "alice"})),
+        token(0, json!({"sub": "bob"})),
+    );
+    let agent = token(0, json!({"sub": "alice", "act": {"sub": "bot"}}));
+    let namesake = token(1, json!({"sub": "alice"}));
+    for accepted in [&alice, &bob, &agent, &namesake] {
+        world.identify(accepted).await.unwrap();
+    }
+    let block = Block {
+        whom: Whom::User("i0:alice".to_owned()),
+        by: "carol".to_owned(),
+        at: Timestamp::now(),
+        reason: "INC-7".to_owned(),
+        until: None,
+        subjects: Vec::new(),
+    };
+    let blocks = Blocks::new([block], Timestamp::now());
+    world.refused.blocks.replace_in_tests(blocks);
+    let renewed = token(0, json!({"sub": "alice", "jti": "another"}));
+    for refused in [&alice, &agent, &renewed] {
+        let error = world.identify(refused).await.unwrap_err();
+        assert_eq!(error.fault(), Fault::Caller);
+        assert_eq!(error.genuine().unwrap().username(), "i0:alice");
+        assert_eq!(error.block().unwrap().reason, "INC-7");
+    }
+    for accepted in [&bob, &namesake] {
+        world.identify(accepted).await.unwrap();
+    }
 }
 
 #[tokio::test]
@@ -269,9 +304,8 @@ async fn unusable_settings_do_not_start() {
         issuers: Vec::new(),
         stream_grace: Duration::ZERO,
     };
-    let revocations = Live::new(Arc::default());
-    let error =
-        Authenticator::start(none, Arc::clone(&revocations), &tasks, shutdown.clone()).unwrap_err();
+    let refused = Refused::nobody();
+    let error = Authenticator::start(none, refused.clone(), &tasks, shutdown.clone()).unwrap_err();
     assert!(matches!(error, StartError::Settings(_)));
     let mut issuer = IssuerSettings::new("https://issuer.test", vec!["portcullis".to_owned()]);
     issuer.certificate_authority = Some("nonsense".to_owned());
@@ -280,7 +314,7 @@ async fn unusable_settings_do_not_start() {
         stream_grace: Duration::ZERO,
     };
     assert!(matches!(
-        Authenticator::start(broken, revocations, &tasks, shutdown),
+        Authenticator::start(broken, refused, &tasks, shutdown),
         Err(StartError::Issuer { .. })
     ));
 }
@@ -289,7 +323,7 @@ async fn unusable_settings_do_not_start() {
 struct World {
     issuers: Vec<Running>,
     authenticator: Arc<Authenticator>,
-    revocations: Arc<Live<Revocations>>,
+    refused: Refused,
     shutdown: CancellationToken,
 }
 
@@ -330,10 +364,10 @@ impl World {
             stream_grace: Duration::ZERO,
         };
         let shutdown = CancellationToken::new();
-        let revocations = Live::new(Arc::default());
+        let refused = Refused::nobody();
         let authenticator = Authenticator::start(
             settings,
-            Arc::clone(&revocations),
+            refused.clone(),
             &TaskTracker::new(),
             shutdown.clone(),
         )
@@ -341,7 +375,7 @@ impl World {
         Self {
             issuers,
             authenticator,
-            revocations,
+            refused,
             shutdown,
         }
     }

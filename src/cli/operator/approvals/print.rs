@@ -9,7 +9,7 @@ use crate::approval::{Approval, Asked, State, Verdict};
 use crate::cli::output::print_table;
 
 /// A text on one line, with everything in it visible.
-pub(super) fn visible(text: &str) -> String {
+pub(in crate::cli) fn visible(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         if c.is_control() || is_invisible(c) {
