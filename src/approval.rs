@@ -14,5 +14,5 @@ pub mod store;
 pub use desk::{Admission, Desk, News, Standing};
 pub use digest::{Case, Digest};
 pub use person::{Person, Unfit};
-pub use state::{Admits, Answer, Approval, Asked, NotAnswered, Shown, State, Verdict};
+pub use state::{Admits, Answer, Approval, Asked, Found, NotAnswered, Shown, State, Verdict};
 pub use store::{FILE, Store, StoreError};

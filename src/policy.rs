@@ -279,6 +279,16 @@ impl Policy {
             .fold(0, |bits, (bit, _)| bits | 1 << bit)
     }
 
+    /// Everything that any mask of the policy hides in this resource, for readers of whom nothing is known.
+    pub fn strictest(&self, info: &RequestInfo) -> Arc<MaskPlan> {
+        let resource = info.qualified_resource();
+        let masks = self.masks.iter().enumerate();
+        let applying = masks
+            .filter(|(_, mask)| mask.applies_to(&info.api_group, &resource))
+            .fold(0, |bits, (bit, _)| bits | 1 << bit);
+        self.plan(applying).plan
+    }
+
     /// What is hidden from the answer to a request.
     fn fields_of(&self, asked: &Asked<'_>) -> Vec<String> {
         let rules = self.rules_of(self.applying(asked));

@@ -29,7 +29,7 @@ use crate::wire::json::{Documents, JsonError};
 pub use self::body::{Released, Unreleased, read_to_show};
 pub use self::negotiate::{negotiate, negotiate_json};
 pub use self::placeholder::{Origin, Placeholder, Placeholders};
-pub use self::release::release;
+pub use self::release::{masked_object, release};
 pub use self::report::MaskReport;
 pub use self::text::{TextMasker, TextMasks, masked_text};
 pub use self::writeback::guard_write;

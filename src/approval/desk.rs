@@ -10,7 +10,7 @@ use tokio::sync::broadcast;
 use super::digest::Digest;
 use super::ledger::{self, Found, Held, TooMany};
 use super::person::Person;
-use super::state::{Admits, Answer, Approval, NotAnswered, State, Verdict};
+use super::state::{self, Admits, Answer, Approval, NotAnswered, State, Verdict};
 use super::store::{Store, StoreError};
 use crate::limits;
 use crate::policy::{Permit, Question};
@@ -166,11 +166,11 @@ impl Desk {
         &self,
         id: String,
         digest: Digest,
-        context: Vec<String>,
+        found: state::Found,
     ) -> Result<(), StoreError> {
         let changed = id.clone();
         self.store
-            .run(move |work| ledger::add_context(work, &id, &digest, context, Timestamp::now()))
+            .run(move |work| ledger::add_context(work, &id, &digest, found, Timestamp::now()))
             .await?;
         self.tell(&changed);
         Ok(())

@@ -5,7 +5,9 @@ use rusqlite::OptionalExtension as _;
 
 use super::digest::Digest;
 use super::person::Person;
-use super::state::{Admits, Answer, Approval, Asked, NotAnswered, Shown, State, Verdict, later};
+use super::state::{
+    self, Admits, Answer, Approval, Asked, NotAnswered, Shown, State, Verdict, later,
+};
 use super::store::{StoreError, Work};
 use crate::limits;
 use crate::policy::Hold;
@@ -218,7 +220,7 @@ pub fn add_context(
     work: &Work<'_>,
     id: &str,
     digest: &Digest,
-    context: Vec<String>,
+    found: state::Found,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     if let Some(mut approval) = get(work, id, now)?
@@ -227,7 +229,8 @@ pub fn add_context(
             .iter_mut()
             .find(|request| request.digest == *digest)
     {
-        request.shown.context = context;
+        request.shown.context = found.context;
+        request.shown.diff = found.diff;
         save(work, &approval)?;
     }
     Ok(())

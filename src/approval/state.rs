@@ -121,9 +121,32 @@ pub struct Shown {
     /// The body, decoded and masked.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub body: String,
-    /// What it would change, or what it is about: lines for people.
+    /// What it is about: lines for people.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub context: Vec<String>,
+    /// What it would change, by a dry run: a unified diff of YAML.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub diff: String,
+}
+
+/// What was found out about a request after it was asked; masked before it comes here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// [`Shown::context`].
+    pub context: Vec<String>,
+    /// [`Shown::diff`].
+    pub diff: String,
+}
+
+impl Found {
+    /// One line, and no diff.
+    #[must_use]
+    pub fn line(line: String) -> Self {
+        Self {
+            context: vec![line],
+            diff: String::new(),
+        }
+    }
 }
 
 /// One person's answer.

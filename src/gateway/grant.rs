@@ -4,6 +4,7 @@
 mod asking;
 mod context;
 mod decide;
+mod preview;
 mod review;
 mod shown;
 

@@ -49,6 +49,10 @@ pub const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(10);
 pub const WEBHOOK_TOLD_MAX: usize = 4096;
 /// Lines about the object of a held request that approvers see.
 pub const APPROVAL_CONTEXT_LINES_MAX: usize = 64;
+/// Bytes of what a held write changes, as a diff; more than anybody reads.
+pub const APPROVAL_DIFF_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of YAML, before or after, that are compared for it: twice the largest objects people write.
+pub const APPROVAL_COMPARED_BYTES_MAX: usize = 512 * 1024;
 /// Bytes of that object; etcd takes no larger ones.
 pub const APPROVAL_CONTEXT_BYTES_MAX: usize = 3 * 1024 * 1024;
 /// People who watch approvals at one time; there are four times as many connections, and health needs some.

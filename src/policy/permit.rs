@@ -216,6 +216,12 @@ impl Question {
         &self.permit.cluster
     }
 
+    /// The permission to look, as the caller, at what it is about.
+    #[must_use]
+    pub fn inquiry(&self) -> Inquiry {
+        Inquiry::new(Wanted::Object, self.permit.clone())
+    }
+
     /// Under which terms.
     pub fn terms(&self) -> &Hold {
         &self.terms

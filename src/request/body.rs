@@ -71,8 +71,8 @@ pub fn object(
     }
 }
 
-/// A whole object in whatever encoding.
-fn whole(content_type: Option<&str>, body: &[u8]) -> Result<Value, Undecoded> {
+/// A whole object in whatever encoding, also the options of a delete.
+pub fn whole(content_type: Option<&str>, body: &[u8]) -> Result<Value, Undecoded> {
     match media_type(content_type).as_str() {
         // Without a media type the API server takes the first it supports.
         "" | JSON => document::decode(body),

@@ -8,11 +8,13 @@ use bytes::BytesMut;
 use http::response::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body::Body as _;
+use serde_json::Value;
 
 use self::status::Scrubber;
 use super::body::gzip::Inflate;
 use super::body::{Last, Pipeline};
 use super::json::{JsonMasker, Mask};
+use super::output::Collected;
 use super::placeholder::Linkable;
 use super::protobuf::{self, Form, Kind, ProtobufMasker, kind_for};
 use super::text::known::{JsonPassing, KnownValues, Passing, Shelf, Strings};
@@ -141,6 +143,31 @@ pub fn release(
     }
     let body = Released::rewritten(body, Pipeline { inflate, last }, Arc::clone(&report));
     Ok((Response::from_parts(head, body), report))
+}
+
+/// An object with everything hidden that a plan hides in it, for a reader who did not ask for it. `None` where it
+/// cannot be masked.
+pub fn masked_object(
+    object: &Value,
+    info: &RequestInfo,
+    plan: &Arc<MaskPlan>,
+    (texts, placeholders): (&TextMasks, &Arc<Placeholders>),
+) -> Option<Value> {
+    let mask = Mask {
+        plan: Arc::clone(plan),
+        placeholders: Arc::clone(placeholders),
+        linkable: Linkable::Yes,
+        root: plan.root(Root::Object),
+        data_is_base64: info.api_group.is_empty() && info.resource == "secrets",
+        known: texts.known.clone(),
+    };
+    let text = object.to_string();
+    let mut masked = Vec::with_capacity(text.len());
+    let mut masker = JsonMasker::new(mask, Documents::One);
+    let mut sink = Collected::new(text.as_bytes(), &mut masked);
+    masker.push(text.as_bytes(), &mut sink).ok()?;
+    masker.finish(&mut sink).ok()?;
+    serde_json::from_slice(&masked).ok()
 }
 
 /// Lets a log, or what a pod, service or node answers through the proxy, leave: of whatever type and status,

@@ -1,8 +1,6 @@
 //! What the gateway asks an API server on its own account, with its own rights: nothing but Secrets, to know
 //! what to mask. No caller can bring one about, and no answer to one can be sent to a caller.
 
-mod glance;
-
 use std::net::{IpAddr, Ipv4Addr};
 
 use http::header::{ACCEPT, USER_AGENT};

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use thiserror::Error;
 
 use crate::identity::Identity;
-use crate::policy::{Permit, Question};
+use crate::policy::Permit;
 
 /// Extra keys under this domain are the gateway's own; a token's claims may not fill them.
 const GATEWAY_DOMAIN: &str = "portcullis.dev";
@@ -59,11 +59,6 @@ impl UpstreamIdentity {
             }
         }
         Ok(identity)
-    }
-
-    /// The identity behind a question, to look at what it is about.
-    pub(super) fn asking(question: &Question, request_id: &str) -> Result<Self, IdentityRefused> {
-        Self::new(question.identity(), request_id)
     }
 
     /// The gateway itself, for its own errands: whoever else asked would have the gateway's rights.

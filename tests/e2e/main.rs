@@ -34,6 +34,7 @@ mod matrix;
 mod memory;
 mod operators;
 mod players;
+mod preview;
 mod raw;
 mod readiness;
 mod recorder;

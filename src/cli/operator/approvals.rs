@@ -135,7 +135,7 @@ async fn execute(args: &Args, out: &mut dyn Write) -> anyhow::Result<Outcome> {
             let approval = show(&client, &args.one.id).await?;
             match args.output {
                 Output::Json => print_json(&approval, out)?,
-                Output::Text => print::details(&approval, out)?,
+                Output::Text => print::details(&approval, print::colours(), out)?,
             }
         }
         ApprovalsCommand::Approve(args) => approve(args, out).await?,
@@ -181,7 +181,7 @@ async fn approve(args: &ApproveArgs, out: &mut dyn Write) -> anyhow::Result<()> 
     } else {
         // What is approved is what is printed here, and nothing that joins it meanwhile.
         let approval = show(&client, &args.one.id).await?;
-        print::details(&approval, out)?;
+        print::details(&approval, print::colours(), out)?;
         writeln!(out)?;
         approval.requests.len()
     };

@@ -12,9 +12,9 @@ use http::HeaderValue;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::shown;
+use super::decide::Looking;
 use crate::approval::ledger::Held;
-use crate::approval::{Case, Digest, Person, Standing};
+use crate::approval::{Case, Digest, Found, Person, Standing};
 use crate::gateway::Gateway;
 use crate::gateway::record::Record;
 use crate::gateway::refuse::{Refusal, warning};
@@ -60,7 +60,7 @@ impl Gateway {
             // Before the first look, so that no answer is missed.
             let mut news = self.holder.desk.news();
             let body = self.body_of(act, payload).await?;
-            let held = self.held(act, &body, &question, audit_id)?;
+            let held = self.held(act, &body, &question, audit_id).await?;
             self.holder.still_welcome(identity)?;
             let digest = held.digest.clone();
             let consulted = self.holder.desk.consult(question.clone(), held);
@@ -74,11 +74,9 @@ impl Gateway {
             };
             record.asked(&approval);
             if approval.lacks_context(&digest) {
-                let lines = self.context(act, &question, audit_id).await;
-                if !lines.is_empty() {
-                    let desk = &self.holder.desk;
-                    desk.add_context(approval.id.clone(), digest, lines).await?;
-                }
+                let of = (approval.id.as_str(), digest);
+                self.find_out(act, &question, (payload, audit_id), of)
+                    .await?;
             }
             let left = approval.expires.duration_since(Timestamp::now());
             let over = Instant::now() + Duration::try_from(left).unwrap_or_default();
@@ -104,6 +102,28 @@ impl Gateway {
         }
     }
 
+    /// Adds to a question what it is about.
+    async fn find_out(
+        &self,
+        act: Act<'_>,
+        question: &Question,
+        (payload, audit_id): (&mut Payload, &str),
+        (id, digest): (&str, Digest),
+    ) -> Result<(), Refusal> {
+        let inquiry = question.inquiry();
+        let looking = Looking {
+            inquiry: &inquiry,
+            act,
+            audit_id,
+        };
+        let found = Box::pin(self.look_at(looking, payload)).await;
+        if found != Found::default() {
+            let desk = &self.holder.desk;
+            desk.add_context(id.to_owned(), digest, found).await?;
+        }
+        Ok(())
+    }
+
     /// The API server did not switch protocols for a session, so nothing has run: kubectl tries the same over
     /// the other transport, which nobody has to be asked about again (wire.md §1.4).
     pub(in crate::gateway) async fn not_switched(&self, permit: &Permit) {
@@ -123,7 +143,7 @@ impl Gateway {
         payload.read(&self.budget, act.identity.username()).await
     }
 
-    fn held(
+    async fn held(
         &self,
         act: Act<'_>,
         body: &Bytes,
@@ -154,7 +174,7 @@ impl Gateway {
             rule: question.rule().to_owned(),
             message: question.message().map(str::to_owned),
             terms: question.terms().clone(),
-            shown: shown::shown(act, content_type, body, &self.display_masks(act.cluster)),
+            shown: self.shown(act, content_type, body).await,
             audit_id: audit_id.to_owned(),
         })
     }

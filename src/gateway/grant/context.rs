@@ -7,44 +7,46 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::decide::Looking;
+use crate::approval::Found;
 use crate::gateway::Gateway;
 use crate::gateway::story::Act;
+use crate::gateway::write::payload::Payload;
 use crate::limits;
-use crate::policy::Question;
-use crate::transform::{masked_text, read_to_show};
-use crate::upstream::Call;
+use crate::transform::read_to_show;
 
 impl Gateway {
-    /// The lines; none where there is nothing to look at.
-    pub(super) async fn context(
-        &self,
-        act: Act<'_>,
-        question: &Question,
-        audit_id: &str,
-    ) -> Vec<String> {
-        let Some(path) = place(act) else {
-            return Vec::new();
-        };
-        let call = Call {
-            audit_id: audit_id.to_owned(),
-            peer: act.peer,
-            long_running: false,
-            streams: false,
-        };
-        let looking = async {
-            let response = self.upstream.glance(&path, question, &call).await;
-            let response = response.map_err(|error| error.to_string())?;
+    /// What approvers have to see besides the request; nothing where there is nothing to look at.
+    pub(super) async fn look_at(&self, looking: Looking<'_>, payload: &mut Payload) -> Found {
+        let act = looking.act;
+        if let Some(path) = place(act) {
+            return self.context(&path, looking).await;
+        }
+        let info = act.info;
+        let writes = matches!(info.verb.as_str(), "create" | "update" | "patch");
+        if info.is_resource_request && writes && info.subresource != "proxy" {
+            return self.preview(looking, payload).await;
+        }
+        Found::default()
+    }
+
+    async fn context(&self, path: &str, looking: Looking<'_>) -> Found {
+        let read = async {
+            let response = self.look(path, looking).await;
+            let response = response.map_err(|refusal| refusal.message().to_owned())?;
             read_to_show(response).await
         };
-        let looked = tokio::time::timeout(PATIENCE, looking).await;
-        let lines = match looked.unwrap_or_else(|_| Err("the API server took too long".to_owned()))
-        {
+        let read = tokio::time::timeout(PATIENCE, read).await;
+        let lines = match read.unwrap_or_else(|_| Err("the API server took too long".to_owned())) {
             Ok(object) => describe(&object),
             Err(why) => vec![format!("what it is about cannot be shown: {why}")],
         };
-        let masks = self.display_masks(act.cluster);
-        let masked = lines.iter().map(|line| masked_text(&masks, line));
-        masked.take(limits::APPROVAL_CONTEXT_LINES_MAX).collect()
+        let display = self.display(looking.act);
+        let masked = lines.iter().map(|line| display.text(line));
+        Found {
+            context: masked.take(limits::APPROVAL_CONTEXT_LINES_MAX).collect(),
+            diff: String::new(),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, Method, Request, Uri};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
 use serde_json::Value;
 
 use crate::gateway::Gateway;
@@ -22,15 +22,16 @@ use crate::identity::Identity;
 use crate::policy::{Decision, Inquiry, Seen, Wanted};
 use crate::request::RequestInfo;
 use crate::request::body::{self as written, Undecoded};
+use crate::transform::Unreleased;
 use crate::transform::body::inspect::{self, Inspected};
 use crate::upstream::{Call, ReplayableBody};
 
 /// What is looked for, for which request.
 #[derive(Clone, Copy)]
-struct Looking<'a> {
-    inquiry: &'a Inquiry,
-    act: Act<'a>,
-    audit_id: &'a str,
+pub(super) struct Looking<'a> {
+    pub(super) inquiry: &'a Inquiry,
+    pub(super) act: Act<'a>,
+    pub(super) audit_id: &'a str,
 }
 
 impl Looking<'_> {
@@ -96,7 +97,11 @@ impl Gateway {
         })
     }
 
-    async fn body(&self, looking: Looking<'_>, payload: &mut Payload) -> Result<Bytes, Refusal> {
+    pub(super) async fn body(
+        &self,
+        looking: Looking<'_>,
+        payload: &mut Payload,
+    ) -> Result<Bytes, Refusal> {
         if !may_have_body(looking.act.method) {
             return Ok(Bytes::new());
         }
@@ -121,7 +126,7 @@ impl Gateway {
         }
     }
 
-    /// What the API server would make of the request.
+    /// What the API server would make of the request; a patch is then bound to that.
     async fn dry_run(
         &self,
         looking: Looking<'_>,
@@ -130,36 +135,13 @@ impl Gateway {
     ) -> Result<Value, Refusal> {
         let Looking { inquiry, act, .. } = looking;
         let info = act.info;
-        let target = info.dry_run_target().ok_or_else(|| {
-            Refusal::unsupported_media_type(format!(
-                "policy rule {} looks at the object, and what becomes of this body only the API server knows, which cannot be asked for {} of {:?}; send the whole object as application/json",
-                inquiry.permit().rule(),
-                info.verb,
-                info.qualified_resource(),
-            ))
-        })?;
-        // Before anyone could learn from the outcome what a mask hides.
-        let content_type = readable_type(looking.act.headers)?;
-        check(
-            &Arc::new(info.clone()),
-            inquiry.permit(),
-            content_type,
-            &bytes,
-        )
-        .await
-        .map_err(|error| Refusal::from(error).about(info))?;
         // Nothing is asked for what could not be bound to the answer.
-        let pin = (info.verb == "patch")
+        let content_type = readable_type(act.headers)?;
+        let pin = (info.verb == "patch" && info.dry_run_target().is_some())
             .then(|| written::Pin::parse(content_type, &bytes))
             .transpose()
             .map_err(Refusal::from)?;
-        let mut asking = Request::new(body::full(bytes.clone()));
-        *asking.method_mut() = act.method.clone();
-        *asking.uri_mut() = uri(&target)?;
-        *asking.headers_mut() = for_json(act.headers);
-        asking.extensions_mut().insert(ReplayableBody(bytes));
-        let response = self.upstream.ask(asking, inquiry, &looking.call()).await?;
-        match inspect::inspect(response).await? {
+        match self.rehearse(looking, bytes).await? {
             Inspected::Object(object) => {
                 let version = object.pointer("/metadata/resourceVersion");
                 if let (Some(pin), Some(Value::String(version))) = (pin, version)
@@ -175,15 +157,60 @@ impl Gateway {
         }
     }
 
-    /// The object that is there before.
-    async fn old_object(&self, looking: Looking<'_>) -> Result<Option<Value>, Refusal> {
+    /// Sends the request as a dry run.
+    pub(super) async fn rehearse(
+        &self,
+        looking: Looking<'_>,
+        bytes: Bytes,
+    ) -> Result<Inspected, Refusal> {
         let Looking { inquiry, act, .. } = looking;
         let info = act.info;
+        let target = info.dry_run_target().ok_or_else(|| {
+            Refusal::unsupported_media_type(format!(
+                "policy rule {} looks at the object, and what becomes of this body only the API server knows, which cannot be asked for {} of {:?}; send the whole object as application/json",
+                inquiry.permit().rule(),
+                info.verb,
+                info.qualified_resource(),
+            ))
+        })?;
+        // Before anyone could learn from the outcome what a mask hides.
+        let content_type = readable_type(act.headers)?;
+        check(
+            &Arc::new(info.clone()),
+            inquiry.permit(),
+            content_type,
+            &bytes,
+        )
+        .await
+        .map_err(|error| Refusal::from(error).about(info))?;
+        let mut asking = Request::new(body::full(bytes.clone()));
+        *asking.method_mut() = act.method.clone();
+        *asking.uri_mut() = uri(&target)?;
+        *asking.headers_mut() = for_json(act.headers);
+        asking.extensions_mut().insert(ReplayableBody(bytes));
+        let response = self.upstream.ask(asking, inquiry, &looking.call()).await?;
+        Ok(inspect::inspect(response).await?)
+    }
+
+    /// Reads an object as the caller.
+    pub(super) async fn look(
+        &self,
+        path: &str,
+        looking: Looking<'_>,
+    ) -> Result<Response<Unreleased>, Refusal> {
         let mut asking = Request::new(body::empty());
         *asking.method_mut() = Method::GET;
-        *asking.uri_mut() = uri(&info.object_path())?;
+        *asking.uri_mut() = uri(path)?;
         *asking.headers_mut() = for_json(&HeaderMap::new());
-        let response = self.upstream.ask(asking, inquiry, &looking.call()).await?;
+        let call = looking.call();
+        Ok(self.upstream.ask(asking, looking.inquiry, &call).await?)
+    }
+
+    /// The object that is there before.
+    pub(super) async fn old_object(&self, looking: Looking<'_>) -> Result<Option<Value>, Refusal> {
+        let Looking { inquiry, act, .. } = looking;
+        let info = act.info;
+        let response = self.look(&info.object_path(), looking).await?;
         match inspect::inspect(response).await? {
             Inspected::Object(object) => Ok(Some(object)),
             Inspected::Refused(status) if status.code == 404 => Ok(None),

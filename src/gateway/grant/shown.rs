@@ -1,6 +1,9 @@
 //! What an approver sees of a held request. Nothing is written down that was not masked first: the known
 //! values of the whole cluster and whatever looks like a credential, and of Secrets every value.
 
+use std::sync::Arc;
+
+use bytes::Bytes;
 use http::HeaderMap;
 use serde_json::Value;
 
@@ -8,27 +11,106 @@ use crate::approval::Shown;
 use crate::gateway::Gateway;
 use crate::gateway::story::Act;
 use crate::limits;
-use crate::transform::{TextMasks, masked_text};
+use crate::policy::mask::MaskPlan;
+use crate::request::RequestInfo;
+use crate::request::body::whole;
+use crate::transform::{Placeholders, TextMasks, masked_object, masked_text};
 
-impl Gateway {
-    /// The strictest masks there are: it is not known yet who will look.
-    pub(super) fn display_masks(&self, cluster: &str) -> TextMasks {
-        let mut books = self.known.books();
-        let book = books.find(|(name, _)| *name == cluster);
-        let everything = book.map(|(_, book)| book.shelf(""));
-        TextMasks::new(everything, Some(std::sync::Arc::clone(&self.placeholders)))
+/// How approvers see things: with everything hidden that any mask of the policy hides, since it is not known yet who
+/// will look.
+#[derive(Clone)]
+pub(super) struct Display {
+    info: Arc<RequestInfo>,
+    plan: Arc<MaskPlan>,
+    texts: TextMasks,
+    placeholders: Arc<Placeholders>,
+}
+
+impl Display {
+    /// A text, masked.
+    pub(super) fn text(&self, text: &str) -> String {
+        masked_text(&self.texts, text)
+    }
+
+    /// An object of the resource that the request is about; `None` where it cannot be masked.
+    pub(super) fn object(&self, object: &Value) -> Option<Value> {
+        let with = (&self.texts, &self.placeholders);
+        masked_object(object, &self.info, &self.plan, with)
+    }
+
+    /// The body for people: JSON with one field a line. Of Secrets only the keys are shown.
+    fn body(&self, content_type: Option<&str>, body: &[u8]) -> String {
+        let size = body.len();
+        let Some(value) = readable(content_type, body) else {
+            let Ok(text) = std::str::from_utf8(body) else {
+                let kind = self.text(content_type.unwrap_or("application/json"));
+                return format!("({size} bytes of {kind}, which cannot be read here)");
+            };
+            return if self.is_of_secret() {
+                unreadable_secret(size)
+            } else {
+                self.text(text)
+            };
+        };
+        match value {
+            Value::Object(mut object) if self.is_of_secret() => {
+                hide_values(&mut object);
+                self.text(&pretty(&Value::Object(object)))
+            }
+            _ if self.is_of_secret() => unreadable_secret(size),
+            // Of the object's own shape, whole or a part of it; an array is a JSON Patch.
+            value @ Value::Object(_) => match self.object(&value) {
+                Some(masked) => self.text(&pretty(&masked)),
+                None => format!("({size} bytes that cannot be masked)"),
+            },
+            value => self.text(&pretty(&value)),
+        }
+    }
+
+    fn is_of_secret(&self) -> bool {
+        self.info.resource == "secrets" && self.info.api_group.is_empty()
     }
 }
 
-/// The masked picture of a request.
-pub(super) fn shown(
-    act: Act<'_>,
-    content_type: Option<&str>,
-    body: &[u8],
-    masks: &TextMasks,
-) -> Shown {
+impl Gateway {
+    /// The strictest masks there are.
+    pub(super) fn display(&self, act: Act<'_>) -> Display {
+        let mut books = self.known.books();
+        let book = books.find(|(name, _)| *name == act.cluster);
+        let everything = book.map(|(_, book)| book.shelf(""));
+        Display {
+            info: Arc::new(act.info.clone()),
+            plan: self.holder.policy.current().strictest(act.info),
+            texts: TextMasks::new(everything, Some(Arc::clone(&self.placeholders))),
+            placeholders: Arc::clone(&self.placeholders),
+        }
+    }
+
+    /// The masked picture of a request.
+    pub(super) async fn shown(
+        &self,
+        act: Act<'_>,
+        content_type: Option<&str>,
+        body: &Bytes,
+    ) -> Shown {
+        let display = self.display(act);
+        let mut shown = shown(act, &display);
+        if !body.is_empty() {
+            let (body, content_type) = (body.clone(), content_type.map(str::to_owned));
+            // As long as the body is, and nobody else's requests wait for it.
+            let showing = tokio::task::spawn_blocking(move || {
+                cut(&display.body(content_type.as_deref(), &body))
+            });
+            shown.body = showing.await.unwrap_or_default();
+        }
+        shown
+    }
+}
+
+/// What the head of a request says.
+fn shown(act: Act<'_>, display: &Display) -> Shown {
     let info = act.info;
-    let masked = |text: &str| cut(&masked_text(masks, text));
+    let masked = |text: &str| cut(&display.text(text));
     let session = info.session();
     let mut resource = info.resource.clone();
     if !info.api_group.is_empty() {
@@ -54,8 +136,7 @@ pub(super) fn shown(
         source: act.peer.to_string(),
         session_command: command.unwrap_or_default(),
         risks: risks(act),
-        body: self::body(act, content_type, body, &masked),
-        context: Vec::new(),
+        ..Shown::default()
     }
 }
 
@@ -95,40 +176,14 @@ fn risks(act: Act<'_>) -> Vec<String> {
     risks
 }
 
-/// The body for people: JSON with one field a line. Of Secrets only the keys are shown.
-fn body(
-    act: Act<'_>,
-    content_type: Option<&str>,
-    body: &[u8],
-    masked: &impl Fn(&str) -> String,
-) -> String {
-    if body.is_empty() {
-        return String::new();
-    }
-    let kind = content_type.unwrap_or("application/json");
-    let Ok(text) = std::str::from_utf8(body) else {
-        return format!(
-            "({} bytes of {}, which is not text)",
-            body.len(),
-            masked(kind)
-        );
-    };
-    if act.info.resource == "secrets" && act.info.api_group.is_empty() {
-        return match serde_json::from_str::<Value>(text) {
-            Ok(Value::Object(mut object)) => {
-                hide_values(&mut object);
-                masked(&pretty(&Value::Object(object)))
-            }
-            _ => format!(
-                "({} bytes of a Secret in a form whose values cannot be told from its names)",
-                body.len()
-            ),
-        };
-    }
-    match serde_json::from_str::<Value>(text) {
-        Ok(value) => masked(&pretty(&value)),
-        Err(_) => masked(text),
-    }
+/// A body as a value: whole objects in JSON or protobuf, and whatever else is JSON.
+fn readable(content_type: Option<&str>, body: &[u8]) -> Option<Value> {
+    let whole = whole(content_type, body).ok();
+    whole.or_else(|| serde_json::from_slice(body).ok())
+}
+
+fn unreadable_secret(size: usize) -> String {
+    format!("({size} bytes of a Secret in a form whose values cannot be told from its names)")
 }
 
 /// Keeps what says which Secret it is, and the keys of its data.

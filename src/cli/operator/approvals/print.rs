@@ -1,7 +1,7 @@
 //! Approvals for people. Nearly every text in them was written by somebody else: nothing of it may act on the
 //! terminal, hide behind an invisible character or run backwards (threats H-03).
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
 
 use jiff::Timestamp;
 
@@ -29,6 +29,11 @@ fn is_invisible(c: char) -> bool {
         | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
+/// Whether whoever reads this wants colours (<https://no-color.org>).
+pub(super) fn colours() -> bool {
+    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty())
+}
+
 /// A table, one line for each.
 pub(super) fn list(approvals: &[Approval], out: &mut dyn Write) -> io::Result<()> {
     let mut rows = vec![["ID", "STATE", "ASKED", "EXPIRES", "WHO", "WHAT"].map(str::to_owned)];
@@ -47,7 +52,7 @@ pub(super) fn list(approvals: &[Approval], out: &mut dyn Write) -> io::Result<()
 }
 
 /// Everything an approver has to know.
-pub(super) fn details(approval: &Approval, out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn details(approval: &Approval, colours: bool, out: &mut dyn Write) -> io::Result<()> {
     let mut put = |name: &str, value: &str| {
         if value.is_empty() {
             return Ok(());
@@ -87,12 +92,12 @@ pub(super) fn details(approval: &Approval, out: &mut dyn Write) -> io::Result<()
             number + 1,
             approval.requests.len()
         )?;
-        self::request(request, out)?;
+        self::request(request, colours, out)?;
     }
     Ok(())
 }
 
-fn request(request: &Asked, out: &mut dyn Write) -> io::Result<()> {
+fn request(request: &Asked, colours: bool, out: &mut dyn Write) -> io::Result<()> {
     let shown = &request.shown;
     let mut put = |name: &str, value: &str| {
         if value.is_empty() {
@@ -114,7 +119,30 @@ fn request(request: &Asked, out: &mut dyn Write) -> io::Result<()> {
     put("claims", &claims(&shown.claimed_command, &shown.user_agent))?;
     put("used", request.used_by.as_deref().unwrap_or_default())?;
     block("context", shown.context.iter().map(String::as_str), out)?;
+    changes(&shown.diff, colours, out)?;
     block("body", shown.body.lines(), out)
+}
+
+/// A diff, in the colours that everybody knows on a terminal.
+fn changes(diff: &str, colours: bool, out: &mut dyn Write) -> io::Result<()> {
+    if !diff.is_empty() {
+        writeln!(out, "  changes")?;
+    }
+    for line in diff.lines() {
+        let colour = match line.chars().next() {
+            Some('+') => "\u{1b}[32m",
+            Some('-') => "\u{1b}[31m",
+            Some('@') => "\u{1b}[36m",
+            _ => "",
+        };
+        let line = visible(line);
+        if colours && !colour.is_empty() {
+            writeln!(out, "    | {colour}{line}\u{1b}[0m")?;
+        } else {
+            writeln!(out, "    | {line}")?;
+        }
+    }
+    Ok(())
 }
 
 /// What a client says of itself, marked as that.
@@ -198,6 +226,27 @@ fn clock(at: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn h_03_a_diff_has_our_colours_and_nobody_elses() {
+        let diff = "@@ -1 +1 @@\n-a: \u{1b}[8m1\n+a: 2\n b: \u{202e}3\n";
+        let printed = |colours| {
+            let mut out = Vec::new();
+            changes(diff, colours, &mut out).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(
+            printed(false),
+            "  changes\n    | @@ -1 +1 @@\n    | -a: \\u{1b}[8m1\n    | +a: 2\n    |  b: \\u{202e}3\n"
+        );
+        assert_eq!(
+            printed(true),
+            "  changes\n    | \u{1b}[36m@@ -1 +1 @@\u{1b}[0m\n    | \u{1b}[31m-a: \\u{1b}[8m1\u{1b}[0m\n    | \u{1b}[32m+a: 2\u{1b}[0m\n    |  b: \\u{202e}3\n"
+        );
+        let mut out = Vec::new();
+        changes("", true, &mut out).unwrap();
+        assert!(out.is_empty());
+    }
 
     #[test]
     fn h_03_nothing_hides_and_nothing_acts_on_the_terminal() {

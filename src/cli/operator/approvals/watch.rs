@@ -16,7 +16,7 @@ pub(super) async fn watch(
     output: Output,
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
-    let mut known: BTreeMap<String, usize> = BTreeMap::new();
+    let mut known: BTreeMap<String, (usize, usize)> = BTreeMap::new();
     let mut first = true;
     client
         .lines("/v1/approvals/watch", &mut |line| {
@@ -32,18 +32,21 @@ pub(super) async fn watch(
             first = false;
             let mut open = BTreeMap::new();
             for approval in list.items.iter().rev() {
-                let requests = approval.requests.len();
-                if known.get(&approval.id) != Some(&requests) {
+                // What it changes is found out a moment after it was asked.
+                let looked_at = approval.requests.iter();
+                let looked_at = looked_at.filter(|request| !request.shown.context.is_empty());
+                let shown = (approval.requests.len(), looked_at.count());
+                if known.get(&approval.id) != Some(&shown) {
                     // A bell, as somebody waits.
                     writeln!(out, "\u{7}")?;
-                    print::details(approval, out)?;
+                    print::details(approval, print::colours(), out)?;
                     let id = print::visible(&approval.id);
                     writeln!(
                         out,
                         "\n  portcullis approvals approve {id} …    or    deny {id} --reason …"
                     )?;
                 }
-                open.insert(approval.id.clone(), requests);
+                open.insert(approval.id.clone(), shown);
             }
             for gone in known.keys().filter(|id| !open.contains_key(*id)) {
                 writeln!(out, "{}: no longer waits", print::visible(gone))?;
