@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod https;
 pub mod offline;
 pub mod operator;
 pub mod output;

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::{Context as _, bail, ensure};
 use bytes::Bytes;
@@ -10,18 +9,13 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use http::{HeaderValue, Method, Request, Response, Uri};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
-use tokio_rustls::TlsConnector;
+use tokio::net::UnixStream;
 use tokio_util::task::TaskTracker;
 
+use crate::cli::https::{self, Server};
 use crate::cli::output::clean;
 use crate::control::sessions::{Details, KillCall, SessionList};
 use crate::gateway::body;
@@ -69,13 +63,7 @@ pub(in crate::cli) struct Client {
 
 enum Endpoint {
     Socket(PathBuf),
-    Server {
-        host: String,
-        authority: String,
-        port: u16,
-        tls: Option<TlsConnector>,
-        token: SecretString,
-    },
+    Server { server: Server, token: SecretString },
 }
 
 /// What is read of a refusal.
@@ -118,41 +106,18 @@ impl Client {
         let uri: Uri = url
             .parse()
             .with_context(|| format!("{url:?} is not a URL"))?;
-        let encrypted = match uri.scheme_str() {
-            Some("https") => true,
-            Some("http") => false,
-            _ => bail!("{url:?} must begin with https:// or http://"),
-        };
         ensure!(
             matches!(uri.path(), "" | "/") && uri.query().is_none(),
             "{url:?} must end with its host and port"
         );
-        let authority = uri.authority().context("the URL names no host")?;
-        ensure!(
-            !authority.as_str().contains('@'),
-            "credentials do not belong into the URL; use --token-file"
-        );
-        let host = authority.host().trim_matches(['[', ']']).to_owned();
-        let loopback = host == "localhost"
-            || host
-                .parse::<std::net::IpAddr>()
-                .is_ok_and(|address| address.is_loopback());
-        ensure!(
-            encrypted || loopback,
-            "a token is not sent over http:// to another machine; use https://"
-        );
+        let server = Server::of(&uri, || https::trust_file(ca_file))?;
         let token = std::fs::read_to_string(token_file)
             .with_context(|| format!("{} cannot be read", token_file.display()))?;
         let token = token.trim();
         ensure!(!token.is_empty(), "{} is empty", token_file.display());
         Ok(Self {
             endpoint: Endpoint::Server {
-                host,
-                authority: authority.as_str().to_owned(),
-                port: authority
-                    .port_u16()
-                    .unwrap_or(if encrypted { 443 } else { 80 }),
-                tls: encrypted.then(|| tls(ca_file)).transpose()?,
+                server,
                 token: SecretString::from(token),
             },
             tasks: TaskTracker::new(),
@@ -250,34 +215,16 @@ impl Client {
                     .headers_mut()
                     .insert(HOST, HeaderValue::from_static("localhost"));
                 let stream = UnixStream::connect(path).await;
-                self.exchange(stream.context("the gateway is gone")?, request)
-                    .await?
+                let stream = stream.context("the gateway is gone")?;
+                https::exchange(stream, request, &self.tasks).await?
             }
-            Endpoint::Server {
-                host,
-                authority,
-                port,
-                tls,
-                token,
-            } => {
+            Endpoint::Server { server, token } => {
                 let mut bearer =
                     HeaderValue::from_str(&format!("Bearer {}", token.expose_secret()))
                         .context("the token file does not hold a token")?;
                 bearer.set_sensitive(true);
                 request.headers_mut().insert(AUTHORIZATION, bearer);
-                let authority = HeaderValue::from_str(authority)?;
-                request.headers_mut().insert(HOST, authority);
-                let stream = TcpStream::connect((host.as_str(), *port)).await;
-                let stream = stream.with_context(|| format!("cannot connect to {host}:{port}"))?;
-                match tls {
-                    None => self.exchange(stream, request).await?,
-                    Some(tls) => {
-                        let name = ServerName::try_from(host.clone())?;
-                        let stream = tls.connect(name, stream).await;
-                        self.exchange(stream.context("TLS failed")?, request)
-                            .await?
-                    }
-                }
+                server.send(request, &self.tasks).await?
             }
         };
         if response.status().is_success() {
@@ -295,22 +242,6 @@ impl Client {
             ),
         }
     }
-
-    async fn exchange(
-        &self,
-        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-        request: Request<Full<Bytes>>,
-    ) -> anyhow::Result<Response<Incoming>> {
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .context("HTTP failed")?;
-        // What goes wrong with the connection is told where its answer is read.
-        self.tasks.spawn(async move { drop(connection.await) });
-        sender
-            .send_request(request)
-            .await
-            .context("the gateway did not answer")
-    }
 }
 
 async fn read<T: DeserializeOwned>(response: Response<Incoming>) -> anyhow::Result<T> {
@@ -318,33 +249,6 @@ async fn read<T: DeserializeOwned>(response: Response<Incoming>) -> anyhow::Resu
         .await
         .context("the gateway's answer cannot be read")?;
     serde_json::from_slice(&text).context("the gateway's answer is not understood")
-}
-
-fn tls(ca_file: Option<&Path>) -> anyhow::Result<TlsConnector> {
-    let mut roots = RootCertStore::empty();
-    match ca_file {
-        Some(file) => {
-            let cannot = || format!("{} cannot be used", file.display());
-            for certificate in CertificateDer::pem_file_iter(file).with_context(cannot)? {
-                roots
-                    .add(certificate.with_context(cannot)?)
-                    .with_context(cannot)?;
-            }
-        }
-        None => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
-    }
-    ensure!(
-        !roots.is_empty(),
-        "there is no certificate to trust; use --ca-file"
-    );
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(TlsConnector::from(Arc::new(config)))
 }
 
 /// A filter as the query of a list.
