@@ -6,6 +6,7 @@
 //! choice: a claim of the wrong type is an error, never an absent claim.
 
 pub(super) mod claims;
+pub(super) mod issued;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -91,23 +92,8 @@ impl<'a> Unverified<'a> {
         issuer: &IssuerSettings,
         now: Timestamp,
     ) -> Result<Verified, IdentityError> {
-        if key.algorithm() != self.algorithm || !issuer.signing_algorithms.contains(&self.algorithm)
-        {
-            let name = self.algorithm.name();
-            return Err(
-                TokenError::Header(format!("says {name}, which its key is not for")).into(),
-            );
-        }
-        if !key.verifies(self.message.as_bytes(), self.signature) {
-            return Err(TokenError::Signature.into());
-        }
         let claims = &self.claims;
-        if self.issuer()? != issuer.url {
-            return Err(TokenError::unknown_issuer(self.issuer()?).into());
-        }
-        check_kind(self.kind.as_deref(), claims, issuer)?;
-        let (issued_at, ends_at) = check_times(claims, issuer, now)?;
-        check_audience(claims, issuer)?;
+        let (issued_at, ends_at) = self.check(key, issuer, now)?;
         let subject = required_text(claims, "sub")?;
         let skew = i64::try_from(issuer.clock_skew.as_secs()).unwrap_or(0);
         let expires_at = timestamp("exp", ends_at.as_second().saturating_add(skew))?;
@@ -120,6 +106,34 @@ impl<'a> Unverified<'a> {
             identity: claims::identity(claims, issuer, checked)?,
             ends_at,
         })
+    }
+
+    /// Everything but whom the token names: key, signature, issuer, kind, times and audience.
+    /// Returns `iat` and `exp`.
+    fn check(
+        &self,
+        key: &VerifyingKey,
+        issuer: &IssuerSettings,
+        now: Timestamp,
+    ) -> Result<(Timestamp, Timestamp), TokenError> {
+        if key.algorithm() != self.algorithm || !issuer.signing_algorithms.contains(&self.algorithm)
+        {
+            let name = self.algorithm.name();
+            return Err(TokenError::Header(format!(
+                "says {name}, which its key is not for"
+            )));
+        }
+        if !key.verifies(self.message.as_bytes(), self.signature) {
+            return Err(TokenError::Signature);
+        }
+        let claims = &self.claims;
+        if self.issuer()? != issuer.url {
+            return Err(TokenError::unknown_issuer(self.issuer()?));
+        }
+        check_kind(self.kind.as_deref(), claims, issuer)?;
+        let times = check_times(claims, issuer, now)?;
+        check_audience(claims, issuer)?;
+        Ok(times)
     }
 }
 
