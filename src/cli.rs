@@ -4,12 +4,14 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+pub mod caller;
 mod https;
 pub mod offline;
 pub mod operator;
 pub mod output;
 pub mod serve;
 
+use caller::{get_token, kubeconfig, login, logout, whoami};
 use offline::{check, mask, policy, rotate_key, size};
 use operator::{approvals, callers, replay, sessions};
 
@@ -45,6 +47,10 @@ First steps:
   portcullis sessions ls --data-dir data --user alice --since 2h
   # end everything that somebody has open, and refuse what they ask
   portcullis callers block mallory --reason INC-42 --data-dir data
+  # a kubeconfig that leads through a gateway, and a login
+  portcullis kubeconfig --server https://kube.example.com --certificate-authority ca.crt \\
+      --issuer https://issuer.example.com --client-id kubernetes
+  portcullis login && portcullis whoami
   # how large a machine 2,000 watches, 500 requests and 5 MB/s of masked answers need
   portcullis size --watches 2000 --requests 500 --masked 5
 
@@ -67,6 +73,28 @@ enum Command {
     Policy(policy::Args),
     /// Print what a caller would see of an answer of the API server, read from standard input.
     Mask(mask::Args),
+    /// Write contexts for a gateway into your kubeconfig, with its certificate authority and a login.
+    ///
+    /// kubectl then gets its tokens from `portcullis get-token`, so nothing secret stands in the file. It
+    /// is merged into the files that kubectl reads: what is there stays, entries of the same name are only
+    /// replaced with --overwrite.
+    #[command(after_help = kubeconfig::EXAMPLES)]
+    Kubeconfig(kubeconfig::Args),
+    /// Log in at the identity provider, with a browser, a device code or a client's own secret.
+    ///
+    /// Without arguments: the login of the current context. kubectl asks for one by itself when it is
+    /// needed; this is for a time of your choice, and for machines on which kubectl runs unattended.
+    #[command(after_help = login::EXAMPLES)]
+    Login(login::Args),
+    /// Forget the tokens of a login, here and at the provider.
+    Logout(logout::Args),
+    /// Ask the gateway who it takes you for.
+    Whoami(whoami::Args),
+    /// Print a token for kubectl (`client.authentication.k8s.io`, the exec plugin of a kubeconfig).
+    ///
+    /// From the cache, renewed by the refresh token, or by a login; twenty that run at once do that once.
+    /// What is asked is asked on standard error.
+    GetToken(get_token::Args),
     /// Play a recorded session in the terminal, print it as text, or search it.
     Replay(replay::Args),
     /// Look at sessions, open and past; watch one, end one, search them.
@@ -89,6 +117,11 @@ impl Cli {
             Command::Check(args) => check::run(&args),
             Command::Policy(args) => policy::run(&args),
             Command::Mask(args) => mask::run(&args),
+            Command::Kubeconfig(args) => kubeconfig::run(&args),
+            Command::Login(args) => login::run(&args),
+            Command::Logout(args) => logout::run(&args),
+            Command::Whoami(args) => whoami::run(&args),
+            Command::GetToken(args) => get_token::run(&args),
             Command::Replay(args) => replay::run(&args),
             Command::Sessions(args) => sessions::run(&args),
             Command::Approvals(args) => approvals::run(&args),

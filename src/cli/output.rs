@@ -97,6 +97,12 @@ pub(super) fn note(message: &str) {
     eprintln!("note: {message}");
 }
 
+/// Says something to whoever waits, on standard error: what asks for a token reads standard output.
+#[expect(clippy::print_stderr, reason = "output belongs to the command line")]
+pub(super) fn say(message: &str) {
+    eprintln!("{message}");
+}
+
 /// Prints rows in columns as wide as what is in them.
 pub(super) fn print_table<const COLUMNS: usize>(
     rows: &[[String; COLUMNS]],

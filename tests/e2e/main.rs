@@ -30,6 +30,7 @@ mod identity;
 mod informers;
 mod known;
 mod kubelet;
+mod login;
 mod matrix;
 mod memory;
 mod operators;

@@ -7,10 +7,15 @@
 //
 // Speaks JSON lines. First it says {"issuer": URL}. Then, for each line on standard input,
 //   {"account": "alice", "lifetime": 60, "algorithm": "ES256"}
-// it answers {"token": "..."} or {"error": "..."}. It ends with its standard input.
+// it answers {"token": "..."} or {"error": "..."}. Three further wishes are for programs that log in themselves:
+//   {"visit": URL, "account": "alice"}   opens a page as a browser does: redirects, cookies, forms, a person who agrees
+//   {"lifetime": 5}                      that of the next ID tokens
+//   {"grants": "refresh_token"}          how many grants of this type there were
+// It ends with its standard input.
 
 import { createHash, generateKeyPairSync, randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import http from 'node:http';
 import https from 'node:https';
 import { createInterface } from 'node:readline';
 import Provider from 'oidc-provider';
@@ -40,6 +45,25 @@ const clients = ['RS256', 'ES256'].map((algorithm) => ({
   grant_types: ['authorization_code'],
   id_token_signed_response_alg: algorithm,
 }));
+// A command-line program on somebody's machine (RFC 8252), and one that acts for nobody but itself.
+clients.push(
+  {
+    client_id: 'cli',
+    token_endpoint_auth_method: 'none',
+    application_type: 'native',
+    redirect_uris: ['http://127.0.0.1/callback', 'http://localhost/callback'],
+    response_types: ['code'],
+    grant_types: ['authorization_code', 'refresh_token', 'urn:ietf:params:oauth:grant-type:device_code'],
+    id_token_signed_response_alg: 'ES256',
+  },
+  {
+    client_id: 'nightly',
+    client_secret: 'a secret, with % and : in it',
+    redirect_uris: [],
+    response_types: [],
+    grant_types: ['client_credentials'],
+  },
+);
 
 const server = https.createServer({ cert: certificate, key });
 await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -54,43 +78,104 @@ const provider = new Provider(issuer, {
     ],
   },
   cookies: { keys: [randomBytes(32).toString('hex')] },
-  scopes: ['openid', 'profile'],
+  scopes: ['openid', 'profile', 'offline_access'],
   claims: { openid: ['sub'], profile: [...new Set(Object.values(claimsOf).flatMap(Object.keys))] },
   conformIdTokenClaims: false, // what Kubernetes reads is in the ID token
   enabledJWA: { idTokenSigningAlgValues: ['RS256', 'ES256'] },
-  ttl: { IdToken: () => lifetime, Interaction: 60, Session: 60, Grant: 60, AccessToken: 60 },
-  features: { devInteractions: { enabled: false } },
+  ttl: { IdToken: () => lifetime, Interaction: 60, Session: 600, Grant: 600, AccessToken: 60, ClientCredentials: 120 },
+  features: {
+    devInteractions: { enabled: false },
+    deviceFlow: { enabled: true },
+    revocation: { enabled: true },
+    clientCredentials: { enabled: true },
+    // Access tokens for this resource are JWTs (RFC 9068).
+    resourceIndicators: {
+      enabled: true,
+      getResourceServerInfo: () => ({
+        scope: '',
+        audience: 'portcullis-programs',
+        accessTokenFormat: 'jwt',
+        jwt: { sign: { alg: 'ES256' } },
+      }),
+    },
+  },
+  extraTokenClaims: (_, token) => (token.kind === 'ClientCredentials' ? { groups: ['developers'] } : undefined),
   interactions: { url: (_, interaction) => `/interaction/${interaction.uid}` },
   findAccount: (_, id) =>
     Object.hasOwn(claimsOf, id) && { accountId: id, claims: () => ({ sub: id, ...claimsOf[id] }) },
   // Whoever logs in has consented.
   async loadExistingGrant({ oidc }) {
     const grant = new oidc.provider.Grant({ clientId: oidc.client.clientId, accountId: oidc.session.accountId });
-    grant.addOIDCScope('openid profile');
+    grant.addOIDCScope('openid profile offline_access');
     await grant.save();
     return grant;
   },
 });
 
-// The login page: the account that the client hinted at is logged in.
+// The login page: the account that the browser says is logged in, or the one that the client hinted at.
 provider.use(async (context, next) => {
   if (!context.path.startsWith('/interaction/')) return next();
   const { params } = await provider.interactionDetails(context.req, context.res);
-  await provider.interactionFinished(context.req, context.res, { login: { accountId: params.login_hint } });
+  const accountId = context.get('x-account') || params.login_hint;
+  await provider.interactionFinished(context.req, context.res, { login: { accountId }, consent: {} });
   context.respond = false;
+});
+const grants = {};
+provider.on('grant.success', ({ oidc }) => {
+  grants[oidc.params.grant_type] = (grants[oidc.params.grant_type] ?? 0) + 1;
 });
 server.on('request', provider.callback());
 
-/** One HTTPS request that trusts the given authority alone. */
+/** One request that trusts the given authority alone. */
 function request(url, { method = 'GET', headers = {}, body } = {}) {
   return new Promise((resolve, reject) => {
-    const outgoing = https.request(url, { method, headers, ca, agent: false }, (response) => {
+    const outgoing = (String(url).startsWith('https:') ? https : http).request(url, { method, headers, ca, agent: false }, (response) => {
       let text = '';
       response.setEncoding('utf8').on('data', (chunk) => (text += chunk));
       response.on('end', () => resolve({ status: response.statusCode, headers: response.headers, text }));
     });
     outgoing.on('error', reject).end(body);
   });
+}
+
+/** Opens pages with a cookie jar of its own; cookies go to the provider alone. */
+function browser(account) {
+  const jar = new Map();
+  return async (url, form) => {
+    const headers = { 'x-account': account ?? '' };
+    if (url.startsWith(issuer)) headers.cookie = [...jar].map((pair) => pair.join('=')).join('; ');
+    if (form) headers['content-type'] = 'application/x-www-form-urlencoded';
+    const answer = await request(url, { method: form ? 'POST' : 'GET', headers, body: form?.toString() });
+    for (const line of answer.headers['set-cookie'] ?? []) {
+      const [name, ...value] = line.split(';')[0].split('=');
+      jar.set(name, value.join('='));
+    }
+    return answer;
+  };
+}
+
+/** What a person does who agrees to everything: follows redirects and submits forms, until a page has none. */
+async function visit({ visit: url, account }) {
+  const open = browser(account);
+  let form;
+  for (let hops = 0; hops < 16; hops += 1) {
+    const answer = await open(url, form);
+    form = undefined;
+    const [, tag, inside] = /(<form[^>]*>)([^]*?)<\/form>/.exec(answer.text) ?? [];
+    if (answer.headers.location) {
+      url = new URL(answer.headers.location, url).href;
+    } else if (tag) {
+      url = new URL(/action="([^"]*)"/.exec(tag)[1], url).href;
+      form = new URLSearchParams();
+      for (const [input] of inside.matchAll(/<input[^>]*>/g)) {
+        const [name, value] = ['name', 'value'].map((what) => new RegExp(`${what}="([^"]*)"`).exec(input)?.[1]);
+        if (name) form.append(name, value ?? '');
+      }
+    } else {
+      return { status: answer.status, text: answer.text };
+    }
+  }
+  throw new Error(`no end at ${url}`);
 }
 
 /** The authorization-code flow with PKCE, as a command-line login helper runs it, the browser included. */
@@ -111,16 +196,11 @@ async function fetchToken({ account, algorithm = 'RS256' }) {
     code_challenge_method: 'S256',
   });
 
-  const jar = new Map();
+  const open = browser();
   let location = authorization.href;
   for (let hops = 0; !location.startsWith(redirect); hops += 1) {
     if (hops > 8) throw new Error('too many redirects');
-    const cookie = [...jar].map((pair) => pair.join('=')).join('; ');
-    const answer = await request(location, { headers: { cookie } });
-    for (const line of answer.headers['set-cookie'] ?? []) {
-      const [name, ...value] = line.split(';')[0].split('=');
-      jar.set(name, value.join('='));
-    }
+    const answer = await open(location);
     if (!answer.headers.location) throw new Error(`no redirect but ${answer.status}: ${answer.text.slice(0, 300)}`);
     location = new URL(answer.headers.location, location).href;
   }
@@ -147,8 +227,11 @@ say({ issuer });
 for await (const line of createInterface({ input: process.stdin })) {
   try {
     const wanted = JSON.parse(line);
-    lifetime = wanted.lifetime ?? 300;
-    say({ token: await fetchToken(wanted) });
+    lifetime = wanted.lifetime ?? lifetime;
+    if (wanted.visit) say(await visit(wanted));
+    else if (wanted.grants) say({ grants: grants[wanted.grants] ?? 0 });
+    else if (wanted.account) say({ token: await fetchToken(wanted) });
+    else say({ lifetime });
   } catch (error) {
     say({ error: String(error) });
   }

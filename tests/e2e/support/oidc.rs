@@ -47,18 +47,43 @@ impl Provider {
         algorithm: &str,
         lifetime_seconds: u32,
     ) -> String {
-        let wish =
-            json!({"account": account, "algorithm": algorithm, "lifetime": lifetime_seconds});
+        let said = self.ask(
+            &json!({"account": account, "algorithm": algorithm, "lifetime": lifetime_seconds}),
+        );
+        said["token"]
+            .as_str()
+            .unwrap_or_else(|| panic!("no token: {said}"))
+            .to_owned()
+    }
+
+    /// What a person does at a page: logs in as `account`, and agrees. Returns the last page.
+    pub(crate) fn visit(&mut self, url: &str, account: &str) -> String {
+        let said = self.ask(&json!({"visit": url, "account": account}));
+        said["text"]
+            .as_str()
+            .unwrap_or_else(|| panic!("no page: {said}"))
+            .to_owned()
+    }
+
+    /// How long the next ID tokens last.
+    pub(crate) fn set_lifetime(&mut self, seconds: u32) {
+        self.ask(&json!({"lifetime": seconds}));
+    }
+
+    /// How many grants of this type there were.
+    pub(crate) fn grants(&mut self, grant_type: &str) -> u64 {
+        self.ask(&json!({"grants": grant_type}))["grants"]
+            .as_u64()
+            .unwrap()
+    }
+
+    fn ask(&mut self, wish: &Value) -> Value {
         self.process.type_in(&format!("{wish}\n"));
         self.answers += 1;
         let answers = self.answers;
         let said = self
             .process
-            .wait_for("a token", |text| text.matches('\n').count() >= answers);
-        let said: Value = serde_json::from_str(said.lines().nth(answers - 1).unwrap()).unwrap();
-        said["token"]
-            .as_str()
-            .unwrap_or_else(|| panic!("no token: {said}"))
-            .to_owned()
+            .wait_for("an answer", |text| text.matches('\n').count() >= answers);
+        serde_json::from_str(said.lines().nth(answers - 1).unwrap()).unwrap()
     }
 }
