@@ -17,6 +17,9 @@ pub use self::plan::{Action, Condition, Leaf, Look, MaskPlan, Root, Shape, State
 /// applied to the document inside it too.
 pub const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
+/// Where `kapp` keeps the manifest that it applied, in full and as JSON, Secrets' too.
+pub const KAPP_ORIGINAL: &str = "kapp.k14s.io/original";
+
 /// Subresources whose bodies are not the object, and which a mask for the resource does not cover.
 const STREAMS: [&str; 5] = ["attach", "exec", "log", "portforward", "proxy"];
 

@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use super::mask::{FieldPath, LAST_APPLIED};
+use super::mask::{FieldPath, KAPP_ORIGINAL, LAST_APPLIED};
 use super::rule::{Asked, Effect, Rule};
 use super::{Policy, Reason, explain};
 
@@ -47,7 +47,10 @@ impl Policy {
             return false;
         };
         // The whole manifest in there is not one field.
-        if keys.last() == Some(&LAST_APPLIED) {
+        if keys
+            .last()
+            .is_some_and(|key| [LAST_APPLIED, KAPP_ORIGINAL].contains(key))
+        {
             return false;
         }
         let offers = |rule: &Rule| {

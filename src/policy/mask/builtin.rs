@@ -58,7 +58,9 @@ fn written(name: &str) -> Vec<MaskRule> {
         "secrets" => vec![rule(name, &[""], &["secrets"]).fields(&["data.*", "stringData.*"])],
         "tokens" => vec![
             rule(name, &[""], &["serviceaccounts/token"]).fields(&["status.token"]),
-            rule(name, &["authentication.k8s.io"], &["tokenreviews"]).fields(&["spec.token"]),
+            rule(name, &["authentication.k8s.io"], &["tokenreviews"])
+                .fields(&["spec.token"])
+                .credentials(&["status.error"]),
         ],
         "workloads" => workloads(),
         "configmaps" => vec![
@@ -113,22 +115,25 @@ fn workloads() -> Vec<MaskRule> {
 /// What drivers of volumes are told.
 fn storage() -> Vec<MaskRule> {
     let name = "storage";
-    let attachments = rule(name, &["storage.k8s.io"], &["volumeattachments"])
-        .credentials(&["status.attachError.message", "status.detachError.message"]);
+    let inline = "spec.source.inlineVolumeSpec.";
+    let attachments = rule(name, &["storage.k8s.io"], &["volumeattachments"]).credentials(&[
+        "status.attachError.message",
+        "status.detachError.message",
+        &format!("{inline}mountOptions[*]"),
+    ]);
+    let volumes = rule(name, &[""], &["persistentvolumes"]).credentials(&["spec.mountOptions[*]"]);
     let mut rules = vec![
         parameters(
             rule(
                 name,
                 &["storage.k8s.io"],
                 &["storageclasses", "volumeattributesclasses"],
-            ),
+            )
+            .credentials(&["mountOptions[*]"]),
             "parameters",
         ),
-        volume(rule(name, &[""], &["persistentvolumes"]), "spec."),
-        volume(
-            parameters(attachments, "status.attachmentMetadata"),
-            "spec.source.inlineVolumeSpec.",
-        ),
+        volume(volumes, "spec."),
+        volume(parameters(attachments, "status.attachmentMetadata"), inline),
     ];
     for (groups, resources, at) in PODS {
         let at = format!("{at}spec.volumes[*].");
@@ -168,7 +173,10 @@ fn container_messages(mut rule: MaskRule) -> MaskRule {
 
 /// The fields of a pod that stands at `at`.
 fn pods(rule: MaskRule, at: &str) -> MaskRule {
-    let mut rule = rule.credentials(&["metadata.annotations.*"]);
+    let mut rule = rule.credentials(&[
+        "metadata.annotations.*",
+        &format!("{at}spec.volumes[*].ephemeral.volumeClaimTemplate.metadata.annotations.*"),
+    ]);
     if !at.is_empty() {
         rule = rule.credentials(&[&format!("{at}metadata.annotations.*")]);
     }
@@ -259,12 +267,12 @@ mod tests {
             builtin(name).iter().map(count).collect()
         };
         assert_eq!(paths("secrets"), [(2, 0, 0)]);
-        assert_eq!(paths("tokens"), [(1, 0, 0), (1, 0, 0)]);
+        assert_eq!(paths("tokens"), [(1, 0, 0), (1, 1, 0)]);
         assert_eq!(paths("configmaps"), [(4, 3, 0)]);
         assert_eq!(paths("events"), [(0, 1, 0), (0, 1, 0)]);
         let volume = (2, 2, 0);
         let pods = [volume; PODS.len()];
-        let storage = [&[(1, 1, 0), volume, (3, 5, 0)][..], &pods].concat();
+        let storage = [&[(1, 2, 0), (2, 3, 0), (3, 6, 0)][..], &pods].concat();
         assert_eq!(paths("storage"), storage);
         assert!(
             builtin("known-values")
@@ -273,9 +281,9 @@ mod tests {
         );
         assert_eq!(paths("credentials"), [(0, 0, 0), (0, 1, 0)]);
         // A container has its variables and five handlers, its command, arguments and five commands.
-        let template = (3 * 6, 2 + 3 * 11, 3 * 7);
-        let controller = (3 * 6, 3 + 3 * 11, 3 * 7);
-        let pod = (3 * 6, 1 + 3 * 11 + 1 + 3 * 4 + 1, 3 * 7);
+        let template = (3 * 6, 3 + 3 * 11, 3 * 7);
+        let controller = (3 * 6, 4 + 3 * 11, 3 * 7);
+        let pod = (3 * 6, 2 + 3 * 11 + 1 + 3 * 4 + 1, 3 * 7);
         let more = (0, 1, 0);
         assert_eq!(
             paths("workloads"),

@@ -12,7 +12,7 @@ mod build;
 
 use self::build::Builder;
 use super::path::{FieldPath, Pattern, Segment};
-use super::{LAST_APPLIED, MaskRule, Texts};
+use super::{KAPP_ORIGINAL, LAST_APPLIED, MaskRule, Texts};
 
 /// First keys of paths that the API server's own printers never show in Table cells.
 const NOT_PRINTED: [&str; 3] = ["data", "stringData", "binaryData"];

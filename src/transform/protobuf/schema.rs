@@ -111,7 +111,9 @@ static FLEX_VOLUME: Message = Message(&[row(5, "options", Map)]);
 static VOLUME_SOURCE: Message = Message(&[
     row(12, "flexVolume", One(&FLEX_VOLUME)),
     row(28, "csi", One(&CSI)),
+    row(29, "ephemeral", One(&EPHEMERAL)),
 ]);
+static EPHEMERAL: Message = Message(&[row(1, "volumeClaimTemplate", One(&CLAIM))]);
 static VOLUME: Message = Message(&[row(2, "volumeSource", Inline(&VOLUME_SOURCE))]);
 
 static POD_SPEC: Message = Message(&[

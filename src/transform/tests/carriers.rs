@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::limits::EMBEDDED_JSON_BYTES_MAX;
-use crate::policy::mask::LAST_APPLIED;
+use crate::policy::mask::{KAPP_ORIGINAL, LAST_APPLIED};
 
 const HIDDEN: &str = "hunter2-correct-horse";
 
@@ -355,6 +355,7 @@ async fn c_46_what_drivers_of_volumes_are_told_is_masked() {
         "name": "v", "csi": {"driver": "d", "volumeAttributes": {"password": HIDDEN, "fs": "ext4"}},
         "flexVolume": {"options": {"key": "k", "secret": HIDDEN, "url": format!("//u:x,password={HIDDEN}")}}
     });
+    let options = json!(["vers=3.0", "username=u", format!("password={HIDDEN}")]);
     let spec = json!({"volumes": [volume, {"name": "w", "emptyDir": {}}], "nodeName": "n"});
     for (target, object) in [
         ("/api/v1/namespaces/n/pods/x", json!({"spec": spec})),
@@ -370,11 +371,20 @@ async fn c_46_what_drivers_of_volumes_are_told_is_masked() {
             "/apis/apps/v1/namespaces/n/controllerrevisions/x",
             json!({"data": {"spec": {"template": {"spec": spec}}}}),
         ),
-        ("/api/v1/persistentvolumes/x", json!({"spec": volume})),
+        (
+            "/api/v1/persistentvolumes/x",
+            json!({"spec": {"csi": volume["csi"], "mountOptions": options}}),
+        ),
+        (
+            "/apis/storage.k8s.io/v1/storageclasses/x",
+            json!({"mountOptions": options, "parameters": {"pool": "p"}}),
+        ),
         (
             "/apis/storage.k8s.io/v1/volumeattachments/x",
             json!({
-                "spec": {"source": {"inlineVolumeSpec": volume}},
+                "spec": {"source": {"inlineVolumeSpec": {
+                    "csi": volume["csi"], "flexVolume": volume["flexVolume"], "mountOptions": options,
+                }}},
                 "status": {
                     "attachmentMetadata": {"token": HIDDEN, "path": "/dev/sdb"},
                     "attachError": {"message": format!("mount -o password={HIDDEN}")}
@@ -387,6 +397,30 @@ async fn c_46_what_drivers_of_volumes_are_told_is_masked() {
         ),
     ] {
         assert_masked(&seen("storage", target, &object.to_string()).await, &object);
+    }
+}
+
+#[tokio::test]
+async fn c_44_manifests_that_tools_keep_in_annotations_are_masked_inside() {
+    let manifest = json!({"kind": "Secret", "data": {"a": HIDDEN}, "type": "Opaque"}).to_string();
+    for annotation in [LAST_APPLIED, KAPP_ORIGINAL] {
+        let object = json!({
+            "metadata": {"annotations": {annotation: manifest, "other": "x"}},
+            "data": {"a": HIDDEN}, "type": "Opaque",
+        });
+        let target = "/api/v1/namespaces/n/secrets/x";
+        let text = seen("secrets", target, &object.to_string()).await;
+        let masked: Value = serde_json::from_str(&text).unwrap();
+        let inside = masked["metadata"]["annotations"][annotation]
+            .as_str()
+            .unwrap();
+        let inside: Value = serde_json::from_str(inside).unwrap();
+        assert!(!text.contains(HIDDEN), "{text}");
+        assert_eq!(inside["data"], masked["data"]);
+        assert_eq!(
+            (&inside["kind"], &inside["type"]),
+            (&json!("Secret"), &json!("Opaque"))
+        );
     }
 }
 
@@ -434,6 +468,18 @@ async fn c_45_annotations_and_conditions_are_looked_into_wherever_they_are() {
             "workloads",
             "/api/v1/namespaces/n/pods/x",
             json!({"status": {"conditions": condition}}),
+        ),
+        (
+            "workloads",
+            "/apis/apps/v1/namespaces/n/daemonsets/x",
+            json!({"spec": {"template": {"spec": {"volumes": [
+                {"name": "v", "ephemeral": {"volumeClaimTemplate": {"metadata": metadata}}}
+            ]}}}}),
+        ),
+        (
+            "tokens",
+            "/apis/authentication.k8s.io/v1/tokenreviews",
+            json!({"status": {"error": format!("no such user: bearer {HIDDEN}")}}),
         ),
     ] {
         assert_masked(&seen(mask, target, &object.to_string()).await, &object);

@@ -34,7 +34,13 @@ use crate::policy::mask::Look;
 /// Shortest text that is decoded to be looked into.
 const BASE64_BYTES_MIN: usize = 24;
 
-const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
+/// How something compressed begins: gzip, zip, zstd, xz.
+const COMPRESSED: [&[u8]; 4] = [
+    &[0x1f, 0x8b],
+    b"PK\x03\x04",
+    &[0x28, 0xb5, 0x2f, 0xfd],
+    &[0xfd, b'7', b'z', b'X', b'Z', 0],
+];
 
 /// Builds the automaton of the patterns.
 pub(super) fn prepare() {
@@ -107,7 +113,8 @@ fn hides(text: &[u8]) -> bool {
     let Ok(decoded) = STANDARD.decode(solid) else {
         return false;
     };
-    decoded.starts_with(GZIP_MAGIC) || !parts(&decoded).is_empty() || hides(&decoded)
+    let compressed = COMPRESSED.iter().any(|magic| decoded.starts_with(magic));
+    compressed || !parts(&decoded).is_empty() || hides(&decoded)
 }
 
 /// The parts of a text that look like credentials, in order.

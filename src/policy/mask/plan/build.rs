@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::super::BUILTIN;
 use super::super::path::{FieldPath, Segment};
-use super::{LAST_APPLIED, Leaf, Look, MaskRule, Node, StateId, likeness};
+use super::{KAPP_ORIGINAL, LAST_APPLIED, Leaf, Look, MaskRule, Node, StateId, likeness};
 
 /// Patterns for keys, and conditions on elements, that are told apart at one place. Further ones count
 /// as if they always matched.
@@ -305,15 +305,19 @@ fn ownership_of(path: &[Segment]) -> Vec<Segment> {
     noted
 }
 
-/// Every path that a rule names, from the object on, the last-applied annotation, and what is noted of them.
+/// Every path that a rule names, from the object on, the annotations that are manifests, and what is noted of them.
 fn named(rules: &[&MaskRule]) -> Vec<(Vec<Segment>, End)> {
-    let last_applied = vec![key("metadata"), key("annotations"), key(LAST_APPLIED)];
-    let mut paths = vec![(last_applied.clone(), End::Embedded)];
+    let annotation = |name| vec![key("metadata"), key("annotations"), key(name)];
+    let manifests = [LAST_APPLIED, KAPP_ORIGINAL].map(annotation);
+    let mut paths: Vec<_> = manifests
+        .iter()
+        .map(|path| (path.clone(), End::Embedded))
+        .collect();
     for rule in rules {
         for field in rule
             .fields
             .iter()
-            .filter(|field| field.segments() != last_applied)
+            .filter(|field| manifests.iter().all(|path| field.segments() != path))
         {
             paths.push((field.segments().to_vec(), End::Mask));
         }
@@ -354,7 +358,7 @@ fn shown(field: &FieldPath) -> [Rooted; 2] {
 fn rooted(rules: &[&MaskRule]) -> Vec<Rooted> {
     let mut paths = named(rules);
     let searched = rules.iter().any(|rule| rule.texts.known_values);
-    let named = paths.len() > 1;
+    let named = paths.iter().any(|(_, end)| *end != End::Embedded);
     if !named && !searched {
         return Vec::new();
     }
