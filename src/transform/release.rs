@@ -1,6 +1,7 @@
 //! Decides how an answer leaves: unchanged, masked, rebuilt, or not at all.
 
 pub(super) mod status;
+mod warning;
 
 use std::sync::Arc;
 
@@ -82,9 +83,7 @@ pub fn release(
         return Ok((response, report));
     };
     let texts = TextMasks::of(permit, &info.namespace, placeholders, known)?;
-    if let Some(texts) = &texts {
-        mask_headers(&mut head.headers, texts, &report);
-    }
+    mask_headers(&mut head.headers, permit, texts.as_ref(), &report);
     if is_text(info, plan) {
         let cut = info.query.first(LIMIT).is_some();
         let texts = texts.map(|texts| if cut { texts.cut_off() } else { texts });
@@ -139,7 +138,7 @@ pub fn release(
     };
     if !error {
         head.headers
-            .extend(warning(permit).map(|text| (header::WARNING, text)));
+            .extend(warning::own(permit).map(|text| (header::WARNING, text)));
     }
     let body = Released::rewritten(body, Pipeline { inflate, last }, Arc::clone(&report));
     Ok((Response::from_parts(head, body), report))
@@ -193,7 +192,18 @@ fn release_text(
 }
 
 /// Warnings of admission plugins, and whatever else stands in headers, can quote values too (threats C-27, C-53).
-fn mask_headers(headers: &mut HeaderMap, texts: &TextMasks, report: &MaskReport) {
+fn mask_headers(
+    headers: &mut HeaderMap,
+    permit: &Permit,
+    texts: Option<&TextMasks>,
+    report: &MaskReport,
+) {
+    if permit.withholds_errors() {
+        warning::withhold(headers);
+    }
+    let Some(texts) = texts else {
+        return;
+    };
     let said = headers.iter_mut().filter(|(name, _)| !READ.contains(name));
     for (_, value) in said {
         let mut masked = Vec::with_capacity(value.len());
@@ -316,26 +326,4 @@ fn content_encoding(headers: &HeaderMap) -> Result<Option<Inflate>, MaskError> {
     } else {
         Err(problem)
     }
-}
-
-/// Says so, in the words kubectl prints; not where a mask only looks for credentials, as there mostly are
-/// none.
-fn warning(permit: &Permit) -> Option<HeaderValue> {
-    if permit.certain_masks().is_empty() {
-        return None;
-    }
-    let plain = |character: &char| matches!(character, ' '..='~') && !"\"\\".contains(*character);
-    let names: String = permit
-        .certain_masks()
-        .join(", ")
-        .chars()
-        .filter(plain)
-        .collect();
-    let warning =
-        HeaderValue::from_str(&format!("299 - \"values are masked by policy ({names})\""));
-    Some(
-        warning.unwrap_or_else(|_error| {
-            HeaderValue::from_static("299 - \"values are masked by policy\"")
-        }),
-    )
 }

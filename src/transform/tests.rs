@@ -77,7 +77,7 @@ async fn headers_say_what_happened_and_nothing_about_the_old_body() {
         ("content-length", "22"),
         ("etag", "\"x\""),
         ("content-md5", "x"),
-        ("warning", "299 - \"upstream\""),
+        ("warning", "299 - \"v1 Secret is deprecated in v1.99+\""),
         ("audit-id", "1"),
     ] {
         response.headers_mut().insert(name, value.parse().unwrap());
@@ -100,7 +100,7 @@ async fn headers_say_what_happened_and_nothing_about_the_old_body() {
     assert_eq!(
         warnings,
         [
-            "299 - \"upstream\"",
+            "299 - \"v1 Secret is deprecated in v1.99+\"",
             "299 - \"values are masked by policy (secrets)\""
         ]
     );
