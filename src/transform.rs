@@ -216,6 +216,32 @@ pub fn mask_credentials(
     report.values_masked()
 }
 
+/// Learns from the answer to a request that arrives in chunks, for fuzzing.
+#[doc(hidden)]
+pub fn learn_json<'a>(
+    book: &Arc<text::known::Book>,
+    info: &RequestInfo,
+    chunks: impl IntoIterator<Item = &'a [u8]>,
+) {
+    if let Some(passing) = text::known::Passing::new(info, book) {
+        let mut passing = text::known::JsonPassing::new(passing, info);
+        chunks.into_iter().for_each(|chunk| passing.push(chunk));
+    }
+}
+
+/// Learns from an object in protobuf that a request is answered with, for fuzzing; a watch may say that it is gone.
+#[doc(hidden)]
+pub fn learn_protobuf(
+    book: &Arc<text::known::Book>,
+    info: &RequestInfo,
+    object: &[u8],
+    gone: bool,
+) {
+    if let Some(passing) = text::known::Passing::new(info, book) {
+        passing.protobuf(object, gone);
+    }
+}
+
 /// The API groups whose Tables are printed by the API server's own code. Every other group may print
 /// any field of its objects.
 const BUILTIN_GROUPS: [&str; 22] = [

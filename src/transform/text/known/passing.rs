@@ -31,7 +31,7 @@ pub(in crate::transform) struct Passing {
 
 impl Passing {
     /// The answer to this request holds Secrets of the cluster that `book` is of.
-    pub(super) fn new(info: &RequestInfo, book: &Arc<Book>) -> Option<Self> {
+    pub(in crate::transform) fn new(info: &RequestInfo, book: &Arc<Book>) -> Option<Self> {
         let secrets = info.api_group.is_empty()
             && info.api_version == "v1"
             && info.resource == "secrets"
