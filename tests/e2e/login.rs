@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::support::gateway::jwt;
 use crate::support::oidc::Provider;
 use crate::support::process::{Outcome, PATIENCE, Process, Running};
-use crate::support::world::{Kubectl, Options, Workshop, World};
+use crate::support::world::{Kubectl, Options, Workshop, World, tool};
 
 const DEVICE_CODE: &str = "urn:ietf:params:oauth:grant-type:device_code";
 /// Twenty processes on a busy machine.
@@ -273,6 +273,60 @@ fn a_gateways_authority_is_trusted_by_its_fingerprint_only() {
     refused
         .expect_code(2)
         .expect_error("not the one that is to be trusted");
+}
+
+#[test]
+fn a_list_of_kubeconfigs_is_changed_as_kubectl_changes_it() {
+    let workshop = Workshop::new();
+    let mine = "# mine\ncurrent-context: other\ncontexts: [{name: other, context: {cluster: c, user: u}}]\n";
+    workshop.write("one", mine);
+    let theirs = "users: [{name: portcullis, user: {token: old}}]\n";
+    workshop.write("two", theirs);
+    let list = ["gone", "one", "two"].map(|name| workshop.path(name).display().to_string());
+    let run = |program: PathBuf, line: &[&str]| {
+        Process::new(workshop.runtime(), program)
+            .env("KUBECONFIG", list.join(":"))
+            .env("HOME", workshop.path("home"))
+            .args(line)
+            .run()
+    };
+    let ca = workshop.path("ca.crt").display().to_string();
+    let line = [
+        "kubeconfig",
+        "--server=https://gw.test",
+        "--certificate-authority",
+        &ca,
+    ];
+    let write = |more: &[&str]| {
+        let line = [&line[..], &["--token-file=token"], more].concat();
+        run(env!("CARGO_BIN_EXE_portcullis").into(), &line)
+    };
+    write(&[]).expect_code(2).expect_error("--overwrite");
+    assert_eq!(
+        (workshop.read("one").as_str(), workshop.read("two").as_str()),
+        (mine, theirs)
+    );
+    let done = write(&["--overwrite"]);
+    done.expect_code(0)
+        .expect("one: portcullis")
+        .expect_error("it was other")
+        .expect_error("comments");
+    assert!(!workshop.path("gone").exists());
+    let (one, two) = (workshop.read("one"), workshop.read("two"));
+    assert!(two.contains("get-token") && !two.contains("old"), "{two}");
+    assert!(
+        one.contains("https://gw.test") && one.contains("name: other"),
+        "{one}"
+    );
+    assert!(!one.contains("get-token"), "{one}");
+    let kubectl = || tool("kubectl-current").join("kubectl");
+    run(kubectl(), &["config", "current-context"])
+        .expect_code(0)
+        .expect("portcullis");
+    let view = run(kubectl(), &["config", "view", "--minify"]);
+    view.expect_code(0)
+        .expect("get-token")
+        .expect("https://gw.test");
 }
 
 /// A gateway, a provider whose tokens it accepts, and somebody's machine.

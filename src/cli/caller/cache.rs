@@ -5,11 +5,12 @@
 //! was checked, so nothing can be exchanged in between.
 
 use std::borrow::Cow;
-use std::fs::File;
-use std::io::{Read as _, Seek as _, Write as _};
+use std::fs::{File, TryLockError};
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use jiff::Timestamp;
@@ -23,6 +24,9 @@ use crate::cli::output::say;
 
 /// Bytes of a file of tokens; none is that long.
 const FILE_BYTES_MAX: u64 = 256 * 1024;
+/// Two seconds of waiting in silence.
+const QUIET_TRIES: usize = 80;
+const QUIET_PAUSE: Duration = Duration::from_millis(25);
 /// The tokens as they are stored.
 const VERSION: u32 = 1;
 
@@ -70,8 +74,8 @@ pub(super) struct Locked<'a> {
     key: String,
     /// Held until this is dropped; the system lets go of it if the process dies.
     lock: File,
-    /// When this process began to wait, if it had to.
-    waited_since: Option<Timestamp>,
+    /// When this process began to wait for it.
+    began: Timestamp,
 }
 
 impl Cache {
@@ -104,23 +108,14 @@ impl Cache {
         let lock = self
             .file(&name, flags)?
             .context("the lock cannot be made")?;
-        let waited_since = match lock.try_lock() {
-            Ok(()) => None,
-            Err(std::fs::TryLockError::WouldBlock) => {
-                let since = Timestamp::now();
-                lock.lock()?;
-                Some(since)
-            }
-            Err(std::fs::TryLockError::Error(error)) => {
-                return Err(error).with_context(|| format!("{name} cannot be locked"));
-            }
-        };
+        let began = Timestamp::now();
+        wait_for(&lock).with_context(|| format!("{name} cannot be locked"))?;
         Ok(Locked {
             cache: self,
             account,
             key,
             lock,
-            waited_since,
+            began,
         })
     }
 
@@ -247,15 +242,25 @@ impl Locked<'_> {
 
     /// Whether a login failed while this process waited for it.
     pub(super) fn waited_in_vain(&mut self) -> anyhow::Result<bool> {
-        let Some(since) = self.waited_since else {
-            return Ok(false);
-        };
         let mut text = String::new();
         self.lock.rewind()?;
         (&self.lock).take(64).read_to_string(&mut text)?;
         let failed: Option<Timestamp> = text.parse().ok();
-        Ok(failed.is_some_and(|failed| failed >= since))
+        Ok(failed.is_some_and(|failed| failed >= self.began))
     }
+}
+
+/// Waits until nobody else has the lock; says so when that takes longer than a refresh does.
+fn wait_for(lock: &File) -> io::Result<()> {
+    for _ in 0..QUIET_TRIES {
+        match lock.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(QUIET_PAUSE),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
+    say("waiting for another portcullis, which is logging in");
+    lock.lock()
 }
 
 /// Whether a file is of that kind, ours, and nobody else's to read or change.

@@ -15,13 +15,13 @@ use crate::cli::output::Outcome;
 /// Prints a token for kubectl, as an `ExecCredential`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Whose token
-    #[command(flatten)]
-    pub account: AccountArgs,
-
     /// The version to answer with when the client does not say (`KUBERNETES_EXEC_INFO`)
     #[arg(long, value_name = "VERSION", value_enum, default_value_t)]
     pub api_version: ExecVersion,
+
+    /// Whose token
+    #[command(flatten)]
+    pub account: AccountArgs,
 }
 
 /// Runs the command.

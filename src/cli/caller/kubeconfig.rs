@@ -49,10 +49,6 @@ pub struct Args {
     #[arg(long, value_name = "FINGERPRINT", conflicts_with = "certificate_authority", value_parser = trust::fingerprint)]
     pub trust_fingerprint: Option<trust::Fingerprint>,
 
-    /// Whose token
-    #[command(flatten)]
-    pub account: AccountArgs,
-
     /// The version of the exec API; kubectl before 1.22 has v1beta1 only
     #[arg(long, value_name = "VERSION", value_enum, default_value_t)]
     pub exec_api: ExecVersion,
@@ -72,6 +68,10 @@ pub struct Args {
     /// Print a kubeconfig of its own, and change no file
     #[arg(long)]
     pub stdout: bool,
+
+    /// Whose token
+    #[command(flatten)]
+    pub account: AccountArgs,
 }
 
 pub(in crate::cli) const EXAMPLES: &str = "\

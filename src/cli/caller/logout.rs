@@ -17,13 +17,13 @@ pub struct Args {
     #[command(flatten)]
     pub selection: Selection,
 
-    /// Whose login
-    #[command(flatten)]
-    pub account: AccountArgs,
-
     /// Forget the tokens of every account; the providers are not told
     #[arg(long, conflicts_with_all = ["issuer", "token_file", "context"])]
     pub all: bool,
+
+    /// Whose login
+    #[command(flatten)]
+    pub account: AccountArgs,
 }
 
 /// Runs the command.

@@ -49,13 +49,13 @@ pub struct Args {
     #[arg(long, value_name = "FILE", requires = "server")]
     pub certificate_authority: Option<PathBuf>,
 
-    /// Whose token, instead of the context's
-    #[command(flatten)]
-    pub account: AccountArgs,
-
     /// How to print it
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     pub output: Output,
+
+    /// Whose token, instead of the context's
+    #[command(flatten)]
+    pub account: AccountArgs,
 }
 
 /// What is printed.

@@ -123,20 +123,15 @@ fn a_damaged_file_or_another_accounts_is_as_good_as_none() {
 fn who_waited_for_a_login_that_failed_hears_of_it() {
     let (_home, cache, account) = cache();
     let mut first = cache.lock(&account).unwrap();
+    let waits = format!(":{} ", first.lock.metadata().unwrap().ino());
     std::thread::scope(|scope| {
-        let (ready, started) = std::sync::mpsc::channel();
-        let waiter = scope.spawn({
-            let (cache, account) = (&cache, &account);
-            move || {
-                ready.send(()).unwrap();
-                cache.lock(account).unwrap().waited_in_vain().unwrap()
-            }
-        });
-        started.recv().unwrap();
+        let waiter = scope.spawn(|| cache.lock(&account).unwrap().waited_in_vain().unwrap());
         // The waiter is waiting once the system lists it as such.
+        let listed = |line: &str| line.contains("->") && line.contains(&waits);
         while !std::fs::read_to_string("/proc/locks")
             .unwrap()
-            .contains("->")
+            .lines()
+            .any(listed)
         {
             std::thread::yield_now();
         }
