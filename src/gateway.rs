@@ -209,7 +209,7 @@ impl Gateway {
         // What do they write, and in which form may the answer come?
         let socket = Socket::asked(&mut request, &info)?;
         transform::negotiate(request.headers_mut(), &info, &permit)?;
-        let (request, _held) = self.checked(request, &info, &permit).await?;
+        let (request, held) = self.checked(request, &info, &permit).await?;
 
         // As whom, where to? Whatever changes something is on record before it happens, and whoever was blocked since
         // they came changes nothing.
@@ -217,11 +217,13 @@ impl Gateway {
         if info.changes_or_reveals() {
             record.begun().await?;
         }
-        let response = match Review::asked(&info) {
+        let mut response = match Review::asked(&info) {
             // What they may do, the cluster alone does not know.
             Some(review) => Box::pin(self.reviewed(review, request, &info, &permit, call)).await?,
             None => self.upstream.send(request, &permit, call).await?,
         };
+        self.keep_unused(&mut response, (&permit, held), record)
+            .await;
 
         // What may they see, and for how long?
         Ok(self.release(response, &info, &permit)?.over(socket))
@@ -273,7 +275,10 @@ impl Gateway {
     ) -> Result<Answer, Refusal> {
         let (mut response, masks) =
             transform::release(response, info, permit, &self.placeholders, &self.known)?;
-        let said = grant::approved(permit).map(|said| (WARNING, said));
+        let own = response.extensions_mut().remove::<grant::Said>();
+        let said = own.map(|own| own.0).into_iter();
+        let said = said.chain(grant::approved(permit));
+        let said = said.map(|said| (WARNING, said));
         response.headers_mut().extend(said);
         let long_running = info.is_long_running();
         Ok(Answer::Whole {

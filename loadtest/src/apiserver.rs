@@ -158,6 +158,8 @@ struct State {
     store: Store,
     builtin: Vec<Arc<Resource>>,
     requests: Mutex<VecDeque<Seen>>,
+    /// Whose object changes as soon as a dry run of it was answered, and to what.
+    meddling: Mutex<Option<(String, serde_json::Value)>>,
     bytes_sent: Arc<AtomicU64>,
     tasks: TaskTracker,
     shutdown: CancellationToken,
@@ -173,6 +175,7 @@ impl ApiServer {
             store: Store::new(settings.history),
             builtin: builtin().into_iter().map(Arc::new).collect(),
             requests: Mutex::new(VecDeque::new()),
+            meddling: Mutex::new(None),
             bytes_sent: Arc::default(),
             tasks: TaskTracker::new(),
             shutdown: CancellationToken::new(),
@@ -229,6 +232,12 @@ impl Running {
     /// Creates or replaces an object without a request; the namespace is in its metadata.
     pub fn put(&self, object: serde_json::Value) -> Result<(), String> {
         seed::put(&self.state, object)
+    }
+
+    /// Replaces the object of that name as soon as the next dry run of a patch of it was answered, as somebody else
+    /// may who is faster than the patch.
+    pub fn meddle(&self, name: &str, object: serde_json::Value) {
+        *self.state.meddling.lock() = Some((name.to_owned(), object));
     }
 
     /// Deletes an object without a request; `resource` is `secrets` or `deployments.apps`.

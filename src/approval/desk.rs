@@ -148,7 +148,7 @@ impl Desk {
         Ok(result)
     }
 
-    /// Gives a use back that nothing came of: the API server did not switch protocols.
+    /// Gives a use back that nothing came of: the API server did not switch protocols, or changed nothing.
     pub async fn give_back(&self, admission: &Admission) -> Result<bool, StoreError> {
         let Admission {
             id,
@@ -156,9 +156,15 @@ impl Desk {
             audit_id,
             ..
         } = admission.clone();
-        self.store
+        let changed = id.clone();
+        let given = self
+            .store
             .run(move |work| ledger::give_back(work, &id, (&digest, &audit_id), Timestamp::now()))
-            .await
+            .await?;
+        if given {
+            self.tell(&changed);
+        }
+        Ok(given)
     }
 
     /// Adds what was found out about a request after it was asked.

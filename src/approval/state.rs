@@ -324,7 +324,8 @@ impl Approval {
         Some(admits)
     }
 
-    /// Gives a use back that nothing came of: the API server did not switch protocols, so no command has run.
+    /// Gives a use back that nothing came of: the API server did not switch protocols, so no command has run, or it
+    /// answered that the object is another than the patch was bound to, so nothing was changed.
     /// Only the request that used it may do that, and only while the yes would still hold.
     pub fn give_back(&mut self, digest: &Digest, audit_id: &str, now: Timestamp) -> bool {
         if !matches!(self.state, State::Used | State::Approved) || self.expires <= now {

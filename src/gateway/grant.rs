@@ -8,7 +8,7 @@ mod preview;
 mod review;
 mod shown;
 
-pub(super) use asking::approved;
+pub(super) use asking::{Said, approved};
 pub(super) use review::Review;
 
 use std::future::Future;

@@ -26,6 +26,7 @@ mod conditions;
 mod crash;
 mod forward;
 mod get;
+mod holds;
 mod identity;
 mod informers;
 mod known;

@@ -31,7 +31,16 @@ fn world() -> World {
   decision: allow
 - name: agents-open-no-sessions"#;
     let options = Options {
-        policy: Some(POLICY.replacen("\n- name: agents-open-no-sessions", rules, 1)),
+        // Masks on everything withhold the API server's warnings, and not the gateway's.
+        policy: Some(
+            POLICY
+                .replacen("\n- name: agents-open-no-sessions", rules, 1)
+                .replacen(
+                    "mask: [secrets]",
+                    "mask: [secrets, known-values, credentials]",
+                    1,
+                ),
+        ),
         denials: vec![Denial {
             user: "dora".to_owned(),
             verb: "delete".to_owned(),

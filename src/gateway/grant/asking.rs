@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderValue;
+use http::{HeaderValue, Response, StatusCode};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
@@ -20,9 +20,10 @@ use crate::gateway::record::Record;
 use crate::gateway::refuse::{Refusal, warning};
 use crate::gateway::story::Act;
 use crate::gateway::write::payload::Payload;
-use crate::gateway::write::{may_have_body, readable_type};
+use crate::gateway::write::{check, may_have_body, readable_type};
 use crate::identity::Identity;
 use crate::policy::{Decision, Permit, Question};
+use crate::transform::{self, Unreleased};
 
 impl Gateway {
     /// The permit for a request, waited for if need be.
@@ -60,6 +61,7 @@ impl Gateway {
             // Before the first look, so that no answer is missed.
             let mut news = self.holder.desk.news();
             let body = self.body_of(act, payload).await?;
+            self.may_go_on(act, &body, &question).await?;
             let held = self.held(act, &body, &question, audit_id).await?;
             self.holder.still_welcome(identity)?;
             let digest = held.digest.clone();
@@ -135,6 +137,63 @@ impl Gateway {
         }
     }
 
+    /// The object is another than the patch was decided on, says the API server of what the gateway bound it to: so
+    /// nothing was changed, and nobody has to be asked again. Of any other 409 that is not certain.
+    pub(in crate::gateway) async fn keep_unused(
+        &self,
+        response: &mut Response<Unreleased>,
+        (permit, sent): (&Permit, Option<Payload>),
+        record: &mut Record,
+    ) {
+        let pinned = sent.is_some_and(|payload| payload.is_pinned());
+        let Some(admission) = permit.admission().filter(|_| pinned) else {
+            return;
+        };
+        if response.status() != StatusCode::CONFLICT {
+            return;
+        }
+        match self.holder.desk.give_back(admission).await {
+            Ok(true) => {
+                let id = admission.id();
+                let key = "portcullis.dev/approval-given-back";
+                record.event.annotate(key, id.to_owned());
+                let said = format!(
+                    "approval {id} was not used up, as the object has changed meanwhile: run the same command again"
+                );
+                if let Some(said) = warning(&said) {
+                    response.extensions_mut().insert(Said(said));
+                }
+            }
+            // The yes is over, or holds for the class anyway.
+            Ok(false) => {}
+            Err(error) => {
+                tracing::warn!(%error, "a yes to a patch that changed nothing stays used");
+            }
+        }
+    }
+
+    /// What would be refused after a yes is refused before anybody is asked: no yes is used up for nothing.
+    async fn may_go_on(
+        &self,
+        act: Act<'_>,
+        body: &Bytes,
+        question: &Question,
+    ) -> Result<(), Refusal> {
+        let inquiry = question.inquiry();
+        let permit = inquiry.permit();
+        self.known.ready(permit)?;
+        if act.info.session().is_some() {
+            return Ok(());
+        }
+        transform::negotiate(&mut act.headers.clone(), act.info, permit)?;
+        if !may_have_body(act.method) {
+            return Ok(());
+        }
+        let info = Arc::new(act.info.clone());
+        let checked = check(&info, permit, readable_type(act.headers)?, body).await;
+        checked.map_err(|error| Refusal::from(error).about(&info))
+    }
+
     /// The body that an answer is bound to; a session has none.
     async fn body_of(&self, act: Act<'_>, payload: &mut Payload) -> Result<Bytes, Refusal> {
         if act.info.session().is_some() || !may_have_body(act.method) {
@@ -179,6 +238,11 @@ impl Gateway {
         })
     }
 }
+
+/// What the gateway itself tells the caller besides an answer. It goes around the masks, which withhold the API
+/// server's warnings, and quotes nothing of any object.
+#[derive(Clone, Debug)]
+pub(in crate::gateway) struct Said(pub(in crate::gateway) HeaderValue);
 
 /// Tells the caller who said yes, as the warning that clients print.
 pub(in crate::gateway) fn approved(permit: &Permit) -> Option<HeaderValue> {

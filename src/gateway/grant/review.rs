@@ -6,10 +6,11 @@
 
 use std::sync::Arc;
 
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, WARNING};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Request, Response, StatusCode};
 use serde_json::{Value, json};
 
+use super::asking::Said;
 use super::decide::decoded;
 use crate::gateway::Gateway;
 use crate::gateway::body::{self, Body};
@@ -106,7 +107,9 @@ impl Gateway {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
         headers.extend(audit_id.map(|id| (http::HeaderName::from_static("audit-id"), id)));
-        headers.extend(caveat.map(|caveat| (WARNING, caveat)));
+        if let Some(caveat) = caveat {
+            response.extensions_mut().insert(Said(caveat));
+        }
         Ok(response)
     }
 }

@@ -59,6 +59,11 @@ impl Payload {
         Ok(whole.pinned.as_ref().unwrap_or(&whole.bytes).clone())
     }
 
+    /// Whether something else is sent in place of what the client sent.
+    pub(in crate::gateway) fn is_pinned(&self) -> bool {
+        matches!(self, Self::Read(whole) if whole.pinned.is_some())
+    }
+
     /// Sends `bytes` in place of what the client sent.
     pub(in crate::gateway) fn pin(&mut self, bytes: Bytes) {
         if let Self::Read(whole) = self {

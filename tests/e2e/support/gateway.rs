@@ -36,6 +36,8 @@ pub(crate) struct Setup {
     pub(crate) recording: Value,
     /// The section `knownValues`.
     pub(crate) known_values: Value,
+    /// What the section `control` has besides.
+    pub(crate) control: Value,
     /// No file may grow beyond this: what a full disk does to whoever writes.
     pub(crate) file_bytes_max: Option<u64>,
     /// Starting does not wait until it is ready.
@@ -48,6 +50,11 @@ impl Setup {
         for attempt in 1.. {
             let [listener, control] =
                 [free_port(), free_port()].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+            let mut reached =
+                json!({"address": control.to_string(), "operators": {"groups": ["on-call"]}});
+            for (key, value) in self.control.as_object().into_iter().flatten() {
+                reached[key] = value.clone();
+            }
             // JSON is YAML.
             let configuration = json!({
                 "apiVersion": "portcullis.dev/v1alpha1",
@@ -58,7 +65,7 @@ impl Setup {
                     "tls": {"certificateFile": "tls.crt", "privateKeyFile": "tls.key"},
                     "drainTimeout": "10s",
                 },
-                "control": {"address": control.to_string(), "operators": {"groups": ["on-call"]}},
+                "control": reached,
                 "authentication": {"jwt": self.issuers, "revocationFile": "revoked.yaml"},
                 "clusters": [{"name": "demo", "default": true, "kubeconfig": {"file": "gateway.kubeconfig"}}],
                 "policy": {"files": ["policy.yaml"]},

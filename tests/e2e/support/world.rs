@@ -167,6 +167,8 @@ pub(crate) struct Options {
     pub(crate) recording: Value,
     /// The section `knownValues` of the configuration; the defaults when null.
     pub(crate) known_values: Value,
+    /// What the section `control` has besides.
+    pub(crate) control: Value,
     /// How large any file of the gateway may grow.
     pub(crate) file_bytes_max: Option<u64>,
     /// The gateway will not get ready by itself.
@@ -309,6 +311,7 @@ impl World {
             },
             recording: or_defaults(&options.recording),
             known_values: or_defaults(&options.known_values),
+            control: or_defaults(&options.control),
             file_bytes_max: options.file_bytes_max,
             unready: options.unready,
         };

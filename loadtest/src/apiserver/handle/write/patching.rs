@@ -17,6 +17,7 @@ use crate::apiserver::patch::fields::{self, Conflicts, Writer};
 use crate::apiserver::patch::strategic::{self, Keys};
 use crate::apiserver::patch::{self, json_patch};
 use crate::apiserver::respond::{json_text, sorted};
+use crate::apiserver::seed;
 use crate::apiserver::status::ApiError;
 use crate::apiserver::store::{Change, Decision, Object};
 use crate::apiserver::types::{self, check};
@@ -57,6 +58,16 @@ pub(in crate::apiserver::handle) async fn patch(
             finished(call, Some(current), value)
         }
     })?;
+    if call.info.query.text("dryRun") == "All" {
+        let meddling = call
+            .state
+            .meddling
+            .lock()
+            .take_if(|(whose, _)| whose == name);
+        if let Some((_, object)) = meddling {
+            seed::put(&call.state, object).map_err(ApiError::bad_request)?;
+        }
+    }
     let status = if outcome.change == Some(Change::Added) {
         StatusCode::CREATED
     } else {
