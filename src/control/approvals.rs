@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::stream::{self, StreamExt as _};
 use http::{HeaderValue, Method, Request, Response, Uri, header};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
@@ -96,8 +96,8 @@ enum Visitor {
         person: Box<Person>,
         /// Whether they see everything.
         operator: bool,
-        /// When their token ends.
-        until: Timestamp,
+        /// Whose token it is.
+        identity: Arc<Identity>,
     },
 }
 
@@ -187,15 +187,14 @@ impl Approvals {
             .await
             .inspect_err(|error| event.refused_caller(error))?;
         event.caller(&identity);
-        let identity: &Identity = &identity;
         let operator = self
             .operators
             .as_ref()
-            .is_some_and(|operators| operators.include(identity));
+            .is_some_and(|operators| operators.include(&identity));
         Ok(Visitor::Known {
-            person: Box::new(Person::from(identity)),
+            person: Box::new(Person::from(&*identity)),
             operator,
-            until: identity.expires_at(),
+            identity,
         })
     }
 
@@ -244,6 +243,10 @@ impl Approvals {
                     "too many people watch approvals here; list them instead, or try again later",
                 )
             })?;
+        let identity = match &visitor {
+            Visitor::Local => None,
+            Visitor::Known { identity, .. } => Some(Arc::clone(identity)),
+        };
         let desk = self.desk.clone();
         let news = desk.news();
         let lines = stream::unfold(
@@ -255,9 +258,6 @@ impl Approvals {
                         () = news.any() => {}
                         () = patience => {} // what is over by itself makes no news
                     }
-                }
-                if visitor.is_gone(Timestamp::now()) {
-                    return None;
                 }
                 let mut items = desk
                     .list(true, limits::APPROVALS_OPEN_MAX as usize)
@@ -272,6 +272,8 @@ impl Approvals {
                 ))
             },
         );
+        let shut_out = call::shut_out(Arc::clone(&self.authenticator), identity);
+        let lines = lines.take_until(Box::pin(shut_out));
         let mut response = Response::new(StreamBody::new(lines).boxed_unsync());
         response.headers_mut().insert(
             header::CONTENT_TYPE,
@@ -290,11 +292,6 @@ impl Visitor {
                 "whoever answers does it in their own name: use --server with your token instead of the data directory",
             )),
         }
-    }
-
-    /// Whether their token has ended.
-    fn is_gone(&self, now: Timestamp) -> bool {
-        matches!(self, Self::Known { until, .. } if *until <= now)
     }
 
     /// Whether somebody may know of an approval: who asked, who may answer, and operators.

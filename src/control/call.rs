@@ -1,6 +1,8 @@
 //! One call to the APIs of the control plane: put on record before its answer leaves.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
 
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
@@ -11,7 +13,7 @@ use super::sessions::Operators;
 use crate::audit::{AuditLog, Event, Stage};
 use crate::gateway::body::{self, Body};
 use crate::gateway::refuse::Refusal;
-use crate::identity::{Authenticator, credential};
+use crate::identity::{Authenticator, Identity, credential};
 
 /// Where a call comes from.
 #[derive(Clone, Copy, Debug)]
@@ -42,18 +44,30 @@ pub(super) fn received(request: &Request<Incoming>, door: Door, now: Timestamp) 
     )
 }
 
-/// Which operator calls; the name is for whoever feels the call, and for the record.
+/// An operator who calls.
+#[derive(Clone, Debug)]
+pub(super) struct Operator {
+    /// For whoever feels the call, and for the record.
+    pub(super) name: String,
+    /// Whose token it was; `None` through the socket.
+    pub(super) identity: Option<Arc<Identity>>,
+}
+
+/// Which operator calls.
 pub(super) async fn operator(
     (authenticator, operators): (&Authenticator, Option<&Operators>),
     request: &Request<Incoming>,
     door: Door,
     event: &mut Event,
     now: Timestamp,
-) -> Result<String, Refusal> {
+) -> Result<Operator, Refusal> {
     if let Door::Socket(uid) = door {
         let uid = uid.map_or_else(|| "unknown".to_owned(), |uid| uid.to_string());
         event.annotate("portcullis.dev/operator", format!("local, uid {uid}"));
-        return Ok("local".to_owned());
+        return Ok(Operator {
+            name: "local".to_owned(),
+            identity: None,
+        });
     }
     let operators = operators.ok_or_else(|| Refusal::not_found("this API is not served here"))?;
     let token = credential::from_headers(request.headers(), false)?;
@@ -69,7 +83,22 @@ pub(super) async fn operator(
     }
     let name = identity.username().to_owned();
     event.annotate("portcullis.dev/operator", name.clone());
-    Ok(name)
+    Ok(Operator {
+        name,
+        identity: Some(identity),
+    })
+}
+
+/// Resolves when the operator is shut out, or their token is over: then nothing goes on that they look at.
+pub(super) async fn shut_out(authenticator: Arc<Authenticator>, identity: Option<Arc<Identity>>) {
+    let Some(identity) = identity else {
+        return std::future::pending().await;
+    };
+    let left = identity.expires_at().duration_since(Timestamp::now());
+    tokio::select! {
+        () = authenticator.shut_out(&identity) => {}
+        () = tokio::time::sleep(Duration::try_from(left).unwrap_or_default()) => {}
+    }
 }
 
 /// The answer, once it is on record.

@@ -147,7 +147,7 @@ impl Callers {
         match call {
             Call::List { all } => json(&self.list(all, now)),
             Call::Block => {
-                let block = block(&read(body).await?, operator, now)?;
+                let block = block(&read(body).await?, operator.name, now)?;
                 event.annotate("portcullis.dev/block", in_words(&block.whom));
                 event.blocked(&block);
                 if let Some(until) = block.until {
@@ -175,7 +175,7 @@ impl Callers {
                     )));
                 }
                 tracing::warn!(
-                    by = operator,
+                    by = operator.name,
                     whom = in_words(&whom),
                     "a caller is no longer blocked"
                 );

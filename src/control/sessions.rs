@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::stream::{self, StreamExt as _};
 use http::{HeaderValue, Request, Response, header};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::api::{self, Call};
-use super::call::{self, Door, json};
+use super::call::{self, Door, Operator, json};
 use super::cast;
 use crate::audit::{AuditLog, Event};
 use crate::gateway::body::{self, Body};
@@ -122,12 +122,12 @@ impl Sessions {
             Call::List(filter) => json(&self.list(*filter).await?),
             Call::Show(id) => json(&self.show(id).await?),
             Call::Cast(id) => self.cast(id).await,
-            Call::Live(id) => self.live(&id),
+            Call::Live(id) => self.live(&id, operator),
             Call::Kill(id) => {
                 let body = body::read_bounded(body, limits::SESSIONS_CALL_BYTES_MAX).await?;
                 let reason = api::reason(&body)?;
                 event.annotate("portcullis.dev/kill-reason", reason.clone());
-                self.kill(&id, operator, reason)
+                self.kill(&id, operator.name, reason)
             }
         }
     }
@@ -190,7 +190,7 @@ impl Sessions {
     }
 
     /// Follows a session. What was recorded before the call is not part of it.
-    fn live(&self, id: &str) -> Result<Response<Body>, Refusal> {
+    fn live(&self, id: &str, operator: Operator) -> Result<Response<Body>, Refusal> {
         let Some(follower) = self.recorder.live().follow(id) else {
             return Err(match self.recorder.live().get(id) {
                 Some(_) => Refusal::not_found(format!(
@@ -203,6 +203,8 @@ impl Sessions {
             let lines: Bytes = follower.next().await?;
             Some((Ok(Frame::data(lines)), follower))
         });
+        let shut_out = call::shut_out(Arc::clone(&self.authenticator), operator.identity);
+        let lines = lines.take_until(Box::pin(shut_out));
         let mut response = Response::new(StreamBody::new(lines).boxed_unsync());
         response.headers_mut().insert(
             header::CONTENT_TYPE,

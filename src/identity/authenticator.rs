@@ -158,6 +158,28 @@ impl Authenticator {
         result
     }
 
+    /// Resolves when somebody who was let in is shut out: for answers that go on.
+    pub async fn shut_out(&self, identity: &Identity) {
+        let Refused {
+            revocations,
+            blocks,
+        } = &self.refused;
+        let (mut revoked, mut blocked) = (revocations.changes(), blocks.changes());
+        loop {
+            let is_blocked = blocks.current().of(identity, Timestamp::now()).is_some();
+            if is_blocked || revocations.current().revokes(identity) {
+                return;
+            }
+            let changed = tokio::select! {
+                changed = revoked.changed() => changed,
+                changed = blocked.changed() => changed,
+            };
+            if changed.is_err() {
+                std::future::pending::<()>().await; // nobody is left to change anything
+            }
+        }
+    }
+
     /// Whether the keys of at least one issuer are there; what is wrong with each otherwise. An
     /// issuer that is down takes only its own callers with it.
     pub fn ready(&self) -> Result<(), String> {

@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use super::*;
 use crate::control::{self, Reports, Settings, Socket, socket};
-use crate::identity::IssuerSettings;
+use crate::identity::{Block, Blocks, IssuerSettings, Refused, Whom};
 use crate::metrics::Metrics;
 use crate::policy::{RecordMode, RecordObligation};
 use crate::recording::index::FILE;
@@ -25,6 +25,7 @@ struct World {
     folder: tempfile::TempDir,
     issuer: Running,
     recorder: Arc<Recorder>,
+    refused: Refused,
     address: SocketAddr,
     socket: Option<Socket>,
     shutdown: CancellationToken,
@@ -50,12 +51,13 @@ impl World {
         let mut settings = IssuerSettings::new(issuer.url(), vec![AUDIENCE.to_owned()]);
         settings.certificate_authority = Some(ca.pem());
         let (background, shutdown) = (TaskTracker::new(), CancellationToken::new());
+        let refused = Refused::nobody();
         let authenticator = Authenticator::start(
             crate::identity::Settings {
                 issuers: vec![settings],
                 stream_grace: Duration::ZERO,
             },
-            crate::identity::Refused::nobody(),
+            refused.clone(),
             &background,
             shutdown.clone(),
         )
@@ -100,6 +102,7 @@ impl World {
             folder,
             issuer,
             recorder,
+            refused,
             address,
             socket,
             shutdown,
@@ -265,6 +268,41 @@ async fn only_operators_are_answered_on_the_control_address() {
     let refused = |event: &&Value| event["annotations"]["portcullis.dev/decision"] == "refuse";
     assert!(world.audit().iter().filter(refused).count() > 15);
     assert_eq!(world.at_address("GET /healthz", None, "").await.0, 200);
+}
+
+#[tokio::test]
+async fn whoever_is_blocked_sees_no_more_of_what_they_follow() {
+    let world = World::start(Some(operators())).await;
+    let (_recording, _killed) = world.record("one").await;
+    let olga = world.token("olga", &["operators"], None);
+    let live = world.recorder.live();
+    let following = world.at_address("GET /v1/sessions/one/live", Some(&olga), "");
+    let blocking = async {
+        while live.get("one").is_none_or(|session| session.followers == 0) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let now = Timestamp::now();
+        let block = Block {
+            whom: Whom::User("olga".to_owned()),
+            by: "root".to_owned(),
+            at: now,
+            reason: "she left".to_owned(),
+            until: None,
+            subjects: Vec::new(),
+        };
+        world
+            .refused
+            .blocks
+            .replace_in_tests(Blocks::new([block], now));
+    };
+    let ended = async { tokio::join!(following, blocking) };
+    let ((code, _), ()) = tokio::time::timeout(Duration::from_secs(20), ended)
+        .await
+        .expect("the answer ends, although the session goes on");
+    assert_eq!(code, 200);
+    let again = world.at_address("GET /v1/sessions", Some(&olga), "").await;
+    assert_eq!(again.0, 403, "{}", again.1);
+    assert!(again.1.contains("she left"), "{}", again.1);
 }
 
 #[tokio::test]
