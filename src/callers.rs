@@ -1,11 +1,13 @@
-//! Who calls, and may they call at all?
+//! Who calls, may they call at all, and how much?
 //!
 //! [`table`] knows who has called lately and what they have open; a block keeps somebody out until an operator lets
 //! them in again. The blocks in force are in memory, where every request and every stream looks them up; [`ledger`]
-//! keeps them in the database. A block is in force first and on the disk then: a disk that does not work must not
+//! keeps them in the database. [`spending`] counts what budgets limit, for one request behind a [`meter`]. A block is in force first and on the disk then: a disk that does not work must not
 //! disarm the switch.
 
 pub mod ledger;
+pub mod meter;
+pub mod spending;
 pub mod table;
 pub mod window;
 
@@ -21,7 +23,9 @@ use crate::approval::{Store, StoreError};
 use crate::config::live::Live;
 use crate::identity::{Block, Blocks, Identity, Names, Subject, Whom};
 use crate::limits;
-use table::{Activity, Caller, Table};
+use crate::policy::Allowance;
+use meter::Meter;
+use table::{Activity, Table};
 
 /// Everybody who calls.
 #[derive(Debug)]
@@ -73,9 +77,11 @@ impl Callers {
         &self.store
     }
 
-    /// Counts a request.
-    pub fn arrived(&self, identity: &Identity, at: Timestamp) -> Arc<Caller> {
-        self.table.arrived(identity, at, self.began.elapsed())
+    /// Takes note of a request, which may take so much.
+    pub fn arrived(&self, identity: &Identity, may: &Arc<Allowance>, at: Timestamp) -> Meter {
+        let now = self.began.elapsed();
+        let caller = self.table.arrived(identity, may, (at, now));
+        Meter::new(caller, Arc::clone(may), self.began)
     }
 
     /// What everybody does.

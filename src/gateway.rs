@@ -167,7 +167,8 @@ impl Gateway {
             .await
             .inspect_err(|error| record.event.refused_caller(error))?;
         record.event.caller(&identity);
-        record.caller(self.callers.arrived(&identity, now));
+        let may = self.holder.policy.current().allowance(&identity);
+        record.metered(self.callers.arrived(&identity, &may, now));
 
         // What do they want, and where? Exactly as the API server will read it, or not at all.
         let (cluster, target) = self.clusters.route(&head.uri)?;
@@ -188,11 +189,15 @@ impl Gateway {
             record.attempts(act, &call.audit_id, websocket);
         }
 
+        // Have they done too much of it already?
+        record.counted(act)?;
+
         // May they? Where that depends on what they write, it is read first; where a rule holds it, somebody has
         // to say yes.
         let permit = self
             .permitted(&identity, act, &mut payload, &call.audit_id, record)
             .await?;
+        record.spends(act)?;
         let mut request = Request::from_parts(head, payload);
         record.event.allowed(&permit);
         // Nothing is asked for that could not be masked.

@@ -4,6 +4,7 @@
 //! from users, objects or paths. `docs/metrics.md` lists them; the tidy test keeps it complete.
 
 mod scraped;
+mod verb;
 
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Recorder, Unit};
 use metrics_exporter_prometheus::{
@@ -11,12 +12,12 @@ use metrics_exporter_prometheus::{
 };
 
 use crate::listener::Unreadable;
-use crate::policy::RecordMode;
-use crate::request::RequestInfo;
+use crate::policy::{Measure, RecordMode};
 use crate::transform::text::known::{Knowledge, LeftOut};
 
 pub use scraped::Health;
 use scraped::{CALLERS_BLOCKED, HEALTHCHECKS, RESIDENT_MEMORY, Scraped};
+pub use verb::VerbClass;
 
 /// What a metric is called, measured in, and says. Listed in `docs/metrics.md`.
 pub const ALL: &[(&str, Option<Unit>, &str)] = &[
@@ -51,6 +52,11 @@ pub const ALL: &[(&str, Option<Unit>, &str)] = &[
         STREAMS_ENDED,
         None,
         "Streams the gateway ended before their time, by reason.",
+    ),
+    (
+        OVER_BUDGET,
+        None,
+        "Requests refused because a budget of the caller is used up, by what it limits.",
     ),
     (
         CLUSTERS,
@@ -121,6 +127,7 @@ const STREAMS: &str = "portcullis_streams_open";
 const MASKED: &str = "portcullis_masked_values_total";
 const PLACEHOLDER_WRITES: &str = "portcullis_placeholder_writes_total";
 const STREAMS_ENDED: &str = "portcullis_streams_ended_total";
+const OVER_BUDGET: &str = "portcullis_over_budget_total";
 const CLUSTERS: &str = "portcullis_clusters";
 const POLICY_RELOADS: &str = "portcullis_policy_reloads_total";
 const REVOCATION_RELOADS: &str = "portcullis_revocation_reloads_total";
@@ -155,21 +162,6 @@ pub enum Outcome {
     Failed,
 }
 
-/// What kind of work a request is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum VerbClass {
-    /// get and list
-    Read,
-    /// create, update, patch, delete, deletecollection
-    Write,
-    /// watch and followed logs
-    Stream,
-    /// exec, attach and port-forward
-    Session,
-    /// Not an API object: discovery, version, or not readable at all.
-    Other,
-}
-
 /// What ends a stream before its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StreamEnd {
@@ -185,6 +177,8 @@ pub enum StreamEnd {
     Approval,
     /// An operator blocked the caller.
     Blocked,
+    /// The caller's budget of bytes is used up.
+    Budget,
 }
 
 /// Whether a cluster can be used.
@@ -205,7 +199,8 @@ pub struct Metrics {
     unreadable: [Counter; 3],
     durations: [Histogram; 5],
     streams: [Gauge; 2],
-    streams_ended: [Counter; 6],
+    streams_ended: [Counter; 7],
+    over_budget: [Counter; 4],
     clusters: [Gauge; 3],
     policy_reloads: [Counter; 2],
     revocation_reloads: [Counter; 2],
@@ -271,9 +266,11 @@ impl Metrics {
             }),
             streams: ["stream", "session"].map(|kind| gauge(STREAMS, &[("kind", kind)])),
             streams_ended: [
-                "expired", "revoked", "policy", "drain", "approval", "blocked",
+                "expired", "revoked", "policy", "drain", "approval", "blocked", "budget",
             ]
             .map(|reason| counter(STREAMS_ENDED, &[("reason", reason)])),
+            over_budget: ["requests", "deletes", "namespaces", "bytes"]
+                .map(|measure| counter(OVER_BUDGET, &[("measure", measure)])),
             clusters: ["usable", "unreachable", "credential-rejected"]
                 .map(|state| gauge(CLUSTERS, &[("state", state)])),
             policy_reloads: ["applied", "refused"]
@@ -346,6 +343,13 @@ impl Metrics {
     /// The gateway ended a stream.
     pub fn stream_ended(&self, why: StreamEnd) {
         if let Some(counter) = self.streams_ended.get(why as usize) {
+            counter.increment(1);
+        }
+    }
+
+    /// A budget is used up.
+    pub fn over_budget(&self, measure: Measure) {
+        if let Some(counter) = self.over_budget.get(measure as usize) {
             counter.increment(1);
         }
     }
@@ -455,20 +459,6 @@ pub struct InFlight(Gauge);
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.decrement(1.0);
-    }
-}
-
-impl VerbClass {
-    /// The class of a request.
-    pub fn of(info: &RequestInfo) -> Self {
-        match info.verb.as_str() {
-            _ if info.session().is_some() => Self::Session,
-            _ if !info.is_resource_request => Self::Other,
-            "watch" => Self::Stream,
-            "get" if info.subresource == "log" => Self::Stream,
-            "get" | "list" => Self::Read,
-            _ => Self::Write,
-        }
     }
 }
 

@@ -30,6 +30,7 @@ pub use condition::{Seen, Wanted};
 pub use hold::{Approvers, Hold};
 pub use permit::{Inquiry, Permit, Question};
 pub use record::{Contents, RecordMode, RecordObligation};
+pub use rule::budget::{Allowance, Limit, Measure};
 
 use crate::identity::Identity;
 use crate::limits;
@@ -38,17 +39,29 @@ use condition::{Held, Scope};
 use mask::{FieldPath, MaskPlan, MaskRule};
 use matcher::Reach;
 use permit::Mask;
+use rule::budget::{Budget, BudgetSource};
 use rule::{Asked, Effect, Rule, RuleProblem, RuleSource};
 
-/// The policy as written: every file's masks and rules, in order.
+/// The policy as written: every file's masks, budgets and rules, in order.
 #[derive(Debug, Default)]
 pub struct PolicySource {
     /// A digest of the files, in hexadecimal.
     pub version: String,
     /// The masks that the files define, beside those that are built in.
     pub masks: Vec<MaskRule>,
+    /// The budgets.
+    pub budgets: Vec<BudgetSource>,
     /// The rules.
     pub rules: Vec<RuleSource>,
+}
+
+/// A part of a policy that has a problem.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The rule of this index.
+    Rule(usize),
+    /// The budget of this index.
+    Budget(usize),
 }
 
 /// A compiled policy; immutable, shared by every request that is decided under it.
@@ -57,6 +70,9 @@ pub struct Policy {
     version: Arc<str>,
     masks: Vec<MaskRule>,
     rules: Vec<Rule>,
+    budgets: Vec<Budget>,
+    /// Of whom no budget is about.
+    unlimited: Arc<Allowance>,
     /// One plan per set of masks that was needed so far; reads take no lock.
     plans: ArcSwap<HashMap<u128, Mask>>,
 }
@@ -92,8 +108,8 @@ pub struct Reason {
 }
 
 impl Policy {
-    /// Checks and compiles rules; every problem with the index of its rule.
-    pub fn compile(source: PolicySource) -> Result<Self, Vec<(usize, RuleProblem)>> {
+    /// Checks and compiles rules and budgets; every problem with where it is.
+    pub fn compile(source: PolicySource) -> Result<Self, Vec<(Part, RuleProblem)>> {
         let masks: Vec<MaskRule> = mask::BUILTIN
             .into_iter()
             .flat_map(mask::builtin)
@@ -106,7 +122,20 @@ impl Policy {
         for (index, rule) in source.rules.into_iter().enumerate() {
             match Rule::compile(rule, &names) {
                 Ok(rule) => rules.push(rule),
-                Err(found) => problems.extend(found.into_iter().map(|problem| (index, problem))),
+                Err(found) => {
+                    let part = Part::Rule(index);
+                    problems.extend(found.into_iter().map(|problem| (part, problem)));
+                }
+            }
+        }
+        let mut budgets = Vec::with_capacity(source.budgets.len());
+        for (index, budget) in source.budgets.iter().enumerate() {
+            match Budget::compile(budget) {
+                Ok(budget) => budgets.push(budget),
+                Err(found) => {
+                    let part = Part::Budget(index);
+                    problems.extend(found.into_iter().map(|problem| (part, problem)));
+                }
             }
         }
         if !problems.is_empty() {
@@ -116,6 +145,8 @@ impl Policy {
             version: Arc::from(source.version),
             masks,
             rules,
+            budgets,
+            unlimited: Arc::default(),
             plans: ArcSwap::default(),
         })
     }
@@ -128,6 +159,14 @@ impl Policy {
     /// How many rules there are.
     pub fn rules(&self) -> usize {
         self.rules.len()
+    }
+
+    /// How much a caller may do, whatever rule allows it.
+    pub fn allowance(&self, identity: &Identity) -> Arc<Allowance> {
+        if self.budgets.is_empty() {
+            return Arc::clone(&self.unlimited);
+        }
+        Arc::new(Allowance::of(&self.budgets, identity))
     }
 
     /// Whether any rule demands to mask known values.

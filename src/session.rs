@@ -98,6 +98,8 @@ pub enum EndReason {
     ApprovalEnded,
     /// An operator blocked the caller.
     Blocked,
+    /// The caller's budget of bytes is used up.
+    OverBudget,
     /// The gateway is shutting down.
     Shutdown,
     /// No byte passed for too long.
@@ -127,6 +129,7 @@ impl EndReason {
             Self::PolicyChanged => "policy-changed",
             Self::ApprovalEnded => "approval-ended",
             Self::Blocked => "caller-blocked",
+            Self::OverBudget => "over-budget",
             Self::Shutdown => "gateway-drained",
             Self::Idle => "idle",
             Self::ClientProtocol => "client-protocol-error",
@@ -144,6 +147,7 @@ impl EndReason {
             Self::PolicyChanged
             | Self::ApprovalEnded
             | Self::Blocked
+            | Self::OverBudget
             | Self::Killed
             | Self::Withheld => ("Forbidden", 403),
             Self::Shutdown => ("ServiceUnavailable", 503),

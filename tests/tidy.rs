@@ -31,6 +31,7 @@ const PURE: &[&str] = &[
     "identity/token",
     "identity/credential",
     "identity/revocation",
+    "callers/spending",
     "callers/window",
     "upstream/headers",
     "limits",
@@ -104,7 +105,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("approval", &["identity", "limits", "policy", "request"]),
     (
         "callers",
-        &["approval", "config::live", "identity", "limits"],
+        &[
+            "approval",
+            "config::live",
+            "identity",
+            "limits",
+            "policy",
+            "request",
+        ],
     ),
     (
         "upstream",
@@ -146,6 +154,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "limits",
             "listener",
             "metrics",
+            "policy::Measure",
             "recording",
             "request",
         ],

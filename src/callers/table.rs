@@ -15,9 +15,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 
-use super::window::Minute;
+use super::spending::{Spending, Used};
 use crate::identity::{Identity, Subject};
 use crate::limits;
+use crate::policy::Allowance;
 
 /// The callers. Several locks, each over its own part of them.
 #[derive(Debug)]
@@ -53,7 +54,9 @@ struct Lately {
     last: Option<Timestamp>,
     /// The same on the clock that is never set.
     seen: Duration,
-    requests: Minute,
+    spending: Spending,
+    /// Under which the last request came.
+    allowance: Arc<Allowance>,
 }
 
 /// What a caller does, for lists.
@@ -69,6 +72,8 @@ pub struct Activity {
     pub sessions: usize,
     /// Requests in the last minute.
     pub requests: u64,
+    /// How much of their budgets is used.
+    pub used: Vec<Used>,
     /// When the last one came.
     pub last: Option<Timestamp>,
     /// How long ago that is, on the clock that is never set.
@@ -94,8 +99,13 @@ impl Default for Table {
 }
 
 impl Table {
-    /// Counts a request of a caller.
-    pub fn arrived(&self, identity: &Identity, at: Timestamp, now: Duration) -> Arc<Caller> {
+    /// Takes note of a request of a caller, at a moment on both clocks.
+    pub fn arrived(
+        &self,
+        identity: &Identity,
+        allowance: &Arc<Allowance>,
+        (at, now): (Timestamp, Duration),
+    ) -> Arc<Caller> {
         let caller = self.caller(identity, now);
         let mut lately = caller.lately.lock();
         if lately.user != identity.username() {
@@ -103,7 +113,7 @@ impl Table {
         }
         lately.last = Some(at);
         lately.seen = lately.seen.max(now);
-        lately.requests.add(1, now);
+        lately.allowance = Arc::clone(allowance);
         drop(lately);
         caller
     }
@@ -167,9 +177,21 @@ impl Caller {
                 user: String::new(),
                 last: None,
                 seen: Duration::ZERO,
-                requests: Minute::minute(),
+                spending: Spending::default(),
+                allowance: Arc::default(),
             }),
         }
+    }
+
+    /// Does something with what they have used, and remembers them for it.
+    pub(super) fn spends<T>(
+        &self,
+        now: Duration,
+        spend: impl FnOnce(&mut Spending, Duration) -> T,
+    ) -> T {
+        let mut lately = self.lately.lock();
+        lately.seen = lately.seen.max(now);
+        spend(&mut lately.spending, now)
     }
 
     /// Counts a stream or a session as open until what is returned is dropped.
@@ -197,12 +219,14 @@ impl Caller {
 
     fn activity(&self, now: Duration) -> Activity {
         let mut lately = self.lately.lock();
+        let lately = &mut *lately;
         Activity {
             key: self.key.clone(),
             user: lately.user.clone(),
             streams: self.streams.load(Ordering::Relaxed),
             sessions: self.sessions.load(Ordering::Relaxed),
-            requests: lately.requests.sum(now),
+            requests: lately.spending.requests(now),
+            used: lately.spending.used(&lately.allowance, now),
             last: lately.last,
             idle: now.saturating_sub(lately.seen),
         }
@@ -227,6 +251,15 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
+    /// A request that is let through.
+    fn asks(table: &Table, identity: &Identity, now: Duration) -> Arc<Caller> {
+        let none = Arc::default();
+        let caller = table.arrived(identity, &none, (NOON, now));
+        let said = caller.spends(now, |spending, now| spending.request(&none, now));
+        said.unwrap();
+        caller
+    }
+
     fn named(number: usize) -> Identity {
         Identity::for_tests(&format!("user-{number}"), &[])
     }
@@ -236,9 +269,9 @@ mod tests {
         let table = Table::default();
         let alice = Identity::for_tests("alice", &[]);
         let bot = alice.clone().with_agent("bot", &[]);
-        table.arrived(&alice, NOON, second(1));
-        table.arrived(&bot, NOON, second(1));
-        let caller = table.arrived(&bot, NOON, second(2));
+        asks(&table, &alice, second(1));
+        asks(&table, &bot, second(1));
+        let caller = asks(&table, &bot, second(2));
         let (watch, shell) = (caller.opens(false), caller.opens(true));
         let mut list = table.list(second(3));
         list.sort_by_key(|activity| activity.requests);
@@ -261,10 +294,10 @@ mod tests {
     fn a_full_table_forgets_nobody_who_could_gain_by_it() {
         let table = Table::default();
         let size = limits::CALLER_SHARDS * limits::CALLERS_PER_SHARD_MAX;
-        let waits = table.arrived(&named(0), NOON, second(0)).opens(false);
+        let waits = asks(&table, &named(0), second(0)).opens(false);
         // More than fit: whoever came first is still there, the last ones share a place.
         for number in 1..2 * size {
-            table.arrived(&named(number), NOON, second(1));
+            asks(&table, &named(number), second(1));
         }
         let list = table.list(second(2));
         assert!(list.len() <= size + 1, "{}", list.len());
@@ -281,7 +314,7 @@ mod tests {
         // Later all are, but for whoever has something open.
         let later = second(2) + limits::CALLER_REMEMBERED;
         for number in 2 * size..3 * size {
-            table.arrived(&named(number), NOON, later);
+            asks(&table, &named(number), later);
         }
         let list = table.list(later);
         assert!(list.iter().any(|of| of.user == "user-0" && of.streams == 1));

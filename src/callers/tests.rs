@@ -50,7 +50,8 @@ async fn a_block_is_in_force_at_once_and_after_a_restart_until_it_is_lifted() {
 async fn a_block_goes_with_the_account_and_not_with_the_name() {
     let folder = tempfile::tempdir().unwrap();
     let callers = Callers::open(store(folder.path())).await.unwrap();
-    callers.arrived(&Identity::for_tests("alice", &[]), Timestamp::now());
+    let alice = Identity::for_tests("alice", &[]);
+    callers.arrived(&alice, &Arc::default(), Timestamp::now());
     let kept = callers.block(block(user("alice"))).await.unwrap();
     assert_eq!(kept.subjects.len(), 1);
     let again = Callers::open(store(folder.path())).await.unwrap();

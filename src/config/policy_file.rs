@@ -1,5 +1,7 @@
 //! Reads policy files (`kind: Policy`) into one compiled [`Policy`].
 
+mod subjects;
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
@@ -14,10 +16,13 @@ use crate::limits;
 use crate::policy::condition::ConditionSource;
 use crate::policy::mask::{BUILTIN, FieldPath, MaskRule};
 use crate::policy::matcher::check_resource;
-use crate::policy::rule::{Effect, RuleSource, SubjectsSource};
+use crate::policy::rule::budget::BudgetSource;
+use crate::policy::rule::{Effect, RuleSource};
 use crate::policy::{
-    Approvers, Contents, Hold, Policy, PolicySource, RecordMode, RecordObligation,
+    Approvers, Contents, Hold, Part, Policy, PolicySource, RecordMode, RecordObligation,
 };
+
+use subjects::{read_budget, read_subjects};
 
 /// Reads and compiles policy files, in order.
 pub fn load(files: &[PathBuf]) -> Result<Policy, Vec<Problem>> {
@@ -97,6 +102,8 @@ pub fn compile(files: &[(PathBuf, String)]) -> Result<Policy, Vec<Problem>> {
         masks,
         rules,
         sections,
+        budgets,
+        budget_sections,
         ..
     } = reading;
     if let Some(section) = sections.get(limits::POLICY_RULES_MAX) {
@@ -109,20 +116,25 @@ pub fn compile(files: &[(PathBuf, String)]) -> Result<Policy, Vec<Problem>> {
     let compiled = Policy::compile(PolicySource {
         version: version(files),
         masks,
+        budgets,
         rules,
     });
     let policy = match compiled {
         Ok(policy) => Some(policy),
         Err(found) => {
-            for (index, problem) in found {
-                if let Some(section) = sections.get(index) {
+            for (part, problem) in found {
+                let section = match part {
+                    Part::Rule(index) => sections.get(index),
+                    Part::Budget(index) => budget_sections.get(index),
+                };
+                if let Some(section) = section {
                     section.report_item(problem.field, problem.index, problem.message);
                 }
             }
             None
         }
     };
-    drop(sections);
+    drop((sections, budget_sections));
     let problems: Vec<Problem> = documents
         .into_iter()
         .flat_map(Document::into_problems)
@@ -164,6 +176,8 @@ struct Reading<'d> {
     rules: Vec<RuleSource>,
     /// The rule at the same index, as written.
     sections: Vec<Section<'d>>,
+    budgets: Vec<BudgetSource>,
+    budget_sections: Vec<Section<'d>>,
 }
 
 impl<'d> Reading<'d> {
@@ -184,6 +198,16 @@ impl<'d> Reading<'d> {
         }
         for section in top.sections("masks") {
             self.masks.extend(read_mask(&section, &self.masks));
+        }
+        let mut names = BTreeSet::new();
+        for section in top.sections("budgets") {
+            if self.budgets.len() >= limits::POLICY_BUDGETS_MAX {
+                section.report("is one budget too many; 64 is the limit");
+                break;
+            }
+            self.budgets
+                .push(read_budget(&section, &policy, &mut names));
+            self.budget_sections.push(section);
         }
         let sections = top.sections("rules");
         if sections.is_empty() {
@@ -288,15 +312,7 @@ fn read_rule(section: &Section<'_>, policy: &str, names: &mut BTreeSet<String>) 
     let rule = RuleSource {
         id: format!("{policy}/{name}"),
         location: format!("{}:{}", document.file().display(), section.at().line),
-        subjects: section.section("subjects").map(|subjects| {
-            let read = SubjectsSource {
-                users: values(subjects.texts("users")),
-                groups: values(subjects.texts("groups")),
-                agents: values(subjects.texts("agents")),
-            };
-            subjects.finish();
-            read
-        }),
+        subjects: read_subjects(section),
         verbs: texts("verbs"),
         api_groups: texts("apiGroups"),
         resources: texts("resources"),

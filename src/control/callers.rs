@@ -15,12 +15,14 @@ use super::call::{self, Door, json, one_line};
 use super::sessions::Operators;
 use crate::approval::StoreError;
 use crate::audit::{AuditLog, Event};
+use crate::callers::spending::Used;
 use crate::callers::table::Activity;
 use crate::callers::{self, NotBlocked};
 use crate::gateway::body::{self, Body};
 use crate::gateway::refuse::Refusal;
 use crate::identity::{Authenticator, Block, Blocks, Whom};
 use crate::limits;
+use crate::policy::Measure;
 
 /// What every path of this API begins with.
 pub(super) const PREFIX: &str = "/v1/callers";
@@ -59,12 +61,39 @@ pub struct CallerItem {
     pub sessions: usize,
     /// Requests in the last minute.
     pub requests_last_minute: u64,
+    /// How much of their budgets is used.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub budgets: Vec<BudgetItem>,
     /// When the last one came.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_request: Option<Timestamp>,
     /// What keeps them out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub blocked: Option<Block>,
+}
+
+/// How much of one limit is used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BudgetItem {
+    /// Which budget, as `POLICY/BUDGET`.
+    pub budget: String,
+    /// What of.
+    pub measure: Measure,
+    /// How much.
+    pub used: u64,
+    /// The limit.
+    pub most: u64,
+}
+
+impl From<Used> for BudgetItem {
+    fn from(used: Used) -> Self {
+        Self {
+            budget: used.limit.budget.to_string(),
+            measure: used.measure,
+            used: used.used,
+            most: used.limit.most,
+        }
+    }
 }
 
 /// The callers that were asked for.
@@ -270,6 +299,12 @@ fn item(activity: &Activity, blocks: &Blocks, now: Timestamp) -> CallerItem {
         streams: activity.streams,
         sessions: activity.sessions,
         requests_last_minute: activity.requests,
+        budgets: activity
+            .used
+            .iter()
+            .cloned()
+            .map(BudgetItem::from)
+            .collect(),
         last_request: activity.last,
         blocked: activity.blocked(blocks, now),
     }

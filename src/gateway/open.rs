@@ -4,6 +4,7 @@
 //! only after the API server's answer was validated, and no client byte travels before (threats B-15).
 
 mod masked;
+mod metered;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -18,6 +19,7 @@ use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
 use self::masked::Withheld;
+use self::metered::Metered;
 use super::body::{self, Body};
 use super::record::Record;
 use super::refuse::Refusal;
@@ -271,8 +273,13 @@ impl Watched {
             Some(recording) => recording.as_mut(),
             None => &mut no_tap,
         };
-        let report = session::relay(client, upstream, session, filters, until, tap).await;
+        let mut tap = Metered::beside(tap, record.meter());
+        let report = session::relay(client, upstream, session, filters, until, &mut tap).await;
+        let over = tap.over.take();
         record.session(&report);
+        if let Some(over) = over {
+            record.over_budget(&over);
+        }
         if let Some(kill) = ordered {
             record.event.annotate("portcullis.dev/killed-by", kill.by);
             record
@@ -331,6 +338,10 @@ fn describe(
 fn farewell(why: StreamEnd, block: Option<&Block>) -> Ending {
     let (reason, message) = match why {
         StreamEnd::Blocked => return blocked(block),
+        StreamEnd::Budget => (
+            EndReason::OverBudget,
+            "portcullis: the budget of bytes is used up, and this session ends",
+        ),
         StreamEnd::Expired => (
             EndReason::Expired,
             "portcullis: your token has expired and this session with it; log in again and reconnect",

@@ -2,26 +2,26 @@
 //! request ends, and finished before the last byte of the answer leaves.
 
 mod alarm;
+mod recorded;
 
-use std::future::Future;
 use std::path::Path;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, Response, StatusCode};
-use http_body::{Body as _, Frame, SizeHint};
+use http_body::Body as _;
 use http_body_util::BodyExt;
 use jiff::Timestamp;
 use tokio_util::task::TaskTracker;
 
 use self::alarm::Alarm;
+use self::recorded::Recorded;
 use crate::approval::Approval;
 use crate::audit::{AuditLog, Event, Stage};
-use crate::callers::table::{Caller, Open};
-use crate::gateway::body::{Body, BodyError};
+use crate::callers::meter::Meter;
+use crate::callers::spending::Exceeded;
+use crate::callers::table::Open;
+use crate::gateway::body::Body;
 use crate::gateway::grant::Ended;
 use crate::gateway::refuse::{Fault, Refusal};
 use crate::gateway::story::{Act, Attempt, Stories};
@@ -44,7 +44,7 @@ pub struct Record {
     events: Option<EventCounter>,
     counted: Vec<InFlight>,
     /// Who calls, once that is known.
-    caller: Option<Arc<Caller>>,
+    meter: Option<Meter>,
     /// What they have open.
     open: Option<Open>,
     /// The session that is asked for, as part of its story.
@@ -81,7 +81,7 @@ impl Record {
             bytes: 0,
             events: None,
             counted: vec![keeper.metrics.arrived()],
-            caller: None,
+            meter: None,
             open: None,
             attempt: None,
             summed_up: false,
@@ -90,8 +90,45 @@ impl Record {
     }
 
     /// The request is this caller's.
-    pub fn caller(&mut self, caller: Arc<Caller>) {
-        self.caller = Some(caller);
+    pub fn metered(&mut self, meter: Meter) {
+        self.meter = Some(meter);
+    }
+
+    /// What counts the bytes of the caller, if a budget limits them.
+    pub fn meter(&self) -> Option<Meter> {
+        self.meter.clone().filter(Meter::counts_bytes)
+    }
+
+    /// Counts the request; refuses it if the caller's budgets have no room for it or for what it does.
+    pub fn counted(&mut self, act: Act<'_>) -> Result<(), Refusal> {
+        self.afford(act, |meter| {
+            meter.request()?;
+            meter.has_room(act.info, act.cluster)
+        })
+    }
+
+    /// Counts what the request does, which is about to be done.
+    pub fn spends(&mut self, act: Act<'_>) -> Result<(), Refusal> {
+        self.afford(act, |meter| meter.take(act.info, act.cluster))
+    }
+
+    fn afford(
+        &mut self,
+        act: Act<'_>,
+        spend: impl FnOnce(&Meter) -> Result<(), Exceeded>,
+    ) -> Result<(), Refusal> {
+        let said = self.meter.as_ref().map_or(Ok(()), spend);
+        said.map_err(|over| {
+            self.over_budget(&over);
+            Refusal::over_budget(act.info, act.identity, &over)
+        })
+    }
+
+    /// A budget is used up.
+    pub fn over_budget(&mut self, over: &Exceeded) {
+        self.keeper.metrics.over_budget(over.measure);
+        self.event
+            .annotate("portcullis.dev/budget", over.to_string());
     }
 
     /// Sorts the request for the metrics.
@@ -173,7 +210,7 @@ impl Record {
         self.keep(false).await;
         self.counted.push(self.keeper.metrics.opened(self.class));
         let session = self.class == VerbClass::Session;
-        self.open = self.caller.as_ref().map(|caller| caller.opens(session));
+        self.open = self.meter.as_ref().map(|meter| meter.opens(session));
     }
 
     /// Where what is masked in a session is counted.
@@ -215,12 +252,17 @@ impl Record {
         Response::from_parts(head, body.boxed_unsync())
     }
 
-    /// Bytes of the answer leave.
-    fn passed(&mut self, bytes: &[u8]) {
+    /// Bytes of the answer leave, if the caller's budget has room for them.
+    fn passed(&mut self, bytes: &[u8]) -> bool {
+        if let Some(Err(over)) = self.meter.as_ref().map(|meter| meter.bytes(bytes.len())) {
+            self.over_budget(&over);
+            return false;
+        }
         self.bytes += bytes.len() as u64;
         if let Some(events) = &mut self.events {
             events.push(bytes);
         }
+        true
     }
 
     /// A session is over.
@@ -255,6 +297,7 @@ impl Record {
             EndReason::PolicyChanged => StreamEnd::Policy,
             EndReason::ApprovalEnded => StreamEnd::Approval,
             EndReason::Blocked => StreamEnd::Blocked,
+            EndReason::OverBudget => StreamEnd::Budget,
             EndReason::Shutdown => StreamEnd::Drain,
             _ => return,
         };
@@ -374,115 +417,6 @@ fn counter(headers: &HeaderMap) -> Option<EventCounter> {
         return None;
     }
     EventCounter::of(headers.get(CONTENT_TYPE)?.to_str().ok()?)
-}
-
-/// An answer's body with its record: ends early when the grant does, and ends only after its event is
-/// written.
-struct Recorded {
-    inner: Body,
-    ended: Alarm<StreamEnd>,
-    long_running: bool,
-    record: Option<Record>,
-    finishing: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
-    /// What is told when the event is written: the last frame, or the error.
-    last: Option<Result<Frame<Bytes>, BodyError>>,
-}
-
-impl http_body::Body for Recorded {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if self.finishing.is_none() {
-            if self.record.is_none() {
-                return Poll::Ready(None);
-            }
-            if let Poll::Ready(why) = self.ended.poll(context) {
-                self.cut(why);
-            } else {
-                let frame = ready!(Pin::new(&mut self.inner).poll_frame(context));
-                if let Some(frame) = self.passed(frame) {
-                    return Poll::Ready(Some(frame));
-                }
-            }
-        }
-        if let Some(finishing) = &mut self.finishing {
-            ready!(finishing.as_mut().poll(context));
-            self.finishing = None;
-        }
-        Poll::Ready(self.last.take())
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.record.is_none() && self.finishing.is_none() && self.last.is_none()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
-    }
-}
-
-impl Recorded {
-    /// Lets a frame pass, or keeps it back while the record is completed because it is the last one.
-    fn passed(
-        &mut self,
-        frame: Option<Result<Frame<Bytes>, BodyError>>,
-    ) -> Option<Result<Frame<Bytes>, BodyError>> {
-        match frame {
-            Some(Ok(frame)) => {
-                if let (Some(record), Some(data)) = (&mut self.record, frame.data_ref()) {
-                    record.passed(data);
-                }
-                // hyper stops polling once Content-Length bytes are out: this frame may be the end.
-                if self.inner.is_end_stream() || self.inner.size_hint().exact() == Some(0) {
-                    self.finish(Some(Ok(frame)), None);
-                    return None;
-                }
-                Some(Ok(frame))
-            }
-            Some(Err(error)) => {
-                self.finish(Some(Err(error)), Some("broken"));
-                None
-            }
-            None => {
-                self.finish(None, None);
-                None
-            }
-        }
-    }
-
-    /// The grant no longer holds. A stream ends cleanly, so that clients come back and are asked again;
-    /// a single document must not look whole (threats E-01).
-    fn cut(&mut self, why: StreamEnd) {
-        let reason = match why {
-            StreamEnd::Expired => "token-expired",
-            StreamEnd::Revoked => "token-revoked",
-            StreamEnd::Policy => "policy-changed",
-            StreamEnd::Approval => "approval-ended",
-            StreamEnd::Blocked => "caller-blocked",
-            StreamEnd::Drain => "gateway-drained",
-        };
-        if let Some(record) = &self.record {
-            record.keeper.metrics.stream_ended(why);
-        }
-        let last =
-            (!self.long_running).then(|| Err(format!("ended by the gateway: {reason}").into()));
-        self.inner = crate::gateway::body::empty(); // resets the upstream stream at once
-        self.finish(last, Some(reason));
-    }
-
-    fn finish(&mut self, last: Option<Result<Frame<Bytes>, BodyError>>, why: Option<&'static str>) {
-        self.last = last;
-        if let Some(mut record) = self.record.take() {
-            if let Some(why) = why {
-                record.event.annotate("portcullis.dev/ended", why);
-            }
-            self.finishing = Some(Box::pin(record.complete()));
-        }
-    }
 }
 
 #[cfg(test)]

@@ -304,7 +304,9 @@ impl Refusal {
             HeaderValue::from_static("application/json"),
         );
         if self.code == StatusCode::TOO_MANY_REQUESTS {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            let details = self.details.as_ref();
+            let seconds = details.map_or(1, |details| details.retry_after_seconds.max(1));
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         headers.insert(
             header::CACHE_CONTROL,

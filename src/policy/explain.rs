@@ -49,6 +49,9 @@ pub struct Explanation {
     /// The fields that a request for this object may ask to see.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub reveal: Vec<String>,
+    /// How much the caller may do in a minute or an hour, by all budgets about them.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub budgets: String,
     /// How the session would be recorded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub record: Option<RecordObligation>,
@@ -134,6 +137,7 @@ impl Policy {
             revealed: outcome.revealed,
             reveal: self.offered(&asked),
             record: outcome.record,
+            budgets: self.allowance(identity).to_string(),
             steps,
             policy_version: self.version().to_string(),
         }
@@ -199,20 +203,8 @@ impl Outcome {
     }
 }
 
-impl fmt::Display for Explanation {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let verdict = match self.decision {
-            _ if self.undecided => "UNDECIDED",
-            Effect::Allow => "ALLOWED",
-            Effect::Hold => "HELD",
-            Effect::Deny => "DENIED",
-        };
-        match &self.rule {
-            Some(rule) => writeln!(out, "{verdict} by rule {rule}")?,
-            None => writeln!(out, "{verdict}: no rule allows it")?,
-        }
-        writeln!(out, "  caller:  {}", self.caller)?;
-        writeln!(out, "  request: {}", self.request)?;
+impl Explanation {
+    fn write_what_is_seen(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.masks.is_empty() {
             writeln!(out, "  masked:  {}", self.masks.join(", "))?;
             for field in &self.masked_fields {
@@ -229,6 +221,28 @@ impl fmt::Display for Explanation {
                     "  may be revealed: {fields} (docs/masking.md, Revealing)"
                 )?;
             }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verdict = match self.decision {
+            _ if self.undecided => "UNDECIDED",
+            Effect::Allow => "ALLOWED",
+            Effect::Hold => "HELD",
+            Effect::Deny => "DENIED",
+        };
+        match &self.rule {
+            Some(rule) => writeln!(out, "{verdict} by rule {rule}")?,
+            None => writeln!(out, "{verdict}: no rule allows it")?,
+        }
+        writeln!(out, "  caller:  {}", self.caller)?;
+        writeln!(out, "  request: {}", self.request)?;
+        self.write_what_is_seen(out)?;
+        if !self.budgets.is_empty() {
+            writeln!(out, "  budgets: {}", self.budgets)?;
         }
         if let Some(record) = self.record {
             let input = if record.stdin { ", with input" } else { "" };
@@ -402,7 +416,11 @@ fn describe(criterion: Criterion, rule: &Rule, asked: &Asked<'_>) -> Mismatch {
     let info = asked.info;
     let (field, wanted, got) = match criterion {
         Criterion::Clusters => ("clusters", list(&source.clusters), quote(asked.cluster)),
-        Criterion::Subjects => ("subjects", subjects(rule), who(asked.identity)),
+        Criterion::Subjects => {
+            let subjects = source.subjects.as_ref();
+            let subjects = subjects.map_or_else(String::new, ToString::to_string);
+            ("subjects", subjects, who(asked.identity))
+        }
         Criterion::Kind if info.is_resource_request => (
             "nonResourceURLs",
             list(&source.non_resource_urls),
@@ -453,22 +471,6 @@ fn describe(criterion: Criterion, rule: &Rule, asked: &Asked<'_>) -> Mismatch {
         rule: wanted,
         request: got,
     }
-}
-
-fn subjects(rule: &Rule) -> String {
-    let mut parts = Vec::new();
-    if let Some(subjects) = &rule.source.subjects {
-        for (key, names) in [
-            ("users", &subjects.users),
-            ("groups", &subjects.groups),
-            ("agents", &subjects.agents),
-        ] {
-            if !names.is_empty() {
-                parts.push(format!("{key} {}", list(names)));
-            }
-        }
-    }
-    parts.join(" or ")
 }
 
 fn who(identity: &Identity) -> String {

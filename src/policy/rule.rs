@@ -1,7 +1,9 @@
 //! A rule: as written ([`RuleSource`]), and compiled (`Rule`).
 
 mod asked;
+pub mod budget;
 pub(super) mod check;
+pub mod subjects;
 
 use std::sync::Arc;
 
@@ -15,7 +17,10 @@ use super::record::RecordObligation;
 use crate::identity::Identity;
 use crate::request::RequestInfo;
 pub(super) use asked::Asked;
+pub use subjects::{ActingForSource, SubjectsSource};
+
 use check::{check_hold, check_lists, check_record, check_reveal, check_shape, check_when};
+use subjects::Subjects;
 
 /// A rule as written in a policy file, before it is checked. An absent list is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,17 +61,6 @@ pub struct RuleSource {
     pub message: Option<String>,
 }
 
-/// The subjects of a rule as written; it matches when any of them does.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SubjectsSource {
-    /// Globs over user names; an agent acting for a user matches the user's name too.
-    pub users: Vec<String>,
-    /// Globs over groups.
-    pub groups: Vec<String>,
-    /// Globs over the name of the agent that holds the token.
-    pub agents: Vec<String>,
-}
-
 /// What a matching rule decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -105,13 +99,6 @@ pub(super) struct Rule {
     clusters: Option<Globs>,
     /// Those that need least first.
     pub(super) conditions: Vec<Condition>,
-}
-
-#[derive(Debug)]
-struct Subjects {
-    users: Globs,
-    groups: Globs,
-    agents: Globs,
 }
 
 /// The parts of a rule, in the order in which they are compared.
@@ -162,11 +149,8 @@ impl Rule {
             }
             bits |= rules;
         }
-        let subjects = source.subjects.as_ref().map(|subjects| Subjects {
-            users: globs("subjects.users", &subjects.users, &mut problems),
-            groups: globs("subjects.groups", &subjects.groups, &mut problems),
-            agents: globs("subjects.agents", &subjects.agents, &mut problems),
-        });
+        let subjects = source.subjects.as_ref();
+        let subjects = subjects.map(|subjects| Subjects::compile(subjects, &mut problems));
         let mut optional = |field, patterns: &[String]| {
             (!patterns.is_empty()).then(|| globs(field, patterns, &mut problems))
         };
@@ -219,11 +203,11 @@ impl Rule {
     /// it acts for may: a rule has to name agents for that.
     pub(super) fn reveals(&self, asked: &Asked<'_>) -> &[FieldPath] {
         let fields = &self.source.reveal;
-        if let Some(agent) = asked.identity.agent()
+        if asked.identity.agent().is_some()
             && !self
                 .subjects
                 .as_ref()
-                .is_some_and(|subjects| subjects.agents.matches(&agent.name))
+                .is_some_and(|subjects| subjects.name_agent(asked.identity))
         {
             return &[];
         }
@@ -321,17 +305,9 @@ impl Rule {
     }
 
     fn is_about(&self, identity: &Identity) -> bool {
-        let Some(subjects) = &self.subjects else {
-            return true;
-        };
-        subjects.users.matches(identity.username())
-            || identity
-                .groups()
-                .iter()
-                .any(|group| subjects.groups.matches(group))
-            || identity
-                .agent()
-                .is_some_and(|agent| subjects.agents.matches(&agent.name))
+        self.subjects
+            .as_ref()
+            .is_none_or(|subjects| subjects.include(identity))
     }
 
     /// A rule with neither resources nor URLs is about both.

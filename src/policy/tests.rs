@@ -34,8 +34,8 @@ pub(super) fn allow_all() -> RuleSource {
 pub(super) fn policy(rules: Vec<RuleSource>) -> Policy {
     Policy::compile(PolicySource {
         version: "v".to_owned(),
-        masks: Vec::new(),
         rules,
+        ..PolicySource::default()
     })
     .unwrap()
 }
@@ -165,6 +165,7 @@ fn subjects_match_by_user_group_or_agent() {
         users: strings(users),
         groups: strings(groups),
         agents: strings(agents),
+        acting_for: None,
     };
     for (subjects, human, agent) in [
         (subjects(&["alice"], &[], &[]), true, true),
@@ -331,6 +332,7 @@ fn masks_accumulate_wherever_the_rule_stands() {
                 ..mask("scoped", &["widgets", "secrets"])
             },
         ],
+        ..PolicySource::default()
     })
     .unwrap();
     for (target, expected) in [

@@ -215,9 +215,13 @@ impl Tap for Recording {
         }
         if self.capped && self.ends_when_full() {
             let most = self.settings.max_bytes;
-            return Err(TapError(format!("it has reached its cap of {most} bytes")));
+            let why = format!("it has reached its cap of {most} bytes");
+            return Err(TapError::Unrecorded(why));
         }
-        self.tape.failure().map_or(Ok(()), |why| Err(TapError(why)))
+        match self.tape.failure() {
+            Some(why) => Err(TapError::Unrecorded(why)),
+            None => Ok(()),
+        }
     }
 
     fn event(&mut self, event: &SessionEvent<'_>, now: Duration) {

@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use self::shared::Shared;
-use super::tap::{ProtocolError, Tap};
+use super::tap::{ProtocolError, Tap, TapError};
 use super::{EndReason, Ending, Filters, Session, SessionReport, Side};
 use crate::limits;
 
@@ -125,8 +125,8 @@ enum PumpEnd {
     Stopped,
     /// The sender broke the protocol.
     Broken(ProtocolError),
-    /// The tap cannot take note; the last bytes were neither looked at nor forwarded.
-    Unrecorded(String),
+    /// The tap lets nothing more pass; the last bytes were neither looked at nor forwarded.
+    Refused(TapError),
 }
 
 /// Lets both pumps run until the session is over one way or the other.
@@ -223,7 +223,8 @@ fn gateway_ending(end: &PumpEnd, from: Side) -> Option<Ending> {
             reason: EndReason::UpstreamProtocol,
             message: "session ended: the API server broke the protocol".to_owned(),
         }),
-        (PumpEnd::Unrecorded(_), _) => Some(Ending::unrecorded()),
+        (PumpEnd::Refused(TapError::Unrecorded(_)), _) => Some(Ending::unrecorded()),
+        (PumpEnd::Refused(TapError::Ends(ending)), _) => Some(ending.clone()),
         (PumpEnd::Eof | PumpEnd::ReadFailed | PumpEnd::WriteFailed | PumpEnd::Stopped, _) => None,
     }
 }
@@ -238,7 +239,7 @@ fn outcome(
     let in_step = |end: Option<&PumpEnd>| {
         matches!(
             end,
-            Some(PumpEnd::Stopped | PumpEnd::Broken(_) | PumpEnd::Unrecorded(_))
+            Some(PumpEnd::Stopped | PumpEnd::Broken(_) | PumpEnd::Refused(_))
         )
     };
     let detail = [client_end, upstream_end]
@@ -246,8 +247,12 @@ fn outcome(
         .flatten()
         .find_map(|end| match end {
             PumpEnd::Broken(error) => Some(error.to_string()),
-            PumpEnd::Unrecorded(error) => Some(error.clone()),
-            PumpEnd::Eof | PumpEnd::ReadFailed | PumpEnd::WriteFailed | PumpEnd::Stopped => None,
+            PumpEnd::Refused(TapError::Unrecorded(why)) => Some(why.clone()),
+            PumpEnd::Refused(TapError::Ends(_))
+            | PumpEnd::Eof
+            | PumpEnd::ReadFailed
+            | PumpEnd::WriteFailed
+            | PumpEnd::Stopped => None,
         });
     let reason = match (&ending, client_end) {
         (Some(ending), _) => ending.reason,
@@ -301,7 +306,7 @@ async fn pump<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
         };
         output.clear();
         let (passed, gone) = take(side, read.as_ref(), &input, &mut output, shared);
-        if let Err(end @ PumpEnd::Unrecorded(_)) = passed {
+        if let Err(end @ PumpEnd::Refused(_)) = passed {
             return end;
         }
         if deliver(writer, &output).await.is_err() {

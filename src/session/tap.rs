@@ -37,10 +37,16 @@ pub trait Pace: Send + Sync {
     fn room(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }
 
-/// A tap that cannot take note any longer.
+/// Why a tap lets nothing more pass.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct TapError(pub String);
+pub enum TapError {
+    /// It cannot take note any longer.
+    #[error("{0}")]
+    Unrecorded(String),
+    /// Something else ends the session.
+    #[error("{}", .0.message)]
+    Ends(Ending),
+}
 
 /// Takes note of nothing.
 #[derive(Debug, Default)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::support::process::{Outcome, Running};
+use crate::support::process::{Outcome, Process, Running};
 use crate::support::world::{Caller, KUBECTLS, Kubectl, Options, POLICY, Workshop, World};
 
 const HERE: [&str; 2] = ["--data-dir", "data"];
@@ -294,4 +294,199 @@ fn an_agent_is_blocked_by_an_operator_and_its_human_is_not() {
         metrics.contains("portcullis_callers_blocked 1"),
         "{metrics}"
     );
+}
+
+/// The usual policy with a budget for developers.
+fn limited(limits: &str) -> World {
+    let budget =
+        format!("budgets:\n- {{name: dev, subjects: {{groups: [developers]}}, {limits}}}\nrules:");
+    let options = Options {
+        policy: Some(POLICY.replacen("rules:", &budget, 1)),
+        ..Options::default()
+    };
+    World::start_with(Arc::new(Workshop::new()), &options)
+}
+
+fn last_event(world: &World, wanted: impl Fn(&Value) -> bool) -> Value {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    loop {
+        if let Some(event) = world.audit().into_iter().rev().find(&wanted) {
+            return event;
+        }
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "it is not in the audit log"
+        );
+        world.gateway().pause();
+    }
+}
+
+#[test]
+fn who_deletes_too_much_is_told_how_much_and_when() {
+    let world = limited("deletesPerHour: 2");
+    for (version, pods) in KUBECTLS.into_iter().zip([["a", "b"], ["c", "d"]]) {
+        for name in pods {
+            let pod = json!({
+                "apiVersion": "v1", "kind": "Pod",
+                "metadata": {"name": name, "namespace": "default"},
+                "spec": {"containers": [{"name": "app", "image": "nginx"}]},
+            });
+            world.api_server.put(pod).unwrap();
+        }
+        let delete = |name| {
+            world.run(
+                version,
+                Caller::Developer,
+                &["delete", "pod", "--wait=false", name],
+            )
+        };
+        if version == KUBECTLS[0] {
+            delete("a").expect_code(0);
+            // A dry run counts; what the API server refuses, too.
+            delete("nobody").expect_error("not found");
+        }
+        let refused = delete(pods[1]);
+        refused.expect_code(1).expect_error(
+            "budget end-to-end/dev: 2 of 2 deletes an hour are used; there is room again in 6",
+        );
+        // Everything else goes on, and so do other people.
+        world
+            .run(version, Caller::Developer, &["get", "pods"])
+            .expect_code(0);
+        world
+            .run(
+                version,
+                Caller::OnCall,
+                &["delete", "pod", "--wait=false", pods[1]],
+            )
+            .expect_code(0);
+    }
+    let listed = list(&world);
+    let budgets = &of(&listed, "dora", None)["budgets"];
+    let expected =
+        json!([{"budget": "end-to-end/dev", "measure": "deletes", "used": 2, "most": 2}]);
+    assert_eq!(*budgets, expected);
+    let event = last_event(&world, |event| event["responseStatus"]["code"] == 403);
+    let note = event["annotations"]["portcullis.dev/budget"]
+        .as_str()
+        .unwrap();
+    assert!(note.starts_with("budget end-to-end/dev"), "{event}");
+    let metrics = world.control("/metrics");
+    let counted = "portcullis_over_budget_total{measure=\"deletes\"} 2";
+    assert!(metrics.contains(counted), "{metrics}");
+}
+
+#[test]
+fn who_asks_too_often_waits_without_an_error() {
+    let world = limited("requestsPerMinute: 3");
+    let token = world.token(Caller::Developer);
+    let call = || {
+        Process::new(world.runtime(), "curl")
+            .args([
+                "-sS",
+                "-k",
+                "-i",
+                "-H",
+                &format!("Authorization: Bearer {token}"),
+            ])
+            .args([&format!("{}/version", world.url())])
+            .run()
+    };
+    for _ in 0..3 {
+        call().expect("HTTP/2 200");
+    }
+    let refused = call();
+    refused
+        .expect("HTTP/2 429")
+        .expect("retry-after: ")
+        .expect("3 of 3 requests a minute are used");
+    for version in KUBECTLS {
+        let mut waiting = world
+            .kubectl(version, Caller::Developer)
+            .args(["get", "pods"])
+            .start();
+        let agent = match version {
+            Kubectl::Old => "kubectl/v1.20",
+            Kubectl::Current => "kubectl/v1.36",
+        };
+        last_event(&world, |event| {
+            let by = event["userAgent"].as_str().unwrap_or_default();
+            event["responseStatus"]["code"] == 429 && by.contains(agent)
+        });
+        assert!(!waiting.has_ended(), "it waits to ask again");
+        waiting.interrupt();
+    }
+    // Nobody else waits.
+    world
+        .run(
+            Kubectl::Current,
+            Caller::OnCall,
+            &["get", "--raw", "/version"],
+        )
+        .expect_code(0);
+}
+
+#[test]
+fn who_reads_too_much_is_cut_off_and_namespaces_have_an_end() {
+    let world = limited("bytesPerHour: 64Ki, namespacesPerHour: 2");
+    let pod = world.pod();
+    let get = |args: &[&str]| world.run(Kubectl::Current, Caller::Developer, args);
+    let everywhere = get(&["get", "pods", "-A"]);
+    everywhere.expect_code(1).expect_error(
+        "2 different namespaces an hour are used; this spans all namespaces; name one with -n",
+    );
+    for namespace in ["default", "kube-system"] {
+        get(&[
+            "get",
+            "--raw",
+            &format!("/api/v1/namespaces/{namespace}/configmaps"),
+        ])
+        .expect_code(0);
+    }
+    get(&["get", "--raw", "/api/v1/namespaces/shop/configmaps"])
+        .expect_code(1)
+        .expect_error("2 of 2 different namespaces an hour are used");
+    let shell = world
+        .kubectl(Kubectl::Current, Caller::Developer)
+        .args(["exec", &pod, "--", "seq", "1", "100000"])
+        .run();
+    world.check(&shell);
+    shell.expect_error(
+        "budget end-to-end/dev: 65536 of 65536 bytes an hour are used; there is room again in ",
+    );
+    assert!(shell.stdout.len() < 200_000, "{}", shell.stdout.len());
+    last_event(&world, |event| {
+        event["annotations"]["portcullis.dev/ended"] == "over-budget"
+    });
+    get(&["get", "pods"])
+        .expect_code(1)
+        .expect_error("65536 of 65536 bytes an hour are used");
+}
+
+#[test]
+fn a_watch_ends_in_order_when_its_bytes_are_used_up() {
+    let world = limited("bytesPerHour: 256Ki");
+    let mut watch = watch(&world, Kubectl::Current, Caller::Developer);
+    for number in 0..400 {
+        if watch.has_ended() {
+            break;
+        }
+        let map = json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": format!("pod-{number}"), "namespace": "default"},
+            "spec": {"containers": [{"name": "x".repeat(2000), "image": "nginx"}]},
+        });
+        world.api_server.put(map).unwrap();
+    }
+    let event = last_event(&world, |event| {
+        event["annotations"]["portcullis.dev/ended"] == "over-budget"
+    });
+    assert_eq!(event["verb"], "watch");
+    let bytes: u64 = event["annotations"]["portcullis.dev/bytes"]
+        .as_str()
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert!(bytes <= 256 * 1024, "{bytes}");
+    drop(watch);
 }

@@ -38,6 +38,40 @@ rules:
 }
 
 #[test]
+fn problems_of_budgets_have_their_place() {
+    let text = r#"apiVersion: portcullis.dev/v1alpha1
+kind: Policy
+metadata: {name: p}
+budgets:
+- {name: a, subjects: {groups: [x]}}
+- {name: b, subjects: {actingFor: {groups: [x]}, users: ["[x"]}, deletesPerHour: 1}
+- {name: b, requestsPerMinute: 0, namespacesPerHour: 257, bytesPerHour: 10}
+- {name: c, deletesPerDay: 1}
+rules: [{name: version, nonResourceURLs: [/version], verbs: [get], decision: allow}]
+"#;
+    let found = problems(text);
+    for (line, field, said) in [
+        (5, "budgets[0]", "limits nothing"),
+        (6, "budgets[1].subjects.actingFor", "needs agents"),
+        (6, "budgets[1].subjects.users[0]", "is not a glob"),
+        (7, "budgets[2].name", "an earlier budget"),
+        (7, "budgets[2].requestsPerMinute", "between 1 and"),
+        (7, "budgets[2].namespacesPerHour", "between 1 and 256"),
+        (7, "budgets[2].bytesPerHour", "must be a string"),
+        (8, "budgets[3].deletesPerDay", ""),
+    ] {
+        let place = format!("p.yaml:{line}:");
+        let is_it = |problem: &&String| {
+            problem.starts_with(&place) && problem.contains(field) && problem.contains(said)
+        };
+        assert!(
+            found.iter().any(|problem| is_it(&problem)),
+            "{line} {field} {said}: {found:#?}"
+        );
+    }
+}
+
+#[test]
 fn syntax_errors_have_a_line() {
     for (text, line) in [
         ("a: [\n", 2),

@@ -116,13 +116,6 @@ pub(super) fn check_shape(source: &RuleSource, problems: &mut Vec<RuleProblem>) 
         // kubectl shows the first KiB of a refused upgrade.
         whole("message", "is longer than 512 bytes");
     }
-    if let Some(subjects) = &source.subjects
-        && subjects.users.is_empty()
-        && subjects.groups.is_empty()
-        && subjects.agents.is_empty()
-    {
-        whole("subjects", "names nobody; leave it out to mean everyone");
-    }
     if !source.non_resource_urls.is_empty() && source.names_resources() {
         whole(
             "nonResourceURLs",

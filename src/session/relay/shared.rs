@@ -95,7 +95,7 @@ impl<'t> Shared<'t> {
             ..
         } = &mut *state;
         if let Err(error) = ledger.ready() {
-            return Err(PumpEnd::Unrecorded(error.to_string()));
+            return Err(PumpEnd::Refused(error));
         }
         let now = self.started.elapsed();
         Ok(work(wire, active, now, &mut |event| {

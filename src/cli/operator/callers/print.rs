@@ -8,6 +8,7 @@ pub(super) use crate::cli::operator::approvals::visible;
 use crate::cli::output::print_table;
 use crate::control::callers::{CallerItem, in_words};
 use crate::identity::Block;
+use crate::policy::Measure;
 
 /// A table, one line for each.
 pub(super) fn list(items: &[CallerItem], now: Timestamp, out: &mut dyn Write) -> io::Result<()> {
@@ -19,6 +20,7 @@ pub(super) fn list(items: &[CallerItem], now: Timestamp, out: &mut dyn Write) ->
             "SESSIONS",
             "REQUESTS/MIN",
             "LAST",
+            "BUDGETS",
             "BLOCKED",
         ]
         .map(str::to_owned),
@@ -37,6 +39,7 @@ pub(super) fn list(items: &[CallerItem], now: Timestamp, out: &mut dyn Write) ->
             item.requests_last_minute.to_string(),
             item.last_request
                 .map_or_else(|| "-".to_owned(), |at| ago(at, now)),
+            budgets(item),
             item.blocked.as_ref().map_or_else(|| "-".to_owned(), why),
         ]
         .map(|cell| visible(&cell))
@@ -52,6 +55,22 @@ pub(super) fn blocked(block: &Block, out: &mut dyn Write) -> io::Result<()> {
     );
     let whom = in_words(&block.whom);
     writeln!(out, "{} is blocked {until}", visible(&whom))
+}
+
+fn budgets(item: &CallerItem) -> String {
+    if item.budgets.is_empty() {
+        return "-".to_owned();
+    }
+    let used = item.budgets.iter().map(|budget| {
+        let what = match budget.measure {
+            Measure::Requests => "requests/min",
+            Measure::Deletes => "deletes/h",
+            Measure::Namespaces => "namespaces/h",
+            Measure::Bytes => "bytes/h",
+        };
+        format!("{}/{} {what}", budget.used, budget.most)
+    });
+    used.collect::<Vec<_>>().join(", ")
 }
 
 fn why(block: &Block) -> String {
