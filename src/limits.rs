@@ -413,10 +413,18 @@ pub const RECORDING_PART_BYTES_DEFAULT: u64 = 128 * 1024 * 1024;
 /// Bytes of one session that may wait for the disk. Past it the session is not read further; what was
 /// read already (one buffer each way) still comes on top.
 pub const RECORDING_QUEUE_BYTES_MAX: usize = 256 * 1024;
-/// Bytes waiting for the disk that are written at once instead of at the next flush.
+/// Bytes waiting for the disk from which on a session counts as one that prints a lot: it gets blocks, which are
+/// written as soon as they are full instead of at the next flush.
 pub const RECORDING_WRITE_BYTES: usize = 64 * 1024;
-/// Time between two flushes of everything that waits: what a `kill -9` may cost, with room to spare
-/// below the second that is promised.
+/// Bytes of such a block. The larger it is, the less a write costs for each byte: half of it costs a third more.
+pub const RECORDING_BLOCK_BYTES: usize = 1024 * 1024;
+/// Bytes of a session with blocks that may wait for the disk: one block is written while the next one fills.
+pub const RECORDING_BULK_BYTES_MAX: usize = 2 * RECORDING_BLOCK_BYTES;
+/// Blocks of all sessions together: what a crowd of them may hold besides its queues. Who gets none is written in
+/// smaller pieces.
+pub const RECORDING_BLOCKS_MAX: usize = 64;
+/// Time between two flushes of everything that waits, but for blocks that are being filled, which may wait twice
+/// as long: what a `kill -9` may cost, with room to spare below the second that is promised.
 pub const RECORDING_FLUSH_INTERVAL: Duration = Duration::from_millis(250);
 /// Time a recording may take to open, the disk included. Past it the recorder counts as not working.
 pub const RECORDING_OPEN_TIMEOUT: Duration = Duration::from_secs(5);

@@ -145,8 +145,8 @@ pub struct Part {
     pub file: String,
     /// Its size.
     pub bytes: u64,
-    /// Its SHA-256, in hexadecimal.
-    pub sha256: String,
+    /// Its BLAKE3 digest, in hexadecimal; `b3sum` computes it, too.
+    pub blake3: String,
 }
 
 impl Metadata {

@@ -7,10 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_lc_rs::digest;
 use jiff::Timestamp;
 
-use super::hex;
 use super::metadata::{Exit, Metadata, Part, Summary};
 use super::store::{Medium, part_name};
 use crate::wire::asciicast::{Clock, EXIT, Event, ParsedHeader};
@@ -142,7 +140,7 @@ impl Reading {
     /// Reads a part; with the number of bytes after its last line break.
     fn part(&mut self, path: &Path, summary: &mut Summary) -> io::Result<(Part, u64)> {
         let mut file = BufReader::new(File::open(path)?);
-        let mut digest = digest::Context::new(&digest::SHA256);
+        let mut digest = blake3::Hasher::new();
         let (mut line, mut bytes, mut first) = (Vec::new(), 0, true);
         loop {
             line.clear();
@@ -155,7 +153,7 @@ impl Reading {
                         .to_string_lossy()
                         .into_owned(),
                     bytes,
-                    sha256: hex(digest.finish().as_ref()),
+                    blake3: digest.finalize().to_hex().to_string(),
                 };
                 return Ok((part, length));
             }

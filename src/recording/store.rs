@@ -1,27 +1,32 @@
 //! Gets the lines of recordings onto the disk.
 //!
-//! Sessions leave their lines with their [`Tape`] and go on; one thread writes what has gathered, at
-//! the latest after [`limits::RECORDING_FLUSH_INTERVAL`], another one syncs it once a second. When too
+//! Sessions leave their lines with their [`Tape`] and go on. One thread writes what has gathered, at
+//! the latest after twice [`limits::RECORDING_FLUSH_INTERVAL`]; a second one writes the output of sessions that
+//! print a lot, in blocks that the disk takes as they are; a third one syncs once a second. When too
 //! much waits, the session is not read further: a slow disk slows it, memory does not grow (D-18).
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use aws_lc_rs::digest;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::hex;
-use super::metadata::{Part, Summary};
+use super::metadata::Summary;
 use crate::limits;
 
+mod block;
 pub mod disk;
+mod queue;
+mod reel;
 
 pub use disk::Disk;
+
+use block::{Block, Blocks};
+use queue::{Shared, When};
+use reel::Reel;
 
 /// Where recordings are kept. The disk, except in tests.
 pub trait Medium: Send + Sync {
@@ -48,83 +53,68 @@ pub struct Store {
     shared: Arc<Shared>,
 }
 
-struct Shared {
-    medium: Arc<dyn Medium>,
-    queue: Mutex<Queue>,
-    wake: Condvar,
-    unsynced: Mutex<Vec<Unsynced>>,
-}
-
-/// A file to sync, and the recording that has failed if that fails.
-type Unsynced = (Arc<Tape>, Arc<dyn PartFile>);
-
-#[derive(Default)]
-struct Queue {
-    waiting: Vec<Arc<Tape>>,
-    urgent: bool,
-    closed: bool,
-}
-
 /// One recording on its way to the disk.
 pub struct Tape {
     shared: Arc<Shared>,
     state: Mutex<State>,
-    /// Only the writer takes this lock.
+    /// Only writers take this lock, before the one of the state: who has it carries out what has gathered, in
+    /// order.
     reel: Mutex<Reel>,
     queued: AtomicUsize,
+    /// Bytes that may wait.
+    most: AtomicUsize,
     room: Notify,
     failed: CancellationToken,
+    /// Whether the syncer has been told of the file.
+    awaits_sync: AtomicBool,
 }
 
 #[derive(Default)]
 struct State {
     jobs: Vec<Job>,
+    /// The last lines; nobody writes them yet.
+    gathering: Gathering,
+    /// Where in the file it will stand.
+    place: u64,
+    /// A block that was written, for the next lines.
+    spare: Option<Block>,
+    /// A block has become full since it was looked last: what gathers is younger than that.
+    flows: bool,
     listed: bool,
     failure: Option<String>,
+}
+
+enum Gathering {
+    Little(Vec<u8>),
+    Much(Block),
+}
+
+impl Default for Gathering {
+    fn default() -> Self {
+        Self::Little(Vec::new())
+    }
 }
 
 enum Job {
     /// Begins the next part with its header.
     Part(Vec<u8>, Option<oneshot::Sender<Result<(), String>>>),
-    Lines(Vec<u8>),
+    Lines(Gathering),
     Seal(Box<Summary>, oneshot::Sender<Result<Summary, String>>),
     Discard,
-}
-
-/// The files of a recording, as the writer knows them.
-struct Reel {
-    folder: PathBuf,
-    id: String,
-    open: Option<OpenPart>,
-    parts: Vec<Part>,
-}
-
-struct OpenPart {
-    file: Arc<dyn PartFile>,
-    name: String,
-    bytes: u64,
-    digest: digest::Context,
-    /// Bytes since the last sync was asked for.
-    unsynced: bool,
 }
 
 impl Store {
     /// Starts the threads.
     pub fn start(medium: Arc<dyn Medium>) -> io::Result<Self> {
-        let shared = Arc::new(Shared {
-            medium,
-            queue: Mutex::default(),
-            wake: Condvar::new(),
-            unsynced: Mutex::default(),
-        });
-        let writer = Arc::clone(&shared);
-        std::thread::Builder::new()
-            .name("recording".to_owned())
-            .spawn(move || writer.write_all())?;
-        let syncer = Arc::clone(&shared);
-        std::thread::Builder::new()
-            .name("recording-sync".to_owned())
-            .spawn(move || syncer.sync_all())?;
+        let shared = Arc::new(Shared::new(medium));
+        let lives = [Shared::write_gathered, Shared::write_bulk, Shared::sync_all];
+        let names = ["recording", "recording-bulk", "recording-sync"];
+        for (name, life) in names.into_iter().zip(lives) {
+            let shared = Arc::clone(&shared);
+            std::thread::Builder::new()
+                .name(name.to_owned())
+                .spawn(move || life(&shared))?;
+        }
         Ok(Self { shared })
     }
 
@@ -133,99 +123,97 @@ impl Store {
         Arc::new(Tape {
             shared: Arc::clone(&self.shared),
             state: Mutex::default(),
-            reel: Mutex::new(Reel {
-                folder,
-                id: id.to_owned(),
-                open: None,
-                parts: Vec::new(),
-            }),
+            reel: Mutex::new(Reel::new(folder, id)),
             queued: AtomicUsize::new(0),
+            most: AtomicUsize::new(limits::RECORDING_QUEUE_BYTES_MAX),
             room: Notify::new(),
             failed: CancellationToken::new(),
+            awaits_sync: AtomicBool::new(false),
         })
     }
 }
 
 impl Drop for Store {
     fn drop(&mut self) {
-        self.shared.queue.lock().closed = true;
-        self.shared.wake.notify_all();
+        self.shared.close();
     }
 }
 
-impl Shared {
-    /// The writer's life.
-    fn write_all(&self) {
-        loop {
-            let tapes = {
-                let mut queue = self.queue.lock();
-                while queue.waiting.is_empty() && !queue.closed {
-                    self.wake.wait(&mut queue);
-                }
-                if !queue.urgent && !queue.closed {
-                    // Lets small pieces gather: a keystroke needs no write of its own.
-                    let timeout = limits::RECORDING_FLUSH_INTERVAL;
-                    self.wake.wait_while_for(
-                        &mut queue,
-                        |queue| !queue.urgent && !queue.closed,
-                        timeout,
-                    );
-                }
-                queue.urgent = false;
-                if queue.waiting.is_empty() && queue.closed {
-                    drop(queue);
-                    // Tapes in here would keep this, and the medium, for ever.
-                    drop(std::mem::take(&mut *self.unsynced.lock()));
-                    return;
-                }
-                std::mem::take(&mut queue.waiting)
-            };
-            for tape in tapes {
-                tape.write();
-            }
+impl Gathering {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Little(lines) => lines,
+            Self::Much(block) => block.bytes(),
         }
     }
+}
 
-    /// The syncer's life.
-    fn sync_all(&self) {
-        const EVERY: Duration = Duration::from_secs(1);
-        loop {
-            {
-                let mut queue = self.queue.lock();
-                let closed = self
-                    .wake
-                    .wait_while_for(&mut queue, |queue| !queue.closed, EVERY);
-                if !closed.timed_out() {
-                    return; // what is sealed from now on is synced by the writer itself
+impl State {
+    /// Takes lines; true when so much has gathered that it is worth writing.
+    fn gather(&mut self, lines: &[u8], blocks: &Blocks) -> bool {
+        let mut full = false;
+        let mut rest = lines;
+        while !rest.is_empty() {
+            match &mut self.gathering {
+                Gathering::Little(gathered) => {
+                    gathered.extend_from_slice(rest);
+                    rest = &[];
+                    if gathered.len() > limits::RECORDING_WRITE_BYTES {
+                        let gathered = std::mem::take(gathered);
+                        full |= self.gather_much(gathered, blocks);
+                    }
                 }
-            }
-            let files = std::mem::take(&mut *self.unsynced.lock());
-            for (tape, file) in files {
-                if let Err(error) = file.sync() {
-                    tape.fail(format!("cannot be synced to disk: {error}"));
+                Gathering::Much(block) => {
+                    rest = block.fill(rest);
+                    if block.is_full() {
+                        self.finish_gathering();
+                        if let Some(block) = self.block(blocks) {
+                            self.gathering = Gathering::Much(block);
+                        }
+                        (full, self.flows) = (true, true);
+                    }
                 }
             }
         }
+        full
     }
 
-    fn enqueue(&self, tape: &Arc<Tape>, urgent: bool) {
-        let mut queue = self.queue.lock();
-        let first = queue.waiting.is_empty();
-        queue.waiting.push(Arc::clone(tape));
-        let wakes = first || urgent && !queue.urgent;
-        queue.urgent |= urgent;
-        drop(queue);
-        if wakes {
-            self.wake.notify_all();
+    /// Goes on in a block; without one, what has gathered is written as it is.
+    fn gather_much(&mut self, gathered: Vec<u8>, blocks: &Blocks) -> bool {
+        if let Some(block) = self.block(blocks) {
+            self.gathering = Gathering::Much(block);
+            self.gather(&gathered, blocks)
+        } else {
+            self.gathering = Gathering::Little(gathered);
+            self.finish_gathering();
+            true
         }
     }
 
-    fn hurry(&self) {
-        let mut queue = self.queue.lock();
-        if !queue.urgent {
-            queue.urgent = true;
-            drop(queue);
-            self.wake.notify_all();
+    fn block(&mut self, blocks: &Blocks) -> Option<Block> {
+        let place = self.place;
+        let spare = self.spare.take().map(|mut block| {
+            block.reset(place);
+            block
+        });
+        spare.or_else(|| blocks.take(place))
+    }
+
+    /// What has gathered is to be written before what comes.
+    fn finish_gathering(&mut self) {
+        let gathered = std::mem::take(&mut self.gathering);
+        let length = gathered.bytes().len();
+        if length > 0 {
+            self.place = self.place.saturating_add(length as u64);
+            self.jobs.push(Job::Lines(gathered));
+        }
+    }
+
+    /// Bytes that may wait for the disk.
+    fn most(&self) -> usize {
+        match self.gathering {
+            Gathering::Little(_) => limits::RECORDING_QUEUE_BYTES_MAX,
+            Gathering::Much(_) => limits::RECORDING_BULK_BYTES_MAX,
         }
     }
 }
@@ -234,7 +222,7 @@ impl Tape {
     /// Makes the first file and writes its header; returns when both are done.
     pub async fn open(self: &Arc<Self>, header: Vec<u8>) -> Result<(), String> {
         let (reply, done) = oneshot::channel();
-        self.push(Job::Part(header, Some(reply)), true);
+        self.begin_part(header, Some(reply), When::Urgent);
         let opened = tokio::time::timeout(limits::RECORDING_OPEN_TIMEOUT, done).await;
         let result = match opened {
             Ok(Ok(result)) => result,
@@ -249,7 +237,17 @@ impl Tape {
 
     /// Begins the next part, with its header.
     pub fn next_part(self: &Arc<Self>, header: Vec<u8>) {
-        self.push(Job::Part(header, None), false);
+        self.begin_part(header, None, When::Gathered);
+    }
+
+    fn begin_part(
+        self: &Arc<Self>,
+        header: Vec<u8>,
+        reply: Option<oneshot::Sender<Result<(), String>>>,
+        when: When,
+    ) {
+        let length = header.len() as u64;
+        self.push(Job::Part(header, reply), when, |state| state.place = length);
     }
 
     /// Takes whole lines; fails once the recording has failed.
@@ -258,19 +256,16 @@ impl Tape {
         if let Some(failure) = &state.failure {
             return Err(failure.clone());
         }
-        if let Some(Job::Lines(waiting)) = state.jobs.last_mut() {
-            waiting.extend_from_slice(lines);
-        } else {
-            state.jobs.push(Job::Lines(lines.to_vec()));
-        }
-        let before = self.queued.fetch_add(lines.len(), Ordering::AcqRel);
-        let urgent = before + lines.len() >= limits::RECORDING_WRITE_BYTES;
+        let full = state.gather(lines, &self.shared.blocks);
+        self.queued.fetch_add(lines.len(), Ordering::AcqRel);
+        self.most.store(state.most(), Ordering::Release);
         let listed = std::mem::replace(&mut state.listed, true);
         drop(state);
+        if full {
+            self.shared.enqueue(self, When::Full);
+        }
         if !listed {
-            self.shared.enqueue(self, urgent);
-        } else if urgent && before < limits::RECORDING_WRITE_BYTES {
-            self.shared.hurry();
+            self.shared.enqueue(self, When::Gathered);
         }
         Ok(())
     }
@@ -289,13 +284,13 @@ impl Tape {
         summary: Summary,
     ) -> oneshot::Receiver<Result<Summary, String>> {
         let (reply, sealed) = oneshot::channel();
-        self.push(Job::Seal(Box::new(summary), reply), true);
+        self.push(Job::Seal(Box::new(summary), reply), When::Urgent, |_| {});
         sealed
     }
 
     /// Removes the recording: its session never began.
     pub fn discard(self: &Arc<Self>) {
-        self.push(Job::Discard, true);
+        self.push(Job::Discard, When::Urgent, |_| {});
     }
 
     /// Why the recording has failed, if it has.
@@ -311,7 +306,7 @@ impl Tape {
 
     /// Whether the session may be read further.
     pub fn has_room(&self) -> bool {
-        self.queued.load(Ordering::Acquire) < limits::RECORDING_QUEUE_BYTES_MAX
+        self.queued.load(Ordering::Acquire) < self.most.load(Ordering::Acquire)
             || self.failed.is_cancelled()
     }
 
@@ -332,35 +327,50 @@ impl Tape {
         let mut state = self.state.lock();
         state.failure.get_or_insert(why);
         state.jobs.retain(|job| !matches!(job, Job::Lines(_)));
+        state.gathering = Gathering::default();
+        state.spare = None;
         self.queued.store(0, Ordering::Release);
         drop(state);
         self.failed.cancel();
         self.room.notify_waiters();
     }
 
-    fn push(self: &Arc<Self>, job: Job, urgent: bool) {
+    fn push(self: &Arc<Self>, job: Job, when: When, then: impl FnOnce(&mut State)) {
         let mut state = self.state.lock();
+        state.finish_gathering();
         state.jobs.push(job);
-        let listed = std::mem::replace(&mut state.listed, true);
+        then(&mut state);
+        let listed = when == When::Gathered && std::mem::replace(&mut state.listed, true);
         drop(state);
         if !listed {
-            self.shared.enqueue(self, urgent);
-        } else if urgent {
-            self.shared.hurry();
+            self.shared.enqueue(self, when);
         }
     }
 
-    /// Writes what has gathered. Called by the writer.
-    fn write(self: &Arc<Self>) {
-        let jobs = {
+    /// Writes what has gathered, unless it is too young for that. Called by a writer.
+    fn write_gathered(self: &Arc<Self>) {
+        {
             let mut state = self.state.lock();
-            state.listed = false;
-            std::mem::take(&mut state.jobs)
-        };
+            if !std::mem::take(&mut state.flows) {
+                state.listed = false;
+                state.finish_gathering();
+                state.spare = None;
+            }
+            if state.listed {
+                drop(state);
+                return self.shared.enqueue(self, When::Gathered);
+            }
+        }
+        self.write();
+    }
+
+    /// Carries out what is to be done. Called by a writer.
+    fn write(self: &Arc<Self>) {
         let mut reel = self.reel.lock();
+        let jobs = std::mem::take(&mut self.state.lock().jobs);
         for job in jobs {
             let length = if let Job::Lines(lines) = &job {
-                lines.len()
+                lines.bytes().len()
             } else {
                 0
             };
@@ -368,12 +378,6 @@ impl Tape {
                 self.fail(error.to_string());
             }
             self.written(length);
-        }
-        if let Some(part) = &mut reel.open
-            && std::mem::take(&mut part.unsynced)
-        {
-            let file = Arc::clone(&part.file);
-            self.shared.unsynced.lock().push((Arc::clone(self), file));
         }
     }
 
@@ -386,13 +390,14 @@ impl Tape {
         self.room.notify_waiters();
     }
 
-    fn carry_out(&self, job: Job, reel: &mut Reel) -> io::Result<()> {
+    fn carry_out(self: &Arc<Self>, job: Job, reel: &mut Reel) -> io::Result<()> {
         let medium = &*self.shared.medium;
         match job {
             Job::Part(header, reply) => {
                 let result = if self.failed.is_cancelled() {
                     Ok(())
                 } else {
+                    self.synced(); // the part before is, when it is finished
                     reel.next_part(medium, &header)
                 };
                 if let Some(reply) = reply {
@@ -401,20 +406,24 @@ impl Tape {
                 }
                 result
             }
-            Job::Lines(lines) => match &mut reel.open {
-                Some(part) if !self.failed.is_cancelled() => part.append(&lines),
-                _ => Ok(()),
-            },
+            Job::Lines(_) if self.failed.is_cancelled() => Ok(()),
+            Job::Lines(lines) => {
+                reel.append(lines.bytes())?;
+                self.keep_spare(lines);
+                if !self.awaits_sync.swap(true, Ordering::AcqRel)
+                    && let Some(file) = reel.file()
+                {
+                    self.shared.sync_soon(self, file);
+                }
+                Ok(())
+            }
             Job::Seal(mut summary, reply) => {
                 let finished = reel.finish_part();
                 if let Err(error) = &finished {
                     self.fail(error.to_string());
                 }
-                summary.parts.clone_from(&reel.parts);
                 summary.failure = self.failure();
-                let sidecar = reel.folder.join(format!("{}.json", reel.id));
-                let content = serde_json::to_vec(&summary).unwrap_or_default();
-                let sealed = medium.write(&sidecar, &content);
+                let sealed = reel.sum_up(medium, &mut summary);
                 // Nobody may be left to hear it.
                 drop(reply.send(match &sealed {
                     Ok(()) => Ok(*summary),
@@ -422,61 +431,23 @@ impl Tape {
                 }));
                 sealed
             }
-            Job::Discard => {
-                let names = reel.parts.drain(..).map(|part| part.name_in(&reel.folder));
-                let open = reel.open.take().map(|part| reel.folder.join(part.name));
-                names.chain(open).try_for_each(|path| medium.remove(&path))
-            }
+            Job::Discard => reel.remove(medium),
         }
     }
-}
 
-impl Part {
-    fn name_in(&self, folder: &Path) -> PathBuf {
-        folder.join(&self.file)
-    }
-}
-
-impl Reel {
-    fn next_part(&mut self, medium: &dyn Medium, header: &[u8]) -> io::Result<()> {
-        self.finish_part()?;
-        let name = part_name(&self.id, self.parts.len() + 1);
-        let mut part = OpenPart {
-            file: medium.create(&self.folder.join(&name))?,
-            name,
-            bytes: 0,
-            digest: digest::Context::new(&digest::SHA256),
-            unsynced: false,
-        };
-        let result = part.append(header);
-        self.open = Some(part);
-        result
-    }
-
-    fn finish_part(&mut self) -> io::Result<()> {
-        let Some(part) = self.open.take() else {
-            return Ok(());
-        };
-        self.parts.push(Part {
-            file: part.name,
-            bytes: part.bytes,
-            sha256: hex(part.digest.finish().as_ref()),
-        });
-        part.file.sync()
-    }
-}
-
-impl OpenPart {
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if let Err(error) = self.file.append(bytes) {
-            // What is left ends with a whole line; if even that fails, readers ignore half a line.
-            drop(self.file.cut(self.bytes));
-            return Err(error);
+    /// Memory that was touched before is cheaper than new one.
+    fn keep_spare(&self, written: Gathering) {
+        let mut state = self.state.lock();
+        if let Gathering::Much(block) = written
+            && state.flows
+        {
+            state.spare = Some(block);
         }
-        self.digest.update(bytes);
-        self.bytes += bytes.len() as u64;
-        self.unsynced = true;
-        Ok(())
+    }
+
+    /// From now on the syncer has to be told again of what is written.
+    fn synced(&self) {
+        self.awaits_sync.store(false, Ordering::Release);
     }
 }
 

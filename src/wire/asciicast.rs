@@ -149,70 +149,9 @@ fn put_time(out: &mut Vec<u8>, micros: u64) {
     out.extend_from_slice(digits.get(start..).unwrap_or_default());
 }
 
-/// A JSON string, as `serde_json` writes it. Output is mostly plain text, so that passes in runs: nearly
-/// all the bytes of a recording go through here.
+/// A JSON string, as `serde_json` writes it.
 fn put_string(out: &mut Vec<u8>, text: &str) {
-    out.reserve(text.len().saturating_add(2));
-    out.push(b'"');
-    let mut rest = text.as_bytes();
-    while !rest.is_empty() {
-        let (plain, special) = rest
-            .split_at_checked(plain_run(rest))
-            .unwrap_or((rest, &[]));
-        out.extend_from_slice(plain);
-        rest = special;
-        if let Some((byte, after)) = special.split_first() {
-            put_escape(out, *byte);
-            rest = after;
-        }
-    }
-    out.push(b'"');
-}
-
-/// How many bytes at the beginning need no escape.
-fn plain_run(bytes: &[u8]) -> usize {
-    const AT_ONCE: usize = 32;
-    let mut run = 0;
-    let (chunks, _) = bytes.as_chunks::<AT_ONCE>();
-    for chunk in chunks {
-        // No early exit: like this all of them are compared at once.
-        if chunk
-            .iter()
-            .fold(false, |found, byte| found | needs_escape(*byte))
-        {
-            break;
-        }
-        run += AT_ONCE;
-    }
-    let rest = bytes.get(run..).unwrap_or_default();
-    let special = rest.iter().position(|byte| needs_escape(*byte));
-    run + special.unwrap_or(rest.len())
-}
-
-fn needs_escape(byte: u8) -> bool {
-    byte < b' ' || byte == b'"' || byte == b'\\'
-}
-
-fn put_escape(out: &mut Vec<u8>, byte: u8) {
-    let letter = match byte {
-        b'\n' => b'n',
-        b'\r' => b'r',
-        b'\t' => b't',
-        0x08 => b'b',
-        0x0c => b'f',
-        b'"' | b'\\' => byte,
-        _ => {
-            let low = byte & 15;
-            let digit = if low < 10 {
-                b'0' + low
-            } else {
-                b'a' + low - 10
-            };
-            out.extend_from_slice(&[b'\\', b'u', b'0', b'0', b'0' + (byte >> 4), digit]);
-            return;
-        }
-    };
-    out.extend_from_slice(&[b'\\', letter]);
+    escape_simd::json::escape_into(text, out);
 }
 
 fn put_json<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {

@@ -73,7 +73,7 @@ impl Args {
             (self.lines, cost("log lines a second", 1.7, 0.0, RECORD)),
             (
                 self.recorded,
-                cost("MB a second recorded", 2800.0, 0.0, EXEC_RECORD),
+                cost("MB a second recorded", 1400.0, 0.0, EXEC_RECORD),
             ),
             (self.watches, cost("open watches", 0.0, 43.0, RECORD)),
         ]

@@ -109,7 +109,7 @@ fn sealed(summary: &Summary, out: &mut dyn Write) -> io::Result<()> {
             "part",
             &format!(
                 "{} {} bytes, SHA-256 {}",
-                part.file, part.bytes, part.sha256
+                part.file, part.bytes, part.blake3
             ),
         )?;
     }
