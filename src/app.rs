@@ -129,6 +129,7 @@ fn reports(
             audit: gateway.keeper.audit.clone(),
             authenticator: Arc::clone(&gateway.authenticator),
             operators: config.control.operators.clone(),
+            searches: control::Searches::default(),
         })),
         callers: Some(Arc::new(control::Callers {
             callers: Arc::clone(&gateway.callers),

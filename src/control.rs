@@ -27,12 +27,14 @@ pub mod approvals;
 mod call;
 pub mod callers;
 mod cast;
+mod search;
 pub mod sessions;
 pub mod socket;
 pub mod webhook;
 
 pub use approvals::Approvals;
 pub use callers::Callers;
+pub use search::Searches;
 pub use sessions::{Operators, Sessions};
 pub use socket::Socket;
 

@@ -452,6 +452,16 @@ pub const INDEX_RETRY_INTERVAL: Duration = Duration::from_secs(5);
 pub const SESSIONS_LISTED_DEFAULT: usize = 500;
 /// Sessions of one list at most: it is held in memory.
 pub const SESSIONS_LISTED_MAX: usize = 10_000;
+/// Places that a search of recordings tells when nobody says how many; at most it is [`SESSIONS_LISTED_MAX`].
+pub const SEARCH_HITS_DEFAULT: usize = 1000;
+/// Searches at one time: each takes a core while it runs, and the sessions need them too. Further ones are refused.
+pub const SEARCHES_MAX: usize = 2;
+/// Bytes of recordings after which one search ends, at the next recording: some minutes of work.
+pub const SEARCH_BYTES_MAX: u64 = 16 * 1024 * 1024 * 1024;
+/// News of a search that wait for a slow client; then the search waits.
+pub const SEARCH_NEWS_MAX: usize = 64;
+/// Characters of the text that is searched for.
+pub const SEARCH_CHARS_MAX: usize = 1000;
 /// Bytes of a call to the sessions API.
 pub const SESSIONS_CALL_BYTES_MAX: usize = 16 * 1024;
 /// Characters of the reason for ending a session; its user reads it in a terminal.

@@ -7,6 +7,7 @@ use crate::gateway::refuse::Refusal;
 use crate::limits;
 use crate::recording::index::Filter;
 use crate::recording::index::files::is_id;
+use crate::recording::index::search::Quest;
 use crate::request::Query;
 
 /// What every path of the API begins with.
@@ -25,12 +26,15 @@ pub(super) enum Call {
     Live(String),
     /// `POST /v1/sessions/ID/kill`
     Kill(String),
+    /// `POST /v1/search`
+    Search(Box<Filter>),
 }
 
 /// Reads a call. What is not known is refused: a filter with a typing error must not show everything.
 pub(super) fn parse(method: &Method, uri: &Uri) -> Result<Call, Refusal> {
     let parts: Vec<&str> = uri.path().split('/').skip(1).collect();
     let (id, what) = match parts.as_slice() {
+        ["v1", "search"] => return search(method, uri),
         ["v1", "sessions"] => (None, None),
         ["v1", "sessions", id] => (Some(*id), None),
         ["v1", "sessions", id, what] => (Some(*id), Some(*what)),
@@ -69,9 +73,52 @@ pub(super) fn parse(method: &Method, uri: &Uri) -> Result<Call, Refusal> {
     Ok(call)
 }
 
+/// The text is in the body: it may be the very secret that leaked, and the query is in the audit log.
+fn search(method: &Method, uri: &Uri) -> Result<Call, Refusal> {
+    if *method != Method::POST {
+        return Err(Refusal::method_not_allowed("this is asked for with POST"));
+    }
+    let query = Query::parse(uri.query().unwrap_or_default())?;
+    if query.pairs().any(|(key, _)| key == "limit") {
+        return Err(Refusal::bad_request(
+            "limit belongs into the body, beside the text",
+        ));
+    }
+    let filter = Filter {
+        limit: limits::SESSIONS_LISTED_MAX,
+        ..filter(&query)?
+    };
+    Ok(Call::Search(Box::new(filter)))
+}
+
+/// What the body of a search asks for.
+pub(super) fn quest(body: &[u8]) -> Result<Quest, Refusal> {
+    let quest: Quest = serde_json::from_slice(body).map_err(|error| {
+        Refusal::bad_request(format!(
+            "the body must be JSON such as {{\"text\": \"…\"}}: {error}"
+        ))
+    })?;
+    if quest.text.trim().is_empty() {
+        return Err(Refusal::bad_request("the text to look for is empty"));
+    }
+    if quest.text.chars().nth(limits::SEARCH_CHARS_MAX).is_some() {
+        let most = limits::SEARCH_CHARS_MAX;
+        return Err(Refusal::bad_request(format!(
+            "the text to look for has more than {most} characters"
+        )));
+    }
+    let most = limits::SESSIONS_LISTED_MAX;
+    if !(1..=most).contains(&quest.limit) {
+        return Err(Refusal::bad_request(format!(
+            "limit must be a number from 1 to {most}"
+        )));
+    }
+    Ok(quest)
+}
+
 fn nothing_here() -> Refusal {
     Refusal::not_found(
-        "served here: /v1/sessions, /v1/sessions/ID and, below that, cast, live and kill",
+        "served here: /v1/search, /v1/sessions, /v1/sessions/ID and, below that, cast, live and kill",
     )
 }
 
@@ -193,11 +240,51 @@ mod tests {
             ("/v1/sessions?limit=0", 400),
             ("/v1/sessions?limit=10001", 400),
             ("/v1/sessions/a?part=1", 400),
+            ("/v1/search", 405),
+            ("/v1/search/a", 404),
         ] {
             assert_eq!(get(target), Err(code), "{target}");
         }
-        let posted = parse(&Method::POST, &"/v1/sessions".parse().unwrap());
-        assert_eq!(posted.unwrap_err().code().as_u16(), 405);
+        let post = |target: &str| parse(&Method::POST, &target.parse().unwrap());
+        for (target, code) in [
+            ("/v1/sessions", 405),
+            ("/v1/search?usr=a", 400),
+            ("/v1/search?limit=5", 400),
+            ("/v1/search?text=a", 400),
+        ] {
+            assert_eq!(post(target).unwrap_err().code().as_u16(), code, "{target}");
+        }
+    }
+
+    #[test]
+    fn a_search_has_its_text_in_the_body_and_is_bounded() {
+        let uri = "/v1/search?user=alice".parse().unwrap();
+        let Ok(Call::Search(filter)) = parse(&Method::POST, &uri) else {
+            panic!("not a search");
+        };
+        assert_eq!(filter.user.as_deref(), Some("alice"));
+        assert_eq!(filter.limit, limits::SESSIONS_LISTED_MAX);
+        let read = |body: &str| quest(body.as_bytes()).map_err(|refusal| refusal.code().as_u16());
+        let found = read(r#"{"text":"a b","ignoreCase":true}"#).unwrap();
+        assert_eq!(
+            (found.text.as_str(), found.ignore_case, found.limit),
+            ("a b", true, limits::SEARCH_HITS_DEFAULT)
+        );
+        let long = format!(
+            r#"{{"text":"{}"}}"#,
+            "ä".repeat(limits::SEARCH_CHARS_MAX + 1)
+        );
+        for bad in [
+            "",
+            "{}",
+            r#"{"text":" "}"#,
+            r#"{"text":"a","limit":0}"#,
+            r#"{"text":"a","limit":10001}"#,
+            r#"{"text":"a","regex":true}"#,
+            &long,
+        ] {
+            assert_eq!(read(bad), Err(400), "{bad}");
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::api::{self, Call};
 use super::call::{self, Door, Operator, json};
 use super::cast;
+use super::search::Searches;
 use crate::audit::{AuditLog, Event};
 use crate::gateway::body::{self, Body};
 use crate::gateway::refuse::Refusal;
@@ -59,6 +60,8 @@ pub struct Sessions {
     pub authenticator: Arc<Authenticator>,
     /// Who may call on the control address; nobody when absent.
     pub operators: Option<Operators>,
+    /// The searches that run.
+    pub searches: Searches,
 }
 
 /// A session with everything that is known of it.
@@ -123,6 +126,12 @@ impl Sessions {
             Call::Show(id) => json(&self.show(id).await?),
             Call::Cast(id) => self.cast(id).await,
             Call::Live(id) => self.live(&id, operator),
+            Call::Search(filter) => {
+                let body = body::read_bounded(body, limits::SESSIONS_CALL_BYTES_MAX).await?;
+                let quest = api::quest(&body)?;
+                let found = self.list(*filter).await?;
+                self.searches.begin(self.catalog.clone(), found, quest)
+            }
             Call::Kill(id) => {
                 let body = body::read_bounded(body, limits::SESSIONS_CALL_BYTES_MAX).await?;
                 let reason = api::reason(&body)?;

@@ -16,6 +16,7 @@ use crate::limits;
 use crate::metrics::Metrics;
 
 pub mod files;
+pub mod search;
 pub mod session;
 mod table;
 

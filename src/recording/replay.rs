@@ -1,7 +1,7 @@
 //! Reads recordings back: all parts as one stream of events, a line at a time.
 //!
 //! [`filter`] lets only drawing through to a terminal, [`transcript`] makes lines of text out of it,
-//! [`export`] writes files, [`player`] knows when what is due, [`files`] finds recordings on disk.
+//! [`export`] writes files, [`player`] knows when what is due, [`search`] finds texts, [`files`] finds recordings on disk.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -21,6 +21,7 @@ pub mod export;
 pub mod files;
 pub mod filter;
 pub mod player;
+pub mod search;
 pub mod transcript;
 
 /// One part of a recording, from its beginning.

@@ -20,6 +20,7 @@ use crate::cli::output::clean;
 use crate::control::sessions::{Details, KillCall, SessionList};
 use crate::gateway::body;
 use crate::recording::index::Filter;
+use crate::recording::index::search::Quest;
 
 /// Bytes of one line of a recording; the gateway writes far shorter ones.
 const LINE_BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -142,6 +143,18 @@ impl Client {
         self.send(Method::POST, &path, call).await.map(drop)
     }
 
+    /// Looks for a text in the recordings of these sessions; each news comes as a line.
+    pub(super) async fn search(
+        &self,
+        filter: &Filter,
+        quest: &Quest,
+        each: Each<'_>,
+    ) -> anyhow::Result<()> {
+        let path = format!("/v1/search?{}", criteria(filter).join("&"));
+        let call = serde_json::to_vec(quest)?;
+        lines(self.send(Method::POST, &path, call).await?, each).await
+    }
+
     /// A recording, line by line.
     pub(super) async fn cast(&self, id: &str, each: Each<'_>) -> anyhow::Result<()> {
         self.lines(&format!("/v1/sessions/{}/cast", encoded(id)), each)
@@ -164,26 +177,7 @@ impl Client {
 
     /// Asks for lines, and hands on each.
     pub(in crate::cli) async fn lines(&self, path: &str, each: Each<'_>) -> anyhow::Result<()> {
-        let mut body = self.send(Method::GET, path, Vec::new()).await?.into_body();
-        let mut waiting: Vec<u8> = Vec::new();
-        while let Some(frame) = body.frame().await {
-            let frame = frame.context("the gateway's answer broke off")?;
-            let Ok(data) = frame.into_data() else {
-                continue;
-            };
-            for piece in data.split_inclusive(|byte| *byte == b'\n') {
-                waiting.extend_from_slice(piece);
-                if piece.ends_with(b"\n") {
-                    each(&waiting)?;
-                    waiting.clear();
-                }
-            }
-            ensure!(
-                (waiting.len() as u64) < LINE_BYTES_MAX,
-                "the gateway sent a line without an end"
-            );
-        }
-        Ok(())
+        lines(self.send(Method::GET, path, Vec::new()).await?, each).await
     }
 
     /// Sends a document, and reads the one that comes back.
@@ -244,6 +238,29 @@ impl Client {
     }
 }
 
+async fn lines(response: Response<Incoming>, each: Each<'_>) -> anyhow::Result<()> {
+    let mut body = response.into_body();
+    let mut waiting: Vec<u8> = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.context("the gateway's answer broke off")?;
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        for piece in data.split_inclusive(|byte| *byte == b'\n') {
+            waiting.extend_from_slice(piece);
+            if piece.ends_with(b"\n") {
+                each(&waiting)?;
+                waiting.clear();
+            }
+        }
+        ensure!(
+            (waiting.len() as u64) < LINE_BYTES_MAX,
+            "the gateway sent a line without an end"
+        );
+    }
+    Ok(())
+}
+
 async fn read<T: DeserializeOwned>(response: Response<Incoming>) -> anyhow::Result<T> {
     let text = body::read_bounded(response.into_body(), ANSWER_BYTES_MAX)
         .await
@@ -253,7 +270,14 @@ async fn read<T: DeserializeOwned>(response: Response<Incoming>) -> anyhow::Resu
 
 /// A filter as the query of a list.
 pub(super) fn query(filter: &Filter) -> String {
-    let mut pairs = vec![format!("limit={}", filter.limit)];
+    let mut pairs = criteria(filter);
+    pairs.push(format!("limit={}", filter.limit));
+    pairs.join("&")
+}
+
+/// The same without its limit.
+fn criteria(filter: &Filter) -> Vec<String> {
+    let mut pairs = Vec::new();
     let mut add = |key: &str, value: Option<String>| {
         if let Some(value) = value {
             pairs.push(format!("{key}={}", encoded(&value)));
@@ -270,7 +294,7 @@ pub(super) fn query(filter: &Filter) -> String {
     add("exitCode", filter.exit_code.map(|code| code.to_string()));
     add("verdict", filter.verdict.clone());
     add("live", filter.live.then(|| "true".to_owned()));
-    pairs.join("&")
+    pairs
 }
 
 /// A text as part of a path or a query (RFC 3986 §2.3).

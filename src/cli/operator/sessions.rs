@@ -10,13 +10,12 @@ use jiff::{Span, SpanRelativeTo, Timestamp};
 use super::client::Target;
 use crate::cli::output::{Outcome, Output, complain, finish, note, print_json};
 use crate::limits;
+use crate::recording::index::search::{News, Quest};
 use crate::recording::index::{self, Catalog, Filter};
 use crate::recording::replay::Flaws;
 use crate::recording::replay::export::{self, Format};
-use crate::recording::replay::transcript::Needle;
 
 mod print;
-mod search;
 pub(super) mod source;
 mod tail;
 
@@ -186,7 +185,7 @@ pub struct SearchArgs {
     #[arg(short, long)]
     pub ignore_case: bool,
     /// How many places at most
-    #[arg(long, value_name = "NUMBER", default_value_t = 1000)]
+    #[arg(long, value_name = "NUMBER", default_value_t = limits::SEARCH_HITS_DEFAULT, value_parser = limit)]
     pub limit: usize,
     /// How to print what was found
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
@@ -314,34 +313,30 @@ async fn search(args: &SearchArgs, out: &mut dyn Write) -> anyhow::Result<Outcom
     );
     let source = Source::open(&args.target).await?;
     let filter = args.filter.read(limits::SESSIONS_LISTED_MAX);
-    let mut list = source.list(&filter).await?;
-    list.items.retain(|session| session.recorded);
-    let needle = Needle::new(&args.text, args.ignore_case);
+    let quest = Quest {
+        text: args.text.clone(),
+        ignore_case: args.ignore_case,
+        limit: args.limit,
+    };
     let mut found = Vec::new();
-    for session in &list.items {
-        let room = args.limit.saturating_sub(found.len());
-        if room == 0 {
-            complain(&format!("stopped at {} places; use --limit", args.limit));
-            break;
-        }
-        match source.tape(&session.metadata.id).await {
-            Ok(tape) => {
-                if let Err(error) = search::places(session, &tape, &needle, room, &mut found) {
-                    complain(&format!("{}: {error}", session.metadata.id));
-                }
-            }
-            // The others are worth searching all the same.
-            Err(error) => {
-                complain(&format!("{}: {error:#}", session.metadata.id));
-            }
-        }
+    let rest = source
+        .search(&filter, &quest, &mut |news| match news {
+            News::Hit(hit) => found.push(hit),
+            News::Unreadable { id, why } => complain(&format!("{id}: {why}")),
+            News::Over(_) => {}
+        })
+        .await?;
+    if rest.full {
+        complain(&format!("stopped at {} places; use --limit", args.limit));
     }
-    if list.more {
-        complain("only the latest sessions were searched; narrow them down with --until");
+    if let Some(since) = rest.since {
+        complain(&format!(
+            "only sessions that began at {since} or later were searched; go on with --until {since}"
+        ));
     }
     match args.output {
         Output::Json => print_json(&found, out)?,
-        Output::Text => print::places(&found, out)?,
+        Output::Text => print::hits(&found, out)?,
     }
     Ok(if found.is_empty() {
         Outcome::Problems

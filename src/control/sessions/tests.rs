@@ -15,7 +15,7 @@ use crate::control::{self, Reports, Settings, Socket, socket};
 use crate::identity::{Block, Blocks, IssuerSettings, Refused, Whom};
 use crate::metrics::Metrics;
 use crate::policy::{RecordMode, RecordObligation};
-use crate::recording::index::FILE;
+use crate::recording::index::{FILE, files};
 use crate::recording::tests::fixtures::{output, report};
 use crate::recording::{self, Metadata, Recording};
 use crate::session::Tap as _;
@@ -79,6 +79,7 @@ impl World {
             audit: AuditLog::open(&folder.path().join("audit.jsonl")).unwrap(),
             authenticator,
             operators: operators.clone(),
+            searches: Searches::default(),
         };
         let reports = Reports {
             measure: Box::new(|| {}),
@@ -397,4 +398,92 @@ async fn a_session_is_listed_followed_and_read_until_it_is_over() {
     let (_, list) = world.at_socket("GET /v1/sessions?user=bob", "").await;
     assert_eq!(list["items"], json!([]));
     assert!(Path::new(&path).exists());
+}
+
+fn news(text: &str) -> Vec<Value> {
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+#[tokio::test]
+async fn a_search_answers_what_it_found_and_that_it_is_over() {
+    let world = World::start(Some(operators())).await;
+    for (id, said) in [("one", "a needle\nhay\n"), ("two", "hay\nNEEDLE two\n")] {
+        let (mut recording, _killed) = world.record(id).await;
+        recording.event(&output(said.as_bytes()), Duration::from_secs(1));
+        recording.seal(&report()).await;
+    }
+    let operator = world.token("olga", &["operators"], None);
+    let search = async |query: &str, body: &str| {
+        let line = format!("POST /v1/search{query}");
+        world.at_address(&line, Some(&operator), body).await
+    };
+    let (code, text) = search("", r#"{"text":"needle","ignoreCase":true}"#).await;
+    assert_eq!(code, 200);
+    let found = news(&text);
+    assert_eq!(found.len(), 3, "{text}");
+    assert_eq!(found[0]["hit"]["id"], "two", "the latest first");
+    assert_eq!(found[0]["hit"]["text"], "NEEDLE two");
+    assert_eq!(found[1]["hit"]["stream"], "output");
+    assert_eq!(found[1]["hit"]["atMs"], 1000);
+    assert_eq!(found[2], json!({"over": {"full": false}}));
+    let (_, text) = search("", r#"{"text":"needle","ignoreCase":true,"limit":1}"#).await;
+    let found = news(&text);
+    assert_eq!(found[1..], [json!({"over": {"full": true}})], "{text}");
+    let (_, text) = search("?user=bob", r#"{"text":"needle"}"#).await;
+    assert_eq!(news(&text), [json!({"over": {"full": false}})]);
+    let file = world.folder.path().join("recordings");
+    let day = files::days(&file).unwrap().remove(0);
+    std::fs::write(file.join(day).join("two.cast"), "rubbish\n").unwrap();
+    let (_, text) = search("", r#"{"text":"needle"}"#).await;
+    let found = news(&text);
+    assert_eq!(found[0]["unreadable"]["id"], "two", "{text}");
+    assert_eq!(found[1]["hit"]["id"], "one", "{text}");
+
+    assert_eq!(search("", "{}").await.0, 400);
+    assert_eq!(search("?usr=bob", r#"{"text":"needle"}"#).await.0, 400);
+    let stranger = world.token("eve", &["developers"], None);
+    for (token, expected) in [(None, 401), (Some(stranger.as_str()), 403)] {
+        let body = r#"{"text":"needle"}"#;
+        let (code, text) = world.at_address("POST /v1/search", token, body).await;
+        assert_eq!(code, expected, "{text}");
+    }
+    let events = world.audit();
+    let searched = |event: &&Value| event["requestURI"] == "/v1/search";
+    assert_eq!(events.iter().filter(searched).count(), 6);
+    assert!(!format!("{events:?}").contains("needle"));
+}
+
+#[tokio::test]
+async fn only_so_many_searches_run_at_a_time() {
+    let searches = Searches::default();
+    let folder = tempfile::tempdir().unwrap();
+    let catalog = Catalog::of(folder.path());
+    let begin = || {
+        let found = SessionList {
+            // More news than wait for a client that does not read them.
+            items: (0..1000)
+                .map(|number| Session {
+                    metadata: metadata(&format!("id-{number}")),
+                    recorded: true,
+                    ..Session::default()
+                })
+                .collect(),
+            more: false,
+        };
+        let quest = serde_json::from_value(json!({"text": "needle"})).unwrap();
+        searches.begin(catalog.clone(), found, quest)
+    };
+    let running: Vec<_> = (0..limits::SEARCHES_MAX)
+        .map(|_| begin().unwrap())
+        .collect();
+    assert_eq!(begin().unwrap_err().code().as_u16(), 429);
+    // Their clients leave.
+    drop(running);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    while begin().is_err() {
+        assert!(tokio::time::Instant::now() < deadline, "they go on");
+        tokio::task::yield_now().await;
+    }
 }

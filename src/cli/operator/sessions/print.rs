@@ -2,11 +2,11 @@
 
 use std::io::{self, Write};
 
-use super::search::Place;
 use crate::cli::output::{clean, print_table};
 use crate::control::sessions::Details;
 use crate::recording::Summary;
 use crate::recording::index::Session;
+use crate::recording::replay::search::Hit;
 
 /// A table; the command comes last, since it may be long.
 pub(super) fn list(sessions: &[Session], out: &mut dyn Write) -> io::Result<()> {
@@ -139,17 +139,17 @@ fn put(out: &mut dyn Write, name: &str, value: &str) -> io::Result<()> {
 }
 
 /// Where a text was found.
-pub(super) fn places(places: &[Place], out: &mut dyn Write) -> io::Result<()> {
-    for place in places {
+pub(super) fn hits(hits: &[Hit], out: &mut dyn Write) -> io::Result<()> {
+    for hit in hits {
         let what = format!(
             "{} {} {}/{} {} {}: {}",
-            place.id,
-            place.user,
-            place.namespace,
-            place.pod,
-            clock(place.at_ms),
-            place.stream,
-            place.text
+            hit.id,
+            hit.user,
+            hit.namespace,
+            hit.pod,
+            clock(hit.at_ms),
+            hit.stream.as_str(),
+            hit.text
         );
         writeln!(out, "{}", clean(&what))?;
     }

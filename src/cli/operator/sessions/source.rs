@@ -14,6 +14,7 @@ use crate::cli::operator::client::{Client, Target};
 use crate::control::sessions::{Details, SessionList};
 use crate::control::socket;
 use crate::recording::index::files::is_id;
+use crate::recording::index::search::{Audience, Haystack, News, Quest, Rest};
 use crate::recording::index::{Catalog, Filter};
 use crate::recording::replay::{Parts, files, one_part};
 
@@ -126,6 +127,47 @@ impl Source {
                 Ok(Details { session, summary })
             }
         }
+    }
+
+    /// Looks for a text in the recordings of these sessions, wherever they are: none travels.
+    pub(super) async fn search(
+        &self,
+        filter: &Filter,
+        quest: &Quest,
+        each: &mut dyn FnMut(News),
+    ) -> anyhow::Result<Rest> {
+        let mut rest = None;
+        let mut take = |news| match news {
+            News::Over(over) => rest = Some(over),
+            news => each(news),
+        };
+        match self {
+            Self::Gateway(client) => {
+                let line = &mut |line: &[u8]| {
+                    take(serde_json::from_slice(line)?);
+                    Ok(())
+                };
+                client.search(filter, quest, line).await?;
+            }
+            Self::Files(catalog) => {
+                let list = self.list(filter).await?;
+                let hay = Haystack {
+                    sessions: list.items,
+                    more: list.more,
+                    most: u64::MAX,
+                };
+                let mut tell = |news| {
+                    take(news);
+                    true
+                };
+                let mut audience = Audience {
+                    tell: &mut tell,
+                    listens: &|| true,
+                };
+                catalog.search(&hay, quest, &mut audience);
+            }
+        }
+        rest.context("the gateway's answer broke off; it may be shutting down")
     }
 
     /// A recording, to be read as often as need be.

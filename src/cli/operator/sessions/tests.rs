@@ -290,6 +290,6 @@ fn a_filter_reaches_the_gateway_as_it_was_said() {
     };
     assert_eq!(
         crate::cli::operator::client::query(&args.filter.read(args.limit)),
-        "limit=3&user=a%26b%3D%C3%BC&command=rm%20-rf&since=2026-11-20T10%3A00%3A00Z&exitCode=7&live=true"
+        "user=a%26b%3D%C3%BC&command=rm%20-rf&since=2026-11-20T10%3A00%3A00Z&exitCode=7&live=true&limit=3"
     );
 }

@@ -3,63 +3,89 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::source::Tape;
+use super::transcript::{Line, Needle, Transcript};
+use super::{Moment, Parts, ReadError, Reader};
 use crate::limits::RECORDING_TRANSCRIPT_LINE_MAX as LINE_MAX;
-use crate::recording::index::Session;
-use crate::recording::replay::transcript::{Line, Needle, Transcript};
-use crate::recording::replay::{Moment, ReadError, Reader};
+use crate::recording::metadata::Metadata;
 use crate::wire::asciicast::{INPUT, OUTPUT};
 
 /// Characters that are shown of a line.
 const SHOWN_CHARS: usize = 200;
 
 /// A place where a text was found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Place {
-    pub(super) id: String,
-    pub(super) user: String,
-    pub(super) namespace: String,
-    pub(super) pod: String,
-    pub(super) started: Timestamp,
+pub struct Hit {
+    /// The recording.
+    pub id: String,
+    /// Whose session it was.
+    pub user: String,
+    /// The pod's namespace.
+    pub namespace: String,
+    /// The pod.
+    pub pod: String,
+    /// When the session began.
+    pub started: Timestamp,
     /// When the line began, in milliseconds from the beginning.
-    pub(super) at_ms: u64,
+    pub at_ms: u64,
     /// `output` or `input`.
-    pub(super) stream: &'static str,
-    /// The line.
-    pub(super) text: String,
+    pub stream: Stream,
+    /// The line, or what stands around the text in a long one.
+    pub text: String,
 }
 
-/// Adds the first `room` places of a recording where the text stands.
-pub(super) fn places(
-    session: &Session,
-    tape: &Tape,
+/// Which way a line went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stream {
+    /// To the person.
+    Output,
+    /// From the person.
+    Input,
+}
+
+impl Stream {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Output => "output",
+            Self::Input => "input",
+        }
+    }
+}
+
+/// The first `room` places of a recording where the text stands, in the order of time. It is no longer looked for
+/// once nobody `wants` it.
+pub fn hits(
+    metadata: &Metadata,
+    parts: Parts,
     needle: &Needle,
     room: usize,
-    found: &mut Vec<Place>,
-) -> Result<(), ReadError> {
-    let mut reader = Reader::new(tape.parts())?;
-    let first = found.len();
-    let full = first.saturating_add(room);
-    let (mut output, mut input) = (Stream::new("output"), Stream::new("input"));
-    let mut take = |place: (&'static str, Line, usize)| {
-        let (stream, line, at) = place;
-        if found.len() < full {
-            found.push(Place {
-                id: session.metadata.id.clone(),
-                user: session.metadata.user.clone(),
-                namespace: session.metadata.namespace.clone(),
-                pod: session.metadata.pod.clone(),
-                started: session.metadata.started,
+    wants: &dyn Fn() -> bool,
+) -> Result<Vec<Hit>, ReadError> {
+    let mut reader = Reader::new(parts)?;
+    let mut found = Vec::new();
+    let (mut output, mut input) = (Lines::new(Stream::Output), Lines::new(Stream::Input));
+    let mut take = |(stream, line, at): (Stream, Line, usize)| {
+        if found.len() < room {
+            found.push(Hit {
+                id: metadata.id.clone(),
+                user: metadata.user.clone(),
+                namespace: metadata.namespace.clone(),
+                pod: metadata.pod.clone(),
+                started: metadata.started,
                 at_ms: u64::try_from(line.at.as_millis()).unwrap_or(u64::MAX),
                 stream,
                 text: excerpt(&line.text, at),
             });
         }
     };
-    while let Some(moment) = reader.next_moment()? {
+    while wants()
+        && let Some(moment) = reader.next_moment()?
+    {
         if moment.code == INPUT {
             input.push(&as_shown(moment), needle, &mut take);
         } else {
@@ -68,27 +94,24 @@ pub(super) fn places(
     }
     output.finish(needle, &mut take);
     input.finish(needle, &mut take);
-    found
-        .get_mut(first..)
-        .unwrap_or_default()
-        .sort_by_key(|place| place.at_ms);
-    Ok(())
+    found.sort_by_key(|hit| hit.at_ms);
+    Ok(found)
 }
 
-type Take<'a> = &'a mut dyn FnMut((&'static str, Line, usize));
+type Take<'a> = &'a mut dyn FnMut((Stream, Line, usize));
 
 /// One direction of a session.
-struct Stream {
-    name: &'static str,
+struct Lines {
+    stream: Stream,
     transcript: Transcript,
     /// The end of a line that was too long to be whole: the text may begin in it.
     before: String,
 }
 
-impl Stream {
-    fn new(name: &'static str) -> Self {
+impl Lines {
+    fn new(stream: Stream) -> Self {
         Self {
-            name,
+            stream,
             transcript: Transcript::default(),
             before: String::new(),
         }
@@ -96,26 +119,28 @@ impl Stream {
 
     fn push(&mut self, moment: &Moment, needle: &Needle, take: Take<'_>) {
         let Self {
-            name,
+            stream,
             transcript,
             before,
         } = self;
-        transcript.push(moment, &mut |line| check(name, before, line, needle, take));
+        transcript.push(moment, &mut |line| {
+            check(*stream, before, line, needle, take);
+        });
     }
 
     fn finish(&mut self, needle: &Needle, take: Take<'_>) {
         let Self {
-            name,
+            stream,
             transcript,
             before,
         } = self;
         transcript.finish(Duration::ZERO, &mut |line| {
-            check(name, before, line, needle, take);
+            check(*stream, before, line, needle, take);
         });
     }
 }
 
-fn check(name: &'static str, before: &mut String, mut line: Line, needle: &Needle, take: Take<'_>) {
+fn check(stream: Stream, before: &mut String, mut line: Line, needle: &Needle, take: Take<'_>) {
     let goes_on = line.text.chars().nth(LINE_MAX - 1).is_some();
     line.text.insert_str(0, before);
     before.clear();
@@ -125,7 +150,7 @@ fn check(name: &'static str, before: &mut String, mut line: Line, needle: &Needl
         before.push_str(end.unwrap_or_default());
     }
     if let Some(at) = needle.find(&line.text) {
-        take((name, line, at));
+        take((stream, line, at));
     }
 }
 
@@ -152,24 +177,18 @@ fn excerpt(line: &str, at: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
-    use std::sync::Arc;
-
     use super::*;
+    use crate::recording::replay::one_part;
 
     fn search(lines: &[&str], text: &str, ignore_case: bool) -> Vec<(u64, &'static str, String)> {
-        let mut file = tempfile::tempfile().unwrap();
-        writeln!(file, r#"{{"version":2,"width":80,"height":24}}"#).unwrap();
-        for line in lines {
-            writeln!(file, "{line}").unwrap();
-        }
-        let mut found = Vec::new();
+        let header = r#"{"version":2,"width":80,"height":24}"#;
+        let cast = format!("{header}\n{}\n", lines.join("\n"));
+        let parts = one_part(std::io::Cursor::new(cast));
         let needle = Needle::new(text, ignore_case);
-        let tape = Tape::Fetched(Arc::new(file));
-        places(&Session::default(), &tape, &needle, 10, &mut found).unwrap();
+        let found = hits(&Metadata::default(), parts, &needle, 10, &|| true).unwrap();
         found
             .into_iter()
-            .map(|place| (place.at_ms, place.stream, place.text))
+            .map(|hit| (hit.at_ms, hit.stream.as_str(), hit.text))
             .collect()
     }
 
