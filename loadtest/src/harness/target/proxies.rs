@@ -86,6 +86,8 @@ impl Setup {
         format!(
             "worker_processes 1;
 daemon off;
+# One process: a worker would outlive its master, which is killed at the end.
+master_process off;
 pid {own}/nginx.pid;
 error_log stderr error;
 worker_rlimit_nofile 20000;
