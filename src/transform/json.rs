@@ -15,8 +15,8 @@ mod held;
 
 use std::sync::Arc;
 
-use self::held::Through;
-use super::output::Sink;
+use self::held::{Judged, Shifted, Through};
+use super::output::{Joined, Sink};
 use super::placeholder::{Content, Digest, Linkable, Placeholders};
 use super::report::Tally;
 use super::text::known::{Shelf, Strings};
@@ -55,6 +55,8 @@ pub(super) struct JsonMasker {
     strings: Option<Box<Strings>>,
     /// How many documents this one is embedded in.
     level: u8,
+    /// For what is masked within this document, kept from one such value to the next.
+    spare: Option<Box<JsonMasker>>,
 }
 
 #[derive(Clone, Copy)]
@@ -78,11 +80,30 @@ enum Current {
     Passed,
     /// A value that passes but for known values in its strings.
     Searched,
+    /// A value that may not pass, of which nothing was looked at yet.
+    Begun(Begun),
     Masked(Masking),
     /// The raw text of a value that is looked at as a whole.
     Held(Held, Vec<u8>),
     /// An element too large to be held, masked as if it met every condition.
     Nested(Box<JsonMasker>),
+}
+
+/// A value that began in the chunk that is being pushed. Most end there, too; then they are judged where they
+/// stand, and nothing is kept of them.
+#[derive(Clone, Copy)]
+struct Begun {
+    task: Task,
+    kind: Kind,
+    /// Where its first byte is.
+    first: usize,
+}
+
+/// What is to be done with a value that may not pass.
+#[derive(Clone, Copy)]
+enum Task {
+    Mask(Leaf),
+    Judge(Held),
 }
 
 /// Why a value is held.
@@ -116,25 +137,39 @@ impl JsonMasker {
             path: ValuePath::default(),
             tally: Tally::default(),
             level: 0,
+            spare: None,
         }
     }
 
     /// Takes the next chunk and hands all that may be released to `sink`.
     pub(super) fn push(&mut self, chunk: &[u8], sink: &mut impl Sink) -> Result<(), JsonError> {
+        let mut sink = Joined::new(sink);
+        let pushed = self.push_through(chunk, &mut sink);
+        sink.flush();
+        pushed
+    }
+
+    fn push_through(&mut self, chunk: &[u8], sink: &mut impl Sink) -> Result<(), JsonError> {
         let (mut cursor, mut released) = (0, 0);
         loop {
             let from = cursor;
             match self.step(chunk, &mut cursor)? {
                 Step::Begin(kind) => {
                     let first = cursor - 1;
-                    if self.begin(kind) {
+                    self.begin(kind, first);
+                    if let Current::Searched = self.current {
                         sink.copy(released..first);
-                        self.hold(chunk.get(first..cursor).unwrap_or_default(), kind, sink)?;
+                        self.take(chunk.get(first..cursor).unwrap_or_default(), false, sink)?;
                     }
                 }
                 Step::Key => self.key(chunk),
                 Step::End => {
-                    if self.holds() {
+                    if let Current::Begun(begun) = self.current {
+                        let value = chunk.get(begun.first..cursor).unwrap_or_default();
+                        if !self.passes(begun, value, released, sink)? {
+                            released = cursor;
+                        }
+                    } else if self.holds() {
                         let text = chunk.get(from..cursor).unwrap_or_default();
                         self.take(text, true, sink)?;
                         self.replace(sink)?;
@@ -143,7 +178,12 @@ impl JsonMasker {
                     self.end();
                 }
                 Step::More => {
-                    if self.holds() {
+                    if let Current::Begun(begun) = self.current {
+                        sink.copy(released..begun.first);
+                        self.keep(begun);
+                        let value = chunk.get(begun.first..).unwrap_or_default();
+                        self.take(begun.text(value), false, sink)?;
+                    } else if self.holds() {
                         self.take(chunk.get(from..).unwrap_or_default(), false, sink)?;
                     } else {
                         sink.copy(released..chunk.len());
@@ -152,6 +192,55 @@ impl JsonMasker {
                 }
             }
         }
+    }
+
+    /// Does this value, which is all there, pass as it is? If not, what came before it and what belongs in its
+    /// place is with `sink`.
+    fn passes(
+        &mut self,
+        begun: Begun,
+        value: &[u8],
+        released: usize,
+        sink: &mut impl Sink,
+    ) -> Result<bool, JsonError> {
+        let before = released..begun.first;
+        let text = begun.text(value);
+        match begun.task {
+            Task::Mask(leaf) => {
+                sink.copy(before);
+                self.put_whole(leaf, begun.kind, text, sink)?;
+            }
+            Task::Judge(_) if value.len() > EMBEDDED_JSON_BYTES_MAX => {
+                sink.copy(before);
+                self.keep(begun);
+                self.take(text, true, sink)?;
+                self.replace(sink)?;
+            }
+            Task::Judge(Held::Element(array)) => {
+                sink.copy(before);
+                let by = begun.first;
+                self.put_element(array, value, &mut Shifted { by, sink })?;
+            }
+            Task::Judge(held) => {
+                let raw = without_quote(text);
+                match self.judge(held, raw)? {
+                    Judged::Passes if self.strings.is_none() => return Ok(true),
+                    judged => {
+                        sink.copy(before);
+                        self.put_judged(held, judged, raw, sink)?;
+                    }
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// A value goes on in the next chunk.
+    fn keep(&mut self, begun: Begun) {
+        self.current = match begun.task {
+            Task::Mask(leaf) => Current::Masked(self.masking(leaf, begun.kind)),
+            Task::Judge(held) => Current::Held(held, Vec::new()),
+        };
     }
 
     /// The next step. Members in which nothing can match are passed without one.
@@ -186,20 +275,25 @@ impl JsonMasker {
         let text = match &self.current {
             Current::Held(_, raw) => raw.len(),
             Current::Nested(masker) => masker.held(),
-            Current::Walked | Current::Passed | Current::Searched | Current::Masked(_) => 0,
+            Current::Walked
+            | Current::Passed
+            | Current::Searched
+            | Current::Begun(_)
+            | Current::Masked(_) => 0,
         };
         text + self.scanner.held() + self.path.len() + self.frames.len() * size_of::<Frame>()
     }
 
-    /// A value begins; true if it is not to pass.
-    fn begin(&mut self, kind: Kind) -> bool {
+    /// A value begins, at `first`.
+    fn begin(&mut self, kind: Kind, first: usize) {
+        let begun = |task| Current::Begun(Begun { task, kind, first });
         if kind == Kind::Object
             && let Some(array) = self.conditional_array()
         {
             self.element();
-            self.current = Current::Held(Held::Element(array), Vec::new());
+            self.current = begun(Task::Judge(Held::Element(array)));
             self.scanner.skip_value();
-            return true;
+            return;
         }
         let state = self.state_of_value();
         let shape = match kind {
@@ -217,21 +311,20 @@ impl JsonMasker {
                     path_length: self.path.len(),
                     after_flag: false,
                 });
-                return false;
+                return;
             }
             Action::Search if self.searches() => self.current = Current::Searched,
             Action::Pass | Action::Search => self.current = Current::Passed,
-            Action::Mask(leaf) => self.current = Current::Masked(self.masking(leaf, kind)),
-            Action::Embedded => self.current = Current::Held(Held::Document, Vec::new()),
+            Action::Mask(leaf) => self.current = begun(Task::Mask(leaf)),
+            Action::Embedded => self.current = begun(Task::Judge(Held::Document)),
             Action::Scan(look) => {
                 let after_flag = self.frames.last_mut().is_some_and(|frame| {
                     look == Look::Argument && std::mem::take(&mut frame.after_flag)
                 });
-                self.current = Current::Held(Held::Scanned { look, after_flag }, Vec::new());
+                self.current = begun(Task::Judge(Held::Scanned { look, after_flag }));
             }
         }
         self.scanner.skip_value();
-        self.holds()
     }
 
     fn searches(&mut self) -> bool {
@@ -308,14 +401,6 @@ impl JsonMasker {
         !matches!(self.current, Current::Walked | Current::Passed)
     }
 
-    /// The first byte of a held value; a quote is not part of the text, unless it is passed on as it is.
-    fn hold(&mut self, first: &[u8], kind: Kind, sink: &mut impl Sink) -> Result<(), JsonError> {
-        if kind == Kind::String && !matches!(self.current, Current::Searched) {
-            return Ok(());
-        }
-        self.take(first, false, sink)
-    }
-
     fn take(&mut self, text: &[u8], last: bool, sink: &mut impl Sink) -> Result<(), JsonError> {
         match &mut self.current {
             Current::Masked(masking) => masking.take(text, last),
@@ -337,7 +422,7 @@ impl JsonMasker {
                 }
                 Ok(())
             }
-            Current::Walked | Current::Passed => Ok(()),
+            Current::Walked | Current::Passed | Current::Begun(_) => Ok(()),
         }
     }
 
@@ -356,16 +441,21 @@ impl JsonMasker {
                     self.tally.merge(strings.tally());
                 }
             }
-            Current::Walked | Current::Passed => {}
+            Current::Walked | Current::Passed | Current::Begun(_) => {}
         }
         Ok(())
     }
 
-    /// Masks a string of which the raw text is known.
-    fn put_whole(&mut self, leaf: Leaf, raw: &[u8], sink: &mut impl Sink) -> Result<(), JsonError> {
-        let mut masking = self.masking(leaf, Kind::String);
-        masking.take(raw, false)?;
-        masking.take(b"\"", true)?;
+    /// Masks a value of which all is there; of a string without the quote that opens it.
+    fn put_whole(
+        &mut self,
+        leaf: Leaf,
+        kind: Kind,
+        text: &[u8],
+        sink: &mut impl Sink,
+    ) -> Result<(), JsonError> {
+        let mut masking = self.masking(leaf, kind);
+        masking.take(text, true)?;
         self.put(masking, sink);
         Ok(())
     }
@@ -380,6 +470,16 @@ impl JsonMasker {
         }
         sink.write(b"\"");
         self.tally.count(self.path.text());
+    }
+}
+
+impl Begun {
+    /// The value without the quote that opens a string.
+    fn text<'a>(&self, value: &'a [u8]) -> &'a [u8] {
+        match self.kind {
+            Kind::String => value.get(1..).unwrap_or_default(),
+            Kind::Object | Kind::Array | Kind::Scalar(_) => value,
+        }
     }
 }
 

@@ -95,6 +95,44 @@ impl Sink for ChunkSink<'_> {
     }
 }
 
+/// Joins spans that follow one another: what passes in pieces is copied, or sliced, at once.
+pub(super) struct Joined<'a, S> {
+    sink: &'a mut S,
+    open: Range<usize>,
+}
+
+impl<'a, S: Sink> Joined<'a, S> {
+    /// Before `sink`.
+    pub(super) fn new(sink: &'a mut S) -> Self {
+        Self { sink, open: 0..0 }
+    }
+
+    /// Hands on what was kept.
+    pub(super) fn flush(&mut self) {
+        if !self.open.is_empty() {
+            self.sink.copy(std::mem::take(&mut self.open));
+        }
+    }
+}
+
+impl<S: Sink> Sink for Joined<'_, S> {
+    fn copy(&mut self, span: Range<usize>) {
+        if span.start == self.open.end {
+            self.open.end = span.end;
+            return;
+        }
+        self.flush();
+        self.open = span;
+    }
+
+    fn write(&mut self, text: &[u8]) {
+        if !text.is_empty() {
+            self.flush();
+            self.sink.write(text);
+        }
+    }
+}
+
 /// Appends everything to one vector.
 pub(super) struct Collected<'a> {
     chunk: &'a [u8],

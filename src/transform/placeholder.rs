@@ -142,10 +142,9 @@ impl Placeholders {
         let mut text = [b']'; Placeholder::LENGTH];
         let (family, rest) = text.split_at_mut(FAMILY.len());
         family.copy_from_slice(FAMILY.as_bytes());
-        let digits = digest.iter().copied().chain(self.tag_of(digest));
-        for (place, byte) in rest.as_chunks_mut::<2>().0.iter_mut().zip(digits) {
-            *place = [digit(byte >> 4), digit(byte & 15)];
-        }
+        let (first, second) = rest.split_at_mut(2 * DIGEST_BYTES);
+        write_digits(&digest, first);
+        write_digits(&self.tag_of(digest), second);
         Placeholder(text)
     }
 
@@ -317,6 +316,12 @@ impl Digest {
         if let Some(open @ [_, ..]) = open.get(..self.open_length) {
             self.take(open);
         }
+    }
+}
+
+fn write_digits(bytes: &[u8], places: &mut [u8]) {
+    for (place, byte) in places.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
+        *place = [digit(byte >> 4), digit(byte & 15)];
     }
 }
 

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use serde::de::IgnoredAny;
 
+use super::held::Judged;
 use super::{JsonMasker, Mask, Sink};
 use crate::limits::EMBEDDED_JSON_DEPTH_MAX;
 use crate::request::body::ValuePath;
@@ -12,23 +13,25 @@ use crate::transform::report::Tally;
 use crate::wire::json::{Documents, raw_length, unescape, write_escaped};
 
 impl JsonMasker {
-    /// The raw text of a string with the document inside it masked; bytes outside of masked values
-    /// keep their escapes. `None` when it is no document, or nested too deep: the caller masks it as
-    /// a whole.
-    pub(super) fn mask_embedded(&mut self, raw: &[u8]) -> Option<Vec<u8>> {
+    /// What the document in a string makes of it; bytes outside of masked values keep their escapes. What is no
+    /// document, or nested too deep, is hidden.
+    pub(super) fn mask_embedded(&mut self, raw: &[u8]) -> Judged {
         if self.level >= EMBEDDED_JSON_DEPTH_MAX {
-            return None;
+            return Judged::Hidden;
         }
-        let text = unescape(raw).ok()?;
+        let Ok(text) = unescape(raw) else {
+            return Judged::Hidden;
+        };
         if text.trim_ascii().is_empty() {
-            return Some(raw.to_vec());
+            return Judged::Passes;
         }
         let mut edits = Edits::default();
-        let mut masker = Self::embedded(self.mask.clone(), &self.path, self.level + 1);
-        masker.whole(&text, &mut edits)?;
-        let masked = edits.apply(raw)?;
-        self.tally.merge(&mut masker.tally);
-        Some(masked)
+        let mut masker = self.within(self.mask.root, self.level + 1);
+        if masker.whole(&text, &mut edits).is_none() {
+            return Judged::Hidden;
+        }
+        self.done(masker);
+        edits.apply(raw)
     }
 
     fn embedded(mask: Mask, path: &ValuePath, level: u8) -> Self {
@@ -82,7 +85,15 @@ impl Sink for Edits {
 }
 
 impl Edits {
-    pub(super) fn apply(self, raw: &[u8]) -> Option<Vec<u8>> {
+    /// What they make of the escaped form.
+    pub(super) fn apply(self, raw: &[u8]) -> Judged {
+        if self.0.iter().all(|edit| matches!(edit, Edit::Copy(_))) {
+            return Judged::Passes; // nothing is ever left out without something in its place
+        }
+        self.applied(raw).map_or(Judged::Hidden, Judged::Masked)
+    }
+
+    fn applied(self, raw: &[u8]) -> Option<Vec<u8>> {
         let mut masked = Vec::with_capacity(raw.len());
         let (mut text_at, mut raw_at) = (0, 0);
         for edit in self.0 {

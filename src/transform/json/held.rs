@@ -1,16 +1,11 @@
 //! Values that are judged when they are complete: documents in strings, texts with credentials in them,
 //! and elements whose masking depends on a member, such as the value of a variable on its name.
 
-use std::fmt;
 use std::ops::Range;
 
-use serde::Deserialize;
-use serde::de::{MapAccess, Visitor};
-use serde_json::Value;
-
 use super::embedded::Edits;
-use super::{Current, Held, JsonMasker, Kind, Mask, Sink};
-use crate::policy::mask::{Condition, Leaf, Look, StateId};
+use super::{Current, Held, JsonMasker, Kind, Scanner, Sink, Step};
+use crate::policy::mask::{Condition, Leaf, Look, MaskPlan, StateId};
 use crate::transform::placeholder::Content;
 use crate::transform::text::credentials::{self, Found};
 use crate::wire::json::{Documents, JsonError, unescape};
@@ -23,19 +18,40 @@ impl JsonMasker {
         raw: &[u8],
         sink: &mut impl Sink,
     ) -> Result<(), JsonError> {
-        let text = match held {
-            Held::Element(array) => return self.put_element(array, raw, sink),
-            Held::Document => self.mask_embedded(raw),
-            Held::Scanned { look, after_flag } => self.scanned(look, after_flag, raw)?,
-        };
-        let Some(text) = text else {
-            return self.put_whole(leaf(held), raw, sink);
+        if let Held::Element(array) = held {
+            return self.put_element(array, raw, &mut Through { text: raw, sink });
+        }
+        let judged = self.judge(held, raw)?;
+        self.put_judged(held, judged, raw, sink)
+    }
+
+    /// What becomes of a string, of which this is the raw text.
+    pub(super) fn judge(&mut self, held: Held, raw: &[u8]) -> Result<Judged, JsonError> {
+        match held {
+            Held::Document => Ok(self.mask_embedded(raw)),
+            Held::Scanned { look, after_flag } => self.scanned(look, after_flag, raw),
+            Held::Element(_) => Ok(Judged::Hidden), // no string, so nobody asks
+        }
+    }
+
+    /// Puts what became of a string.
+    pub(super) fn put_judged(
+        &mut self,
+        held: Held,
+        judged: Judged,
+        raw: &[u8],
+        sink: &mut impl Sink,
+    ) -> Result<(), JsonError> {
+        let text = match &judged {
+            Judged::Hidden => return self.put_whole(leaf(held), Kind::String, raw, sink),
+            Judged::Passes => raw,
+            Judged::Masked(text) => text,
         };
         sink.write(b"\"");
         if let Held::Document = held {
-            sink.write(&text); // its own strings have been searched
+            sink.write(text); // its own strings have been searched
         } else {
-            self.write_searched(&text, sink);
+            self.write_searched(text, sink);
         }
         sink.write(b"\"");
         Ok(())
@@ -66,19 +82,14 @@ impl JsonMasker {
             self.current = Current::Masked(masking);
             return Ok(());
         };
-        let mut masker = self.nested(self.mask.plan.element(array));
+        let mut masker = self.within(self.mask.plan.element(array), self.level);
         masker.push(raw, &mut Through { text: raw, sink })?;
-        self.current = Current::Nested(Box::new(masker));
+        self.current = Current::Nested(masker);
         Ok(())
     }
 
-    /// The raw text of a string without the credentials in it; `None` to mask all of it.
-    fn scanned(
-        &mut self,
-        look: Look,
-        after_flag: bool,
-        raw: &[u8],
-    ) -> Result<Option<Vec<u8>>, JsonError> {
+    /// What the credentials in a string make of it.
+    fn scanned(&mut self, look: Look, after_flag: bool, raw: &[u8]) -> Result<Judged, JsonError> {
         let text = unescape(raw)?;
         if look == Look::Argument
             && let Some(frame) = self.frames.last_mut()
@@ -86,8 +97,8 @@ impl JsonMasker {
             frame.after_flag = credentials::is_flag(&text);
         }
         let parts = match credentials::look(&text, look, after_flag) {
-            Found::Nothing => return Ok(Some(raw.to_vec())),
-            Found::Whole => return Ok(None),
+            Found::Nothing => return Ok(Judged::Passes),
+            Found::Whole => return Ok(Judged::Hidden),
             Found::Parts(parts) => parts,
         };
         let mut edits = Edits::default();
@@ -108,34 +119,42 @@ impl JsonMasker {
         Ok(edits.apply(raw))
     }
 
-    fn put_element(
+    /// Puts an element, whose members say in which state it is. `sink` takes spans of `raw`.
+    pub(super) fn put_element(
         &mut self,
         array: StateId,
         raw: &[u8],
         sink: &mut impl Sink,
     ) -> Result<(), JsonError> {
         let plan = &self.mask.plan;
-        let members = serde_json::from_slice(raw).ok();
-        let holds = plan
-            .conditions(array)
-            .map(|condition| meets(members.as_ref(), condition));
+        let met = met(plan, array, raw).unwrap_or(u64::MAX);
+        let holds = (0..u64::BITS).map(|place| met >> place & 1 == 1);
+        let holds = plan.conditions(array).zip(holds).map(|(_, holds)| holds);
         let state = plan.element_where(array, holds);
-        let mut masker = self.nested(state);
-        masker.push(raw, &mut Through { text: raw, sink })?;
-        masker.finish(&mut Through { text: b"", sink })?;
-        self.tally.merge(&mut masker.tally);
+        let mut masker = self.within(state, self.level);
+        masker.push(raw, sink)?;
+        masker.finish(sink)?;
+        self.done(masker);
         Ok(())
     }
 
-    fn nested(&self, state: StateId) -> Self {
-        let mask = Mask {
-            root: state,
-            ..self.mask.clone()
-        };
-        let mut masker = Self::new(mask, Documents::One);
-        masker.level = self.level;
-        masker.path = self.path.clone();
+    /// The masker of something within this document.
+    pub(super) fn within(&mut self, root: StateId, level: u8) -> Box<Self> {
+        let mut masker = self
+            .spare
+            .take()
+            .unwrap_or_else(|| Box::new(Self::new(self.mask.clone(), Documents::One)));
+        masker.mask.root = root;
+        masker.level = level;
+        masker.path.clone_from(&self.path);
         masker
+    }
+
+    /// It has come to the end of its document, so it can take another.
+    pub(super) fn done(&mut self, mut masker: Box<Self>) {
+        self.tally.merge(&mut masker.tally);
+        masker.scanner = Scanner::new(Documents::One);
+        self.spare = Some(masker);
     }
 }
 
@@ -149,41 +168,45 @@ fn leaf(held: Held) -> Leaf {
     }
 }
 
-/// Does one of the members of this name meet the condition? What cannot be read does.
-fn meets(members: Option<&Members>, condition: Condition<'_>) -> bool {
-    let Some(Members(members)) = members else {
-        return true;
+/// Which of the conditions an element of the array meets, as bits in their order. A member that is no string meets
+/// those on it, and of several of the same name one is enough.
+fn met(plan: &MaskPlan, array: StateId, element: &[u8]) -> Result<u64, JsonError> {
+    let on =
+        |key: &[u8], condition: Condition<'_>| condition.key.as_bytes().eq_ignore_ascii_case(key);
+    let mut scanner = Scanner::new(Documents::One);
+    let (mut cursor, mut met, mut kind) = (0, 0, None);
+    // No condition is on a key that is too long to be read.
+    let wanted = |key: Option<&[u8]>| {
+        key.is_some_and(|key| plan.conditions(array).any(|condition| on(key, condition)))
     };
-    members
-        .iter()
-        .filter(|(key, _)| key.eq_ignore_ascii_case(condition.key))
-        .any(|(_, value)| value.as_str().is_none_or(|text| condition.holds(text)))
-}
-
-/// All members of an object, also those of the same name.
-struct Members(Vec<(String, Value)>);
-
-impl<'de> Deserialize<'de> for Members {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(MembersVisitor)
-    }
-}
-
-struct MembersVisitor;
-
-impl<'de> Visitor<'de> for MembersVisitor {
-    type Value = Members;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
-        let mut members = Vec::new();
-        while let Some(member) = map.next_entry()? {
-            members.push(member);
+    loop {
+        let from = cursor;
+        match scanner.step_where(element, &mut cursor, wanted)? {
+            Step::Begin(begun) if scanner.depth() > 1 || kind.is_some() => {
+                kind = Some(begun);
+                scanner.skip_value();
+            }
+            Step::Begin(_) => kind = Some(Kind::Object),
+            Step::Key => {}
+            Step::End if scanner.depth() == 0 => return Ok(met),
+            Step::End => {
+                let text = element.get(from..cursor).unwrap_or_default();
+                let key = scanner.key(element).unwrap_or_default();
+                let value = match kind {
+                    Some(Kind::String) => Some(unescape(text.strip_suffix(b"\"").unwrap_or(text))?),
+                    _ => None,
+                };
+                let value = value
+                    .as_deref()
+                    .and_then(|value| std::str::from_utf8(value).ok());
+                for (place, condition) in plan.conditions(array).enumerate() {
+                    if on(key, condition) && value.is_none_or(|value| condition.holds(value)) {
+                        met |= 1 << place;
+                    }
+                }
+            }
+            Step::More => return Err(JsonError::Unfinished),
         }
-        Ok(Members(members))
     }
 }
 
@@ -191,6 +214,32 @@ impl<'de> Visitor<'de> for MembersVisitor {
 pub(super) struct Through<'a> {
     pub(super) text: &'a [u8],
     pub(super) sink: &'a mut dyn Sink,
+}
+
+/// A sink for spans of a part of the text that is being pushed outside, which begins there at `by`.
+pub(super) struct Shifted<'a> {
+    pub(super) by: usize,
+    pub(super) sink: &'a mut dyn Sink,
+}
+
+impl Sink for Shifted<'_> {
+    fn copy(&mut self, span: Range<usize>) {
+        self.sink.copy(self.by + span.start..self.by + span.end);
+    }
+
+    fn write(&mut self, text: &[u8]) {
+        self.sink.write(text);
+    }
+}
+
+/// What becomes of a string that was looked at as a whole.
+pub(super) enum Judged {
+    /// Nothing is to be masked in it.
+    Passes,
+    /// All of it is masked.
+    Hidden,
+    /// Its raw text, masked.
+    Masked(Vec<u8>),
 }
 
 impl Sink for Through<'_> {

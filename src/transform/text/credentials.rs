@@ -102,6 +102,14 @@ fn is_flag_with_value(argument: &[u8], parts: &[Range<usize>]) -> bool {
 
 /// Is it base64 of a text with a credential in it, or of something compressed, such as a Helm release?
 fn hides(text: &[u8]) -> bool {
+    let base64 = |byte: &u8| {
+        byte.is_ascii_alphanumeric()
+            || matches!(byte, b'+' | b'/' | b'=')
+            || byte.is_ascii_whitespace()
+    };
+    if text.len() < BASE64_BYTES_MIN || !text.iter().all(base64) {
+        return false; // most texts end here, at their first full stop or colon
+    }
     let solid: Vec<u8> = text
         .iter()
         .filter(|byte| !byte.is_ascii_whitespace())
