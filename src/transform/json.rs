@@ -56,7 +56,7 @@ pub(super) struct JsonMasker {
     /// How many documents this one is embedded in.
     level: u8,
     /// For what is masked within this document, kept from one such value to the next.
-    spare: Option<Box<JsonMasker>>,
+    spare: Option<Box<Self>>,
 }
 
 #[derive(Clone, Copy)]
@@ -227,7 +227,7 @@ impl JsonMasker {
                     Judged::Passes if self.strings.is_none() => return Ok(true),
                     judged => {
                         sink.copy(before);
-                        self.put_judged(held, judged, raw, sink)?;
+                        self.put_judged(held, &judged, raw, sink)?;
                     }
                 }
             }

@@ -22,7 +22,7 @@ impl JsonMasker {
             return self.put_element(array, raw, &mut Through { text: raw, sink });
         }
         let judged = self.judge(held, raw)?;
-        self.put_judged(held, judged, raw, sink)
+        self.put_judged(held, &judged, raw, sink)
     }
 
     /// What becomes of a string, of which this is the raw text.
@@ -38,11 +38,11 @@ impl JsonMasker {
     pub(super) fn put_judged(
         &mut self,
         held: Held,
-        judged: Judged,
+        judged: &Judged,
         raw: &[u8],
         sink: &mut impl Sink,
     ) -> Result<(), JsonError> {
-        let text = match &judged {
+        let text = match judged {
             Judged::Hidden => return self.put_whole(leaf(held), Kind::String, raw, sink),
             Judged::Passes => raw,
             Judged::Masked(text) => text,
