@@ -112,6 +112,8 @@ pub enum EndReason {
     Killed,
     /// The session could not be recorded any longer.
     RecorderFailed,
+    /// The session had to be recorded, and its recording was full.
+    RecordingFull,
     /// Something turned up in its output that may not leave and cannot be masked.
     Withheld,
 }
@@ -136,6 +138,7 @@ impl EndReason {
             Self::UpstreamProtocol => "upstream-protocol-error",
             Self::Killed => "killed",
             Self::RecorderFailed => "recorder-failed",
+            Self::RecordingFull => "recording-full",
             Self::Withheld => "withheld",
         }
     }
@@ -149,6 +152,7 @@ impl EndReason {
             | Self::Blocked
             | Self::OverBudget
             | Self::Killed
+            | Self::RecordingFull
             | Self::Withheld => ("Forbidden", 403),
             Self::Shutdown => ("ServiceUnavailable", 503),
             Self::Idle => ("Timeout", 504),
@@ -172,12 +176,21 @@ pub struct Ending {
 }
 
 impl Ending {
-    /// The end of a session that must be recorded and no longer can be.
+    /// The end of a session whose tap lets nothing more pass; mostly because it must be recorded and no longer is.
     #[must_use]
-    pub fn unrecorded() -> Self {
-        Self {
-            reason: EndReason::RecorderFailed,
-            message: "portcullis: this session must be recorded and no longer can be; tell the platform team".to_owned(),
+    pub fn refused(why: &TapError) -> Self {
+        match why {
+            TapError::Ends(ending) => ending.clone(),
+            TapError::Failed(_) => Self {
+                reason: EndReason::RecorderFailed,
+                message: "portcullis: this session must be recorded and no longer can be; tell the platform team".to_owned(),
+            },
+            TapError::Full(most) => Self {
+                reason: EndReason::RecordingFull,
+                message: format!(
+                    "portcullis: this session must be recorded and its recording has reached its cap of {most} bytes (recording.maxBytes in the gateway's configuration); this session ends, open another one to go on"
+                ),
+            },
         }
     }
 

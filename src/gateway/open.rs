@@ -33,7 +33,7 @@ use crate::policy::{Permit, RecordMode};
 use crate::recording::copy::Copy;
 use crate::recording::{Kill, Metadata, Place, Recording};
 use crate::request::{RequestInfo, SessionRequest};
-use crate::session::{self, EndReason, Ending, Filters, NoTap, Session, Tap};
+use crate::session::{self, EndReason, Ending, Filters, NoTap, Session, Tap, TapError};
 use crate::transform::TextMasks;
 use crate::upstream::{Call, UpgradeAnswer};
 
@@ -264,7 +264,7 @@ impl Watched {
                 }
                 Some(why) = async { Some(failed?.await) } => {
                     tracing::error!(why, "a session ends because it can no longer be recorded");
-                    Ending::unrecorded()
+                    Ending::refused(&TapError::Failed(why))
                 }
             }
         };

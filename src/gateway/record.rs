@@ -2,11 +2,13 @@
 //! request ends, and finished before the last byte of the answer leaves.
 
 mod alarm;
+mod farewell;
 mod recorded;
 
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, Response, StatusCode};
 use http_body::Body as _;
@@ -42,6 +44,8 @@ pub struct Record {
     bytes: u64,
     /// Lines of a log, events of a watch.
     events: Option<EventCounter>,
+    /// They are events of a watch.
+    watches: bool,
     counted: Vec<InFlight>,
     /// Who calls, once that is known.
     meter: Option<Meter>,
@@ -80,6 +84,7 @@ impl Record {
             masks: None,
             bytes: 0,
             events: None,
+            watches: false,
             counted: vec![keeper.metrics.arrived()],
             meter: None,
             open: None,
@@ -232,6 +237,10 @@ impl Record {
         if long_running && response.status().is_success() {
             if self.class == VerbClass::Stream {
                 self.events = counter(response.headers());
+                // Logs are plain text.
+                let kind = response.headers().get(CONTENT_TYPE);
+                self.watches =
+                    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/"));
             }
             self.started(response.status()).await;
         }
@@ -263,6 +272,12 @@ impl Record {
             events.push(bytes);
         }
         true
+    }
+
+    /// The last event of a watch that ends for this reason.
+    fn farewell(&self, why: StreamEnd) -> Option<Bytes> {
+        let passed = self.events.as_ref().filter(|_| self.watches)?;
+        farewell::event(passed, why)
     }
 
     /// A session is over.

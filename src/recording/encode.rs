@@ -142,7 +142,7 @@ impl Encoder {
     /// Says that the recording is full. From now on only what ends the session has lines.
     pub fn full(&mut self, max_bytes: u64, what_then: &str, now: Duration, out: &mut Vec<u8>) {
         let text = format!(
-            "portcullis: the recording has reached its cap of {max_bytes} bytes; {what_then}"
+            "portcullis: the recording has reached its cap of {max_bytes} bytes (recording.maxBytes); {what_then}"
         );
         self.put(out, now, MARKER, &text);
         self.put(out, now, OUTPUT, &format!("\r\n[{text}]\r\n"));

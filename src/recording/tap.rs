@@ -214,14 +214,10 @@ impl Tap for Recording {
             return Ok(());
         }
         if self.capped && self.ends_when_full() {
-            let most = self.settings.max_bytes;
-            let why = format!("it has reached its cap of {most} bytes");
-            return Err(TapError::Unrecorded(why));
+            return Err(TapError::Full(self.settings.max_bytes));
         }
-        match self.tape.failure() {
-            Some(why) => Err(TapError::Unrecorded(why)),
-            None => Ok(()),
-        }
+        let failure = self.tape.failure();
+        failure.map_or(Ok(()), |why| Err(TapError::Failed(why)))
     }
 
     fn event(&mut self, event: &SessionEvent<'_>, now: Duration) {

@@ -223,8 +223,7 @@ fn gateway_ending(end: &PumpEnd, from: Side) -> Option<Ending> {
             reason: EndReason::UpstreamProtocol,
             message: "session ended: the API server broke the protocol".to_owned(),
         }),
-        (PumpEnd::Refused(TapError::Unrecorded(_)), _) => Some(Ending::unrecorded()),
-        (PumpEnd::Refused(TapError::Ends(ending)), _) => Some(ending.clone()),
+        (PumpEnd::Refused(error), _) => Some(Ending::refused(error)),
         (PumpEnd::Eof | PumpEnd::ReadFailed | PumpEnd::WriteFailed | PumpEnd::Stopped, _) => None,
     }
 }
@@ -247,12 +246,12 @@ fn outcome(
         .flatten()
         .find_map(|end| match end {
             PumpEnd::Broken(error) => Some(error.to_string()),
-            PumpEnd::Refused(TapError::Unrecorded(why)) => Some(why.clone()),
             PumpEnd::Refused(TapError::Ends(_))
             | PumpEnd::Eof
             | PumpEnd::ReadFailed
             | PumpEnd::WriteFailed
             | PumpEnd::Stopped => None,
+            PumpEnd::Refused(error) => Some(error.to_string()),
         });
     let reason = match (&ending, client_end) {
         (Some(ending), _) => ending.reason,

@@ -40,9 +40,12 @@ pub trait Pace: Send + Sync {
 /// Why a tap lets nothing more pass.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TapError {
-    /// It cannot take note any longer.
+    /// It does not work; the words are for the log.
     #[error("{0}")]
-    Unrecorded(String),
+    Failed(String),
+    /// It takes no more bytes than these.
+    #[error("it has reached its cap of {0} bytes")]
+    Full(u64),
     /// Something else ends the session.
     #[error("{}", .0.message)]
     Ends(Ending),

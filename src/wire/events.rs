@@ -59,6 +59,15 @@ impl EventCounter {
         }
     }
 
+    /// Whether what has passed ends with a whole event.
+    #[must_use]
+    pub fn is_between(&self) -> bool {
+        match self {
+            Self::Lines { open, .. } => !open,
+            Self::Frames { length, left, .. } => length.0 == 0 && *left == 0,
+        }
+    }
+
     /// Events so far; a line that has no end yet is one.
     #[must_use]
     pub fn count(&self) -> u64 {

@@ -159,6 +159,12 @@ pub fn write_head(number: u32, length: usize, out: &mut Vec<u8>) {
     write_varint(length as u64, out);
 }
 
+/// Appends a field that is a number.
+pub fn write_number(number: u32, value: u64, out: &mut Vec<u8>) {
+    write_varint(u64::from(number) << 3, out);
+    write_varint(value, out);
+}
+
 fn write_varint(mut number: u64, out: &mut Vec<u8>) {
     while number >= 0x80 {
         out.push(number.to_le_bytes()[0] | 0x80);

@@ -116,7 +116,9 @@ fn a_revoked_token_ends_what_it_opened_and_opens_nothing() {
         assert_ne!(outcome.code, 0, "{outcome}");
         outcome.expect_error("portcullis: your token was revoked and this session with it");
         let [mut kept_watch, stolen_watch] = watches;
-        world.check(&stolen_watch.wait());
+        let outcome = stolen_watch.wait();
+        world.check(&outcome);
+        outcome.expect_error("portcullis: your token was revoked and this watch with it");
 
         expect_ends_at_once(&world, asked, &["pods", "pods/exec"]);
 

@@ -93,8 +93,8 @@ impl Recorded {
         }
     }
 
-    /// The grant no longer holds. A stream ends cleanly, so that clients come back and are asked again;
-    /// a single document must not look whole (threats E-01).
+    /// The grant no longer holds. A stream ends cleanly, so that clients come back and are asked again, and a watch
+    /// whose caller would be refused then says so; a single document must not look whole (threats E-01).
     fn cut(&mut self, why: StreamEnd) {
         let reason = match why {
             StreamEnd::Expired => "token-expired",
@@ -105,11 +105,16 @@ impl Recorded {
             StreamEnd::Budget => "over-budget",
             StreamEnd::Drain => "gateway-drained",
         };
-        if let Some(record) = &self.record {
-            record.keeper.metrics.stream_ended(why);
-        }
-        let last =
+        let mut last =
             (!self.long_running).then(|| Err(format!("ended by the gateway: {reason}").into()));
+        if let Some(record) = &mut self.record {
+            record.keeper.metrics.stream_ended(why);
+            if let Some(farewell) = record.farewell(why)
+                && record.passed(&farewell)
+            {
+                last = Some(Ok(Frame::data(farewell)));
+            }
+        }
         self.inner = body::empty(); // resets the upstream stream at once
         self.finish(last, Some(reason));
     }

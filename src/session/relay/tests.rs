@@ -373,7 +373,7 @@ struct FailingTap(u32);
 
 impl Tap for FailingTap {
     fn ready(&mut self) -> Result<(), TapError> {
-        let failed = || TapError::Unrecorded("disk full".to_owned());
+        let failed = || TapError::Failed("disk full".to_owned());
         self.0 = self.0.checked_sub(1).ok_or_else(failed)?;
         Ok(())
     }
