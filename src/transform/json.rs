@@ -10,12 +10,14 @@
 //! Watches need nothing more: each event is a document of its own, and the plan is rooted at
 //! `object` too. Nor do Tables: their objects are at `rows[*].object`.
 
+mod begun;
 pub(super) mod embedded;
 mod held;
 
 use std::sync::Arc;
 
-use self::held::{Judged, Shifted, Through};
+use self::begun::{Begun, Task};
+use self::held::Through;
 use super::output::{Joined, Sink};
 use super::placeholder::{Content, Digest, Linkable, Placeholders};
 use super::report::Tally;
@@ -87,23 +89,6 @@ enum Current {
     Held(Held, Vec<u8>),
     /// An element too large to be held, masked as if it met every condition.
     Nested(Box<JsonMasker>),
-}
-
-/// A value that began in the chunk that is being pushed. Most end there, too; then they are judged where they
-/// stand, and nothing is kept of them.
-#[derive(Clone, Copy)]
-struct Begun {
-    task: Task,
-    kind: Kind,
-    /// Where its first byte is.
-    first: usize,
-}
-
-/// What is to be done with a value that may not pass.
-#[derive(Clone, Copy)]
-enum Task {
-    Mask(Leaf),
-    Judge(Held),
 }
 
 /// Why a value is held.
@@ -192,55 +177,6 @@ impl JsonMasker {
                 }
             }
         }
-    }
-
-    /// Does this value, which is all there, pass as it is? If not, what came before it and what belongs in its
-    /// place is with `sink`.
-    fn passes(
-        &mut self,
-        begun: Begun,
-        value: &[u8],
-        released: usize,
-        sink: &mut impl Sink,
-    ) -> Result<bool, JsonError> {
-        let before = released..begun.first;
-        let text = begun.text(value);
-        match begun.task {
-            Task::Mask(leaf) => {
-                sink.copy(before);
-                self.put_whole(leaf, begun.kind, text, sink)?;
-            }
-            Task::Judge(_) if value.len() > EMBEDDED_JSON_BYTES_MAX => {
-                sink.copy(before);
-                self.keep(begun);
-                self.take(text, true, sink)?;
-                self.replace(sink)?;
-            }
-            Task::Judge(Held::Element(array)) => {
-                sink.copy(before);
-                let by = begun.first;
-                self.put_element(array, value, &mut Shifted { by, sink })?;
-            }
-            Task::Judge(held) => {
-                let raw = without_quote(text);
-                match self.judge(held, raw)? {
-                    Judged::Passes if self.strings.is_none() => return Ok(true),
-                    judged => {
-                        sink.copy(before);
-                        self.put_judged(held, &judged, raw, sink)?;
-                    }
-                }
-            }
-        }
-        Ok(false)
-    }
-
-    /// A value goes on in the next chunk.
-    fn keep(&mut self, begun: Begun) {
-        self.current = match begun.task {
-            Task::Mask(leaf) => Current::Masked(self.masking(leaf, begun.kind)),
-            Task::Judge(held) => Current::Held(held, Vec::new()),
-        };
     }
 
     /// The next step. Members in which nothing can match are passed without one.
@@ -470,16 +406,6 @@ impl JsonMasker {
         }
         sink.write(b"\"");
         self.tally.count(self.path.text());
-    }
-}
-
-impl Begun {
-    /// The value without the quote that opens a string.
-    fn text<'a>(&self, value: &'a [u8]) -> &'a [u8] {
-        match self.kind {
-            Kind::String => value.get(1..).unwrap_or_default(),
-            Kind::Object | Kind::Array | Kind::Scalar(_) => value,
-        }
     }
 }
 

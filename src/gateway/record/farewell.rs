@@ -27,7 +27,9 @@ pub(super) fn event(passed: &EventCounter, why: StreamEnd) -> Option<Bytes> {
             "Forbidden",
             "portcullis: you were blocked and this watch ends; an operator of the gateway can say more",
         ),
-        StreamEnd::Expired | StreamEnd::Policy | StreamEnd::Budget | StreamEnd::Drain => return None,
+        StreamEnd::Expired | StreamEnd::Policy | StreamEnd::Budget | StreamEnd::Drain => {
+            return None;
+        }
     };
     if !passed.is_between() {
         return None;

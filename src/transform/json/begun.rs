@@ -1,0 +1,83 @@
+//! Values that begin and end in one chunk, as most do: they are judged where they stand.
+
+use super::held::{Judged, Shifted};
+use super::{Current, Held, JsonError, JsonMasker, Kind, Leaf, Sink, without_quote};
+use crate::limits::EMBEDDED_JSON_BYTES_MAX;
+
+/// A value that began in the chunk that is being pushed. Most end there, too; then they are judged where they
+/// stand, and nothing is kept of them.
+#[derive(Clone, Copy)]
+pub(super) struct Begun {
+    pub(super) task: Task,
+    pub(super) kind: Kind,
+    /// Where its first byte is.
+    pub(super) first: usize,
+}
+
+/// What is to be done with a value that may not pass.
+#[derive(Clone, Copy)]
+pub(super) enum Task {
+    Mask(Leaf),
+    Judge(Held),
+}
+
+impl JsonMasker {
+    /// Does this value, which is all there, pass as it is? If not, what came before it and what belongs in its
+    /// place is with `sink`.
+    pub(super) fn passes(
+        &mut self,
+        begun: Begun,
+        value: &[u8],
+        released: usize,
+        sink: &mut impl Sink,
+    ) -> Result<bool, JsonError> {
+        let before = released..begun.first;
+        let text = begun.text(value);
+        match begun.task {
+            Task::Mask(leaf) => {
+                sink.copy(before);
+                self.put_whole(leaf, begun.kind, text, sink)?;
+            }
+            Task::Judge(_) if value.len() > EMBEDDED_JSON_BYTES_MAX => {
+                sink.copy(before);
+                self.keep(begun);
+                self.take(text, true, sink)?;
+                self.replace(sink)?;
+            }
+            Task::Judge(Held::Element(array)) => {
+                sink.copy(before);
+                let by = begun.first;
+                self.put_element(array, value, &mut Shifted { by, sink })?;
+            }
+            Task::Judge(held) => {
+                let raw = without_quote(text);
+                match self.judge(held, raw)? {
+                    Judged::Passes if self.strings.is_none() => return Ok(true),
+                    judged => {
+                        sink.copy(before);
+                        self.put_judged(held, &judged, raw, sink)?;
+                    }
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// A value goes on in the next chunk.
+    pub(super) fn keep(&mut self, begun: Begun) {
+        self.current = match begun.task {
+            Task::Mask(leaf) => Current::Masked(self.masking(leaf, begun.kind)),
+            Task::Judge(held) => Current::Held(held, Vec::new()),
+        };
+    }
+}
+
+impl Begun {
+    /// The value without the quote that opens a string.
+    pub(super) fn text<'a>(&self, value: &'a [u8]) -> &'a [u8] {
+        match self.kind {
+            Kind::String => value.get(1..).unwrap_or_default(),
+            Kind::Object | Kind::Array | Kind::Scalar(_) => value,
+        }
+    }
+}
