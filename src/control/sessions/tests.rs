@@ -38,6 +38,17 @@ impl Drop for World {
     }
 }
 
+/// One whose parts hold a header and two events.
+fn recorder(directory: &Path, index: &Path, metrics: Metrics) -> Recorder {
+    let settings = recording::Settings {
+        directory: directory.to_owned(),
+        format: Version::V2,
+        max_bytes: 1 << 20,
+        part_bytes: 600,
+    };
+    Recorder::start(settings, Some(index.to_owned()), metrics).unwrap()
+}
+
 impl World {
     async fn start(operators: Option<Operators>) -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -64,15 +75,8 @@ impl World {
         .unwrap();
         let (metrics, rendering) = Metrics::new();
         let directory = folder.path().join("recordings");
-        let settings = recording::Settings {
-            directory: directory.clone(),
-            format: Version::V2,
-            max_bytes: 1 << 20,
-            part_bytes: 600, // a header and two events
-        };
         let index = folder.path().join(FILE);
-        let recorder = Recorder::start(settings, Some(index.clone()), metrics).unwrap();
-        let recorder = Arc::new(recorder);
+        let recorder = Arc::new(recorder(&directory, &index, metrics));
         let sessions = Sessions {
             recorder: Arc::clone(&recorder),
             catalog: Catalog::new(index, directory),
