@@ -195,13 +195,13 @@ fn nobody_gets_rid_of_a_required_recording_by_filling_it() {
         shell.type_in("head -c 3000000 /dev/zero; echo unseen\n");
         let outcome = shell.wait();
         assert_ne!(outcome.code, 0, "{}", outcome.stderr);
-        outcome.expect_error("this session must be recorded and no longer can be");
+        outcome.expect_error("has reached its cap of 1048576 bytes (recording.maxBytes");
         assert!(!outcome.stdout.contains("unseen"), "it went on");
         let tape = world.next_tape(&mut seen);
         let told = |key: &str| tape.summary[key].clone();
         assert_eq!(
             (told("reason"), told("capped")),
-            ("recorder-failed".into(), true.into()),
+            ("recording-full".into(), true.into()),
             "{}",
             tape.summary
         );
