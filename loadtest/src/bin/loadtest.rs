@@ -13,6 +13,11 @@ use loadtest::harness::report::Report;
 use loadtest::harness::run::{self, overhead};
 use loadtest::harness::scenario::{Scenario, Target};
 use loadtest::harness::{network, target, upstream};
+use tikv_jemallocator::Jemalloc;
+
+/// As the gateway's own program has it, since the gateway that is measured runs in this one.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 /// Measure the gateway side by side with others, and judge what came out by the scenario's bars.
 ///
