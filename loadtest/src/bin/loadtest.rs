@@ -45,7 +45,7 @@ struct Cli {
     /// The part of the items of its lists.
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
     items: f64,
-    /// Only these targets: direct, relay, nginx, haproxy, envoy, portcullis, portcullis-masked, portcullis-recorded.
+    /// Only these targets: direct, relay, nginx, haproxy, envoy, portcullis, portcullis-masked, portcullis-recorded, portcullis-masked-recorded.
     #[arg(long = "target", value_name = "TARGET", value_parser = parse_target)]
     targets: Vec<Target>,
     #[command(flatten)]

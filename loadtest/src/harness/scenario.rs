@@ -91,6 +91,8 @@ pub enum Target {
     PortcullisMasked,
     /// The gateway, every session on tape.
     PortcullisRecorded,
+    /// Both, as the profiles have it.
+    PortcullisMaskedRecorded,
 }
 
 impl fmt::Display for Target {

@@ -96,7 +96,10 @@ impl Stage {
                     None => return Ok(None),
                 }
             }
-            Target::Portcullis | Target::PortcullisMasked | Target::PortcullisRecorded => {
+            Target::Portcullis
+            | Target::PortcullisMasked
+            | Target::PortcullisRecorded
+            | Target::PortcullisMaskedRecorded => {
                 token = gateway::token(&self.issuer)?;
                 Some(gateway::start(self, target, scenario, listen).await?)
             }

@@ -70,18 +70,20 @@ fn policy(target: Target, scenario: &Scenario) -> String {
              resources: [pods, secrets], namespaces: [\"team-{number}-*\"], decision: allow}}"
         )
     });
-    let obligation = match target {
-        Target::PortcullisMasked => format!("- {{name: mask, mask: [{}]}}", scenario.masks.join(", ")),
-        Target::PortcullisRecorded => {
-            "- {name: record, verbs: [create], apiGroups: [\"\"], resources: [pods/exec], record: required}".to_owned()
-        }
-        _ => String::new(),
+    let mask = format!("- {{name: mask, mask: [{}]}}", scenario.masks.join(", "));
+    let record = "- {name: record, verbs: [create], apiGroups: [\"\"], resources: [pods/exec], record: required}";
+    let obligations = match target {
+        Target::PortcullisMasked => vec![mask],
+        Target::PortcullisRecorded => vec![record.to_owned()],
+        Target::PortcullisMaskedRecorded => vec![mask, record.to_owned()],
+        _ => Vec::new(),
     };
     let all = "- {name: everything, subjects: {groups: [measured]}, verbs: [\"*\"], apiGroups: [\"*\"], \
                resources: [\"*\"], decision: allow}\n";
     let mut lines = vec![head.to_owned()];
     lines.extend(others);
-    lines.extend([obligation, all.to_owned()]);
+    lines.extend(obligations);
+    lines.push(all.to_owned());
     lines.join("\n")
 }
 
