@@ -4,13 +4,12 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 
 use super::client::{Client, Target, encoded};
 use crate::approval::Approval;
 use crate::cli::output::{Outcome, Output, finish, note, print_json};
 use crate::control::approvals::{ApprovalList, No, Yes};
-use crate::control::socket;
 
 mod print;
 mod watch;
@@ -206,20 +205,7 @@ fn path(id: &str, what: &str) -> String {
 
 /// The gateway that is meant: only a running one has questions.
 async fn open(target: &Target) -> anyhow::Result<Client> {
-    if let Some(server) = &target.server {
-        let token = target
-            .token_file
-            .as_deref()
-            .context("--server needs --token-file")?;
-        return Client::server(server, token, target.ca_file.as_deref());
-    }
-    let directory = &target.data_dir;
-    ensure!(
-        directory.is_dir(),
-        "{} is not a directory; --data-dir names the dataDirectory of a gateway, --server a running one",
-        directory.display()
-    );
-    let client = Client::socket(&directory.join(socket::FILE)).await?;
+    let client = Client::of(target).await?;
     client.context("no gateway runs on this data directory, so nothing can be answered")
 }
 

@@ -13,7 +13,6 @@ use crate::approval::{self, Store, StoreError};
 use crate::callers::ledger;
 use crate::cli::output::{Outcome, Output, finish, note, print_json};
 use crate::control::callers::{BlockCall, Blocked, CallerItem, CallerList, block, in_words, whom};
-use crate::control::socket;
 use crate::identity::{Block, Whom};
 use crate::limits;
 
@@ -174,24 +173,10 @@ enum Place {
 
 impl Place {
     async fn open(target: &Target) -> anyhow::Result<Self> {
-        if let Some(server) = &target.server {
-            let token = target
-                .token_file
-                .as_deref()
-                .context("--server needs --token-file")?;
-            let client = Client::server(server, token, target.ca_file.as_deref())?;
+        if let Some(client) = Client::of(target).await? {
             return Ok(Self::Gateway(Box::new(client)));
         }
-        let directory = &target.data_dir;
-        ensure!(
-            directory.is_dir(),
-            "{} is not a directory; --data-dir names the dataDirectory of a gateway, --server a running one",
-            directory.display()
-        );
-        if let Some(client) = Client::socket(&directory.join(socket::FILE)).await? {
-            return Ok(Self::Gateway(Box::new(client)));
-        }
-        Ok(Self::Files(without_gateway(directory)?))
+        Ok(Self::Files(without_gateway(&target.data_dir)?))
     }
 
     async fn list(&self, all: bool) -> anyhow::Result<Vec<CallerItem>> {

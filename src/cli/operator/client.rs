@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use crate::cli::https::{self, Server};
 use crate::cli::output::clean;
 use crate::control::sessions::{Details, KillCall, SessionList};
+use crate::control::socket;
 use crate::gateway::body;
 use crate::recording::index::Filter;
 use crate::recording::index::search::Quest;
@@ -74,6 +75,24 @@ struct Refused {
 }
 
 impl Client {
+    /// The gateway that is meant; `None` when none runs on the data directory.
+    pub(in crate::cli) async fn of(target: &Target) -> anyhow::Result<Option<Self>> {
+        if let Some(server) = &target.server {
+            let token = target
+                .token_file
+                .as_deref()
+                .context("--server needs --token-file")?;
+            return Self::server(server, token, target.ca_file.as_deref()).map(Some);
+        }
+        let directory = &target.data_dir;
+        ensure!(
+            directory.is_dir(),
+            "{} is not a directory; --data-dir names the dataDirectory of a gateway, --server a running one",
+            directory.display()
+        );
+        Self::socket(&directory.join(socket::FILE)).await
+    }
+
     /// The gateway that serves this socket; `None` when none does.
     pub(in crate::cli) async fn socket(path: &Path) -> anyhow::Result<Option<Self>> {
         match UnixStream::connect(path).await {

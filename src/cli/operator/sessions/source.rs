@@ -12,7 +12,6 @@ use uuid::Uuid;
 use super::print;
 use crate::cli::operator::client::{Client, Target};
 use crate::control::sessions::{Details, SessionList};
-use crate::control::socket;
 use crate::recording::index::files::is_id;
 use crate::recording::index::search::{Audience, Haystack, News, Quest, Rest};
 use crate::recording::index::{Catalog, Filter};
@@ -39,25 +38,10 @@ const CANDIDATES_MAX: usize = 10;
 impl Source {
     /// Finds the gateway, or what it left behind.
     pub(in crate::cli) async fn open(target: &Target) -> anyhow::Result<Self> {
-        if let Some(server) = &target.server {
-            let token = target
-                .token_file
-                .as_deref()
-                .context("--server needs --token-file")?;
-            let client = Client::server(server, token, target.ca_file.as_deref())?;
+        if let Some(client) = Client::of(target).await? {
             return Ok(Self::Gateway(Box::new(client)));
         }
-        let directory = &target.data_dir;
-        ensure!(
-            directory.is_dir(),
-            "{} is not a directory; --data-dir names the dataDirectory of a gateway, --server a running one",
-            directory.display()
-        );
-        let path = directory.join(socket::FILE);
-        if let Some(client) = Client::socket(&path).await? {
-            return Ok(Self::Gateway(Box::new(client)));
-        }
-        Ok(Self::Files(Catalog::of(directory)))
+        Ok(Self::Files(Catalog::of(&target.data_dir)))
     }
 
     /// For what only a running gateway can do.
