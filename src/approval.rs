@@ -11,7 +11,7 @@ pub mod person;
 pub mod state;
 pub mod store;
 
-pub use desk::{Admission, Desk, News, Standing};
+pub use desk::{Admission, Change, Desk, News, Standing};
 pub use digest::{Case, Digest};
 pub use person::{Person, Unfit};
 pub use state::{Admits, Answer, Approval, Asked, Found, NotAnswered, Shown, State, Verdict};

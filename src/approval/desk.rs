@@ -11,7 +11,7 @@ use super::digest::Digest;
 use super::ledger::{self, Found, Held, TooMany};
 use super::person::Person;
 use super::state::{self, Admits, Answer, Approval, NotAnswered, State, Verdict};
-use super::store::{Store, StoreError};
+use super::store::{Store, StoreError, Work};
 use crate::limits;
 use crate::policy::{Permit, Question};
 
@@ -19,8 +19,20 @@ use crate::policy::{Permit, Question};
 #[derive(Clone, Debug)]
 pub struct Desk {
     store: Store,
-    /// The ids of approvals that changed.
-    news: broadcast::Sender<Arc<str>>,
+    news: broadcast::Sender<Change>,
+}
+
+/// That an approval changed, and how it stood then: it may have changed again since.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Its id.
+    pub id: Arc<str>,
+    /// Where it stood.
+    pub state: State,
+    /// How many requests it was about.
+    pub requests: usize,
+    /// How many people had answered.
+    pub answers: usize,
 }
 
 /// The proof that somebody said yes to a request, and that this use of the yes is on the disk. Only a
@@ -68,12 +80,17 @@ impl Desk {
         let id = new_id();
         let (digest, audit_id) = (held.digest.clone(), held.audit_id.clone());
         let found = self
-            .store
-            .run(move |work| ledger::consult(work, &held, id, Timestamp::now()))
+            .change(
+                move |work| ledger::consult(work, &held, id, Timestamp::now()),
+                |found| match found {
+                    Found::Admitted(approval, _) | Found::Asked(approval) => Some(approval),
+                    // No news: whoever waits for it would look again, and so without end.
+                    Found::Waits(_) | Found::Denied(_) | Found::Refused(_) => None,
+                },
+            )
             .await?;
         Ok(match found {
             Found::Admitted(approval, admits) => {
-                self.tell(&approval.id);
                 let admission = Admission {
                     id: approval.id,
                     digest,
@@ -86,12 +103,7 @@ impl Desk {
                 };
                 Standing::Admitted(question.admitted(admission))
             }
-            Found::Asked(approval) => {
-                self.tell(&approval.id);
-                Standing::Waits(approval)
-            }
-            // No news: whoever waits for it would look again, and so without end.
-            Found::Waits(approval) => Standing::Waits(approval),
+            Found::Asked(approval) | Found::Waits(approval) => Standing::Waits(approval),
             Found::Denied(approval) => Standing::Denied(approval),
             Found::Refused(why) => Standing::TooMany(why),
         })
@@ -124,13 +136,11 @@ impl Desk {
         by: Person,
         answer: (Verdict, String, usize),
     ) -> Result<Option<Result<Approval, NotAnswered>>, StoreError> {
-        let changed = id.clone();
-        let result = self
-            .store
-            .run(move |work| ledger::answer(work, &id, by, answer, Timestamp::now()))
-            .await?;
-        self.tell(&changed);
-        Ok(result)
+        self.change(
+            move |work| ledger::answer(work, &id, by, answer, Timestamp::now()),
+            |result| result.as_ref()?.as_ref().ok(),
+        )
+        .await
     }
 
     /// Takes a question back.
@@ -139,13 +149,11 @@ impl Desk {
         id: String,
         by: Person,
     ) -> Result<Option<Result<Approval, NotAnswered>>, StoreError> {
-        let changed = id.clone();
-        let result = self
-            .store
-            .run(move |work| ledger::withdraw(work, &id, &by, Timestamp::now()))
-            .await?;
-        self.tell(&changed);
-        Ok(result)
+        self.change(
+            move |work| ledger::withdraw(work, &id, &by, Timestamp::now()),
+            |result| result.as_ref()?.as_ref().ok(),
+        )
+        .await
     }
 
     /// Gives a use back that nothing came of: the API server did not switch protocols, or changed nothing.
@@ -156,15 +164,13 @@ impl Desk {
             audit_id,
             ..
         } = admission.clone();
-        let changed = id.clone();
         let given = self
-            .store
-            .run(move |work| ledger::give_back(work, &id, (&digest, &audit_id), Timestamp::now()))
+            .change(
+                move |work| ledger::give_back(work, &id, (&digest, &audit_id), Timestamp::now()),
+                Option::as_ref,
+            )
             .await?;
-        if given {
-            self.tell(&changed);
-        }
-        Ok(given)
+        Ok(given.is_some())
     }
 
     /// Adds what was found out about a request after it was asked.
@@ -174,11 +180,11 @@ impl Desk {
         digest: Digest,
         found: state::Found,
     ) -> Result<(), StoreError> {
-        let changed = id.clone();
-        self.store
-            .run(move |work| ledger::add_context(work, &id, &digest, found, Timestamp::now()))
-            .await?;
-        self.tell(&changed);
+        self.change(
+            move |work| ledger::add_context(work, &id, &digest, found, Timestamp::now()),
+            Option::as_ref,
+        )
+        .await?;
         Ok(())
     }
 
@@ -204,9 +210,20 @@ impl Desk {
         }
     }
 
-    fn tell(&self, id: &str) {
-        // Nobody may be listening.
-        let _nobody = self.news.send(Arc::from(id));
+    /// One step, and the news of it: of every change there is one, in the order in which they happened.
+    async fn change<T: Send + 'static>(
+        &self,
+        step: impl FnOnce(&Work<'_>) -> Result<T, StoreError> + Send + 'static,
+        changed: impl FnOnce(&T) -> Option<&Approval> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let news = self.news.clone();
+        self.store
+            .run_and_tell(step, move |result| {
+                if let Some(approval) = changed(result) {
+                    let _nobody_listens = news.send(Change::of(approval));
+                }
+            })
+            .await
     }
 }
 
@@ -214,14 +231,14 @@ const RETRY: Duration = Duration::from_secs(5);
 
 /// News of approvals that changed.
 #[derive(Debug)]
-pub struct News(broadcast::Receiver<Arc<str>>);
+pub struct News(broadcast::Receiver<Change>);
 
 impl News {
     /// Waits until something may have happened to this approval.
     pub async fn about(&mut self, id: &str) {
         loop {
             match self.0.recv().await {
-                Ok(changed) if *changed == *id => return,
+                Ok(changed) if *changed.id == *id => return,
                 Ok(_) => {}
                 // What was missed may have been about it.
                 Err(broadcast::error::RecvError::Lagged(_)) => return,
@@ -230,8 +247,8 @@ impl News {
         }
     }
 
-    /// Which one changed next; `None` when there was more than could be told apart.
-    pub async fn next(&mut self) -> Option<Arc<str>> {
+    /// What changed next; `None` when there was more than could be told apart.
+    pub async fn next(&mut self) -> Option<Change> {
         match self.0.recv().await {
             Ok(changed) => Some(changed),
             Err(broadcast::error::RecvError::Lagged(_)) => None,
@@ -246,6 +263,17 @@ impl News {
             Err(broadcast::error::RecvError::Closed)
         ) {
             std::future::pending::<()>().await;
+        }
+    }
+}
+
+impl Change {
+    fn of(approval: &Approval) -> Self {
+        Self {
+            id: Arc::from(approval.id.as_str()),
+            state: approval.state,
+            requests: approval.requests.len(),
+            answers: approval.answers.len(),
         }
     }
 }

@@ -198,42 +198,42 @@ pub fn withdraw(
     change(work, id, now, |approval| approval.withdraw(by, now))
 }
 
-/// Gives a use back that nothing came of.
+/// Gives a use back that nothing came of; `None` when there is none to be given back.
 pub fn give_back(
     work: &Work<'_>,
     id: &str,
     (digest, audit_id): (&Digest, &str),
     now: Timestamp,
-) -> Result<bool, StoreError> {
+) -> Result<Option<Approval>, StoreError> {
     let Some(mut approval) = get(work, id, now)? else {
-        return Ok(false);
+        return Ok(None);
     };
-    let given = approval.give_back(digest, audit_id, now);
-    if given {
-        save(work, &approval)?;
+    if !approval.give_back(digest, audit_id, now) {
+        return Ok(None);
     }
-    Ok(given)
+    save(work, &approval)?;
+    Ok(Some(approval))
 }
 
-/// Adds what was found out about a request after it was asked.
+/// Adds what was found out about a request after it was asked; `None` when it is not there any more.
 pub fn add_context(
     work: &Work<'_>,
     id: &str,
     digest: &Digest,
     found: state::Found,
     now: Timestamp,
-) -> Result<(), StoreError> {
-    if let Some(mut approval) = get(work, id, now)?
-        && let Some(request) = approval
-            .requests
-            .iter_mut()
-            .find(|request| request.digest == *digest)
-    {
-        request.shown.context = found.context;
-        request.shown.diff = found.diff;
-        save(work, &approval)?;
-    }
-    Ok(())
+) -> Result<Option<Approval>, StoreError> {
+    let Some(mut approval) = get(work, id, now)? else {
+        return Ok(None);
+    };
+    let mut requests = approval.requests.iter_mut();
+    let Some(request) = requests.find(|request| request.digest == *digest) else {
+        return Ok(None);
+    };
+    request.shown.context = found.context;
+    request.shown.diff = found.diff;
+    save(work, &approval)?;
+    Ok(Some(approval))
 }
 
 fn change(

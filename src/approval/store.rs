@@ -136,12 +136,25 @@ impl Store {
         &self,
         job: impl FnOnce(&Work<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
+        self.run_and_tell(job, |_| {}).await
+    }
+
+    /// As [`Store::run`]; `tell` is shown what came of it once that is on the disk: in the order of the
+    /// transactions, and also when the caller stops waiting in that very moment.
+    pub async fn run_and_tell<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Work<'_>) -> Result<T, StoreError> + Send + 'static,
+        tell: impl FnOnce(&T) + Send + 'static,
+    ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
         let boxed: Job = Box::new(move |db| {
             if reply.is_closed() {
                 return; // the client left while this waited
             }
             let result = transact(db, job, || reply.is_closed());
+            if let Ok(done) = &result {
+                tell(done);
+            }
             // Who leaves in this very moment has been told nothing, and what was done stays done.
             let _left = reply.send(result);
         });

@@ -17,7 +17,7 @@ use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::approval::{Approval, Desk, State};
+use crate::approval::{Approval, Change, Desk, News};
 use crate::limits;
 use post::{Failure, Poster};
 
@@ -40,6 +40,8 @@ pub struct Settings {
 pub struct Webhooks {
     hooks: Vec<Hook>,
     desk: Desk,
+    /// Listens from the beginning: nothing that happens before the tasks run is missed.
+    news: News,
     /// Where people reach the approvals API.
     server: String,
 }
@@ -57,6 +59,7 @@ impl Webhooks {
         let hooks = settings.iter().map(Hook::open).collect::<Result<_, _>>()?;
         Ok(Self {
             hooks,
+            news: desk.news(),
             desk,
             server,
         })
@@ -74,7 +77,7 @@ impl Webhooks {
         if !queues.is_empty() {
             tokio::select! {
                 () = end.cancelled() => {}
-                () = follow(&self.desk, &self.server, &queues) => {}
+                () = follow(&self.desk, self.news, &self.server, &queues) => {}
             }
         }
         drop(queues);
@@ -84,25 +87,24 @@ impl Webhooks {
     }
 }
 
-async fn follow(desk: &Desk, server: &str, queues: &[(Format, Sender<Arc<str>>)]) {
-    let mut news = desk.news();
-    let mut told: HashMap<String, (State, usize, usize)> = HashMap::new();
+async fn follow(desk: &Desk, mut news: News, server: &str, queues: &[(Format, Sender<Arc<str>>)]) {
+    let mut told: HashMap<Arc<str>, Change> = HashMap::new();
     loop {
-        let Some(id) = news.next().await else {
+        let Some(change) = news.next().await else {
             tracing::warn!("more approvals changed than webhooks could be told of");
             continue;
         };
-        let approval = match desk.get(id.to_string()).await {
-            Ok(Some(approval)) => approval,
+        if !is_new(&mut told, &change) {
+            continue;
+        }
+        let approval = match desk.get(change.id.to_string()).await {
+            Ok(Some(approval)) => as_it_stood(approval, &change),
             Ok(None) => continue,
             Err(error) => {
                 tracing::error!(%error, "webhooks cannot be told of an approval");
                 continue;
             }
         };
-        if !is_new(&mut told, &approval) {
-            continue;
-        }
         for (format, queue) in queues {
             let message = message::body(*format, &approval, server);
             if queue.try_send(Arc::from(message)).is_err() {
@@ -112,21 +114,24 @@ async fn follow(desk: &Desk, server: &str, queues: &[(Format, Sender<Arc<str>>)]
     }
 }
 
-/// Whether anything has changed that was not told.
-fn is_new(told: &mut HashMap<String, (State, usize, usize)>, approval: &Approval) -> bool {
-    let now = (
-        approval.state,
-        approval.requests.len(),
-        approval.answers.len(),
-    );
-    if told.get(&approval.id) == Some(&now) {
+/// Whether anything has changed that webhooks are told of: what was found out about a request is not.
+fn is_new(told: &mut HashMap<Arc<str>, Change>, change: &Change) -> bool {
+    if told.get(&change.id) == Some(change) {
         return false;
     }
     if told.len() >= limits::WEBHOOK_TOLD_MAX {
         told.clear(); // at worst something is told twice
     }
-    told.insert(approval.id.clone(), now);
+    told.insert(Arc::clone(&change.id), change.clone());
     true
+}
+
+/// A yes may be used before it was told. Both are told, each as it was; requests and answers are only ever added.
+fn as_it_stood(mut approval: Approval, change: &Change) -> Approval {
+    approval.state = change.state;
+    approval.requests.truncate(change.requests);
+    approval.answers.truncate(change.answers);
+    approval
 }
 
 impl Hook {

@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use super::*;
 use crate::approval::ledger::Held;
 use crate::approval::state::tests::{person, terms};
-use crate::approval::{Asked, Digest, Shown, Store, Verdict};
+use crate::approval::{Asked, Digest, Shown, State, Store, Verdict};
 
 fn approval(name: &str) -> Approval {
     let at = Timestamp::UNIX_EPOCH;
@@ -155,20 +155,42 @@ async fn what_is_refused_is_not_repeated_and_a_redirect_is_not_followed() {
 #[test]
 fn nothing_is_told_twice_and_what_is_remembered_is_bounded() {
     let mut told = HashMap::new();
-    let mut one = approval("web");
+    let mut one = Change {
+        id: Arc::from("a"),
+        state: State::Asked,
+        requests: 1,
+        answers: 0,
+    };
     assert!(is_new(&mut told, &one));
     assert!(!is_new(&mut told, &one));
     one.state = State::Used;
     assert!(is_new(&mut told, &one));
     for number in 0..2 * limits::WEBHOOK_TOLD_MAX {
-        one.id = number.to_string();
+        one.id = Arc::from(number.to_string());
         assert!(is_new(&mut told, &one));
         assert!(told.len() <= limits::WEBHOOK_TOLD_MAX);
     }
 }
 
+/// The next message, head and body, which is taken.
+async fn taken(listener: &TcpListener) -> (String, String) {
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let mut seen = String::new();
+    while !seen.ends_with('}') {
+        let mut chunk = [0; 1024];
+        let length = stream.read(&mut chunk).await.unwrap();
+        seen.push_str(std::str::from_utf8(&chunk[..length]).unwrap());
+    }
+    stream
+        .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        .await
+        .unwrap();
+    let (head, body) = seen.split_once("\r\n\r\n").unwrap();
+    (head.to_owned(), body.to_owned())
+}
+
 #[tokio::test]
-async fn an_answer_is_told_and_signed_and_the_answer_does_not_wait_for_it() {
+async fn every_change_is_told_and_signed_and_none_waits_for_it() {
     let folder = tempfile::tempdir().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let file = |name: &str, text: &str| {
@@ -192,8 +214,6 @@ async fn an_answer_is_told_and_signed_and_the_answer_does_not_wait_for_it() {
     let desk = Desk::new(Store::open(&folder.path().join("state.db")).unwrap());
     assert!(Webhooks::open(&[weak], desk.clone(), String::new()).is_err());
     let hooks = Webhooks::open(&[settings], desk.clone(), "https://p.test".to_owned()).unwrap();
-    let end = CancellationToken::new();
-    let running = tokio::spawn(hooks.run(end.clone()));
     let one = approval("web");
     let held = Held {
         digest: Digest::of(&["one"]),
@@ -207,48 +227,34 @@ async fn an_answer_is_told_and_signed_and_the_answer_does_not_wait_for_it() {
         shown: Shown::default(),
         audit_id: "a".to_owned(),
     };
+    let id = one.id.clone();
     let asked = desk.store().run(move |work| {
         crate::approval::ledger::consult(work, &held, "k3mzp4qa7x".to_owned(), Timestamp::now())
     });
     asked.await.unwrap();
-    // It follows the news only once it runs; somebody who looks twice does no harm.
-    let mut accepted = Box::pin(listener.accept());
-    let (mut stream, _) = loop {
-        let carol = person("carol", &["sre"]);
-        let answer = (Verdict::Yes, String::new(), 1);
-        drop(
-            desk.answer("k3mzp4qa7x".to_owned(), carol, answer)
-                .await
-                .unwrap(),
-        );
-        if let std::task::Poll::Ready(accepted) = futures_util::poll!(&mut accepted) {
-            break accepted.unwrap();
-        }
-        tokio::task::yield_now().await;
-    };
-    let mut seen = String::new();
-    while !seen.ends_with('}') {
-        let mut chunk = [0; 1024];
-        let length = stream.read(&mut chunk).await.unwrap();
-        seen.push_str(std::str::from_utf8(&chunk[..length]).unwrap());
-    }
-    let (head, body) = seen.split_once("\r\n\r\n").unwrap();
-    let told: Value = serde_json::from_str(body).unwrap();
+    let answer = (Verdict::Yes, String::new(), 1);
+    let carol = person("carol", &["sre"]);
+    let _approved = desk.answer(id.clone(), carol, answer).await.unwrap();
+    let _withdrawn = desk.withdraw(id, one.caller).await.unwrap();
+    // Both happened before anything was told, and both are told.
+    let end = CancellationToken::new();
+    let running = tokio::spawn(hooks.run(end.clone()));
+    let (head, body) = taken(&listener).await;
+    let told: Value = serde_json::from_str(&body).unwrap();
     assert_eq!(
         (&told["event"], &told["answers"][0]),
         (&"approval.approved".into(), &"carol".into())
     );
+    let (_, second) = taken(&listener).await;
+    let second: Value = serde_json::from_str(&second).unwrap();
+    assert_eq!(second["event"], "approval.withdrawn");
     let signed = head
         .lines()
         .find_map(|line| line.strip_prefix("portcullis-signature: "))
         .unwrap();
     let at: i64 = signed.split(['=', ',']).nth(1).unwrap().parse().unwrap();
     let key = hmac::Key::new(hmac::HMAC_SHA256, b"0123456789abcdef");
-    assert_eq!(signed, message::signature(&key, at, body));
-    stream
-        .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
-        .await
-        .unwrap();
+    assert_eq!(signed, message::signature(&key, at, &body));
     end.cancel();
     running.await.unwrap();
 }
