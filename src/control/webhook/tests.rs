@@ -1,10 +1,6 @@
 //! Messages, their signature, and who does not take them.
 
-#![expect(
-    clippy::disallowed_methods,
-    clippy::too_many_lines,
-    reason = "a test waits for its own tasks, and one of them is a long story"
-)]
+#![expect(clippy::disallowed_methods, reason = "a test waits for its own tasks")]
 
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
