@@ -50,6 +50,8 @@ pub struct App {
     /// What runs as long as the gateway does: key refresh, upstream connections, policy files.
     background: TaskTracker,
     drain_timeout: Duration,
+    /// Sealed when the last request is over.
+    audit: AuditLog,
     control: CancellationToken,
     /// Removed when the gateway has ended.
     _control_socket: Option<control::Socket>,
@@ -91,6 +93,7 @@ pub async fn start(config_file: &Path, shutdown: CancellationToken) -> anyhow::R
     })?;
 
     let drain_timeout = config.listener.drain_timeout;
+    let audit = gateway.keeper.audit.clone();
     let answer = move |arrival, peer| Arc::clone(&gateway).answer(arrival, peer);
     let address = listener::serve(config.listener, answer, &answering, shutdown.clone()).await?;
     Ok(App {
@@ -101,6 +104,7 @@ pub async fn start(config_file: &Path, shutdown: CancellationToken) -> anyhow::R
         answering,
         background,
         drain_timeout,
+        audit,
         control,
         _control_socket: control_socket,
     })
@@ -208,8 +212,8 @@ fn assemble(
     shutdown: &CancellationToken,
     ending: &CancellationToken,
 ) -> anyhow::Result<Gateway> {
-    let audit = AuditLog::open(&config.audit_file)
-        .with_context(|| format!("audit.file: cannot open {}", config.audit_file.display()))?;
+    let audit = AuditLog::open(&config.audit)
+        .with_context(|| format!("audit.file: cannot open {}", config.audit.file.display()))?;
     let placeholders = Arc::new(Placeholders::new(&placeholder_key::open(
         &config.data_directory,
     )?));
@@ -349,6 +353,10 @@ impl App {
         }
         self.ending.cancel();
         self.control.cancel();
+        let sealed = tokio::time::timeout(FAREWELL, self.audit.seal()).await;
+        if !matches!(sealed, Ok(Ok(()))) {
+            tracing::warn!("the audit log could not be sealed in time");
+        }
         self.background.close();
         if tokio::time::timeout(FAREWELL, self.background.wait())
             .await

@@ -16,9 +16,14 @@ use crate::limits;
 use crate::policy::Permit;
 use crate::request::RequestInfo;
 
+pub mod chain;
+mod journal;
 pub mod log;
+pub mod seal;
+pub mod segments;
+pub mod verify;
 
-pub use log::{AuditError, AuditLog, Place};
+pub use log::{AuditError, AuditLog, Place, Settings};
 
 /// One event of the audit log. Built step by step while a request goes through the gateway.
 #[derive(Clone, Debug, Serialize)]

@@ -13,7 +13,7 @@ pub mod serve;
 
 use caller::{get_token, kubeconfig, login, logout, whoami};
 use offline::{check, mask, policy, rotate_key, size};
-use operator::{approvals, callers, replay, sessions};
+use operator::{approvals, audit, callers, replay, sessions};
 
 /// The streaming access gateway for Kubernetes.
 ///
@@ -45,6 +45,8 @@ First steps:
       --request 'GET /api/v1/namespaces/shop/secrets/db'
   # who was in which pod, and how it ended
   portcullis sessions ls --data-dir data --user alice --since 2h
+  # is the audit log as it was written?
+  portcullis audit verify --data-dir data --key audit.pub
   # end everything that somebody has open, and refuse what they ask
   portcullis callers block mallory --reason INC-42 --data-dir data
   # a kubeconfig that leads through a gateway, and a login
@@ -99,6 +101,8 @@ enum Command {
     Replay(replay::Args),
     /// Look at sessions, open and past; watch one, end one, search them.
     Sessions(sessions::Args),
+    /// Look at the audit log: prove that it is as it was written.
+    Audit(audit::Args),
     /// Answer requests that wait for a human's yes.
     Approvals(approvals::Args),
     /// Look at who calls; keep a user or an agent out at once.
@@ -124,6 +128,7 @@ impl Cli {
             Command::GetToken(args) => get_token::run(&args),
             Command::Replay(args) => replay::run(&args),
             Command::Sessions(args) => sessions::run(&args),
+            Command::Audit(args) => audit::run(&args),
             Command::Approvals(args) => approvals::run(&args),
             Command::Callers(args) => callers::run(&args),
             Command::RotateKey(args) => rotate_key::run(&args),

@@ -21,7 +21,7 @@ pub use document::{Position, Problem};
 use crate::gateway::route::Clusters;
 use crate::policy::Policy;
 use crate::transform::text::known;
-use crate::{control, identity, listener, recording, upstream};
+use crate::{audit, control, identity, listener, recording, upstream};
 use section::Document;
 
 /// The version of every file this program reads.
@@ -51,7 +51,7 @@ pub struct Config {
     /// The policy they hold.
     pub policy: Arc<Policy>,
     /// The audit log.
-    pub audit_file: PathBuf,
+    pub audit: audit::Settings,
     /// Where recordings go.
     pub recording: recording::Settings,
     /// What is learned of Secrets, to mask their values elsewhere.

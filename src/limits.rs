@@ -133,6 +133,16 @@ pub const AUDIT_ANNOTATION_BYTES_MAX: usize = 4 * 1024;
 pub const AUDIT_CLAIM_CHARS_MAX: usize = 512;
 /// Bytes kept of a request target; the rest is cut. Exec commands are longer than one would think.
 pub const AUDIT_TARGET_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of a line of the audit log when it is read again. The gateway writes far shorter ones: of what
+/// callers send, headers are bounded and everything else is cut.
+pub const AUDIT_LINE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Bytes of a seal when it is read again; one has less than 500.
+pub const AUDIT_SEAL_BYTES_MAX: u64 = 4 * 1024;
+/// Bytes after which a segment of the audit log is full, if the configuration says nothing: about 60,000
+/// events, read again in a tenth of a second at each start.
+pub const AUDIT_SEGMENT_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
+/// Time after which it is full, if the configuration says nothing: a day is what people ask for.
+pub const AUDIT_SEGMENT_AGE_DEFAULT: Duration = Duration::from_hours(24);
 /// Bytes of a request body that is read whole, to be checked before it is sent: the API server's own
 /// limit (`k8s.io/apiserver/pkg/server/config.go`). Past it: 413.
 pub const REQUEST_BODY_BYTES_MAX: usize = 3 * 1024 * 1024;

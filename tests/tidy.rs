@@ -20,6 +20,8 @@ const PURE: &[&str] = &[
     "request",
     "policy",
     "approval/digest",
+    "audit/chain",
+    "audit/seal",
     "approval/person",
     "approval/state",
     "transform",

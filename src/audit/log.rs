@@ -1,23 +1,56 @@
-//! Appends events to a file: in order, never silently losing one.
+//! Appends events to the log: in order, never silently losing one.
 //!
 //! One thread owns the file. Requests hand it their lines through a bounded queue and wait until the
 //! line is written, so a slow disk slows requests and does not grow memory. While the file cannot be
 //! written the log is unhealthy and the gateway refuses to start anything new (threats D-18, F-07).
-//! Data is synced to disk at most once a second; a crash of the machine may lose that second.
+//! Another thread syncs and seals once a second; a crash of the machine may lose that second.
 
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::Event;
+use super::chain::Link;
+use super::journal::Journal;
+use super::seal::Statement;
+use super::segments::private;
 use crate::limits;
+
+/// Where the log is, and when a segment of it is full.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The file that is written.
+    pub file: PathBuf,
+    /// The file of the key that segments are sealed with.
+    pub key: PathBuf,
+    /// Bytes after which a segment is full; it may hold one batch more.
+    pub segment_bytes: u64,
+    /// Time after which a segment is full.
+    pub segment_age: Duration,
+}
+
+impl Settings {
+    /// The log of this file, with the key in this folder and the usual bounds.
+    pub fn new(file: &Path, data_directory: &Path) -> Self {
+        Self {
+            file: file.to_owned(),
+            key: data_directory.join(KEY_FILE),
+            segment_bytes: limits::AUDIT_SEGMENT_BYTES_DEFAULT,
+            segment_age: limits::AUDIT_SEGMENT_AGE_DEFAULT,
+        }
+    }
+}
+
+/// The name of the key's file in the data directory.
+pub const KEY_FILE: &str = "audit.key";
 
 /// The audit log of this gateway.
 #[derive(Clone, Debug)]
@@ -33,27 +66,45 @@ pub struct AuditError;
 
 #[derive(Debug)]
 struct Entry {
+    /// Empty for who only waits for the seal.
     line: Vec<u8>,
+    /// Told when the line is in the file.
     written: Option<oneshot::Sender<()>>,
+    /// The line has to be synced and sealed first.
+    seal: bool,
 }
 
 impl AuditLog {
-    /// Opens (or creates, with mode 0600) the file and starts its thread.
-    pub fn open(path: &Path) -> std::io::Result<Self> {
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder)?;
+    /// Opens (or creates, with mode 0600) the file and starts its threads.
+    pub fn open(settings: &Settings) -> std::io::Result<Self> {
+        let (journal, file, standing) = if is_stream(&settings.file) {
+            // What cannot be read again cannot be sealed: its lines are chained, from this start on.
+            let file = private().append(true).open(&settings.file)?;
+            (
+                None,
+                file,
+                Statement::begin(1, Link::GENESIS, Timestamp::now()),
+            )
+        } else {
+            let (journal, file) = Journal::open(&settings.file, &settings.key)?;
+            let standing = journal.standing();
+            (Some(Arc::new(journal)), file, standing)
+        };
+        let unsealed = Arc::new(AtomicBool::new(false));
+        if let Some(journal) = &journal {
+            seal_every_second(Arc::downgrade(journal), Arc::clone(&unsealed))?;
         }
-        let file = open_for_append(path)?;
         let (lines, queue) = mpsc::channel(limits::AUDIT_QUEUE_LINES_MAX);
         let (health, healthy) = watch::channel(true);
-        let unsynced = Arc::new(AtomicBool::new(false));
-        sync_every_second(path.to_owned(), Arc::downgrade(&unsynced))?;
         let writer = Writer {
-            path: path.to_owned(),
+            settings: settings.clone(),
             file,
+            journal,
+            standing,
+            rotate_after: Timestamp::MIN,
             queue,
             health,
-            unsynced,
+            unsealed,
         };
         std::thread::Builder::new()
             .name("audit".to_owned())
@@ -88,6 +139,15 @@ impl AuditLog {
         }
     }
 
+    /// Waits until everything that was handed over is on the disk and sealed.
+    pub async fn seal(&self) -> Result<(), AuditError> {
+        let place = self.place().await?;
+        place
+            .hand_over(Vec::new(), true)
+            .await
+            .map_err(|_| AuditError)
+    }
+
     /// Waits for a place in the queue. A caller that is cancelled while it waits has written nothing.
     pub async fn place(&self) -> Result<Place<'_>, AuditError> {
         self.lines
@@ -105,6 +165,7 @@ impl AuditLog {
                 place.send(Entry {
                     line: event.line(),
                     written: None,
+                    seal: false,
                 });
                 Ok(())
             }
@@ -119,21 +180,37 @@ pub struct Place<'a>(mpsc::Permit<'a, Entry>);
 impl Place<'_> {
     /// Hands the event over; what is returned resolves when the event is in the file.
     pub fn write(self, event: &Event) -> oneshot::Receiver<()> {
+        self.hand_over(event.line(), false)
+    }
+
+    fn hand_over(self, line: Vec<u8>, seal: bool) -> oneshot::Receiver<()> {
         let (written, done) = oneshot::channel();
         self.0.send(Entry {
-            line: event.line(),
+            line,
             written: Some(written),
+            seal,
         });
         done
     }
 }
 
+/// A device or a pipe, such as `/dev/stdout`.
+fn is_stream(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| !found.is_file())
+}
+
 struct Writer {
-    path: PathBuf,
+    settings: Settings,
     file: File,
+    /// None where nothing can be sealed.
+    journal: Option<Arc<Journal>>,
+    /// How far the file has come, with what is about to be written.
+    standing: Statement,
+    /// A segment that could not be ended is tried again then.
+    rotate_after: Timestamp,
     queue: mpsc::Receiver<Entry>,
     health: watch::Sender<bool>,
-    unsynced: Arc<AtomicBool>,
+    unsealed: Arc<AtomicBool>,
 }
 
 impl Writer {
@@ -142,10 +219,13 @@ impl Writer {
         let mut batch = Vec::new();
         let mut waiting = Vec::new();
         while let Some(first) = self.queue.blocking_recv() {
+            self.rotate_if_full();
+            let mut seal = false;
             let mut next = Some(first);
             while let Some(entry) = next {
-                batch.extend_from_slice(&entry.line);
+                self.chain(&entry.line, &mut batch);
                 waiting.extend(entry.written);
+                seal |= entry.seal;
                 next = if batch.len() < limits::AUDIT_BATCH_BYTES_MAX {
                     self.queue.try_recv().ok()
                 } else {
@@ -153,13 +233,55 @@ impl Writer {
                 };
             }
             self.write_until_kept(&batch);
-            self.unsynced.store(true, Ordering::Relaxed);
             batch.clear();
+            if let Some(journal) = &self.journal {
+                journal.advance(&self.standing);
+            }
+            self.unsealed.store(true, Ordering::Release);
+            if seal {
+                self.seal_until_kept();
+            }
             for written in waiting.drain(..) {
                 written.send(()).ok(); // whoever waited may be gone
             }
         }
-        self.file.sync_data().ok();
+        if let Some(journal) = &self.journal
+            && let Err(error) = journal.seal()
+        {
+            tracing::error!(%error, "the audit log could not be sealed");
+        }
+    }
+
+    fn chain(&mut self, line: &[u8], batch: &mut Vec<u8>) {
+        if line.is_empty() {
+            return;
+        }
+        let start = batch.len();
+        self.standing.last.bind(line, batch);
+        self.standing.push(batch.get(start..).unwrap_or_default());
+    }
+
+    fn rotate_if_full(&mut self) {
+        let Some(journal) = &self.journal else {
+            return;
+        };
+        let (standing, now) = (&self.standing, Timestamp::now());
+        let age = now.duration_since(standing.began).unsigned_abs();
+        let full =
+            standing.bytes >= self.settings.segment_bytes || age >= self.settings.segment_age;
+        if !full || standing.lines == 0 || now < self.rotate_after {
+            return;
+        }
+        match journal.rotate() {
+            Ok((file, begun)) => {
+                self.file = file;
+                self.standing = begun;
+            }
+            Err(error) => {
+                tracing::error!(%error, "the segment of the audit log is full and cannot be ended; it grows on");
+                self.rotate_after = now + ROTATE_AGAIN_AFTER;
+            }
+        }
     }
 
     /// Tries until the batch is in the file: events are delayed by a full disk, not lost.
@@ -172,15 +294,38 @@ impl Writer {
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(error) => {
                     self.unhealthy(&error.to_string());
-                    // The file may have been taken away under us: a new handle may work where the old does not.
-                    if let Ok(file) = open_for_append(&self.path) {
+                    // The file may have been taken away under us: another one gets the batch from its beginning.
+                    if let Some(file) = self.another_file() {
                         self.file = file;
+                        rest = batch;
                     }
                 }
             }
         }
+        self.recovered();
+    }
+
+    /// What is where the file was, if it is not the file.
+    fn another_file(&self) -> Option<File> {
+        let file = private().append(true).open(&self.settings.file).ok()?;
+        let (one, other) = (self.file.metadata().ok()?, file.metadata().ok()?);
+        ((one.dev(), one.ino()) != (other.dev(), other.ino())).then_some(file)
+    }
+
+    /// Tries until everything is on the disk: whoever waits for that goes on only then.
+    fn seal_until_kept(&self) {
+        let Some(journal) = &self.journal else {
+            return;
+        };
+        while let Err(error) = journal.seal() {
+            self.unhealthy(&error.to_string());
+        }
+        self.recovered();
+    }
+
+    fn recovered(&self) {
         if self.is_news(true) {
-            tracing::info!(file = %self.path.display(), "the audit log is written again");
+            tracing::info!(file = %self.settings.file.display(), "the audit log is written again");
         }
     }
 
@@ -193,7 +338,7 @@ impl Writer {
     fn unhealthy(&self, why: &str) {
         if self.is_news(false) {
             tracing::error!(
-                file = %self.path.display(), why,
+                file = %self.settings.file.display(), why,
                 "the audit log cannot be written; new requests are refused until it can"
             );
         }
@@ -203,53 +348,43 @@ impl Writer {
 
 /// How long to wait before trying a failing disk again.
 const RETRY_EVERY: Duration = Duration::from_millis(200);
+/// How long to wait before a full segment is tried to be ended again.
+const ROTATE_AGAIN_AFTER: Duration = Duration::from_secs(10);
 
-/// Syncs in a thread of its own, so that no request waits for the disk's cache; ends with the writer.
-fn sync_every_second(path: PathBuf, unsynced: Weak<AtomicBool>) -> std::io::Result<()> {
-    let sync = move || {
-        while let Some(unsynced) = unsynced.upgrade() {
-            if unsynced.swap(false, Ordering::Relaxed)
-                && let Err(error) = File::open(&path).and_then(|file| file.sync_data())
-            {
-                tracing::warn!(file = %path.display(), %error, "the audit log could not be synced");
+/// Syncs and seals in a thread of its own, so that no request waits for the disk's cache; ends with the
+/// writer.
+fn seal_every_second(journal: Weak<Journal>, unsealed: Arc<AtomicBool>) -> std::io::Result<()> {
+    let seal = move || {
+        let mut failing = false;
+        while let Some(journal) = journal.upgrade() {
+            if unsealed.swap(false, Ordering::Acquire) {
+                match journal.seal() {
+                    Ok(()) => failing = false,
+                    Err(error) => {
+                        unsealed.store(true, Ordering::Relaxed);
+                        if !std::mem::replace(&mut failing, true) {
+                            tracing::error!(%error, "the audit log could not be synced and sealed");
+                        }
+                    }
+                }
             }
-            drop(unsynced);
-            std::thread::sleep(SYNC_EVERY);
+            drop(journal);
+            std::thread::sleep(SEAL_EVERY);
         }
     };
     std::thread::Builder::new()
-        .name("audit-sync".to_owned())
-        .spawn(sync)
+        .name("audit-seal".to_owned())
+        .spawn(seal)
         .map(drop)
 }
 
 /// How much time a crash of the machine may cost.
-const SYNC_EVERY: Duration = Duration::from_secs(1);
-
-/// Opens for appending; a line torn by a crash is ended, so that it spoils no other.
-fn open_for_append(path: &Path) -> std::io::Result<File> {
-    let mut file = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .read(true)
-        .mode(0o600)
-        .open(path)?;
-    if file.metadata()?.len() > 0 {
-        let mut last = [0_u8];
-        file.seek(SeekFrom::End(-1))?;
-        file.read_exact(&mut last)?;
-        if last != *b"\n" {
-            file.write_all(b"\n")?;
-        }
-    }
-    Ok(file)
-}
+const SEAL_EVERY: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use http::HeaderMap;
-    use jiff::Timestamp;
     use std::net::Ipv4Addr;
 
     fn event(id: &str) -> Event {
@@ -264,11 +399,15 @@ mod tests {
         )
     }
 
+    fn settings(file: &Path) -> Settings {
+        Settings::new(file, file.parent().unwrap())
+    }
+
     #[tokio::test]
     async fn an_event_is_in_the_file_when_write_returns() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("audit/audit.jsonl");
-        let log = AuditLog::open(&path).unwrap();
+        let log = AuditLog::open(&settings(&path)).unwrap();
         log.write(&event("one")).await.unwrap();
         assert!(
             std::fs::read_to_string(&path)
@@ -286,7 +425,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("audit.jsonl");
         std::fs::write(&path, "{\"half\":").unwrap();
-        let log = AuditLog::open(&path).unwrap();
+        let log = AuditLog::open(&settings(&path)).unwrap();
         log.write(&event("two")).await.unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         assert_eq!(text.lines().count(), 2);
@@ -295,7 +434,7 @@ mod tests {
 
     #[tokio::test]
     async fn f_07_a_disk_that_takes_nothing_makes_the_log_unhealthy_and_keeps_the_event() {
-        let log = AuditLog::open(Path::new("/dev/full")).unwrap();
+        let log = AuditLog::open(&settings(Path::new("/dev/full"))).unwrap();
         let event = event("three");
         let waiting = tokio::time::timeout(Duration::from_millis(300), log.write(&event));
         assert!(

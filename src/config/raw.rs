@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::document::Problem;
 use super::section::{Document, Found, Section};
@@ -20,7 +21,7 @@ use crate::policy::Policy;
 use crate::transform::text::known;
 use crate::upstream::{ClusterSettings, InCluster, Source};
 use crate::wire::asciicast;
-use crate::{limits, recording, upstream};
+use crate::{audit, limits, recording, upstream};
 
 const KIND: &str = "GatewayConfiguration";
 
@@ -90,21 +91,14 @@ fn read_top(top: &Section<'_>, others: &mut Vec<Problem>) -> Option<Config> {
     let (sources, clusters) = read_clusters(top);
     let policy_files = policy_files(top);
     let policy = load_policy(top, &policy_files, others);
-    let audit_file = match top.section("audit") {
-        Some(section) => {
-            let file = section.required("file").map(|found| path(&section, &found));
-            section.finish();
-            file
-        }
-        None => Some(data_directory.join("audit.jsonl")),
-    };
+    let audit = read_audit(top, &data_directory);
     let recording = read_recording(top, &data_directory);
     let known_values = read_known_values(top, policy.as_ref(), &mut warnings);
     top.finish();
     // What is in an unusable data directory is no problem of its own.
     let of_its_own = |place: &Path| has_data_directory || !place.starts_with(&data_directory);
-    if let Some(file) = audit_file.as_deref().filter(|file| of_its_own(file)) {
-        report_unusable(top, "audit.file", place::check_file(file));
+    if of_its_own(&audit.file) {
+        report_unusable(top, "audit.file", place::check_log(&audit.file));
     }
     if of_its_own(&recording.directory) {
         let usable = place::check_folder(&recording.directory);
@@ -122,11 +116,32 @@ fn read_top(top: &Section<'_>, others: &mut Vec<Problem>) -> Option<Config> {
         default_cluster: clusters.default,
         policy_files: policy_files.into_iter().map(|found| found.value).collect(),
         policy: Arc::new(policy?),
-        audit_file: audit_file?,
+        audit,
         recording,
         known_values,
         warnings,
     })
+}
+
+fn read_audit(top: &Section<'_>, data_directory: &Path) -> audit::Settings {
+    const MEBIBYTE: usize = 1024 * 1024;
+    let file = data_directory.join("audit.jsonl");
+    let mut settings = audit::Settings::new(&file, data_directory);
+    let Some(section) = top.section("audit") else {
+        return settings;
+    };
+    if let Some(found) = section.text("file") {
+        settings.file = path(&section, &found);
+    }
+    if let Some(bytes) = section.number("segmentBytes", MEBIBYTE..=1024 * MEBIBYTE) {
+        settings.segment_bytes = bytes as u64;
+    }
+    let ages = Duration::from_mins(1)..=Duration::from_hours(24 * 366);
+    if let Some(age) = section.duration("segmentAge", ages) {
+        settings.segment_age = age;
+    }
+    section.finish();
+    settings
 }
 
 fn read_recording(top: &Section<'_>, data_directory: &Path) -> recording::Settings {

@@ -60,7 +60,7 @@ clusters:
   default: true
   kubeconfig: {file: east.kubeconfig, context: admin}
 policy: {files: [policy.yaml]}
-audit: {file: logs/audit.jsonl}
+audit: {file: logs/audit.jsonl, segmentBytes: 1048576, segmentAge: 12h}
 recording: {format: asciicast-v3, maxBytes: 1048576, partBytes: 1048576, directory: tapes}
 "#;
 
@@ -167,7 +167,7 @@ fn every_key_is_read() {
         Source::Kubeconfig { file, context: Some(context) }
             if *file == folder.path().join("east.kubeconfig") && context == "admin"
     ));
-    assert_eq!(config.audit_file, folder.path().join("logs/audit.jsonl"));
+    assert_eq!(config.audit.file, folder.path().join("logs/audit.jsonl"));
     assert_eq!(config.control.url(), "https://portcullis.example");
     let [webhook] = config.control.webhooks.as_slice() else {
         panic!("{:?}", config.control.webhooks);
@@ -187,7 +187,7 @@ fn defaults_are_those_of_the_documentation() {
     let folder = folder();
     let config = load(folder.path(), MINIMAL).unwrap();
     assert_eq!(config.data_directory, folder.path().join("data"));
-    assert_eq!(config.audit_file, folder.path().join("data/audit.jsonl"));
+    assert_eq!(config.audit.file, folder.path().join("data/audit.jsonl"));
     assert_eq!(config.default_cluster, None);
     assert_eq!(config.listener.connections_max, 20_000);
     assert_eq!(config.listener.drain_timeout, Duration::from_secs(30));

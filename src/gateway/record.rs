@@ -439,11 +439,12 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
+    use crate::audit::Settings;
     use crate::limits;
 
     fn keeper(folder: &Path) -> Keeper {
         Keeper {
-            audit: AuditLog::open(&folder.join("audit.jsonl")).unwrap(),
+            audit: AuditLog::open(&Settings::new(&folder.join("audit.jsonl"), folder)).unwrap(),
             metrics: Metrics::new().0,
             stories: Arc::default(),
             tasks: TaskTracker::new(),

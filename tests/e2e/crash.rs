@@ -101,4 +101,49 @@ fn a_killed_gateway_loses_at_most_the_last_second_of_a_session() {
         replayed.expect_code(0).expect_error("truncated");
         assert_eq!(last_line(&replayed.stdout), on_tape);
     }
+    the_audit_log_proves(&world);
+}
+
+/// By our own program and by the one in the documentation, over all runs and kills.
+fn the_audit_log_proves(world: &World) {
+    let key = world
+        .portcullis(&["audit", "key", "--data-dir", "data"])
+        .run();
+    key.expect_code(0).expect("BEGIN PUBLIC KEY");
+    world.write("audit.pub", &key.stdout);
+    let verify = [
+        "audit",
+        "verify",
+        "--data-dir",
+        "data",
+        "--key",
+        "audit.pub",
+    ];
+    world
+        .portcullis(&verify)
+        .run()
+        .expect_code(0)
+        .expect("verified: ");
+
+    let page = include_str!("../../docs/audit.md");
+    let (_, rest) = page.split_once("```python\n").unwrap();
+    world.write("verify.py", rest.split_once("```").unwrap().0);
+    let python = |log: &str| {
+        let script = format!("python3 verify.py {log} audit.pub");
+        world.shell(KUBECTLS[0], Caller::OnCall, &script).run()
+    };
+    python("data/audit.jsonl").expect_code(0).expect("verified");
+    let text = world.read("data/audit.jsonl");
+    world
+        .shell(KUBECTLS[0], Caller::OnCall, "cp -r data copy")
+        .run();
+    world.write("copy/audit.jsonl", &text.replacen("allow", "alloW", 1));
+    let flawed = python("copy/audit.jsonl");
+    assert_eq!(flawed.code, 1, "{flawed}");
+    let own = ["audit", "verify", "copy/audit.jsonl", "--key", "audit.pub"];
+    world
+        .portcullis(&own)
+        .run()
+        .expect_code(1)
+        .expect("it does not follow");
 }

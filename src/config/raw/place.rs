@@ -35,8 +35,18 @@ pub(super) fn check_folder(folder: &Path) -> Result<(), String> {
     }
 }
 
+/// Why a log cannot be written: its file, or others beside it.
+pub(super) fn check_log(file: &Path) -> Result<(), String> {
+    check_file(file)?;
+    // A device has nothing beside it.
+    if fs::metadata(file).is_ok_and(|found| !found.is_file()) {
+        return Ok(());
+    }
+    check_folder(file.parent().unwrap_or_else(|| Path::new("")))
+}
+
 /// Why a file cannot be appended to, or made.
-pub(super) fn check_file(file: &Path) -> Result<(), String> {
+fn check_file(file: &Path) -> Result<(), String> {
     let name = file.display();
     match fs::metadata(file) {
         Ok(found) if found.is_dir() => Err(format!("{name} is a directory; name a file in it")),

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::*;
+use crate::audit;
 use crate::control::{self, Reports, Settings, Socket, socket};
 use crate::identity::{Block, Blocks, IssuerSettings, Refused, Whom};
 use crate::metrics::Metrics;
@@ -80,7 +81,11 @@ impl World {
         let sessions = Sessions {
             recorder: Arc::clone(&recorder),
             catalog: Catalog::new(index, directory),
-            audit: AuditLog::open(&folder.path().join("audit.jsonl")).unwrap(),
+            audit: AuditLog::open(&audit::Settings::new(
+                &folder.path().join("audit.jsonl"),
+                folder.path(),
+            ))
+            .unwrap(),
             authenticator,
             operators: operators.clone(),
             searches: Searches::default(),
