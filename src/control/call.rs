@@ -4,7 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::stream;
 use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Incoming;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -99,6 +101,25 @@ pub(super) async fn shut_out(authenticator: Arc<Authenticator>, identity: Option
         () = authenticator.shut_out(&identity) => {}
         () = tokio::time::sleep(Duration::try_from(left).unwrap_or_default()) => {}
     }
+}
+
+/// What an operator reads for as long as it lasts. It breaks off when they are shut out or their token is over: an
+/// answer that was cut must not look whole.
+pub(super) fn while_allowed(
+    body: Body,
+    authenticator: Arc<Authenticator>,
+    operator: Operator,
+) -> Body {
+    let shut_out = Box::pin(shut_out(authenticator, operator.identity));
+    let frames = stream::unfold(Some((body, shut_out)), |reading| async {
+        let (mut body, mut shut_out) = reading?;
+        tokio::select! {
+            biased;
+            () = &mut shut_out => Some((Err("the operator is shut out".into()), None)),
+            frame = body.frame() => Some((frame?, Some((body, shut_out)))),
+        }
+    });
+    StreamBody::new(frames).boxed_unsync()
 }
 
 /// The answer, once it is on record.

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::stream::{self, StreamExt as _};
+use futures_util::stream;
 use http::{HeaderValue, Request, Response, header};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
@@ -124,13 +124,14 @@ impl Sessions {
         match api::parse(&head.method, &head.uri)? {
             Call::List(filter) => json(&self.list(*filter).await?),
             Call::Show(id) => json(&self.show(id).await?),
-            Call::Cast(id) => self.cast(id).await,
-            Call::Live(id) => self.live(&id, operator),
+            Call::Cast(id) => Ok(self.while_allowed(self.cast(id).await?, operator)),
+            Call::Live(id) => Ok(self.while_allowed(self.live(&id)?, operator)),
             Call::Search(filter) => {
                 let body = body::read_bounded(body, limits::SESSIONS_CALL_BYTES_MAX).await?;
                 let quest = api::quest(&body)?;
                 let found = self.list(*filter).await?;
-                self.searches.begin(self.catalog.clone(), found, quest)
+                let answer = self.searches.begin(self.catalog.clone(), found, quest)?;
+                Ok(self.while_allowed(answer, operator))
             }
             Call::Kill(id) => {
                 let body = body::read_bounded(body, limits::SESSIONS_CALL_BYTES_MAX).await?;
@@ -139,6 +140,10 @@ impl Sessions {
                 self.kill(&id, operator.name, reason)
             }
         }
+    }
+
+    fn while_allowed(&self, answer: Response<Body>, operator: Operator) -> Response<Body> {
+        answer.map(|body| call::while_allowed(body, Arc::clone(&self.authenticator), operator))
     }
 
     async fn list(&self, filter: Filter) -> Result<SessionList, Refusal> {
@@ -152,6 +157,7 @@ impl Sessions {
             .into_iter()
             .map(Session::from)
             .filter(|session| filter.matches(session))
+            .map(Session::shortened)
             .collect();
         let past = self
             .look_up(move |catalog| catalog.list(&filter))
@@ -199,7 +205,7 @@ impl Sessions {
     }
 
     /// Follows a session. What was recorded before the call is not part of it.
-    fn live(&self, id: &str, operator: Operator) -> Result<Response<Body>, Refusal> {
+    fn live(&self, id: &str) -> Result<Response<Body>, Refusal> {
         let Some(follower) = self.recorder.live().follow(id) else {
             return Err(match self.recorder.live().get(id) {
                 Some(_) => Refusal::not_found(format!(
@@ -212,8 +218,6 @@ impl Sessions {
             let lines: Bytes = follower.next().await?;
             Some((Ok(Frame::data(lines)), follower))
         });
-        let shut_out = call::shut_out(Arc::clone(&self.authenticator), operator.identity);
-        let lines = lines.take_until(Box::pin(shut_out));
         let mut response = Response::new(StreamBody::new(lines).boxed_unsync());
         response.headers_mut().insert(
             header::CONTENT_TYPE,

@@ -261,7 +261,9 @@ async fn lines(response: Response<Incoming>, each: Each<'_>) -> anyhow::Result<(
     let mut body = response.into_body();
     let mut waiting: Vec<u8> = Vec::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.context("the gateway's answer broke off")?;
+        let frame = frame.context(
+            "the gateway's answer broke off; it may be shutting down, or your token is over",
+        )?;
         let Ok(data) = frame.into_data() else {
             continue;
         };

@@ -149,6 +149,20 @@ impl World {
             .collect()
     }
 
+    fn block(&self, user: &str) {
+        let now = Timestamp::now();
+        let block = Block {
+            whom: Whom::User(user.to_owned()),
+            by: "root".to_owned(),
+            at: now,
+            reason: "she left".to_owned(),
+            until: None,
+            subjects: Vec::new(),
+        };
+        let blocks = &self.refused.blocks;
+        blocks.replace_in_tests(Blocks::new([block], now));
+    }
+
     async fn record(&self, id: &str) -> (Recording, tokio::sync::oneshot::Receiver<Kill>) {
         let obligation = RecordObligation::new(RecordMode::Required);
         let opened = self.recorder.open(metadata(id), obligation).await;
@@ -291,19 +305,7 @@ async fn whoever_is_blocked_sees_no_more_of_what_they_follow() {
         while live.get("one").is_none_or(|session| session.followers == 0) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        let now = Timestamp::now();
-        let block = Block {
-            whom: Whom::User("olga".to_owned()),
-            by: "root".to_owned(),
-            at: now,
-            reason: "she left".to_owned(),
-            until: None,
-            subjects: Vec::new(),
-        };
-        world
-            .refused
-            .blocks
-            .replace_in_tests(Blocks::new([block], now));
+        world.block("olga");
     };
     let ended = async { tokio::join!(following, blocking) };
     let ((code, _), ()) = tokio::time::timeout(Duration::from_secs(20), ended)
@@ -313,6 +315,62 @@ async fn whoever_is_blocked_sees_no_more_of_what_they_follow() {
     let again = world.at_address("GET /v1/sessions", Some(&olga), "").await;
     assert_eq!(again.0, 403, "{}", again.1);
     assert!(again.1.contains("she left"), "{}", again.1);
+}
+
+#[tokio::test]
+async fn whoever_is_blocked_gets_no_more_of_a_recording_or_a_search() {
+    let world = World::start(Some(operators())).await;
+    let (recording, _killed) = world.record("one").await;
+    recording.seal(&report()).await;
+    let index = world.folder.path().join(FILE);
+    let is_indexed = || {
+        let db = rusqlite::Connection::open(&index).ok()?;
+        let sealed = "SELECT count(*) FROM sessions WHERE sealed";
+        db.query_row(sealed, [], |row| row.get(0)).ok()
+    };
+    while is_indexed() != Some(1) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    // A recording that is never read to its end.
+    let folder = world.folder.path().join("recordings");
+    let day = files::days(&folder).unwrap().remove(0);
+    let cast = folder.join(day).join("one.cast");
+    std::fs::remove_file(&cast).unwrap();
+    let (fifo, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU);
+    rustix::fs::mknodat(rustix::fs::CWD, &cast, fifo, mode, 0).unwrap();
+    let both_ways = std::fs::File::options().read(true).write(true).open(&cast);
+    let olga = world.token("olga", &["operators"], None);
+    let head = format!("Host: gateway\r\nAuthorization: Bearer {olga}\r\nContent-Length: ");
+    let body = r#"{"text":"needle"}"#;
+    let ask = async |line: &str, body: &str| {
+        let mut stream = TcpStream::connect(world.address).await.unwrap();
+        let request = format!("{line} HTTP/1.1\r\n{head}{}\r\n\r\n{body}", body.len());
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    };
+    let blocking = async {
+        while world.audit().len() < 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        world.block("olga");
+    };
+    let asking = async {
+        tokio::join!(
+            ask("GET /v1/sessions/one/cast", ""),
+            ask("POST /v1/search", body),
+            blocking
+        )
+    };
+    let (cast, search, ()) = tokio::time::timeout(Duration::from_secs(20), asking)
+        .await
+        .expect("the answers end");
+    for answer in [cast, search] {
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        assert!(!answer.ends_with("0\r\n\r\n"), "it looks whole: {answer}");
+    }
+    drop(both_ways); // the readers come to an end
 }
 
 #[tokio::test]
