@@ -49,6 +49,8 @@ pub const INDEX_RETRY_INTERVAL: Duration = Duration::from_secs(5);
 pub const SESSIONS_LISTED_DEFAULT: usize = 500;
 /// Sessions of one list at most: it is held in memory.
 pub const SESSIONS_LISTED_MAX: usize = 10_000;
+/// Bytes of its command that a session has in lists: there may be thousands, and a command has as many as a request.
+pub const SESSIONS_LISTED_COMMAND_BYTES_MAX: usize = 1024;
 /// Places that a search of recordings tells when nobody says how many; at most it is [`SESSIONS_LISTED_MAX`].
 pub const SEARCH_HITS_DEFAULT: usize = 1000;
 /// Searches at one time: each takes a core while it runs, and the sessions need them too. Further ones are refused.
@@ -76,3 +78,5 @@ pub const RECORDING_LINE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 pub const RECORDING_HTML_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Characters of one line of a transcript; a longer one is continued on the next.
 pub const RECORDING_TRANSCRIPT_LINE_MAX: usize = 16 * 1024;
+/// Columns over which the cursor of a transcript moves without printing: few bytes must not become much text.
+pub const RECORDING_TRANSCRIPT_COLUMNS_MAX: usize = 1000;

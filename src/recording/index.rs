@@ -308,7 +308,7 @@ impl Catalog {
                 if let Some(session) = files::read(&folder, &id)?
                     && filter.matches(&session)
                 {
-                    sessions.push(session);
+                    sessions.push(session.shortened());
                 }
             }
             latest_first(&mut sessions);

@@ -57,10 +57,8 @@ pub enum ReadError {
     #[error("cannot read the recording: {0}")]
     Io(#[from] io::Error),
     /// The first line is not the header of an asciicast.
-    #[error("part {part} is not a recording: {reason}; expected asciicast v2 or v3")]
+    #[error("this is not a recording: {reason}; expected asciicast v2 or v3")]
     Header {
-        /// Which part, from 1.
-        part: usize,
         /// What is wrong with the line.
         reason: String,
     },
@@ -92,7 +90,6 @@ impl fmt::Display for Flaws {
 pub struct Reader {
     parts: Parts,
     part: Option<PartReader>,
-    number: usize,
     header: ParsedHeader,
     first_line: Vec<u8>,
     clock: Clock,
@@ -106,15 +103,14 @@ impl Reader {
     /// Reads the header of the first part.
     pub fn new(mut parts: Parts) -> Result<Self, ReadError> {
         let Some(part) = parts.next() else {
-            return Err(header_error(1, "it has no parts"));
+            return Err(header_error("it has no parts"));
         };
         let mut part = part?;
         let mut first_line = Vec::new();
-        let header = read_header(&mut part, 1, &mut first_line)?;
+        let header = read_header(&mut part, &mut first_line)?;
         Ok(Self {
             parts,
             part: Some(part),
-            number: 1,
             clock: Clock::new(header.version),
             header,
             first_line,
@@ -213,14 +209,20 @@ impl Reader {
         Ok(None)
     }
 
+    /// A part whose header is not what it should be has events all the same; a crash between two parts leaves
+    /// one with half a header or none.
     fn open_next(&mut self) -> Result<(), ReadError> {
         self.part = None;
         let Some(part) = self.parts.next() else {
             return Ok(());
         };
         let mut part = part?;
-        self.number += 1;
-        read_header(&mut part, self.number, &mut self.line)?;
+        match read_line(&mut part, &mut self.line)? {
+            Line::Read if ParsedHeader::parse(&self.line).is_ok() => {}
+            Line::Read if self.line.ends_with(b"\n") => self.flaws.damaged += 1,
+            Line::TooLong => self.flaws.damaged += 1,
+            Line::Read | Line::End => self.flaws.unfinished = true,
+        }
         self.part = Some(part);
         Ok(())
     }
@@ -252,23 +254,16 @@ fn read_line(part: &mut PartReader, line: &mut Vec<u8>) -> io::Result<Line> {
     Ok(Line::TooLong)
 }
 
-fn read_header(
-    part: &mut PartReader,
-    number: usize,
-    line: &mut Vec<u8>,
-) -> Result<ParsedHeader, ReadError> {
+fn read_header(part: &mut PartReader, line: &mut Vec<u8>) -> Result<ParsedHeader, ReadError> {
     match read_line(part, line)? {
-        Line::Read => {
-            ParsedHeader::parse(line).map_err(|error| header_error(number, &error.to_string()))
-        }
-        Line::TooLong => Err(header_error(number, "its first line is too long")),
-        Line::End => Err(header_error(number, "it is empty")),
+        Line::Read => ParsedHeader::parse(line).map_err(|error| header_error(&error.to_string())),
+        Line::TooLong => Err(header_error("its first line is too long")),
+        Line::End => Err(header_error("it is empty")),
     }
 }
 
-fn header_error(part: usize, reason: &str) -> ReadError {
+fn header_error(reason: &str) -> ReadError {
     ReadError::Header {
-        part,
         reason: filter::visible(reason),
     }
 }

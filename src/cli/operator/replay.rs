@@ -14,6 +14,7 @@ use crate::recording::replay::filter::visible;
 use crate::recording::replay::player::{Player, parse_time};
 use crate::recording::replay::transcript::Needle;
 use crate::recording::replay::{Flaws, Reader, clock_face, files, transcript};
+use crate::session::EndReason;
 
 mod show;
 mod terminal;
@@ -228,10 +229,12 @@ fn tell(
         )?;
     }
     if summary.capped {
-        writeln!(
-            notes,
-            "note: this recording reached its size cap; the session went on unrecorded"
-        )?;
+        let then = if summary.reason == EndReason::RecordingFull.as_str() {
+            "the session was ended for it"
+        } else {
+            "the session went on unrecorded"
+        };
+        writeln!(notes, "note: this recording reached its size cap; {then}")?;
     }
     if let Some(failure) = &summary.failure {
         writeln!(

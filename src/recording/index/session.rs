@@ -128,6 +128,28 @@ impl Filter {
     }
 }
 
+impl Session {
+    /// For a list: of the command, which its caller may have made long, only the beginning.
+    #[must_use]
+    pub fn shortened(mut self) -> Self {
+        let mut room = limits::SESSIONS_LISTED_COMMAND_BYTES_MAX;
+        let words = std::mem::take(&mut self.metadata.command);
+        for mut word in words {
+            let cut = word.len() >= room;
+            if cut {
+                word.truncate(word.floor_char_boundary(room));
+                word.push('…');
+            }
+            room = room.saturating_sub(word.len() + 1);
+            self.metadata.command.push(word);
+            if cut {
+                break;
+            }
+        }
+        self
+    }
+}
+
 impl From<Summary> for Session {
     fn from(summary: Summary) -> Self {
         Self {

@@ -204,9 +204,8 @@ impl Table {
         let mut rows = found.query(values.as_slice())?;
         let mut sessions = Vec::new();
         while let Some(row) = rows.next()? {
-            sessions.push(serde_json::from_str(
-                row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?,
-            )?);
+            let text = row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?;
+            sessions.push(serde_json::from_str::<Session>(text)?.shortened());
         }
         Ok(sessions)
     }

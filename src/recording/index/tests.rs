@@ -434,3 +434,37 @@ fn only_an_id_becomes_part_of_a_path() {
     let catalog = Catalog::of(folder.path());
     assert!(catalog.parts("../../../../x").unwrap().is_empty());
 }
+
+#[tokio::test]
+async fn of_a_long_command_lists_have_the_beginning_and_are_filtered_by_all_of_it() {
+    let world = World::new();
+    let mut long = metadata(1);
+    long.command = vec!["sh".to_owned(), "é".repeat(20_000), "--the-end".to_owned()];
+    let most = limits::SESSIONS_LISTED_COMMAND_BYTES_MAX;
+    let filter = Filter {
+        command: Some("--the-end".to_owned()),
+        ..Filter::default()
+    };
+    let listed = || {
+        let found = world.catalog().list(&filter).unwrap();
+        let command = &found[0].metadata.command;
+        assert!(command.concat().len() <= most + "…".len());
+        assert!(command[1].ends_with("é…") && command.len() == 2);
+    };
+    let recording = world.open(long.clone()).await;
+    listed();
+    recording.seal(&report(1)).await;
+    world.settle();
+    listed();
+    let (_, summary) = world.catalog().get("0193-01").unwrap().unwrap();
+    assert_eq!(summary.unwrap().metadata.command, long.command);
+    // Many short words are not many either.
+    let many = Session {
+        metadata: Metadata {
+            command: vec![String::new(); 5000],
+            ..metadata(2)
+        },
+        ..Session::default()
+    };
+    assert!(many.shortened().metadata.command.len() <= most + 1);
+}

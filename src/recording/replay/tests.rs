@@ -129,6 +129,26 @@ fn a_recording_cut_anywhere_replays_to_its_last_whole_line() {
 }
 
 #[test]
+fn a_crash_between_two_parts_costs_nothing_of_those_before() {
+    let [first, second] = two_parts(Version::V2).try_into().unwrap();
+    let before = moments(&mut Reader::new(parts(vec![first.clone()])).unwrap());
+    let header = second.iter().position(|byte| *byte == b'\n').unwrap();
+    for cut in 0..header {
+        let recording = vec![first.clone(), second[..cut].to_vec()];
+        let mut reader = Reader::new(parts(recording)).unwrap();
+        assert_eq!(moments(&mut reader), before, "{cut}");
+        let flaws = reader.flaws();
+        assert_eq!((flaws.unfinished, flaws.damaged), (true, 0), "{cut}");
+    }
+    // A header that is damaged is a line that is left out; what stands behind it is read.
+    let damaged = [&b"\0\0\n"[..], &second[header + 1..]].concat();
+    let mut reader = Reader::new(parts(vec![first.clone(), damaged])).unwrap();
+    let whole = moments(&mut Reader::new(parts(vec![first, second])).unwrap());
+    assert_eq!(moments(&mut reader), whole);
+    assert_eq!(reader.flaws().damaged, 1);
+}
+
+#[test]
 fn damage_is_left_out_and_counted_and_comments_are_none() {
     let mut recording = two_parts(Version::V3);
     recording[0].extend_from_slice(b"# a comment\n\n[1,2]\ngarbage\n");
@@ -229,12 +249,14 @@ fn a_transcript_edits_lines_as_terminals_do() {
             "\u{1b}]0;title\u{7}\u{1b}[1;32m$\u{1b}[0m \u{1b}[6nls\r\n",
             vec!["$ ls"],
         ),
-        ("a\u{1b}[99999999Cb\n", vec![]), // only that it ends, below
     ] {
-        let found = transcript(&[output]);
-        if !expected.is_empty() {
-            assert_eq!(found, expected, "{output:?}");
-        }
+        assert_eq!(transcript(&[output]), expected, "{output:?}");
+    }
+    // A few bytes do not become much text.
+    for far in ["\u{1b}[99999999C", "\u{1b}[16000G", "\u{1b}[16000@"] {
+        let found = transcript(&[&format!("a\r{far}b\n")]);
+        assert!(found[0].ends_with('b') || found[0].starts_with('b'));
+        assert!(found[0].len() <= 1002, "{far:?}: {}", found[0].len());
     }
     assert_eq!(transcript(&["hel", "lo\r", "\nx"]), ["hello", "x"]);
     let hidden = transcript(&["shown\n\u{1b}]0;", "rm -rf /\n"]);

@@ -9,7 +9,9 @@ use std::time::Duration;
 use super::escape::{Scanner, Token};
 use super::filter::visible;
 use super::{Moment, ReadError, Reader};
-use crate::limits::RECORDING_TRANSCRIPT_LINE_MAX as LINE_MAX;
+use crate::limits::{
+    RECORDING_TRANSCRIPT_COLUMNS_MAX as COLUMNS_MAX, RECORDING_TRANSCRIPT_LINE_MAX as LINE_MAX,
+};
 use crate::recording::encode::{CONNECTION, COPY};
 use crate::wire::asciicast::{EXIT, MARKER, OUTPUT};
 
@@ -84,7 +86,9 @@ impl Transcript {
             Token::Sequence(kept, last) => self.sequence(kept, *last, line),
             Token::Control(_) | Token::Escape(..) => {}
         }
-        self.column = self.column.min(LINE_MAX);
+        // No terminal is that wide: who moves there wants long lines of nothing.
+        let width = self.line.len().max(COLUMNS_MAX);
+        self.column = self.column.min(width).min(LINE_MAX);
     }
 
     fn print(&mut self, c: char, at: Duration, line: &mut dyn FnMut(Line)) {
@@ -123,7 +127,7 @@ impl Transcript {
                 }
             }
             '@' if self.column < self.line.len() => {
-                let blanks = std::iter::repeat_n(' ', count);
+                let blanks = std::iter::repeat_n(' ', count.min(COLUMNS_MAX));
                 self.line.splice(self.column..self.column, blanks);
                 self.line.truncate(LINE_MAX);
             }

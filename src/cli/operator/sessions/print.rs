@@ -107,10 +107,7 @@ fn sealed(summary: &Summary, out: &mut dyn Write) -> io::Result<()> {
     for part in &summary.parts {
         put(
             "part",
-            &format!(
-                "{} {} bytes, SHA-256 {}",
-                part.file, part.bytes, part.blake3
-            ),
+            &format!("{} {} bytes, BLAKE3 {}", part.file, part.bytes, part.blake3),
         )?;
     }
     if let Some(copy) = &summary.copy {

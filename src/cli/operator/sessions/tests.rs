@@ -3,6 +3,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use clap::Parser as _;
 
 use super::*;
+use crate::recording::seal::seal_all;
+use crate::recording::store::Disk;
 
 #[derive(Debug, clap::Parser)]
 struct Program {
@@ -80,6 +82,15 @@ async fn past_sessions_are_there_without_a_gateway_and_without_an_index() {
     let (_, text) = run_at(at, &["show", ID, "-o", "json"]).await.unwrap();
     let session: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!(session["user"], "alice");
+
+    seal_all(&at.join("recordings"), &Disk).unwrap();
+    let (_, text) = run_at(at, &["show", ID]).await.unwrap();
+    let second = at.join(format!("recordings/2026/11/20/{ID}.2.cast"));
+    let digest = blake3::hash(&std::fs::read(second).unwrap()).to_hex();
+    assert!(
+        text.contains(&format!("bytes, BLAKE3 {digest}\n")),
+        "{text}"
+    );
 }
 
 #[tokio::test]
