@@ -85,12 +85,16 @@ impl Gateway {
         let copy = Copy::of(&metadata.command, metadata.tty, metadata.stdin);
         let archive = copy.map(|copy| copy.stream());
         let withheld = Withheld::new(permit.rule());
+        let input = texts.as_ref().map(masked::input);
         let filters =
             texts.map(|texts| masked::filters(texts, record.masks(), archive, withheld.clone()));
 
         // A session that must be recorded does not exist before its recording does, and none before
         // it is on record that it was opened.
         let mut watched = self.watch(metadata, permit).await?;
+        if let (Some(recording), Some(mask)) = (&mut watched.recording, input) {
+            recording.mask_input(mask);
+        }
         self.holder.not_blocked(permit.identity())?;
         record.begun().await?;
         match self

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::copy::{Copy, CopyReport};
 use super::typed::Typed;
 use crate::limits;
-use crate::session::{SessionEvent, SessionStream, Side, StreamType};
+use crate::session::{Filter, SessionEvent, SessionStream, Side, StreamType};
 use crate::wire::asciicast::{EXIT, Events, INPUT, MARKER, OUTPUT, RESIZE, Version};
 
 /// Says that the output line before was stderr.
@@ -44,7 +44,9 @@ pub struct Encoder {
     stdout: Joiner,
     stderr: Joiner,
     typed: Typed,
-    /// What became of typed bytes; kept for its memory.
+    /// Masks input that comes without a terminal.
+    mask: Option<Box<dyn Filter>>,
+    /// What became of input; kept for its memory.
     kept: Vec<u8>,
     connections: BTreeMap<(Option<u64>, Option<u16>), Connection>,
     lines: u64,
@@ -83,11 +85,18 @@ impl Encoder {
             stdout: Joiner::default(),
             stderr: Joiner::default(),
             typed: Typed::default(),
+            mask: None,
             kept: Vec::new(),
             connections: BTreeMap::new(),
             lines: 0,
             muted: false,
         }
+    }
+
+    /// Lets of input only that onto the recording what this filter lets out. With a terminal it is not asked: what
+    /// is kept there was in the output before, which is masked.
+    pub fn mask_input(&mut self, mask: Box<dyn Filter>) {
+        self.mask = Some(mask);
     }
 
     /// Appends the lines of an event at `now` since the beginning; often there is one, or none.
@@ -139,24 +148,37 @@ impl Encoder {
         }
     }
 
-    /// Says that the recording is full. From now on only what ends the session has lines.
-    pub fn full(&mut self, max_bytes: u64, what_then: &str, now: Duration, out: &mut Vec<u8>) {
+    /// Says that the recording is full. From now on only what ends the session has lines; and input, if the session
+    /// ends for it: what was read already is still carried out.
+    pub fn full(&mut self, max_bytes: u64, session_ends: bool, now: Duration, out: &mut Vec<u8>) {
+        let what_then = if session_ends {
+            "the session ends"
+        } else {
+            "the session went on unrecorded"
+        };
         let text = format!(
             "portcullis: the recording has reached its cap of {max_bytes} bytes (recording.maxBytes); {what_then}"
         );
         self.put(out, now, MARKER, &text);
         self.put(out, now, OUTPUT, &format!("\r\n[{text}]\r\n"));
         self.muted = true;
+        self.options.stdin &= session_ends;
     }
 
     /// The session is over: appends what was held back.
     pub fn finish(&mut self, now: Duration, out: &mut Vec<u8>) {
         if let Some(copy) = &mut self.options.copy {
             let (kind, rest) = (copy.stream(), copy.rest());
-            let kept = !self.muted && !rest.is_empty();
-            if kept && (kind != StreamType::Stdin || self.options.stdin) {
-                self.put_bytes(kind, &rest, now, out);
+            match kind {
+                _ if rest.is_empty() || !self.keeps(kind) => {}
+                StreamType::Stdin => self.input(&rest, now, out),
+                _ => self.put_bytes(kind, &rest, now, out),
             }
+        }
+        let recorded = self.keeps(StreamType::Stdin);
+        if let Some(mut mask) = self.mask.take().filter(|_| recorded) {
+            mask.finish(&mut self.kept);
+            self.put_input(now, out);
         }
         self.flush(now, out);
         for ((_, port), connection) in std::mem::take(&mut self.connections) {
@@ -205,25 +227,29 @@ impl Encoder {
                     *count = count.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
                 }
             }
-            _ if self.muted => {}
-            StreamType::Stdin if self.options.stdin => {
-                if self.options.tty {
-                    self.typed.typed(bytes, now, &mut self.kept);
-                    self.put_typed(now, out);
-                } else {
-                    self.put_bytes(StreamType::Stdin, bytes, now, out);
-                }
-            }
+            kind if !self.keeps(kind) => {}
+            StreamType::Stdin => self.input(bytes, now, out),
             StreamType::Stdout => {
                 if self.options.stdin && self.options.tty {
                     self.typed.output(bytes, now, &mut self.kept);
-                    self.put_typed(now, out);
+                    self.put_input(now, out);
                 }
                 self.put_bytes(StreamType::Stdout, bytes, now, out);
             }
             StreamType::Stderr => self.put_bytes(StreamType::Stderr, bytes, now, out),
-            StreamType::Stdin | StreamType::Error | StreamType::Resize => {}
+            StreamType::Error | StreamType::Resize => {}
         }
+    }
+
+    fn input(&mut self, bytes: &[u8], now: Duration, out: &mut Vec<u8>) {
+        if self.options.tty {
+            self.typed.typed(bytes, now, &mut self.kept);
+        } else if let Some(mask) = &mut self.mask {
+            mask.push(bytes, &mut self.kept);
+        } else {
+            return self.put_bytes(StreamType::Stdin, bytes, now, out);
+        }
+        self.put_input(now, out);
     }
 
     fn finished(&mut self, stream: SessionStream, from: Side, now: Duration, out: &mut Vec<u8>) {
@@ -272,7 +298,7 @@ impl Encoder {
         self.put(out, now, CONNECTION, &json);
     }
 
-    fn put_typed(&mut self, now: Duration, out: &mut Vec<u8>) {
+    fn put_input(&mut self, now: Duration, out: &mut Vec<u8>) {
         if self.kept.is_empty() {
             return;
         }
@@ -341,12 +367,20 @@ impl Encoder {
         }
     }
 
+    /// Whether a stream of a remote command is recorded now.
+    fn keeps(&self, kind: StreamType) -> bool {
+        match kind {
+            StreamType::Stdin => self.options.stdin,
+            _ => !self.muted,
+        }
+    }
+
     fn flush(&mut self, now: Duration, out: &mut Vec<u8>) {
         self.typed.finish(&mut self.kept);
-        if self.muted {
+        if !self.keeps(StreamType::Stdin) {
             self.kept.clear();
         }
-        self.put_typed(now, out);
+        self.put_input(now, out);
         for kind in [StreamType::Stdin, StreamType::Stdout, StreamType::Stderr] {
             self.flush_stream(kind, now, out);
         }
@@ -356,7 +390,7 @@ impl Encoder {
         let joiner = self.joiner(kind);
         let held = joiner.bytes;
         let length = std::mem::take(&mut joiner.length);
-        if !self.muted {
+        if self.keeps(kind) {
             self.put_whole(kind, held.get(..length).unwrap_or_default(), now, out);
         }
     }

@@ -2,7 +2,7 @@
 //! recording is truncated. Nothing else of it is touched.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use jiff::Timestamp;
 
 use super::metadata::{Exit, Metadata, Part, Summary};
 use super::store::{Medium, part_name};
+use crate::limits;
 use crate::wire::asciicast::{Clock, EXIT, Event, ParsedHeader};
 
 /// Seals in a thread of its own, so that a large folder does not hold up the start.
@@ -107,6 +108,7 @@ fn seal_one(folder: &Path, id: &str, medium: &dyn Medium) -> io::Result<bool> {
         },
         ..Summary::default()
     };
+    let modified = writing.metadata()?.modified()?; // before what is cut off changes it
     let mut reading = Reading::default();
     for path in &paths {
         let (part, unfinished) = reading.part(path, &mut summary)?;
@@ -121,7 +123,6 @@ fn seal_one(folder: &Path, id: &str, medium: &dyn Medium) -> io::Result<bool> {
         }
     }
     writing.sync_all()?;
-    let modified = writing.metadata()?.modified()?;
     summary.ended = Timestamp::try_from(modified).unwrap_or_default();
     summary.duration_ms = u64::try_from(reading.at.as_millis()).unwrap_or(u64::MAX);
     let content = serde_json::to_vec(&summary)?;
@@ -137,15 +138,18 @@ struct Reading {
 }
 
 impl Reading {
-    /// Reads a part; with the number of bytes after its last line break.
+    /// Reads a part; with the number of bytes after its last line break. A crash of the machine can leave any
+    /// number of zeroes, so no more is read at once than a line may have.
     fn part(&mut self, path: &Path, summary: &mut Summary) -> io::Result<(Part, u64)> {
         let mut file = BufReader::new(File::open(path)?);
-        let mut digest = blake3::Hasher::new();
-        let (mut line, mut bytes, mut first) = (Vec::new(), 0, true);
+        let (mut digest, mut ahead) = (blake3::Hasher::new(), None);
+        let (mut line, mut bytes, mut unfinished, mut first) = (Vec::new(), 0, 0, true);
         loop {
             line.clear();
-            let length = file.read_until(b'\n', &mut line)? as u64;
-            if !line.ends_with(b"\n") {
+            let most = limits::RECORDING_LINE_BYTES_MAX;
+            let length = file.by_ref().take(most).read_until(b'\n', &mut line)? as u64;
+            unfinished += length;
+            if length == 0 || !line.ends_with(b"\n") && length < most {
                 let part = Part {
                     file: path
                         .file_name()
@@ -155,10 +159,15 @@ impl Reading {
                     bytes,
                     blake3: digest.finalize().to_hex().to_string(),
                 };
-                return Ok((part, length));
+                return Ok((part, unfinished));
             }
+            if !line.ends_with(b"\n") {
+                ahead.get_or_insert_with(|| digest.clone()).update(&line);
+                continue;
+            }
+            digest = ahead.take().unwrap_or(digest);
             digest.update(&line);
-            bytes += length;
+            bytes += std::mem::take(&mut unfinished);
             if std::mem::take(&mut first) {
                 self.header(&line, summary);
             } else {

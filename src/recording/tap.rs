@@ -19,7 +19,7 @@ use super::{Recorder, Settings, folder_of};
 use crate::limits;
 use crate::metrics::{InFlight, Metrics};
 use crate::policy::RecordMode;
-use crate::session::{Pace, SessionEvent, SessionReport, Tap, TapError};
+use crate::session::{Filter, Pace, SessionEvent, SessionReport, Side, Tap, TapError};
 use crate::wire::asciicast::{Header, put_header};
 
 /// A recording that is being made.
@@ -153,6 +153,11 @@ impl Recording {
         }
     }
 
+    /// Masks what of the input is recorded; asked for before the session begins.
+    pub fn mask_input(&mut self, mask: Box<dyn Filter>) {
+        self.encoder.mask_input(mask);
+    }
+
     /// The API server has agreed to the session. A recording that is dropped before that is removed:
     /// there is nothing it could show.
     pub fn begin(&mut self) {
@@ -227,14 +232,21 @@ impl Tap for Recording {
         let room = self.settings.max_bytes.saturating_sub(self.total_bytes);
         if !self.capped && lines.len() as u64 > room {
             self.capped = true;
-            lines.clear();
-            let what_then = if self.ends_when_full() {
-                "the session ends"
-            } else {
-                "the session went on unrecorded"
-            };
+            let ends = self.ends_when_full();
+            // Input is on its way to the command, whatever becomes of the session.
+            if !ends
+                || !matches!(
+                    event,
+                    SessionEvent::Data {
+                        from: Side::Client,
+                        ..
+                    }
+                )
+            {
+                lines.clear();
+            }
             let most = self.settings.max_bytes;
-            self.encoder.full(most, what_then, now, &mut lines);
+            self.encoder.full(most, ends, now, &mut lines);
         }
         if !self.lost && !lines.is_empty() && self.keep(&lines).is_err() {
             self.lose();

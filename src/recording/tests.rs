@@ -10,14 +10,15 @@ use super::*;
 use crate::limits;
 use crate::policy::RecordMode;
 use crate::session::{
-    self, EndReason, Ending, Protocol, Session, SessionEvent, Side, Streams, Tap,
+    self, EndReason, Ending, Protocol, Session, SessionEvent, Side, StreamType, Streams, Tap,
 };
 use crate::wire::asciicast::Event;
 use crate::wire::channel;
 use crate::wire::websocket::{MessageType, put_message};
-use fixtures::{output, report};
+use fixtures::{data, output, report};
 use store::PartFile;
 
+mod bytes;
 pub(crate) mod fixtures;
 
 /// A disk with faults to order.
@@ -737,4 +738,148 @@ async fn a_recording_that_is_being_written_is_not_sealed() {
         0,
         "it has its sidecar"
     );
+}
+
+/// The disk, on which another gateway starts whenever something is made.
+struct Crowded {
+    directory: PathBuf,
+    sealed: Arc<AtomicUsize>,
+}
+
+impl Crowded {
+    fn start_another(&self) {
+        let sealed = seal::seal_all(&self.directory, &Disk).unwrap();
+        self.sealed.fetch_add(sealed, Ordering::Relaxed);
+    }
+}
+
+impl Medium for Crowded {
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn PartFile>> {
+        self.start_another();
+        Disk.create(path)
+    }
+
+    fn write(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+        self.start_another();
+        Disk.write(path, content)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        Disk.remove(path)
+    }
+}
+
+#[tokio::test]
+async fn nobody_seals_a_recording_between_two_parts_or_before_its_sidecar() {
+    let folder = tempfile::tempdir().unwrap();
+    let sealed = Arc::new(AtomicUsize::new(0));
+    let medium = Arc::new(Crowded {
+        directory: folder.path().to_owned(),
+        sealed: Arc::clone(&sealed),
+    });
+    let settings = Settings {
+        part_bytes: 1,
+        ..settings(folder.path())
+    };
+    let recorder = Recorder::on(medium, settings, Metrics::new().0).unwrap();
+    let mut recording = begin(&recorder, RecordMode::Required).await;
+    for text in [b"a", b"b"] {
+        recording.event(&output(text), Duration::ZERO);
+    }
+    assert_eq!(recording.seal(&report()).await.failure, None);
+    assert_eq!(sealed.load(Ordering::Relaxed), 0);
+}
+
+/// Seals a file as a crash left it; the sidecar, and what is left of the file.
+fn sealed(left: &[u8], written: std::time::SystemTime) -> (Summary, Vec<u8>) {
+    let folder = tempfile::tempdir().unwrap();
+    let day = folder.path().join("2026/11/20");
+    std::fs::create_dir_all(&day).unwrap();
+    let path = day.join("0193-id.cast");
+    std::fs::write(&path, left).unwrap();
+    let file = std::fs::File::options().append(true).open(&path).unwrap();
+    file.set_modified(written).unwrap();
+    assert_eq!(seal::seal_all(folder.path(), &Disk).unwrap(), 1);
+    let sidecar = std::fs::read(path.with_extension("json")).unwrap();
+    let summary = serde_json::from_slice(&sidecar).unwrap();
+    (summary, std::fs::read(path).unwrap())
+}
+
+#[test]
+fn e13_zeroes_that_a_crash_of_the_machine_left_are_cut_off_or_left_out() {
+    let line = usize::try_from(limits::RECORDING_LINE_BYTES_MAX).unwrap();
+    let mut begun = tap::header(&metadata(), &settings(Path::new("/tapes")));
+    begun.extend_from_slice(b"[1.0,\"o\",\"a\"]\n");
+    let written = std::time::SystemTime::UNIX_EPOCH + Duration::from_hours(500_000);
+    for zeroes in [1, line, line + 1, 2 * line + 5] {
+        let torn = [&begun[..], &vec![0; zeroes]].concat();
+        let (summary, left) = sealed(&torn, written);
+        assert!(left == begun, "{zeroes}");
+        assert_sound(std::str::from_utf8(&left).unwrap(), &summary);
+        assert_eq!(
+            (summary.discarded_bytes, summary.events),
+            (zeroes as u64, 1)
+        );
+        // It ended when it was last written, not when it was sealed.
+        assert_eq!(summary.ended.as_second(), 1_800_000_000);
+
+        let hole = [&torn[..], b"\n[2.0,\"x\",\"7\"]\n"].concat();
+        let (summary, left) = sealed(&hole, written);
+        assert!(left == hole, "{zeroes}");
+        assert_sound(std::str::from_utf8(&left).unwrap(), &summary);
+        assert_eq!((summary.discarded_bytes, summary.duration_ms), (0, 2000));
+        assert_eq!(summary.exit.unwrap().code, Some(7));
+    }
+}
+
+#[tokio::test]
+async fn c52_recorded_input_is_masked_wherever_it_is_cut() {
+    let (shelf, recorder) = on_shelf(|_| {});
+    let asked = Metadata {
+        stdin: true,
+        ..metadata()
+    };
+    let obligation = RecordObligation {
+        stdin: true,
+        ..RecordObligation::new(RecordMode::Required)
+    };
+    let (mut recording, _killed) = recorder.open(asked, obligation).await.unwrap();
+    let mut toys = session::filter::tests::toys();
+    recording.mask_input(toys(StreamType::Stdin));
+    recording.begin();
+    for byte in b"echo hunter2hunter2 | sudo -S id; hunter2" {
+        recording.event(&data(StreamType::Stdin, &[*byte]), Duration::ZERO);
+    }
+    recording.seal(&report()).await;
+    let cast = shelf.read("0193-id.cast").unwrap();
+    let events = cast.lines().skip(1);
+    let input: String = events
+        .map(|line| Event::parse(line.as_bytes()).unwrap().data)
+        .collect();
+    assert_eq!(input, "echo [masked] | sudo -S id; hunter2");
+}
+
+#[tokio::test]
+async fn input_that_is_still_carried_out_is_on_a_full_recording() {
+    let (shelf, recorder) = on_shelf(|settings| settings.max_bytes = 5000);
+    let asked = Metadata {
+        stdin: true,
+        ..metadata()
+    };
+    let obligation = RecordObligation {
+        stdin: true,
+        ..RecordObligation::new(RecordMode::Required)
+    };
+    let (mut recording, _killed) = recorder.open(asked, obligation).await.unwrap();
+    recording.begin();
+    // Both in what was read at once: the session ends before anything more is.
+    for input in [&b"#".repeat(5000)[..], b"rm -rf /\n"] {
+        recording.event(&data(StreamType::Stdin, input), Duration::ZERO);
+    }
+    assert!(recording.ready().is_err());
+    recording.event(&output(b"gone"), Duration::ZERO);
+    recording.seal(&report()).await;
+    let cast = shelf.read("0193-id.cast").unwrap();
+    assert!(cast.contains("####") && cast.contains("rm -rf /"), "{cast}");
+    assert!(!cast.contains("gone"), "{cast}");
 }

@@ -15,8 +15,11 @@ const NAMESPACE: &str = "default";
 const MASKS: &str = "mask: [secrets, known-values]";
 
 fn world_with(masks: &str, known_values: Value) -> World {
+    let policy = POLICY
+        .replace("mask: [secrets]", masks)
+        .replace("record: required", "record: {mode: required, stdin: true}");
     let options = Options {
-        policy: Some(POLICY.replace("mask: [secrets]", masks)),
+        policy: Some(policy),
         known_values,
         ..Options::default()
     };
@@ -171,6 +174,7 @@ fn a_terminal_echoes_no_known_value_and_a_prompt_does_not_wait() {
     let value = world.seed_secret("db");
     learned(&world, &value);
     let pod = world.pod();
+    let mut seen = Vec::new();
     for version in KUBECTLS {
         let kubectl = tool(version.name()).join("kubectl");
         let line = format!(
@@ -200,6 +204,32 @@ fn a_terminal_echoes_no_known_value_and_a_prompt_does_not_wait() {
         let outcome = shell.wait();
         outcome.expect_code(3);
         world.check(&outcome);
+
+        // The command gets the value; the recording of what it was given does not.
+        let count = [
+            "exec",
+            "-i",
+            &pod,
+            "--",
+            "sh",
+            "-c",
+            "read -r it; echo ${#it}",
+        ];
+        let given = world.kubectl(version, Caller::Developer).args(count);
+        let outcome = given.input(format!("{value}\n")).run();
+        assert_eq!(outcome.stdout, format!("{}\n", value.len()), "{outcome}");
+        let tapes = [world.next_tape(&mut seen), world.next_tape(&mut seen)];
+        for tape in tapes {
+            let events = world.events(&tape);
+            let typed: String = events
+                .iter()
+                .filter(|event| event.code == "i")
+                .map(|event| event.data.as_str())
+                .collect();
+            assert!(!typed.is_empty() && !typed.contains(&value), "{typed}");
+            let is_tty = tape.summary["metadata"]["tty"] == true;
+            assert!(is_tty || typed.starts_with("[masked:v1:"), "{typed}");
+        }
     }
 }
 

@@ -39,6 +39,14 @@ pub(super) fn filters(
     })
 }
 
+/// What filters the input of a session on its way onto the recording; the command gets it as it is.
+pub(super) fn input(texts: &TextMasks) -> Box<dyn Filter> {
+    Box::new(Masked {
+        masker: TextMasker::new(texts),
+        report: Arc::default(),
+    })
+}
+
 struct Masked {
     masker: TextMasker,
     report: Arc<MaskReport>,

@@ -117,7 +117,7 @@ fn c52_typed_input_is_kept_as_echoed() {
 fn a_full_recording_says_so_and_still_ends() {
     let mut encoder = encoder(false, false);
     let mut out = Vec::new();
-    encoder.full(10, "the session ends", millis(1), &mut out);
+    encoder.full(10, true, millis(1), &mut out);
     assert_eq!(memchr::memchr_iter(b'\n', &out).count(), 2);
     assert!(String::from_utf8_lossy(&out).contains(r#""o","\r\n[portcullis: the recording"#));
     out.clear();

@@ -56,7 +56,7 @@ impl Reel {
     }
 
     pub(super) fn next_part(&mut self, medium: &dyn Medium, header: &[u8]) -> io::Result<()> {
-        self.finish_part()?;
+        let _locked = self.finish_part()?;
         let name = part_name(&self.id, self.parts.len() + 1);
         let mut part = OpenPart {
             file: medium.create(&self.folder.join(&name))?,
@@ -69,16 +69,19 @@ impl Reel {
         result
     }
 
-    pub(super) fn finish_part(&mut self) -> io::Result<()> {
+    /// Returns the file when it is on the disk. It is locked as long as somebody has it: so that nobody takes the
+    /// recording for one that a crash left behind before there is a next part or a sidecar.
+    pub(super) fn finish_part(&mut self) -> io::Result<Option<Arc<dyn PartFile>>> {
         let Some(part) = self.open.take() else {
-            return Ok(());
+            return Ok(None);
         };
         self.parts.push(Part {
             file: part.name,
             bytes: part.written.bytes,
             blake3: part.written.digest.finalize().to_hex().to_string(),
         });
-        part.file.sync()
+        part.file.sync()?;
+        Ok(Some(part.file))
     }
 
     /// Writes the sidecar, once the last part is finished.
