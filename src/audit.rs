@@ -17,6 +17,8 @@ use crate::policy::Permit;
 use crate::request::RequestInfo;
 
 pub mod chain;
+pub mod commands;
+pub mod follow;
 mod journal;
 pub mod log;
 pub mod seal;

@@ -45,6 +45,8 @@ First steps:
       --request 'GET /api/v1/namespaces/shop/secrets/db'
   # who was in which pod, and how it ended
   portcullis sessions ls --data-dir data --user alice --since 2h
+  # what was denied today
+  portcullis audit ls --data-dir data --decision deny
   # is the audit log as it was written?
   portcullis audit verify --data-dir data --key audit.pub
   # end everything that somebody has open, and refuse what they ask
@@ -101,7 +103,7 @@ enum Command {
     Replay(replay::Args),
     /// Look at sessions, open and past; watch one, end one, search them.
     Sessions(sessions::Args),
-    /// Look at the audit log: prove that it is as it was written.
+    /// Look at the audit log: what people did, and whether it is as it was written.
     Audit(audit::Args),
     /// Answer requests that wait for a human's yes.
     Approvals(approvals::Args),

@@ -143,6 +143,14 @@ pub const AUDIT_SEAL_BYTES_MAX: u64 = 4 * 1024;
 pub const AUDIT_SEGMENT_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
 /// Time after which it is full, if the configuration says nothing: a day is what people ask for.
 pub const AUDIT_SEGMENT_AGE_DEFAULT: Duration = Duration::from_hours(24);
+/// Commands that `portcullis audit ls` lists if nothing is said: what one likes to scroll through.
+pub const AUDIT_COMMANDS_LISTED_DEFAULT: usize = 100;
+/// Commands that it lists at most, each with up to [`AUDIT_COMMAND_REQUESTS_MAX`] requests of about 1 KiB.
+pub const AUDIT_COMMANDS_LISTED_MAX: usize = 10_000;
+/// Requests kept of one command; more are counted. `kubectl delete` of a namespace's pods is one command.
+pub const AUDIT_COMMAND_REQUESTS_MAX: usize = 200;
+/// Requests that have begun and are not over while the log is read: more than a gateway has streams.
+pub const AUDIT_OPEN_REQUESTS_MAX: usize = 100_000;
 /// Bytes of a request body that is read whole, to be checked before it is sent: the API server's own
 /// limit (`k8s.io/apiserver/pkg/server/config.go`). Past it: 413.
 pub const REQUEST_BODY_BYTES_MAX: usize = 3 * 1024 * 1024;

@@ -21,6 +21,7 @@ const PURE: &[&str] = &[
     "policy",
     "approval/digest",
     "audit/chain",
+    "audit/commands",
     "audit/seal",
     "approval/person",
     "approval/state",

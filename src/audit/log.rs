@@ -49,6 +49,8 @@ impl Settings {
     }
 }
 
+/// The name of the log in the data directory, if the configuration says nothing.
+pub const FILE: &str = "audit.jsonl";
 /// The name of the key's file in the data directory.
 pub const KEY_FILE: &str = "audit.key";
 

@@ -4,9 +4,12 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
+
+use super::seal::Statement;
 use crate::limits;
 
 /// Where the files of one audit log are.
@@ -75,6 +78,27 @@ impl Segments {
         Ok(numbers)
     }
 
+    /// What to read of the log, in order, to see everything since a time: full segments, and the file that is
+    /// written. Seals are believed here: they only tell what need not be read.
+    pub fn since(&self, time: Option<Timestamp>) -> io::Result<(Vec<PathBuf>, Option<File>)> {
+        let active = match File::open(&self.active) {
+            Ok(file) => Some(file),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        let mut full = Vec::new();
+        for number in self.numbers()? {
+            let ended = self.read_seal(number)?;
+            let ended = ended.and_then(|seal| Statement::unverified(&seal));
+            let before = ended.is_some_and(|seal| time.is_some_and(|time| seal.at < time));
+            let path = self.full(number);
+            if !before && !is_same(&path, active.as_ref())? {
+                full.push(path);
+            }
+        }
+        Ok((full, active))
+    }
+
     /// The folder that all of them are in.
     pub fn folder(&self) -> &Path {
         match self.active.parent() {
@@ -109,6 +133,15 @@ pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     fs::rename(&draft, path)
 }
 
+/// Whether the file was opened under its earlier name: it became full a moment ago.
+fn is_same(path: &Path, open: Option<&File>) -> io::Result<bool> {
+    let Some(open) = open else {
+        return Ok(false);
+    };
+    let (one, other) = (fs::metadata(path)?, open.metadata()?);
+    Ok((one.dev(), one.ino()) == (other.dev(), other.ino()))
+}
+
 /// How a new file of the log is made: for nobody else.
 pub(super) fn private() -> fs::OpenOptions {
     let mut options = fs::OpenOptions::new();
@@ -138,7 +171,12 @@ pub enum Got {
 impl Lines<BufReader<File>> {
     /// Those of a file.
     pub fn open(path: &Path) -> io::Result<Self> {
-        File::open(path).map(|file| Self::of(BufReader::with_capacity(256 * 1024, file)))
+        File::open(path).map(Self::file)
+    }
+
+    /// Those of an open file.
+    pub fn file(file: File) -> Self {
+        Self::of(BufReader::with_capacity(256 * 1024, file))
     }
 }
 

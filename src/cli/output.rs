@@ -65,9 +65,18 @@ pub(super) fn print_problems(problems: &[Problem], out: &mut dyn Write) -> io::R
 }
 
 pub(super) fn print_json(value: &impl Serialize, out: &mut dyn Write) -> anyhow::Result<()> {
+    Ok(print_tame(&serde_json::to_string_pretty(value)?, out)?)
+}
+
+/// The same on one line, for what has no end.
+pub(super) fn print_compact(value: &impl Serialize, out: &mut dyn Write) -> anyhow::Result<()> {
+    Ok(print_tame(&serde_json::to_string(value)?, out)?)
+}
+
+fn print_tame(json: &str, out: &mut dyn Write) -> io::Result<()> {
     // JSON lets these stand as they are, but terminals act on them. Only strings can have them.
     let acts = |c: char| ('\u{7f}'..='\u{9f}').contains(&c);
-    for piece in serde_json::to_string_pretty(value)?.split_inclusive(acts) {
+    for piece in json.split_inclusive(acts) {
         match piece.chars().next_back().filter(|c| acts(*c)) {
             Some(c) => write!(
                 out,
@@ -78,8 +87,7 @@ pub(super) fn print_json(value: &impl Serialize, out: &mut dyn Write) -> anyhow:
             None => out.write_all(piece.as_bytes())?,
         }
     }
-    writeln!(out)?;
-    Ok(())
+    writeln!(out)
 }
 
 /// Prints why a command failed, on standard error.

@@ -125,7 +125,7 @@ fn read_top(top: &Section<'_>, others: &mut Vec<Problem>) -> Option<Config> {
 
 fn read_audit(top: &Section<'_>, data_directory: &Path) -> audit::Settings {
     const MEBIBYTE: usize = 1024 * 1024;
-    let file = data_directory.join("audit.jsonl");
+    let file = data_directory.join(audit::log::FILE);
     let mut settings = audit::Settings::new(&file, data_directory);
     let Some(section) = top.section("audit") else {
         return settings;

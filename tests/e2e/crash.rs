@@ -102,6 +102,44 @@ fn a_killed_gateway_loses_at_most_the_last_second_of_a_session() {
         assert_eq!(last_line(&replayed.stdout), on_tape);
     }
     the_audit_log_proves(&world);
+    the_audit_log_tells_of_commands(&world);
+}
+
+/// Each shell is a command of its own, and told once, whether it saw its end or not.
+fn the_audit_log_tells_of_commands(world: &World) {
+    let list = [
+        "audit",
+        "ls",
+        "--data-dir",
+        "data",
+        "--verb",
+        "get",
+        "-o",
+        "json",
+    ];
+    let listed = world.portcullis(&list).run();
+    listed.expect_code(0);
+    let commands: Value = serde_json::from_str(&listed.stdout).unwrap();
+    let shells: Vec<&Value> = commands
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|command| command["claimedCommand"] == "kubectl exec")
+        .collect();
+    let [shell] = shells.as_slice() else {
+        panic!("{commands:#}");
+    };
+    assert!(
+        shell["requests"].to_string().contains("pods/exec"),
+        "{shell}"
+    );
+    let id = shell["id"].as_str().unwrap();
+    let show = ["audit", "show", id, "--data-dir", "data"];
+    let shown = world.portcullis(&show).run();
+    shown
+        .expect_code(0)
+        .expect("kubectl exec")
+        .expect("pods/exec");
 }
 
 /// By our own program and by the one in the documentation, over all runs and kills.

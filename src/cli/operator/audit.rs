@@ -6,10 +6,16 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 
-use crate::audit::log::KEY_FILE;
+use super::sessions::time;
+use crate::audit::commands::Filter;
+use crate::audit::log::{FILE, KEY_FILE};
 use crate::audit::seal::PublicKey;
+use crate::audit::segments::Segments;
 use crate::cli::output::{Outcome, finish};
 
+pub mod list;
+mod print;
+pub mod tail;
 pub mod verify;
 
 /// Looks at the audit log.
@@ -23,6 +29,16 @@ pub struct Args {
 /// The subcommands of `portcullis audit`.
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum AuditCommand {
+    /// List what people did, a line for each run of kubectl, the latest first
+    ///
+    /// Requests of one caller with the same claimed session are one line: what they asked for that matters most,
+    /// and how many others there were. Those that only asked what the API has are left out.
+    #[command(after_help = EXAMPLES)]
+    Ls(list::ListArgs),
+    /// Say everything that is known of a command or a request
+    Show(list::ShowArgs),
+    /// Print requests as they are answered, from now on; across segments
+    Tail(tail::TailArgs),
     /// Prove that nothing in the log was changed, removed, added or moved since it was written
     ///
     /// Follows the chain through every line, compares with what was sealed, and names the first record that
@@ -31,6 +47,71 @@ pub enum AuditCommand {
     Verify(verify::VerifyArgs),
     /// Print the public key that seals are verified with; keep it where nobody can replace it
     Key(KeyArgs),
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  # what was denied in the last week
+  portcullis audit ls --since 7d --decision deny
+  # what an agent changed, as JSON
+  portcullis audit ls --agent build-bot --verb delete -o json | jq -r '.[].requests[].object'";
+
+/// Which log.
+#[derive(Clone, Debug, clap::Args)]
+pub struct LogArgs {
+    /// The gateway's data directory
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "data",
+        conflicts_with = "file"
+    )]
+    pub data_dir: PathBuf,
+    /// The file that the gateway writes, if the configuration keeps it elsewhere (audit.file)
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+}
+
+impl LogArgs {
+    fn segments(&self) -> Segments {
+        match &self.file {
+            Some(file) => Segments::of(file),
+            None => Segments::of(&self.data_dir.join(FILE)),
+        }
+    }
+}
+
+/// Which requests.
+#[derive(Clone, Debug, clap::Args)]
+pub struct FilterArgs {
+    /// Only this user's
+    #[arg(long)]
+    pub user: Option<String>,
+    /// Only those that this agent made
+    #[arg(long)]
+    pub agent: Option<String>,
+    /// Only in this namespace
+    #[arg(long, short)]
+    pub namespace: Option<String>,
+    /// Only with this verb of Kubernetes': get, list, watch, create, update, patch, delete, ...
+    #[arg(long)]
+    pub verb: Option<String>,
+    /// Only those that came out so: allow, hold, deny, or refuse
+    #[arg(long, value_name = "WORD", value_parser = ["allow", "hold", "deny", "refuse"])]
+    pub decision: Option<String>,
+}
+
+impl FilterArgs {
+    fn read(&self) -> Filter {
+        Filter {
+            user: self.user.clone(),
+            agent: self.agent.clone(),
+            namespace: self.namespace.clone(),
+            verb: self.verb.clone(),
+            decision: self.decision.clone(),
+            ..Filter::default()
+        }
+    }
 }
 
 /// The arguments of `portcullis audit key`.
@@ -48,13 +129,16 @@ pub fn run(args: &Args) -> ExitCode {
 
 fn execute(args: &Args, out: &mut dyn Write) -> anyhow::Result<Outcome> {
     match &args.command {
-        AuditCommand::Verify(args) => verify::run(args, out),
+        AuditCommand::Ls(args) => list::list(args, out)?,
+        AuditCommand::Show(args) => list::show(args, out)?,
+        AuditCommand::Tail(args) => tail::tail(args, out)?,
+        AuditCommand::Verify(args) => return verify::run(args, out),
         AuditCommand::Key(args) => {
             let key = read_key(&args.data_dir.join(KEY_FILE))?;
             out.write_all(key.pem().as_bytes())?;
-            Ok(Outcome::Good)
         }
     }
+    Ok(Outcome::Good)
 }
 
 /// The key in a file, public or private.
@@ -68,3 +152,6 @@ fn read_key(path: &std::path::Path) -> anyhow::Result<PublicKey> {
     PublicKey::read(&text)
         .with_context(|| format!("{} holds no Ed25519 key in PEM", path.display()))
 }
+
+#[cfg(test)]
+mod tests;

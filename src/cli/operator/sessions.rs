@@ -365,7 +365,7 @@ impl FilterArgs {
 }
 
 /// A time, or how long ago.
-fn time(text: &str) -> Result<Timestamp, String> {
+pub(super) fn time(text: &str) -> Result<Timestamp, String> {
     if let Ok(time) = text.parse() {
         return Ok(time);
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::read_key;
-use crate::audit::log::KEY_FILE;
+use crate::audit::log::{FILE, KEY_FILE};
 use crate::audit::seal::PublicKey;
 use crate::audit::segments::Segments;
 use crate::audit::verify::{self, Flaw, Proof, VerifyError};
@@ -88,7 +88,7 @@ fn prove(
 ) -> Result<Proof, VerifyError> {
     let whole = |file: &Path, told| verify::whole(&Segments::of(file), key, told);
     match args.files.as_slice() {
-        [] => whole(&args.data_dir.join("audit.jsonl"), told),
+        [] => whole(&args.data_dir.join(FILE), told),
         // A full segment has its seal beside it; the file that is written has not.
         [file] if !has_seal(file) => whole(file, told),
         files => verify::these(files, key, told),

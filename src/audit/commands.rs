@@ -1,0 +1,442 @@
+//! What people did: the events of the log as requests, and requests as commands.
+//!
+//! A command is what one run of kubectl asked for: requests of one caller with the same `Kubectl-Session`
+//! and `Kubectl-Command`. Both are claimed, so nobody's requests are folded into somebody else's command, and
+//! what is told of a command is what was really asked for. Without a session each request stands for itself.
+
+use std::collections::{BTreeMap, HashMap};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::limits;
+
+/// An event, as it is read again.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Seen {
+    #[serde(rename = "auditID")]
+    audit_id: String,
+    stage: String,
+    #[serde(rename = "requestURI", default)]
+    request_uri: String,
+    #[serde(default)]
+    verb: String,
+    #[serde(default)]
+    user: SeenUser,
+    object_ref: Option<SeenObject>,
+    response_status: Option<SeenStatus>,
+    request_received_timestamp: Timestamp,
+    stage_timestamp: Timestamp,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+struct SeenUser {
+    #[serde(default)]
+    username: String,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct SeenObject {
+    resource: String,
+    namespace: String,
+    name: String,
+    api_group: String,
+    subresource: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct SeenStatus {
+    code: u16,
+    message: Option<String>,
+}
+
+/// One request, as far as it has come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Request {
+    /// Its id, in the API server's audit log too.
+    #[serde(rename = "auditID")]
+    pub audit_id: String,
+    /// When it came.
+    pub received: Timestamp,
+    /// When what is told here happened.
+    pub at: Timestamp,
+    /// It is over; otherwise it goes on, or the gateway ended before it.
+    pub over: bool,
+    /// The verified user; empty while nobody was.
+    pub user: String,
+    /// The agent that acted for the user.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
+    /// `allow`, `hold`, `deny` or `refuse`.
+    pub decision: String,
+    /// The rule that decided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    /// Which cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
+    /// Kubernetes' verb.
+    pub verb: String,
+    /// The namespace; empty where there is none.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub namespace: String,
+    /// What it was about: `deployments.apps/scale web`, or the path.
+    pub object: String,
+    /// The code of the answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<u16>,
+    /// What the answer said, if the gateway refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// All that only the gateway knows, without `portcullis.dev/`.
+    pub annotations: BTreeMap<String, String>,
+    /// It asked what the API has, and got it.
+    #[serde(skip)]
+    pub discovery: bool,
+}
+
+/// What one run of kubectl asked for, or one request of another client.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Command {
+    /// The id of its first request.
+    pub id: String,
+    /// When that came.
+    pub started: Timestamp,
+    /// The verified user.
+    pub user: String,
+    /// The agent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
+    /// What the client says it is, such as `kubectl get`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub claimed_command: Option<String>,
+    /// The gravest decision on its requests.
+    pub decision: String,
+    /// Requests that only asked what the API has.
+    pub discovery: u64,
+    /// The others, in order.
+    pub requests: Vec<Request>,
+    /// How many more there were.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub more_requests: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// What the requests of one run of kubectl share.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Run {
+    user: String,
+    agent: Option<String>,
+    claimed_session: String,
+    claimed_command: Option<String>,
+}
+
+impl Request {
+    /// The run of kubectl that it belongs to, as far as its client says so.
+    pub fn run(&self) -> Option<Run> {
+        Some(Run {
+            user: self.user.clone(),
+            agent: self.agent.clone(),
+            claimed_session: self.annotations.get("claimed-session")?.clone(),
+            claimed_command: self.annotations.get("claimed-command").cloned(),
+        })
+    }
+}
+
+/// Which requests are looked for; what is not given counts for all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// The beginning of the id.
+    pub id: Option<String>,
+    /// The run of kubectl that it belongs to.
+    pub run: Option<Run>,
+    /// The user.
+    pub user: Option<String>,
+    /// The agent.
+    pub agent: Option<String>,
+    /// The namespace.
+    pub namespace: Option<String>,
+    /// Kubernetes' verb.
+    pub verb: Option<String>,
+    /// `allow`, `hold`, `deny` or `refuse`.
+    pub decision: Option<String>,
+    /// The earliest that it came.
+    pub since: Option<Timestamp>,
+    /// Before when it came.
+    pub until: Option<Timestamp>,
+}
+
+impl Filter {
+    /// Whether a request is looked for.
+    pub fn matches(&self, request: &Request) -> bool {
+        let is = |wanted: &Option<String>, found: &str| {
+            wanted.as_deref().is_none_or(|wanted| wanted == found)
+        };
+        is(&self.user, &request.user)
+            && is(&self.agent, request.agent.as_deref().unwrap_or_default())
+            && is(&self.namespace, &request.namespace)
+            && is(&self.verb, &request.verb)
+            && is(&self.decision, &request.decision)
+            && self
+                .id
+                .as_ref()
+                .is_none_or(|id| request.audit_id.starts_with(id))
+            && (self.run.is_none() || self.run == request.run())
+            && self.since.is_none_or(|since| request.received >= since)
+            && self.until.is_none_or(|until| request.received < until)
+    }
+}
+
+impl Seen {
+    /// Reads a line of the log; nothing if it is not an event, such as one that a crash tore.
+    pub fn read(line: &[u8]) -> Option<Self> {
+        serde_json::from_slice(line).ok()
+    }
+}
+
+impl From<Seen> for Request {
+    fn from(seen: Seen) -> Self {
+        let mut annotations: BTreeMap<String, String> = BTreeMap::new();
+        for (key, value) in seen.annotations {
+            if let Some(key) = key.strip_prefix("portcullis.dev/")
+                && key != "chain"
+            {
+                annotations.insert(key.to_owned(), value);
+            }
+        }
+        let decision = annotations.remove("decision").unwrap_or_default();
+        let path = seen.request_uri.split('?').next().unwrap_or_default();
+        let discovery = seen.object_ref.is_none() && decision == "allow" && is_discovery(path);
+        let (namespace, object) = match seen.object_ref {
+            Some(object) => (object.namespace.clone(), object.to_string()),
+            None => (String::new(), path.to_owned()),
+        };
+        let (code, message) = match seen.response_status {
+            Some(status) => (Some(status.code), status.message),
+            None => (None, None),
+        };
+        Self {
+            audit_id: seen.audit_id,
+            received: seen.request_received_timestamp,
+            at: seen.stage_timestamp,
+            over: seen.stage == "ResponseComplete",
+            user: seen.user.username,
+            agent: annotations.remove("agent"),
+            decision,
+            rule: annotations.remove("rule"),
+            cluster: annotations.remove("cluster"),
+            verb: seen.verb,
+            namespace,
+            object,
+            code,
+            message,
+            annotations,
+            discovery,
+        }
+    }
+}
+
+impl std::fmt::Display for SeenObject {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.resource)?;
+        for (before, part) in [
+            (".", &self.api_group),
+            ("/", &self.subresource),
+            (" ", &self.name),
+        ] {
+            if !part.is_empty() {
+                write!(formatter, "{before}{part}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_discovery(path: &str) -> bool {
+    let first = path.trim_start_matches('/').split('/').next();
+    matches!(first, Some("api" | "apis" | "openapi" | "version"))
+}
+
+/// How grave a decision is.
+fn gravity(decision: &str) -> u8 {
+    match decision {
+        "allow" => 0,
+        "refuse" => 1,
+        "hold" => 2,
+        _ => 3,
+    }
+}
+
+impl Command {
+    fn of(request: &Request) -> Self {
+        Self {
+            id: request.audit_id.clone(),
+            started: request.received,
+            user: request.user.clone(),
+            agent: request.agent.clone(),
+            claimed_command: request.annotations.get("claimed-command").cloned(),
+            decision: request.decision.clone(),
+            discovery: 0,
+            requests: Vec::new(),
+            more_requests: 0,
+        }
+    }
+
+    fn push(&mut self, request: Request) {
+        if gravity(&request.decision) > gravity(&self.decision) {
+            self.decision.clone_from(&request.decision);
+        }
+        if request.received < self.started {
+            self.started = request.received;
+            self.id.clone_from(&request.audit_id);
+        }
+        if request.discovery {
+            self.discovery += 1;
+        } else if self.requests.len() < limits::AUDIT_COMMAND_REQUESTS_MAX {
+            self.requests.push(request);
+        } else {
+            self.more_requests += 1;
+        }
+    }
+
+    /// The request that says most of it: the gravest decision, then what changes something.
+    pub fn chief(&self) -> Option<&Request> {
+        let weight = |request: &&Request| {
+            let reads = matches!(request.verb.as_str(), "get" | "list" | "watch");
+            let session = request.annotations.contains_key("session")
+                || ["exec", "attach", "portforward"]
+                    .iter()
+                    .any(|kind| request.object.contains(&format!("/{kind}")));
+            (gravity(&request.decision), !reads || session)
+        };
+        // Of equals the first one.
+        self.requests.iter().rev().max_by_key(weight)
+    }
+}
+
+/// Gathers the latest commands from events in the order of the log, in bounded memory.
+#[derive(Debug)]
+pub struct Gathering {
+    filter: Filter,
+    most: usize,
+    /// What has begun and is not over.
+    open: HashMap<String, Request>,
+    /// In the order in which they began.
+    commands: BTreeMap<u64, (Option<Run>, Command)>,
+    /// Where the command of a session is.
+    places: HashMap<Run, u64>,
+    /// The place of the next one.
+    next: u64,
+    /// There were commands before those that are kept.
+    more: bool,
+    /// Each request stands for itself.
+    ungrouped: bool,
+}
+
+impl Gathering {
+    /// Of those that match, the latest so many.
+    pub fn new(filter: Filter, most: usize) -> Self {
+        Self {
+            filter,
+            most,
+            open: HashMap::new(),
+            commands: BTreeMap::new(),
+            places: HashMap::new(),
+            next: 0,
+            more: false,
+            ungrouped: false,
+        }
+    }
+
+    /// Of requests instead of commands, each by itself; those that only ask what the API has too.
+    #[must_use]
+    pub fn ungrouped(mut self) -> Self {
+        self.ungrouped = true;
+        self
+    }
+
+    /// Takes the next event.
+    pub fn push(&mut self, seen: Seen) {
+        let mut request = Request::from(seen);
+        request.discovery &= !self.ungrouped;
+        if !request.over {
+            if self.open.len() < limits::AUDIT_OPEN_REQUESTS_MAX {
+                self.open.insert(request.audit_id.clone(), request);
+            }
+            return;
+        }
+        self.open.remove(&request.audit_id);
+        self.take(request);
+    }
+
+    fn take(&mut self, request: Request) {
+        if !self.filter.matches(&request) {
+            return;
+        }
+        let key = request.run().filter(|_| !self.ungrouped);
+        let known = key.as_ref().and_then(|key| self.places.get(key));
+        if let Some((_, command)) = known.and_then(|place| self.commands.get_mut(place)) {
+            return command.push(request);
+        }
+        let mut command = Command::of(&request);
+        command.push(request);
+        if let Some(key) = &key {
+            self.places.insert(key.clone(), self.next);
+        }
+        self.commands.insert(self.next, (key, command));
+        self.next += 1;
+        if self.commands.len() > self.most.saturating_mul(2) + SPARE {
+            self.shorten();
+        }
+    }
+
+    /// Forgets what would not be told: first what only asked what the API has, then the oldest.
+    fn shorten(&mut self) {
+        let spare = self.next.saturating_sub(SPARE as u64 / 2);
+        // The latest of these may yet ask for something.
+        self.commands
+            .retain(|place, (_, command)| *place >= spare || !command.requests.is_empty());
+        while self.commands.len() > self.most + SPARE {
+            self.commands.pop_first();
+            self.more = true;
+        }
+        let commands = &self.commands;
+        self.places.retain(|_, place| commands.contains_key(place));
+    }
+
+    /// The latest commands, the latest last; and whether there were more. Those that only asked what the API
+    /// has are left out.
+    pub fn finish(mut self) -> (Vec<Command>, bool) {
+        let mut open: Vec<Request> = std::mem::take(&mut self.open).into_values().collect();
+        open.sort_by_key(|request| request.received);
+        for request in open {
+            self.take(request);
+        }
+        let mut commands: Vec<Command> = self
+            .commands
+            .into_values()
+            .map(|(_, command)| command)
+            .filter(|command| !command.requests.is_empty())
+            .collect();
+        commands.sort_by_key(|command| command.started);
+        let over = commands.len().saturating_sub(self.most);
+        commands.drain(..over);
+        (commands, over > 0 || self.more)
+    }
+}
+
+/// How many commands are held beyond those that are told, before the oldest are dropped.
+const SPARE: usize = 256;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,259 @@
+use serde_json::{Value, json};
+
+use super::*;
+
+/// An event; what is not given is as of somebody's `kubectl get pods`.
+fn event(id: u32, changes: &Value) -> Seen {
+    let mut event = json!({
+        "auditID": format!("id-{id}"), "stage": "ResponseComplete", "verb": "list",
+        "requestURI": "/api/v1/namespaces/shop/pods?limit=500",
+        "user": {"username": "alice"},
+        "objectRef": {"resource": "pods", "namespace": "shop", "apiVersion": "v1"},
+        "responseStatus": {"code": 200},
+        "requestReceivedTimestamp": Timestamp::from_second(i64::from(id)).unwrap(),
+        "stageTimestamp": Timestamp::from_second(i64::from(id)).unwrap(),
+        "annotations": {
+            "portcullis.dev/decision": "allow",
+            "portcullis.dev/claimed-command": "kubectl get",
+            "portcullis.dev/claimed-session": "s1",
+            "portcullis.dev/chain": "0".repeat(64),
+        },
+    });
+    merge(&mut event, changes);
+    Seen::read(event.to_string().as_bytes()).unwrap()
+}
+
+fn merge(into: &mut Value, changes: &Value) {
+    for (key, value) in changes.as_object().unwrap() {
+        match value {
+            Value::Object(_) if into[key].is_object() => merge(&mut into[key], value),
+            value => into[key] = value.clone(),
+        }
+    }
+}
+
+fn discovery(id: u32) -> Seen {
+    event(
+        id,
+        &json!({"requestURI": "/apis?timeout=32s", "objectRef": null, "verb": "get"}),
+    )
+}
+
+fn gather(
+    filter: Filter,
+    most: usize,
+    events: impl IntoIterator<Item = Seen>,
+) -> (Vec<Command>, bool) {
+    let mut gathering = Gathering::new(filter, most);
+    events.into_iter().for_each(|seen| gathering.push(seen));
+    gathering.finish()
+}
+
+fn session(name: &str) -> Value {
+    json!({"annotations": {"portcullis.dev/claimed-session": name}})
+}
+
+#[test]
+fn requests_of_one_run_of_kubectl_are_one_command() {
+    let (commands, more) = gather(
+        Filter::default(),
+        10,
+        [
+            discovery(1),
+            event(2, &json!({})),
+            event(3, &session("s2")),
+            event(
+                4,
+                &json!({"verb": "delete", "objectRef": {"name": "web-0"}}),
+            ),
+        ],
+    );
+    assert!(!more);
+    let ids: Vec<&str> = commands.iter().map(|command| command.id.as_str()).collect();
+    assert_eq!(ids, ["id-1", "id-3"]);
+    assert_eq!((commands[0].discovery, commands[0].requests.len()), (1, 2));
+    let chief = commands[0].chief().unwrap();
+    assert_eq!(
+        (chief.verb.as_str(), chief.object.as_str()),
+        ("delete", "pods web-0")
+    );
+    assert!(!chief.annotations.contains_key("chain"));
+}
+
+/// What a client claims cannot make its requests part of somebody else's command, nor hide a denial.
+#[test]
+fn claims_hide_nothing() {
+    let denied = json!({"verb": "delete", "annotations": {"portcullis.dev/decision": "deny"}, "responseStatus": {"code": 403}});
+    let (commands, _) = gather(
+        Filter::default(),
+        10,
+        [
+            event(1, &json!({})),
+            event(2, &json!({"user": {"username": "mallory"}})),
+            event(3, &json!({"annotations": {"portcullis.dev/agent": "bot"}})),
+            event(
+                4,
+                &json!({"annotations": {"portcullis.dev/claimed-command": "kubectl delete"}}),
+            ),
+            event(5, &denied),
+            // discovery that was refused is no discovery
+            event(
+                6,
+                &json!({"requestURI": "/api", "objectRef": null, "user": {"username": "bob"},
+                "annotations": {"portcullis.dev/decision": "deny"}}),
+            ),
+        ],
+    );
+    let told: Vec<_> = commands
+        .iter()
+        .map(|command| {
+            (
+                command.user.as_str(),
+                command.decision.as_str(),
+                command.requests.len(),
+            )
+        })
+        .collect();
+    let expected = [
+        ("alice", "deny", 2),
+        ("mallory", "allow", 1),
+        ("alice", "allow", 1),
+        ("alice", "allow", 1),
+        ("bob", "deny", 1),
+    ];
+    assert_eq!(told, expected);
+    assert_eq!(commands[0].chief().unwrap().code, Some(403));
+}
+
+#[test]
+fn a_request_is_told_once_as_far_as_it_has_come() {
+    let stage = |stage: &str| json!({"stage": stage, "objectRef": {"subresource": "exec"}});
+    let (commands, _) = gather(
+        Filter::default(),
+        10,
+        [
+            event(1, &stage("RequestReceived")),
+            event(1, &stage("ResponseStarted")),
+            event(2, &stage("RequestReceived")),
+            event(1, &stage("ResponseComplete")),
+        ],
+    );
+    let requests: Vec<_> = commands[0]
+        .requests
+        .iter()
+        .map(|request| (request.audit_id.as_str(), request.over))
+        .collect();
+    assert_eq!(requests, [("id-1", true), ("id-2", false)]);
+}
+
+#[test]
+fn filters_look_at_requests() {
+    let other = json!({"user": {"username": "bob"}, "verb": "delete", "objectRef": {"namespace": "dev"},
+        "annotations": {"portcullis.dev/agent": "bot", "portcullis.dev/decision": "deny"}});
+    let text = |text: &str| Some(text.to_owned());
+    let time = |second| Some(Timestamp::from_second(second).unwrap());
+    for (filter, expected) in [
+        (Filter::default(), vec!["id-1", "id-2"]),
+        (
+            Filter {
+                user: text("bob"),
+                ..Filter::default()
+            },
+            vec!["id-2"],
+        ),
+        (
+            Filter {
+                agent: text("bot"),
+                ..Filter::default()
+            },
+            vec!["id-2"],
+        ),
+        (
+            Filter {
+                namespace: text("shop"),
+                ..Filter::default()
+            },
+            vec!["id-1"],
+        ),
+        (
+            Filter {
+                verb: text("delete"),
+                ..Filter::default()
+            },
+            vec!["id-2"],
+        ),
+        (
+            Filter {
+                decision: text("deny"),
+                ..Filter::default()
+            },
+            vec!["id-2"],
+        ),
+        (
+            Filter {
+                decision: text("hold"),
+                ..Filter::default()
+            },
+            vec![],
+        ),
+        (
+            Filter {
+                since: time(2),
+                ..Filter::default()
+            },
+            vec!["id-2"],
+        ),
+        (
+            Filter {
+                until: time(2),
+                ..Filter::default()
+            },
+            vec!["id-1"],
+        ),
+    ] {
+        let (commands, _) = gather(filter.clone(), 10, [event(1, &json!({})), event(2, &other)]);
+        let ids: Vec<&str> = commands.iter().map(|command| command.id.as_str()).collect();
+        assert_eq!(ids, expected, "{filter:?}");
+    }
+}
+
+/// The latest so many, also when many only asked what the API has.
+#[test]
+fn a_long_log_gives_its_latest_commands_in_bounded_memory() {
+    let mut gathering = Gathering::new(Filter::default(), 5);
+    for id in 0..3000 {
+        let name = session(&format!("s{id}"));
+        let seen = event(id, &name);
+        gathering.push(seen);
+        let mut folded = session(&format!("d{id}"));
+        merge(
+            &mut folded,
+            &json!({"requestURI": "/api", "objectRef": null}),
+        );
+        gathering.push(event(id, &folded));
+        assert!(gathering.commands.len() <= 10 + SPARE + 1);
+        assert!(gathering.places.len() <= gathering.commands.len());
+    }
+    let (commands, more) = gathering.finish();
+    let ids: Vec<&str> = commands.iter().map(|command| command.id.as_str()).collect();
+    assert_eq!(ids, ["id-2995", "id-2996", "id-2997", "id-2998", "id-2999"]);
+    assert!(more);
+}
+
+#[test]
+fn one_command_holds_so_many_requests() {
+    let count = u32::try_from(limits::AUDIT_COMMAND_REQUESTS_MAX).unwrap() + 3;
+    let (commands, _) = gather(
+        Filter::default(),
+        5,
+        (0..count).map(|id| event(id, &json!({}))),
+    );
+    assert_eq!((commands.len(), commands[0].more_requests), (1, 3));
+}
+
+#[test]
+fn what_is_no_event_is_none() {
+    for line in [&b"{\"half"[..], b"\n", b"{}", b"[]", b"{\"auditID\":1}"] {
+        assert!(Seen::read(line).is_none());
+    }
+}

@@ -1,0 +1,177 @@
+use std::fs;
+use std::path::Path;
+
+use clap::Parser as _;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::*;
+
+#[derive(clap::Parser)]
+struct Program {
+    #[command(flatten)]
+    args: Args,
+}
+
+/// A log with two full segments' worth of what happened: a `kubectl get`, a denied delete with an escape
+/// sequence in its claims, an open shell.
+fn data_directory() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let now = Timestamp::now();
+    let event = |id: u32, changes: &[(&str, Value)]| {
+        let mut event = json!({
+            "auditID": format!("0190000{id}-aaaa"), "stage": "ResponseComplete", "verb": "get",
+            "requestURI": "/api/v1/namespaces/shop/secrets/db", "user": {"username": "alice"},
+            "objectRef": {"resource": "secrets", "namespace": "shop", "name": "db", "apiVersion": "v1"},
+            "responseStatus": {"code": 200}, "requestReceivedTimestamp": now, "stageTimestamp": now,
+            "annotations": {"portcullis.dev/decision": "allow", "portcullis.dev/rule": "dev/read",
+                "portcullis.dev/claimed-command": "kubectl get", "portcullis.dev/claimed-session": "s1"},
+        });
+        for (pointer, value) in changes {
+            let (parent, key) = pointer.rsplit_once('|').unwrap_or(("", pointer));
+            let place = if parent.is_empty() {
+                &mut event
+            } else {
+                &mut event[parent]
+            };
+            place[key] = value.clone();
+        }
+        format!("{event}\n")
+    };
+    let first = [
+        event(
+            1,
+            &[("requestURI", json!("/api")), ("objectRef", Value::Null)],
+        ),
+        event(2, &[]),
+    ];
+    let second = [
+        event(
+            3,
+            &[
+                ("verb", json!("delete")),
+                (
+                    "responseStatus",
+                    json!({"code": 403, "message": "rule dev/no\u{1b}[2J says no"}),
+                ),
+                ("annotations|portcullis.dev/decision", json!("deny")),
+                ("annotations|portcullis.dev/claimed-session", json!("s2")),
+                (
+                    "annotations|portcullis.dev/claimed-command",
+                    json!("kubectl \u{9b}31m delete"),
+                ),
+            ],
+        ),
+        event(
+            4,
+            &[
+                ("stage", json!("ResponseStarted")),
+                ("objectRef|subresource", json!("exec")),
+                ("annotations|portcullis.dev/claimed-session", json!("s3")),
+                ("annotations|portcullis.dev/agent", json!("bot")),
+            ],
+        ),
+        "{\"torn\n".to_owned(),
+    ];
+    fs::write(folder.path().join("audit-00000001.jsonl"), first.concat()).unwrap();
+    fs::write(folder.path().join("audit.jsonl"), second.concat()).unwrap();
+    folder
+}
+
+fn run(folder: &Path, words: &[&str]) -> anyhow::Result<(Outcome, String)> {
+    let mut all = vec!["audit"];
+    all.extend(words);
+    all.extend(["--data-dir", folder.to_str().unwrap()]);
+    let program = Program::try_parse_from(all).unwrap();
+    let mut out = Vec::new();
+    let outcome = execute(&program.args, &mut out)?;
+    Ok((outcome, String::from_utf8(out).unwrap()))
+}
+
+fn json(folder: &Path, words: &[&str]) -> Value {
+    serde_json::from_str(&run(folder, words).unwrap().1).unwrap()
+}
+
+#[test]
+fn ls_has_a_line_for_each_command_and_nothing_that_acts_on_a_terminal() {
+    let folder = data_directory();
+    let (_, text) = run(folder.path(), &["ls"]).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 4, "{text}");
+    assert!(
+        lines[1].contains("open  alice (bot)") && lines[1].contains("get secrets/exec db in shop"),
+        "{text}"
+    );
+    assert!(
+        lines[2].contains("deny") && lines[2].contains("delete secrets db in shop"),
+        "{text}"
+    );
+    assert!(
+        lines[3].starts_with("01900001-aaaa") && !lines[3].contains("/api"),
+        "{text}"
+    );
+    assert!(
+        text.chars().all(|c| c == '\n' || !c.is_control()),
+        "{text:?}"
+    );
+    let (_, text) = run(folder.path(), &["show", "01900003"]).unwrap();
+    assert!(
+        text.contains("says no") && text.chars().all(|c| c == '\n' || !c.is_control()),
+        "{text:?}"
+    );
+}
+
+#[test]
+fn json_pipes() {
+    let folder = data_directory();
+    let commands = json(folder.path(), &["ls", "-o", "json"]);
+    let ids: Vec<&str> = commands
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| it["id"].as_str().unwrap())
+        .collect();
+    assert_eq!(ids, ["01900004-aaaa", "01900003-aaaa", "01900001-aaaa"]);
+    assert_eq!(commands[2]["discovery"], 1);
+    assert_eq!(commands[0]["requests"][0]["over"], false);
+    let requests = json(folder.path(), &["ls", "--requests", "-o", "json"]);
+    assert_eq!(requests.as_array().unwrap().len(), 4);
+    assert_eq!(requests[3]["object"], "/api");
+    let denied = json(folder.path(), &["ls", "--decision", "deny", "-o", "json"]);
+    assert_eq!(denied.as_array().unwrap().len(), 1);
+    let none = json(folder.path(), &["ls", "--user", "bob", "-o", "json"]);
+    assert_eq!(none, json!([]));
+}
+
+#[test]
+fn show_tells_the_whole_command_of_any_of_its_requests() {
+    let folder = data_directory();
+    for id in ["01900001", "01900002-aaaa"] {
+        let command = json(folder.path(), &["show", id, "-o", "json"]);
+        assert_eq!(command["id"], "01900001-aaaa");
+        assert_eq!(command["discovery"], 1);
+        assert_eq!(command["requests"][0]["rule"], "dev/read");
+    }
+    let several = run(folder.path(), &["show", "0190000"]).unwrap_err();
+    assert!(
+        several.to_string().contains("write more of it"),
+        "{several}"
+    );
+    let none = run(folder.path(), &["show", "ffff"]).unwrap_err();
+    assert!(none.to_string().contains("no request has the id"), "{none}");
+}
+
+#[test]
+fn where_there_is_no_log_the_next_command_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    for words in [
+        &["ls"][..],
+        &["show", "1"],
+        &["tail"],
+        &["verify"],
+        &["key"],
+    ] {
+        let error = format!("{:#}", run(folder.path(), words).unwrap_err());
+        assert!(error.contains("--data-dir"), "{words:?}: {error}");
+    }
+}
