@@ -131,6 +131,10 @@ impl Informer {
             version = match went {
                 Ok(version) => version,
                 Err(error) => {
+                    if !self.report.errors.contains_key(&error.to_string()) {
+                        // Seen even where the others never get so far that reports are compared.
+                        eprintln!("{}: {error:#}", self.report.informer);
+                    }
                     *self.report.errors.entry(error.to_string()).or_default() += 1;
                     tokio::time::sleep(BACKOFF).await;
                     None
