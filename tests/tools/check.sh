@@ -87,6 +87,8 @@ check_docs() {
 check_benches() {
   # In the dev profile: this asks whether they run, and what they need is already built.
   step 'benches, each once' cargo bench --quiet --profile dev --workspace --locked -- --test
+  step 'valgrind' tests/tools/install.sh valgrind
+  counted 'instructions against the record' tests/tools/instructions.py
 }
 
 check_fuzz() {

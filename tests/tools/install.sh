@@ -11,9 +11,9 @@
 # Only when asked for by name, and on the machine itself, as Debian packages:
 #   proxies                  nginx and haproxy, which `cargo loadtest` compares the gateway with
 # Running it again costs a second: every part has a stamp that names what it was made from.
-# The machine itself is changed only where a base package (python3-venv, npm, curl, openssl) is missing.
+# The machine itself is changed only where a base package (python3-venv, npm, curl, openssl, valgrind) is missing.
 #
-# usage: tests/tools/install.sh [kubectl|python|node|fuzz|asciinema|prometheus|deploy|proxies ...]
+# usage: tests/tools/install.sh [kubectl|python|node|fuzz|asciinema|prometheus|deploy|valgrind|proxies ...]
 #        default: all but proxies
 set -euo pipefail
 
@@ -185,7 +185,8 @@ install_node() {
 install_fuzz() {
   done_already fuzz "$cargo_fuzz_version" && return
   say "cargo-fuzz $cargo_fuzz_version"
-  CARGO_TARGET_DIR=$tools/build cargo install --quiet --locked --root "$tools/cargo" --version "$cargo_fuzz_version" \
+  # Not optimized: it only starts other programs.
+  CARGO_TARGET_DIR=$tools/build cargo install --quiet --locked --debug --root "$tools/cargo" --version "$cargo_fuzz_version" \
     cargo-fuzz >>"$log" 2>&1 || fail "cargo-fuzz does not build"
   rm -rf "$tools/build"
   mark_done fuzz "$cargo_fuzz_version"
@@ -206,6 +207,10 @@ install_asciinema() {
   mark_done asciinema "$what"
 }
 
+install_valgrind() {
+  base_package valgrind valgrind
+}
+
 install_proxies() {
   local missing=()
   for program in nginx haproxy; do
@@ -223,11 +228,11 @@ install_proxies() {
 exec 9>"$tools/.lock"
 flock 9
 : >"$log"
-[ $# -gt 0 ] || set -- kubectl python node fuzz asciinema prometheus deploy
+[ $# -gt 0 ] || set -- kubectl python node fuzz asciinema prometheus deploy valgrind
 for part in "$@"; do
   case $part in
-    kubectl | python | node | fuzz | asciinema | prometheus | deploy | proxies) "install_$part" ;;
-    *) fail "unknown part '$part': kubectl, python, node, fuzz, asciinema, prometheus, deploy or proxies" ;;
+    kubectl | python | node | fuzz | asciinema | prometheus | deploy | valgrind | proxies) "install_$part" ;;
+    *) fail "unknown part '$part': kubectl, python, node, fuzz, asciinema, prometheus, deploy, valgrind or proxies" ;;
   esac
 done
 base_package curl curl

@@ -1,0 +1,43 @@
+//! How many instructions the way of an answer takes: the same in every run, whatever else the machine is doing, so that
+//! CI can tell when it becomes longer. `tests/tools/instructions.py` runs each case below callgrind, which counts what
+//! happens in [`measured`], and compares with what is on record.
+//!
+//! `instructions NAME` runs one case, `instructions --list` names all with the bytes of their answers, and without an
+//! argument every case runs once.
+
+#[path = "support/answers.rs"]
+mod answers;
+
+use answers::{Masks, Sent, cases};
+
+/// Few, because valgrind waits until they are learned; the search costs the same with more.
+const KNOWN: usize = 100;
+
+/// What is counted. Never inlined: callgrind knows it by its name.
+#[inline(never)]
+fn measured(sent: &Sent, masks: &Masks) -> usize {
+    sent.release(masks)
+}
+
+#[expect(clippy::print_stdout, reason = "the list is what was asked for")]
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.iter().any(|it| it == "--list") {
+        for case in cases() {
+            println!("{}\t{}", case.name, case.body.len());
+        }
+        return;
+    }
+    // Cargo adds options of its own.
+    let wanted = arguments.into_iter().find(|it| !it.starts_with("--"));
+    let masks = Masks::new(KNOWN);
+    for case in cases() {
+        if wanted.as_ref().is_some_and(|name| name != case.name) {
+            continue;
+        }
+        let sent = Sent::new(case);
+        // What all answers after the first one share is made by the first one.
+        sent.release(&masks);
+        measured(&sent, &masks);
+    }
+}

@@ -1,0 +1,332 @@
+//! Answers of an API server for benches: every encoding and every carrier of secrets, in chunks of 16 KiB as they come
+//! off a connection, and the whole way that one takes through the masks.
+
+use std::collections::VecDeque;
+use std::hint::black_box;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use futures_util::FutureExt as _;
+use http::{HeaderValue, Method, Response, header};
+use http_body::{Body, Frame};
+use http_body_util::BodyExt as _;
+use portcullis::config::policy_file;
+use portcullis::gateway::body::BodyError;
+use portcullis::identity::Identity;
+use portcullis::policy::{Decision, Permit, Policy, Seen};
+use portcullis::request::RequestInfo;
+use portcullis::transform::text::known::{KnownValues, SecretAt, Settings};
+use portcullis::transform::{Placeholders, Unreleased, release};
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+const CHUNK_BYTES: usize = 16 * 1024;
+
+const JSON: &str = "application/json";
+const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+
+/// One kind of answer.
+pub(super) struct Case {
+    pub(super) name: &'static str,
+    target: &'static str,
+    masks: &'static str,
+    content_type: &'static str,
+    gzip: bool,
+    /// As the API server makes it; inflated, where it comes compressed.
+    pub(super) body: Vec<u8>,
+}
+
+impl Case {
+    fn json(name: &'static str, target: &'static str, masks: &'static str, body: Vec<u8>) -> Self {
+        Self {
+            name,
+            target,
+            masks,
+            content_type: JSON,
+            gzip: false,
+            body,
+        }
+    }
+}
+
+/// The pieces of a body.
+struct Pieces(VecDeque<Bytes>);
+
+impl Body for Pieces {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        Poll::Ready(self.0.pop_front().map(|piece| Ok(Frame::data(piece))))
+    }
+}
+
+fn corpus(file: &str) -> Vec<u8> {
+    let folder = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/fixtures/captures/corpus/"
+    );
+    std::fs::read(format!("{folder}{file}")).unwrap_or_else(|error| unreachable!("{file}: {error}"))
+}
+
+fn gzip(text: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    let _written = encoder.write_all(text);
+    encoder.finish().unwrap_or_default()
+}
+
+/// A list of the items' contents under other keys: what a list of `Secret`s has in `data`, config maps have as text.
+fn config_maps(secrets: &Value) -> Vec<u8> {
+    let items = secrets["items"].as_array().into_iter().flatten();
+    let items: Vec<Value> = items
+        .map(|secret| {
+            let data = secret["data"].as_object().into_iter().flatten();
+            let data: serde_json::Map<String, Value> = data
+                .filter_map(|(key, value)| {
+                    let text = STANDARD.decode(value.as_str()?).ok()?;
+                    Some((key.clone(), json!(String::from_utf8(text).ok()?)))
+                })
+                .collect();
+            json!({"metadata": secret["metadata"], "data": data})
+        })
+        .collect();
+    json!({"kind": "ConfigMapList", "apiVersion": "v1", "metadata": {}, "items": items})
+        .to_string()
+        .into_bytes()
+}
+
+/// A protobuf field that holds bytes.
+fn field(number: u8, value: &[u8]) -> Vec<u8> {
+    let mut out = vec![number << 3 | 2];
+    let mut length = value.len();
+    while length >= 0x80 {
+        out.push(u8::try_from(length & 0x7f).unwrap_or_default() | 0x80);
+        length >>= 7;
+    }
+    out.push(u8::try_from(length).unwrap_or_default());
+    out.extend_from_slice(value);
+    out
+}
+
+/// The same Secrets as protobuf, `times` over.
+fn protobuf(secrets: &Value, times: usize) -> Vec<u8> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().as_bytes().to_vec();
+    let items = secrets["items"].as_array().into_iter().flatten();
+    let items: Vec<Vec<u8>> = items
+        .map(|secret| {
+            let metadata = &secret["metadata"];
+            let mut item = [
+                field(1, &text(&metadata["name"])),
+                field(3, &text(&metadata["namespace"])),
+                field(5, &text(&metadata["uid"])),
+                field(6, &text(&metadata["resourceVersion"])),
+            ]
+            .concat();
+            for (key, value) in metadata["annotations"].as_object().into_iter().flatten() {
+                let entry = [field(1, key.as_bytes()), field(2, &text(value))].concat();
+                item.extend(field(12, &entry));
+            }
+            let mut item = field(1, &item);
+            for (key, value) in secret["data"].as_object().into_iter().flatten() {
+                let value = STANDARD.decode(text(value)).unwrap_or_default();
+                let entry = [field(1, key.as_bytes()), field(2, &value)].concat();
+                item.extend(field(2, &entry));
+            }
+            item.extend(field(3, &text(&secret["type"])));
+            field(2, &item)
+        })
+        .collect();
+    let list = [field(1, &field(2, b"12308")), items.concat().repeat(times)].concat();
+    let type_meta = [field(1, b"v1"), field(2, b"SecretList")].concat();
+    [b"k8s\0".to_vec(), field(1, &type_meta), field(2, &list)].concat()
+}
+
+/// All of them.
+pub(super) fn cases() -> Vec<Case> {
+    let secrets = corpus("secrets.list.json");
+    let parsed: Value = serde_json::from_slice(&secrets).unwrap_or_default();
+    let (list, watch) = ("/api/v1/secrets", "/api/v1/secrets?watch=1");
+    let of_protobuf = |name, times| Case {
+        content_type: PROTOBUF,
+        ..Case::json(name, list, "secrets", protobuf(&parsed, times))
+    };
+    vec![
+        // -- encodings --
+        Case::json("secrets/list json", list, "secrets", secrets.clone()),
+        Case {
+            gzip: true,
+            ..Case::json("secrets/list json gzip", list, "secrets", secrets.clone())
+        },
+        of_protobuf("secrets/list protobuf", 1),
+        of_protobuf("secrets/list protobuf above 4 MiB", 24),
+        Case::json(
+            "secrets/watch json",
+            watch,
+            "secrets",
+            corpus("secrets.watch.jsonl"),
+        ),
+        Case::json(
+            "secrets/watch table",
+            watch,
+            "secrets",
+            corpus("secrets.watch.table.jsonl"),
+        ),
+        // -- carriers --
+        Case::json(
+            "pods/workloads",
+            "/api/v1/pods",
+            "workloads",
+            corpus("pods.list.json"),
+        ),
+        Case::json(
+            "pods/known-values",
+            "/api/v1/pods",
+            "known-values",
+            corpus("pods.list.json"),
+        ),
+        Case::json(
+            "pods/workloads and known-values",
+            "/api/v1/pods",
+            "workloads, known-values",
+            corpus("pods.list.json"),
+        ),
+        Case::json(
+            "configmaps",
+            "/api/v1/configmaps",
+            "configmaps",
+            config_maps(&parsed),
+        ),
+        Case::json("secrets/all", list, "secrets, known-values", secrets),
+        Case::json(
+            "pods/storage",
+            "/api/v1/pods",
+            "storage",
+            corpus("pods.list.json"),
+        ),
+    ]
+}
+
+fn policy(masks: &str) -> Policy {
+    let text = format!(
+        "{{apiVersion: portcullis.dev/v1alpha1, kind: Policy, metadata: {{name: p}}, rules: [\
+         {{name: all, verbs: ['*'], apiGroups: ['*'], resources: ['*'], decision: allow, mask: [{masks}]}}]}}"
+    );
+    policy_file::compile(&[(PathBuf::from("p.yaml"), text)])
+        .unwrap_or_else(|problems| unreachable!("{problems:?}"))
+}
+
+fn permit(case: &Case) -> (RequestInfo, Permit) {
+    let info = RequestInfo::parse(&Method::GET, case.target)
+        .unwrap_or_else(|error| unreachable!("{error}"));
+    let identity = Arc::new(Identity::for_tests("bench", &[]));
+    match policy(case.masks).decide(&identity, &info, "bench", &Seen::default()) {
+        Decision::Allow(permit) => (info, permit),
+        other => unreachable!("{other:?}"),
+    }
+}
+
+/// The masks of a gateway that knows so many values, which turn up nowhere, in a hundred namespaces.
+fn known(placeholders: &Arc<Placeholders>, count: usize) -> KnownValues {
+    let known = KnownValues::new(["bench"], placeholders, Settings::default());
+    for (_, book) in known.books() {
+        for number in 0..count {
+            let value = STANDARD.encode(format!(
+                "{:x}-known-value",
+                number.wrapping_mul(0x9e37_79b9)
+            ));
+            let secret = SecretAt {
+                namespace: &format!("ns-{}", number % 100),
+                name: &format!("s-{number}"),
+                version: 1,
+            };
+            book.learn(secret, [("password", Zeroizing::new(value.into_bytes()))]);
+        }
+        black_box(book.renew());
+        book.completed();
+    }
+    known
+}
+
+/// What answers are masked with.
+pub(super) struct Masks {
+    placeholders: Arc<Placeholders>,
+    known: KnownValues,
+}
+
+impl Masks {
+    /// With so many known values.
+    pub(super) fn new(known_values: usize) -> Self {
+        let placeholders = Arc::new(Placeholders::new(&[7; 32]));
+        let known = known(&placeholders, known_values);
+        Self {
+            placeholders,
+            known,
+        }
+    }
+}
+
+/// An answer that is there in pieces, and who asked for it.
+pub(super) struct Sent {
+    case: Case,
+    info: RequestInfo,
+    permit: Permit,
+    pieces: VecDeque<Bytes>,
+}
+
+impl Sent {
+    /// Cuts it.
+    pub(super) fn new(mut case: Case) -> Self {
+        let (info, permit) = permit(&case);
+        let body = std::mem::take(&mut case.body);
+        let sent = Bytes::from(if case.gzip { gzip(&body) } else { body });
+        let pieces = (0..sent.len())
+            .step_by(CHUNK_BYTES)
+            .map(|from| sent.slice(from..(from + CHUNK_BYTES).min(sent.len())))
+            .collect();
+        Self {
+            case,
+            info,
+            permit,
+            pieces,
+        }
+    }
+
+    /// Masks it, from the decision to the last byte: how many bytes leave.
+    pub(super) fn release(&self, masks: &Masks) -> usize {
+        let name = self.case.name;
+        let body = Unreleased::new(Pieces(self.pieces.clone()).boxed_unsync());
+        let mut answer = Response::new(body);
+        let headers = answer.headers_mut();
+        let content_type = HeaderValue::from_static(self.case.content_type);
+        headers.insert(header::CONTENT_TYPE, content_type);
+        if self.case.gzip {
+            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        let Masks {
+            placeholders,
+            known,
+        } = masks;
+        let released = release(answer, &self.info, &self.permit, placeholders, known);
+        let (answer, _report) = released.unwrap_or_else(|error| unreachable!("{error}"));
+        let mut body = answer.into_body().into_body();
+        let mut bytes = 0;
+        // Nothing pends: every piece is there.
+        while let Some(Some(frame)) = body.frame().now_or_never() {
+            let frame = frame.unwrap_or_else(|error| unreachable!("{name}: {error}"));
+            bytes += frame.data_ref().map_or(0, Bytes::len);
+        }
+        assert!(bytes > 1000, "{name}");
+        black_box(bytes)
+    }
+}
