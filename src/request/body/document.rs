@@ -15,8 +15,14 @@ use crate::limits;
 /// What the visitor says where it stops; serde's errors are text.
 const DUPLICATE: &str = "has the same key twice in one object; send it once";
 const MANY: &str = "too many values";
-/// What `serde_json` says behind its 128 levels.
+/// What `serde_json` says at its 128th level. An API server goes on to the 10 000th (`maxNestingDepth` of
+/// `sigs.k8s.io/json`), which takes stack that grows with what a client sends; no Kubernetes object has a tenth of it.
 const TOO_DEEP: &str = "recursion limit exceeded";
+/// What the YAML parser says at its 65th.
+const TOO_DEEP_FOR_YAML: &str = "budget breached: Depth";
+/// What clients are told.
+const DEEP: &str = "is nested too deep: it has objects and arrays within each other at more than 127 levels, which is as deep as the gateway reads; send it flatter";
+const DEEP_YAML: &str = "is nested too deep: it has maps and lists within each other at more than 64 levels, which is as deep as the gateway reads YAML; send it flatter, or as JSON";
 
 /// One object; members that are null are left out.
 pub(super) fn decode(body: &[u8]) -> Result<Value, Undecoded> {
@@ -47,8 +53,14 @@ pub(super) fn find_in_yaml(
     body: &[u8],
     matches: &mut dyn FnMut(&[u8]) -> bool,
 ) -> Result<Option<ValuePath>, Undecoded> {
-    let documents: Vec<Value> = serde_saphyr::from_slice_multiple(body)
-        .map_err(|_error| Undecoded::Malformed("is not YAML with unique keys"))?;
+    let documents: Vec<Value> = serde_saphyr::from_slice_multiple(body).map_err(|error| {
+        let deep = error.to_string().contains(TOO_DEEP_FOR_YAML);
+        Undecoded::Malformed(if deep {
+            DEEP_YAML
+        } else {
+            "is not YAML with unique keys"
+        })
+    })?;
     let mut reader = Reader::searching(Keys::Unique, matches);
     for document in &documents {
         reader.enter(0, |_| {});
@@ -179,7 +191,7 @@ fn undecoded(error: &serde_json::Error) -> Undecoded {
     match error.to_string() {
         text if text.starts_with(DUPLICATE) => Undecoded::Malformed(DUPLICATE),
         text if text.starts_with(MANY) => Undecoded::TooLarge,
-        text if text.starts_with(TOO_DEEP) => Undecoded::Malformed("is nested too deep"),
+        text if text.starts_with(TOO_DEEP) => Undecoded::Malformed(DEEP),
         _ => Undecoded::Malformed("is not valid JSON"),
     }
 }

@@ -337,7 +337,6 @@ fn what_is_written_is_searched_text_by_text() {
             text == b"needle"
         })
     };
-    let deep = [&b"[".repeat(200)[..], &b"]".repeat(200)].concat();
     for (content_type, body, expected) in [
         (
             None,
@@ -385,7 +384,6 @@ fn what_is_written_is_searched_text_by_text() {
             b"a: 1\na: needle\n",
             "is not YAML with unique keys",
         ),
-        (None, &deep, "is nested too deep"),
     ] {
         assert_eq!(
             found(content_type, body),
@@ -402,4 +400,25 @@ fn what_is_written_is_searched_text_by_text() {
     let twice = br#"{"a":1,"a":"needle"}"#;
     let any = search::find(None, twice, Keys::Any, &mut |text| text == b"needle");
     assert_eq!(any, Ok(Some("a".to_owned())));
+}
+
+#[test]
+fn c_43_what_is_nested_too_deep_is_refused_and_says_how_deep_that_is() {
+    let found = |content_type: Option<&str>, body: &[u8]| {
+        search::find(content_type, body, Keys::Unique, &mut |_| false)
+    };
+    let levels = |levels| [&b"[".repeat(levels)[..], &b"]".repeat(levels)].concat();
+    assert_eq!(found(None, &levels(127)), Ok(None));
+    assert_eq!(found(Some(YAML), &levels(127)), Ok(None));
+    for (content_type, levels) in [
+        (None, levels(128)),
+        (None, levels(1_000_000)),
+        (Some(YAML), levels(100_000)),
+        (Some(YAML), [&b"- ".repeat(100_000)[..], b"x"].concat()),
+    ] {
+        let Err(Undecoded::Malformed(problem)) = found(content_type, &levels) else {
+            panic!("{} levels of {content_type:?}", levels.len() / 2);
+        };
+        assert!(problem.starts_with("is nested too deep: "), "{problem}");
+    }
 }
