@@ -14,7 +14,8 @@ use crate::approval::Answer;
 use crate::identity::{Block, Identity, IdentityError};
 use crate::limits;
 use crate::policy::Permit;
-use crate::request::RequestInfo;
+use crate::request::{RequestInfo, with_words};
+use crate::transform::scrubbed_words;
 
 pub mod chain;
 pub mod commands;
@@ -203,10 +204,18 @@ impl Event {
             self.annotate("portcullis.dev/node", node);
             self.annotate("portcullis.dev/session", session.kind.as_str());
             self.annotate("portcullis.dev/pod", session.target());
-            let command: Vec<&str> = session.command().collect();
-            if !command.is_empty() {
-                self.annotate("portcullis.dev/command", command.join(" "));
-            }
+        }
+    }
+
+    /// The words of a session's command, masked. That of a pod is in the request URI, one through a node's kubelet
+    /// has an annotation as well.
+    pub fn command(&mut self, masked: &[String]) {
+        if masked.is_empty() {
+            return;
+        }
+        self.request_uri = with_words(&self.request_uri, |_words| masked.to_vec());
+        if self.annotations.contains_key("portcullis.dev/node") {
+            self.annotate("portcullis.dev/command", masked.join(" "));
         }
     }
 
@@ -295,11 +304,14 @@ fn claimed(headers: &HeaderMap, name: &str) -> Option<String> {
     Some(value.chars().take(limits::AUDIT_CLAIM_CHARS_MAX).collect())
 }
 
-/// The request target without the values of parameters that carry credentials (threats A-23).
+/// The request target without the values of parameters that carry credentials (threats A-23), and without the
+/// credentials in a command.
 fn scrubbed_target(target: &str) -> String {
     let target = target
         .get(..target.floor_char_boundary(limits::AUDIT_TARGET_BYTES_MAX))
         .unwrap_or_default();
+    let words = |words: &[String]| scrubbed_words(words.iter().map(String::as_str));
+    let target = &with_words(target, words);
     let Some((path, query)) = target.split_once('?') else {
         return target.to_owned();
     };
@@ -377,6 +389,38 @@ mod tests {
         .unwrap();
         assert!(!line.contains("hunter2"), "{line}");
         assert!(line.contains("watch=1"));
+    }
+
+    #[test]
+    fn c_54_a_password_typed_as_an_argument_is_scrubbed() {
+        let target =
+            |query: &str| format!("/api/v1/namespaces/shop/pods/db-0/exec?{query}&stdout=1");
+        for (query, kept) in [
+            (
+                "command=mysql&command=-uroot&command=-phunter2&command=a+b",
+                "command=mysql&command=-uroot&command=-pscrubbed&command=a+b",
+            ),
+            (
+                "command=run&command=--password&command=hunter2",
+                "command=run&command=--password&command=scrubbed",
+            ),
+            (
+                "container=x&command=sh&command=-c&command=curl+-u+bob%3Ahunter2+x",
+                "container=x&command=sh&command=-c&command=curl+-u+bob:scrubbed+x",
+            ),
+            (
+                "command=--password%3Dhunter%202",
+                "command=--password%3Dscrubbed",
+            ),
+            (
+                "command=--password=hunter2%",
+                "command=--password%3Dscrubbed",
+            ),
+            ("cmd=mysql+-phunter2", "cmd=mysql+-pscrubbed"),
+            ("command=ls&command=%2Ftmp", "command=ls&command=%2Ftmp"),
+        ] {
+            assert_eq!(scrubbed_target(&target(query)), target(kept));
+        }
     }
 
     #[test]

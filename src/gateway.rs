@@ -185,8 +185,10 @@ impl Gateway {
             info: &info,
             headers: &head.headers,
         };
-        if info.session().is_some() {
+        if let Some(session) = info.session() {
             record.attempts(act, &call.audit_id, websocket);
+            let command = self.recorded_command(&session, cluster);
+            record.event.command(&command);
         }
 
         // Have they done too much of it already?

@@ -141,7 +141,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "audit",
         &[
-            "approval", "identity", "limits", "metrics", "policy", "request",
+            "approval",
+            "identity",
+            "limits",
+            "metrics",
+            "policy",
+            "request",
+            "transform::scrubbed_words",
         ],
     ),
     ("wire", &["limits"]),

@@ -77,12 +77,13 @@ impl Gateway {
         let client = hyper::upgrade::on(&mut request);
         let (mut head, _) = request.into_parts();
         let offer = Offer::parse(&head, asked.kind)?;
-        let metadata = describe(&head.headers, &offer, asked, permit, call);
+        let mut metadata = describe(&head.headers, &offer, asked, permit, call);
         offer.rewrite(&mut head.headers)?;
         head.uri = write::target(info)?;
 
         let texts = TextMasks::of(permit, asked.namespace, &self.placeholders, &self.known)?;
         let copy = Copy::of(&metadata.command, metadata.tty, metadata.stdin);
+        metadata.command = self.recorded_command(asked, permit.cluster());
         let archive = copy.map(|copy| copy.stream());
         let withheld = Withheld::new(permit.rule());
         let input = texts.as_ref().map(masked::input);

@@ -157,6 +157,58 @@ const SINGLE: &[&str] = &[
     "watch",
 ];
 
+/// A target in which the words of its command, those of `command` (exec) and `cmd` (a kubelet's `run`), are
+/// replaced by `replace`, which gets all of them in order; the rest stays as it was sent. Reads what no query
+/// may hold as well, since it is for records of requests that are refused, too.
+pub fn with_words(target: &str, replace: impl FnOnce(&[String]) -> Vec<String>) -> String {
+    let Some((path, query)) = target.split_once('?') else {
+        return target.to_owned();
+    };
+    let mut pairs: Vec<String> = query.split('&').map(str::to_owned).collect();
+    let words = |pair: &String| {
+        let (key, value) = pair.split_once('=')?;
+        let word = decode(value).unwrap_or_else(|_malformed| value.to_owned());
+        ["command", "cmd"].contains(&key).then_some(word)
+    };
+    let before: Vec<String> = pairs.iter().filter_map(words).collect();
+    if before.is_empty() {
+        return target.to_owned();
+    }
+    let after = replace(&before);
+    let mut replaced = before.iter().zip(after);
+    for pair in &mut pairs {
+        if words(pair).is_some()
+            && let Some((before, after)) = replaced.next()
+            && *before != after
+            && let Some((key, _)) = pair.split_once('=')
+        {
+            *pair = format!("{key}={}", encode(&after));
+        }
+    }
+    format!("{path}?{}", pairs.join("&"))
+}
+
+/// `url.QueryEscape`, but for the brackets and colons of placeholders, which people read.
+fn encode(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b' ' => encoded.push('+'),
+            _ if byte.is_ascii_alphanumeric() || b"-_.~[]:".contains(&byte) => {
+                encoded.push(char::from(byte));
+            }
+            _ => {
+                encoded.push('%');
+                for digit in [byte >> 4, byte & 15] {
+                    let digit = char::from_digit(digit.into(), 16).unwrap_or_default();
+                    encoded.push(digit.to_ascii_uppercase());
+                }
+            }
+        }
+    }
+    encoded
+}
+
 /// `url.QueryUnescape`: `+` is a blank, `%XX` a byte; anything else with `%` is refused, not dropped.
 fn decode(text: &str) -> Result<String, Malformed> {
     let mut bytes = text.bytes();

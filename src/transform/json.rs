@@ -21,6 +21,7 @@ use self::held::Through;
 use super::output::{Joined, Sink};
 use super::placeholder::{Content, Digest, Linkable, Placeholders};
 use super::report::Tally;
+use super::text::arguments::Arguments;
 use super::text::known::{Shelf, Strings};
 use crate::limits::EMBEDDED_JSON_BYTES_MAX;
 use crate::policy::mask::{Action, Leaf, Look, MaskPlan, Shape, StateId};
@@ -57,6 +58,8 @@ pub(super) struct JsonMasker {
     strings: Option<Box<Strings>>,
     /// How many documents this one is embedded in.
     level: u8,
+    /// What was read of a command.
+    arguments: Arguments,
     /// For what is masked within this document, kept from one such value to the next.
     spare: Option<Box<Self>>,
 }
@@ -66,8 +69,6 @@ struct Frame {
     state: StateId,
     array: bool,
     path_length: usize,
-    /// The element before was a flag such as `--password`.
-    after_flag: bool,
 }
 
 /// The value the scanner is in.
@@ -97,7 +98,7 @@ enum Held {
     /// A string that holds a document.
     Document,
     /// A string that may hold credentials.
-    Scanned { look: Look, after_flag: bool },
+    Scanned(Look),
     /// An object in an array in this state, whose own state depends on its members.
     Element(StateId),
 }
@@ -122,6 +123,7 @@ impl JsonMasker {
             path: ValuePath::default(),
             tally: Tally::default(),
             level: 0,
+            arguments: Arguments::default(),
             spare: None,
         }
     }
@@ -245,20 +247,15 @@ impl JsonMasker {
                     state,
                     array: kind == Kind::Array,
                     path_length: self.path.len(),
-                    after_flag: false,
                 });
+                self.arguments.enter(kind == Kind::Array);
                 return;
             }
             Action::Search if self.searches() => self.current = Current::Searched,
             Action::Pass | Action::Search => self.current = Current::Passed,
             Action::Mask(leaf) => self.current = begun(Task::Mask(leaf)),
             Action::Embedded => self.current = begun(Task::Judge(Held::Document)),
-            Action::Scan(look) => {
-                let after_flag = self.frames.last_mut().is_some_and(|frame| {
-                    look == Look::Argument && std::mem::take(&mut frame.after_flag)
-                });
-                self.current = begun(Task::Judge(Held::Scanned { look, after_flag }));
-            }
+            Action::Scan(look) => self.current = begun(Task::Judge(Held::Scanned(look))),
         }
         self.scanner.skip_value();
     }

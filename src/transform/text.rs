@@ -8,15 +8,17 @@
 //! of a secret, and no longer than [`TEXT_HOLD_MAX`](crate::limits::TEXT_HOLD_MAX), after which
 //! [`TextMasker::release`] is due. A prompt does not wait at all.
 
+pub(super) mod arguments;
 pub(super) mod credentials;
 pub mod known;
 
 use std::sync::Arc;
 
+use self::arguments::Arguments;
 use self::credentials::Finder;
 use self::known::{KnownValues, Scanner, Shelf, Wait};
 use super::output::{Collected, Sink};
-use super::placeholder::Linkable;
+use super::placeholder::{Content, Linkable};
 use super::report::{MaskReport, Tally};
 use super::{MaskError, Placeholders};
 use crate::policy::Permit;
@@ -29,6 +31,9 @@ pub fn prepare() {
 /// A piece of text that ends in white space and is no longer than this many bytes is a prompt, or lines that
 /// somebody follows, and does not wait. Longer pieces are cut by some buffer.
 const PROMPT_BYTES_MAX: usize = 1024;
+
+/// What stands where no placeholder can.
+const SCRUBBED: &str = "scrubbed";
 
 /// What is masked in the texts that one request is answered with.
 #[derive(Clone)]
@@ -79,6 +84,31 @@ impl TextMasks {
             credentials.then(|| Arc::clone(placeholders)),
         )))
     }
+}
+
+/// The words of a command, masked: what [`Arguments`] finds, and each of them as a text.
+pub fn masked_words<'a>(masks: &TextMasks, words: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut arguments = Arguments::default();
+    let placeholder = |part: &[u8]| {
+        let Some(placeholders) = &masks.credentials else {
+            return SCRUBBED.to_owned();
+        };
+        let mut digest = placeholders.start(Content::Text, Linkable::No);
+        digest.update(part);
+        placeholders.finish(digest).text().to_owned()
+    };
+    words
+        .map(|word| masked_text(masks, &arguments.replaced(word, placeholder)))
+        .collect()
+}
+
+/// The words of a command without the credentials in them, for what is kept before it is known which masks
+/// apply.
+pub fn scrubbed_words<'a>(words: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut arguments = Arguments::default();
+    words
+        .map(|word| arguments.replaced(word, |_part| SCRUBBED.to_owned()))
+        .collect()
 }
 
 /// A whole text, masked.

@@ -367,13 +367,20 @@ fn a_shell_is_asked_for_once_whichever_transport_it_takes() {
     ] {
         let world = world_with("", spdy_only);
         let pod = world.pod();
+        // It is in no approval, no recording and no line of the audit log.
+        let password = world.canaries.fresh();
+        let script = "echo after the yes";
+        let mut command = vec!["exec", &pod, "--", "sh", "-c", script];
+        command.extend(["--password", &password]);
         let waiting = world
             .kubectl(version, Caller::Developer)
-            .args(["exec", &pod, "--", "echo", "after the yes"])
+            .args(command)
             .start();
         let question = asked(&world);
         approvals(&world, "oscar", &["show", id(&question)])
-            .expect("argument   after the yes")
+            .expect("echo after the yes")
+            .expect("argument   --password")
+            .expect("argument   [masked:v1:")
             .expect("runs a command")
             .expect(&format!("Pod {pod}, made"))
             .expect("as service account")
@@ -385,6 +392,17 @@ fn a_shell_is_asked_for_once_whichever_transport_it_takes() {
         let all: Vec<Value> = serde_json::from_str(&listed.stdout).unwrap();
         assert_eq!(all.len(), 1, "{all:?}");
         assert_eq!(all[0]["state"], "used");
+        let tape = world.next_tape(&mut Vec::new());
+        let command = tape.summary["metadata"]["command"].as_array().unwrap();
+        assert_eq!(command[3], "--password");
+        assert!(command[4].as_str().unwrap().starts_with("[masked:v1:"));
+        let mut events = world.audit().into_iter();
+        let exec = events.rfind(|event| event["objectRef"]["subresource"] == "exec");
+        let uri = exec.unwrap()["requestURI"].to_string();
+        assert!(
+            uri.contains("command=--password&command=[masked:v1:"),
+            "{uri}"
+        );
     }
 }
 

@@ -12,9 +12,9 @@ use crate::gateway::Gateway;
 use crate::gateway::story::Act;
 use crate::limits;
 use crate::policy::mask::MaskPlan;
-use crate::request::RequestInfo;
 use crate::request::body::whole;
-use crate::transform::{Placeholders, TextMasks, masked_object, masked_text};
+use crate::request::{RequestInfo, SessionRequest, with_words};
+use crate::transform::{Placeholders, TextMasks, masked_object, masked_text, masked_words};
 
 /// How approvers see things: with everything hidden that any mask of the policy hides, since it is not known yet who
 /// will look.
@@ -30,6 +30,17 @@ impl Display {
     /// A text, masked.
     pub(super) fn text(&self, text: &str) -> String {
         masked_text(&self.texts, text)
+    }
+
+    /// The words of a command, masked one behind the other.
+    fn words<'a>(&self, words: impl Iterator<Item = &'a str>) -> Vec<String> {
+        masked_words(&self.texts, words)
+    }
+
+    /// A path and query, masked.
+    fn target(&self, target: &str) -> String {
+        let words = |words: &[String]| self.words(words.iter().map(String::as_str));
+        self.text(&with_words(target, words))
     }
 
     /// An object of the resource that the request is about; `None` where it cannot be masked.
@@ -75,15 +86,28 @@ impl Display {
 impl Gateway {
     /// The strictest masks there are.
     pub(super) fn display(&self, act: Act<'_>) -> Display {
-        let mut books = self.known.books();
-        let book = books.find(|(name, _)| *name == act.cluster);
-        let everything = book.map(|(_, book)| book.shelf(""));
         Display {
             info: Arc::new(act.info.clone()),
             plan: self.holder.policy.current().strictest(act.info),
-            texts: TextMasks::new(everything, Some(Arc::clone(&self.placeholders))),
+            texts: self.strictest_texts(act.cluster),
             placeholders: Arc::clone(&self.placeholders),
         }
+    }
+
+    fn strictest_texts(&self, cluster: &str) -> TextMasks {
+        let mut books = self.known.books();
+        let book = books.find(|(name, _)| *name == cluster);
+        let everything = book.map(|(_, book)| book.shelf(""));
+        TextMasks::new(everything, Some(Arc::clone(&self.placeholders)))
+    }
+
+    /// The words of a session's command as every record has them: what was typed there as a password is masked.
+    pub(in crate::gateway) fn recorded_command(
+        &self,
+        session: &SessionRequest<'_>,
+        cluster: &str,
+    ) -> Vec<String> {
+        masked_words(&self.strictest_texts(cluster), session.command())
     }
 
     /// The masked picture of a request.
@@ -119,10 +143,11 @@ fn shown(act: Act<'_>, display: &Display) -> Shown {
     if !info.subresource.is_empty() {
         resource = format!("{resource}/{}", info.subresource);
     }
-    let command = session.map(|session| session.command().map(masked).collect());
+    let command = session.map(|session| display.words(session.command()));
+    let command = command.unwrap_or_default();
     Shown {
         method: act.method.to_string(),
-        target: masked(&info.target()),
+        target: cut(&display.target(&info.target())),
         verb: info.verb.clone(),
         resource: if info.is_resource_request {
             resource
@@ -134,7 +159,7 @@ fn shown(act: Act<'_>, display: &Display) -> Shown {
         claimed_command: masked(&claimed(act.headers, "kubectl-command")),
         user_agent: masked(&claimed(act.headers, "user-agent")),
         source: act.peer.to_string(),
-        session_command: command.unwrap_or_default(),
+        session_command: command.iter().map(|word| cut(word)).collect(),
         risks: risks(act),
         ..Shown::default()
     }

@@ -7,6 +7,7 @@ use super::embedded::Edits;
 use super::{Current, Held, JsonMasker, Kind, Scanner, Sink, Step};
 use crate::policy::mask::{Condition, Leaf, Look, MaskPlan, StateId};
 use crate::transform::placeholder::Content;
+use crate::transform::text::arguments::Arguments;
 use crate::transform::text::credentials::{self, Found};
 use crate::wire::json::{Documents, JsonError, unescape};
 
@@ -29,7 +30,7 @@ impl JsonMasker {
     pub(super) fn judge(&mut self, held: Held, raw: &[u8]) -> Result<Judged, JsonError> {
         match held {
             Held::Document => Ok(self.mask_embedded(raw)),
-            Held::Scanned { look, after_flag } => self.scanned(look, after_flag, raw),
+            Held::Scanned(look) => self.scanned(look, raw),
             Held::Element(_) => Ok(Judged::Hidden), // no string, so nobody asks
         }
     }
@@ -89,14 +90,13 @@ impl JsonMasker {
     }
 
     /// What the credentials in a string make of it.
-    fn scanned(&mut self, look: Look, after_flag: bool, raw: &[u8]) -> Result<Judged, JsonError> {
+    fn scanned(&mut self, look: Look, raw: &[u8]) -> Result<Judged, JsonError> {
         let text = unescape(raw)?;
-        if look == Look::Argument
-            && let Some(frame) = self.frames.last_mut()
-        {
-            frame.after_flag = credentials::is_flag(&text);
-        }
-        let parts = match credentials::look(&text, look, after_flag) {
+        let found = match look {
+            Look::Argument => self.arguments.look(&text),
+            _ => credentials::look(&text, look),
+        };
+        let parts = match found {
             Found::Nothing => return Ok(Judged::Passes),
             Found::Whole => return Ok(Judged::Hidden),
             Found::Parts(parts) => parts,
@@ -154,6 +154,7 @@ impl JsonMasker {
     pub(super) fn done(&mut self, mut masker: Box<Self>) {
         self.tally.merge(&mut masker.tally);
         masker.scanner = Scanner::new(Documents::One);
+        masker.arguments = Arguments::default();
         self.spare = Some(masker);
     }
 }
@@ -161,9 +162,7 @@ impl JsonMasker {
 /// What a held string is when all of it is masked.
 fn leaf(held: Held) -> Leaf {
     match held {
-        Held::Scanned {
-            look: Look::Binary, ..
-        } => Leaf::Binary,
+        Held::Scanned(Look::Binary) => Leaf::Binary,
         _ => Leaf::Text,
     }
 }

@@ -12,8 +12,9 @@ use super::super::placeholder::Content;
 use super::super::report::Tally;
 use super::MaskProtobufError;
 use super::schema::{Holds, Message};
-use crate::policy::mask::{Action, Shape, StateId};
+use crate::policy::mask::{Action, Look, Shape, StateId};
 use crate::request::body::ValuePath;
+use crate::transform::text::arguments::Arguments;
 use crate::transform::text::credentials::{self, Found};
 use crate::transform::text::known::Passing;
 use crate::wire::protobuf::{FieldValue, ProtobufError, fields, last_bytes, write_head};
@@ -136,7 +137,7 @@ impl<'a> Rewriter<'a> {
         message: &'static Message,
         state: StateId,
     ) -> Result<Growth, MaskProtobufError> {
-        let mut after_flag = None;
+        let mut commands = Commands::default();
         self.fields(at, bytes, |this, number, at, value| {
             let Some(row) = message.row(number) else {
                 return Ok(0);
@@ -156,9 +157,8 @@ impl<'a> Rewriter<'a> {
             this.path.key(Some(row.key.as_bytes()));
             let grown = if matches!(row.holds, Holds::Texts) {
                 this.path.element();
-                let flagged = after_flag.take() == Some(number);
-                after_flag = credentials::is_flag(value).then_some(number);
-                Ok(this.text(at, value, this.mask.plan.element(next), flagged))
+                let arguments = commands.at(number);
+                Ok(this.text(at, value, this.mask.plan.element(next), arguments))
             } else {
                 this.value(at, value, row.holds, next)
             };
@@ -175,7 +175,9 @@ impl<'a> Rewriter<'a> {
         state: StateId,
     ) -> Result<Growth, MaskProtobufError> {
         match holds {
-            Holds::Text | Holds::Texts => Ok(self.text(at, value, state, false)),
+            Holds::Text | Holds::Texts => {
+                Ok(self.text(at, value, state, &mut Arguments::default()))
+            }
             Holds::Map => self.entry(at, value, state),
             Holds::One(message) | Holds::Inline(message) => self.message(at, value, message, state),
             Holds::Many(message) => {
@@ -214,31 +216,43 @@ impl<'a> Rewriter<'a> {
         }
         self.path.key(Some(key));
         self.fields(at, entry, |this, number, at, value| match (number, value) {
-            (2, FieldValue::Bytes(text)) => Ok(this.text(at, text, next, false)),
+            (2, FieldValue::Bytes(text)) => {
+                Ok(this.text(at, text, next, &mut Arguments::default()))
+            }
             _ => Ok(0),
         })
     }
 
-    fn text(&mut self, at: usize, text: &[u8], state: StateId, after_flag: bool) -> Growth {
+    fn text(
+        &mut self,
+        at: usize,
+        text: &[u8],
+        state: StateId,
+        arguments: &mut Arguments,
+    ) -> Growth {
         match self.mask.plan.action(state, Shape::String) {
             Action::Pass | Action::Walk => 0,
             Action::Mask(_) | Action::Search => self.placeholder(at, text),
             Action::Embedded if text.trim_ascii().is_empty() => 0,
             Action::Embedded => self.document(at, text, self.mask.clone()),
             // Bytes are themselves here, not base64.
-            Action::Scan(look) => match credentials::look(text, look, after_flag) {
-                Found::Nothing => 0,
-                Found::Whole => self.placeholder(at, text),
-                Found::Parts(parts) => {
-                    let part =
-                        |part: Range<usize>| (part.start, text.get(part).unwrap_or_default());
-                    parts
-                        .into_iter()
-                        .map(part)
-                        .map(|(start, part)| self.placeholder(at + start, part))
-                        .sum()
-                }
-            },
+            Action::Scan(Look::Argument) => self.found(at, text, arguments.look(text)),
+            Action::Scan(look) => self.found(at, text, credentials::look(text, look)),
+        }
+    }
+
+    fn found(&mut self, at: usize, text: &[u8], found: Found) -> Growth {
+        match found {
+            Found::Nothing => 0,
+            Found::Whole => self.placeholder(at, text),
+            Found::Parts(parts) => {
+                let part = |part: Range<usize>| (part.start, text.get(part).unwrap_or_default());
+                parts
+                    .into_iter()
+                    .map(part)
+                    .map(|(start, part)| self.placeholder(at + start, part))
+                    .sum()
+            }
         }
     }
 
@@ -329,4 +343,22 @@ fn padded(mut text: Vec<u8>, length: usize, with: u8) -> Vec<u8> {
 
 fn difference(new: usize, old: usize) -> Growth {
     Growth::try_from(new).unwrap_or(Growth::MAX) - Growth::try_from(old).unwrap_or(Growth::MAX)
+}
+
+/// The lists of words in one message: a command and its arguments.
+#[derive(Default)]
+struct Commands {
+    number: u32,
+    arguments: Arguments,
+}
+
+impl Commands {
+    /// What was read before the next word of this field.
+    fn at(&mut self, number: u32) -> &mut Arguments {
+        if self.number != number {
+            self.number = number;
+            self.arguments.enter(true);
+        }
+        &mut self.arguments
+    }
 }

@@ -432,6 +432,29 @@ fn fields_of_pods_and_templates_are_found_at_their_depth() {
 }
 
 #[test]
+fn c_45_words_of_a_command_are_read_by_those_before_them() {
+    let pod = |password: &str| {
+        let command = ["mysqladmin", "-h", "db"].map(|word| field(3, word.as_bytes()));
+        let words = [
+            format!("-p{password}"),
+            "-u".to_owned(),
+            format!("bob:{password}"),
+        ];
+        let args = words.map(|word| field(4, word.as_bytes()));
+        let other = field(4, b"-p8080:80");
+        let container = [field(1, b"web"), command.concat(), args.concat()].concat();
+        let spec = [field(2, &container), field(2, &other)].concat();
+        envelope("Pod", &[field(1, b""), field(2, &spec)].concat())
+    };
+    let workloads = builtin("workloads").remove(0);
+    let target = "/api/v1/namespaces/shop/pods/web";
+    let password = String::from_utf8_lossy(PASSWORD);
+    let (text, outcome) = run(masker(target, Form::Object, &workloads), &[&pod(&password)]);
+    assert_eq!(outcome, Ok(2));
+    assert_eq!(text, pod(&placeholder(PASSWORD)));
+}
+
+#[test]
 fn what_the_built_in_masks_hide_has_numbers() {
     let rules: Vec<_> = [
         "workloads",

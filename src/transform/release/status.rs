@@ -317,7 +317,7 @@ fn is_harmless(message: &str, plan: &MaskPlan) -> bool {
     let blank = |character: char| character.is_whitespace() || ",;\"'".contains(character);
     message.len() <= HARMLESS_BYTES_MAX
         && !message.contains(['{', '}', '\\'])
-        && credentials::look(message.as_bytes(), Look::Text, false) == Found::Nothing
+        && credentials::look(message.as_bytes(), Look::Text) == Found::Nothing
         && !message.split(blank).any(|word| names_masked(word, plan))
 }
 

@@ -62,7 +62,7 @@ fn containers() -> Value {
         {
             "name": "web", "image": "web:1",
             "command": ["sh", "-c", format!("run --db-password={HIDDEN} --port 1")],
-            "args": ["--token", HIDDEN, "--verbose", "--secret", HIDDEN],
+            "args": ["--token", HIDDEN, "--verbose", "--secret", HIDDEN, "-u", format!("bob:{HIDDEN}")],
             "env": [
                 {"value": HIDDEN, "name": "DB_PASSWORD"},
                 {"name": "API_TOKEN", "value": HIDDEN},
@@ -81,6 +81,7 @@ fn containers() -> Value {
                     ]
                 }
             },
+            "startupProbe": {"exec": {"command": ["mysqladmin", "ping", "-h", "db", format!("-p{HIDDEN}")]}},
             "lifecycle": {"preStop": {"exec": {"command": [format!("x --api-key={HIDDEN}")]}}}
         },
         {"name": "plain", "image": "plain:1", "args": ["--port", "1"], "env": [{"name": "A", "value": "b"}]}

@@ -28,6 +28,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 pub(in crate::transform) use self::finder::Finder;
+pub(super) use self::search::is_program;
 use self::search::{Decided, Ending, Search, Secret};
 use crate::policy::mask::Look;
 
@@ -57,47 +58,16 @@ pub(in crate::transform) enum Found {
     Whole,
 }
 
-/// Looks at a whole value. `after_flag` says that the argument before it was [`is_flag`].
-pub(in crate::transform) fn look(text: &[u8], look: Look, after_flag: bool) -> Found {
-    if look == Look::Argument && after_flag && !text.is_empty() {
-        return Found::Whole;
-    }
+/// Looks at a whole value; arguments are looked at by [`Arguments`](super::arguments::Arguments).
+pub(in crate::transform) fn look(text: &[u8], look: Look) -> Found {
     if hides(text) {
         return Found::Whole;
     }
     match parts(text) {
         parts if parts.is_empty() => Found::Nothing,
-        mut parts if look == Look::Argument && is_flag_with_value(text, &parts) => {
-            parts.truncate(1);
-            for part in &mut parts {
-                part.end = text.len();
-            }
-            Found::Parts(parts)
-        }
         _ if look == Look::Binary => Found::Whole,
         parts => Found::Parts(parts),
     }
-}
-
-/// Is the next argument a credential? It is if it were one on the same command line.
-pub(in crate::transform) fn is_flag(argument: &[u8]) -> bool {
-    if !argument.starts_with(b"-") {
-        return false;
-    }
-    let line = [argument, b" x"].concat();
-    parts(&line)
-        .last()
-        .is_some_and(|part| part.end == line.len() && part.start <= argument.len() + 1)
-}
-
-/// Is it `--password=value`, of which all that follows the sign is the value?
-fn is_flag_with_value(argument: &[u8], parts: &[Range<usize>]) -> bool {
-    let sign = argument.iter().position(|byte| *byte == b'=');
-    sign.and_then(|sign| Some((sign, argument.get(..sign)?, parts.first()?)))
-        .is_some_and(|(sign, name, part)| {
-            // A quote may stand before the value.
-            is_flag(name) && (sign + 1..=sign + 2).contains(&part.start)
-        })
 }
 
 /// Is it base64 of a text with a credential in it, or of something compressed, such as a Helm release?
@@ -126,7 +96,7 @@ fn hides(text: &[u8]) -> bool {
 }
 
 /// The parts of a text that look like credentials, in order.
-fn parts(text: &[u8]) -> Vec<Range<usize>> {
+pub(super) fn parts(text: &[u8]) -> Vec<Range<usize>> {
     let mut parts = Parts::default();
     let mut search = Search::new();
     search.push(text, &mut parts);

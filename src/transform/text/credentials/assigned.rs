@@ -33,6 +33,8 @@ enum Gap {
     Sign,
     /// Blanks, or the NUL between the arguments of a process.
     Blanks,
+    /// The same, or nothing.
+    Letter,
     /// Nothing.
     None,
 }
@@ -81,6 +83,13 @@ pub(super) const FLAG: Style = Style {
     no_beginning: b"-|<>&;()",
     separators: b"",
     ..PAIR
+};
+
+/// `-p value`, `-pvalue`.
+pub(super) const LETTER: Style = Style {
+    gap: Gap::Letter,
+    begins_at_sign: true,
+    ..FLAG
 };
 
 /// `-u user:value`; in `--user https://...` no user was read.
@@ -141,7 +150,7 @@ enum Place {
 impl Assigned {
     pub(super) fn new(style: Style) -> Self {
         let place = match style.gap {
-            Gap::Sign => Place::Sign,
+            Gap::Sign | Gap::Letter => Place::Sign,
             Gap::Blanks => Place::Gap,
             Gap::None => Place::Bare(Bare::new(Line::Same)),
         };
@@ -237,7 +246,7 @@ impl Assigned {
             (Place::BlockHead | Place::BlockIndentation { .. }, _) => {
                 return self.before_block(byte, decided);
             }
-            (Place::Gap, 0) if !pair => Place::Gap,
+            (Place::Sign | Place::Gap, 0) if !pair => Place::Gap,
             (Place::Sign | Place::Gap, b'\\') => Place::Escape { slashes: 1 },
             (Place::Sign | Place::Gap, b'[') if self.style.json => Place::Gap,
             (Place::Sign | Place::Gap, b'\r') if pair => Place::NextLine { fed: false },

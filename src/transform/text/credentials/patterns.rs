@@ -10,7 +10,7 @@ use regex_automata::dfa::{StartKind, dense};
 use regex_automata::nfa::thompson;
 use regex_automata::util::syntax;
 
-use super::assigned::{FLAG, MEMBER, PAIR, PATH_OR_PASSWORD, REMARK, SET, Style, USER};
+use super::assigned::{FLAG, LETTER, MEMBER, PAIR, PATH_OR_PASSWORD, REMARK, SET, Style, USER};
 use super::token::Token;
 
 /// The lead-ins as an automaton.
@@ -28,24 +28,32 @@ pub(super) struct Pattern {
     pub(super) value: Value,
 }
 
-/// A part that every value has and that is not secret, such as the user of a URL: bytes of a class, of
-/// which so many have to be there, and then one that ends it.
+/// What stands before a value and is not secret.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Prelude {
+pub(super) enum Prelude {
+    /// A part that every such value has, such as the user of a URL.
+    Part(Part),
+    /// The rest of a command line up to the option with this letter.
+    Option(u8),
+}
+
+/// Bytes of a class, of which so many have to be there, and then one that ends it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Part {
     class: fn(u8) -> bool,
     least: usize,
     counts: fn(u8) -> bool,
     until: u8,
 }
 
-const JWT_HEADER: Option<Prelude> = Some(Prelude {
+const JWT_HEADER: Option<Prelude> = Some(Prelude::Part(Part {
     class: is_base64url,
     least: 8,
     counts: is_base64url,
     until: b'.',
-});
+}));
 
-const URL_USER: Option<Prelude> = Some(Prelude {
+const URL_USER: Option<Prelude> = Some(Prelude::Part(Part {
     class: |byte| {
         !byte.is_ascii_whitespace()
             && !matches!(
@@ -56,15 +64,15 @@ const URL_USER: Option<Prelude> = Some(Prelude {
     least: 0,
     counts: |_| true,
     until: b':',
-});
+}));
 
 /// `-u 1000:1000` is a user and a group.
-const USER_NAME: Option<Prelude> = Some(Prelude {
+const USER_NAME: Option<Prelude> = Some(Prelude::Part(Part {
     class: |byte| !byte.is_ascii_whitespace() && !matches!(byte, b'"' | b'\'' | 0),
     least: 1,
     counts: |byte| !byte.is_ascii_digit(),
     until: b':',
-});
+}));
 
 /// What follows a lead-in.
 #[derive(Clone, Copy)]
@@ -101,8 +109,12 @@ const SUFFIX: &str = "(?:[_-]?(?:primary|base|value|[0-9]))?";
 /// which `grep` does: between a name and its value.
 const COLOUR: &str = r"(?:\x1b\[[0-9;]*[mK])*";
 
+/// Of curl: `-u bob:`, `-ubob:`, `-sSu bob:`; `-U` and `--proxy-user` are those of a proxy.
+const USER_OPTION: &str =
+    r"(?:-u[ \t=\x00]*|-[A-Za-z0-9#]{1,4}u[ \t\x00]+|(?:-U|--(?:proxy-)?user)[ \t=\x00]+)";
+
 /// In this order: where two find the same bytes at once, the first one counts.
-pub(super) static PATTERNS: [Pattern; 30] = [
+pub(super) static PATTERNS: [Pattern; 34] = [
     Pattern {
         name: "credentials.private-key",
         lead_in: r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----",
@@ -290,22 +302,47 @@ pub(super) static PATTERNS: [Pattern; 30] = [
         prelude: None,
         value: Value::Assigned(FLAG),
     },
+    // mysql -psecret, and others whose options mean something else elsewhere
+    Pattern {
+        name: "credentials.option",
+        lead_in: r"(?:^|[^\w-])(?:(?:mysql|mariadb|mongo)[\w-]*|sshpass)(?:\.exe)?[ \t\x00]",
+        prelude: Some(Prelude::Option(b'p')),
+        value: Value::Assigned(LETTER),
+    },
+    Pattern {
+        name: "credentials.option",
+        lead_in: r"(?:^|[^\w-])(?:docker|podman|nerdctl|buildah|skopeo|oras|crane|registry)[ \t\x00]+(?:auth[ \t\x00]+)?login[ \t\x00]",
+        prelude: Some(Prelude::Option(b'p')),
+        value: Value::Assigned(LETTER),
+    },
+    Pattern {
+        name: "credentials.option",
+        lead_in: r"(?:^|[^\w-])redis-cli[ \t\x00]",
+        prelude: Some(Prelude::Option(b'a')),
+        value: Value::Assigned(LETTER),
+    },
+    Pattern {
+        name: "credentials.option",
+        lead_in: r"(?:^|[^\w-])ldap(?:search|add|modify|delete|passwd|whoami|compare|modrdn|exop)[ \t\x00]",
+        prelude: Some(Prelude::Option(b'w')),
+        value: Value::Assigned(LETTER),
+    },
     // curl -u user:password
     Pattern {
         name: "credentials.user",
-        lead_in: r"(?:^|[\s\x00])(?:-u|--user)[ \t=\x00]+",
+        lead_in: r"(?:^|[\s\x00])USER",
         prelude: USER_NAME,
         value: Value::Assigned(USER),
     },
     Pattern {
         name: "credentials.user",
-        lead_in: r#"(?:^|[\s\x00])(?:-u|--user)[ \t=\x00]+""#,
+        lead_in: r#"(?:^|[\s\x00])USER""#,
         prelude: USER_NAME,
         value: Value::InQuotes(b'"'),
     },
     Pattern {
         name: "credentials.user",
-        lead_in: r"(?:^|[\s\x00])(?:-u|--user)[ \t=\x00]+'",
+        lead_in: r"(?:^|[\s\x00])USER'",
         prelude: USER_NAME,
         value: Value::InQuotes(b'\''),
     },
@@ -332,8 +369,33 @@ pub(super) static AUTOMATON: LazyLock<Option<Automaton>> = LazyLock::new(|| {
 });
 
 impl Prelude {
-    /// Reads a byte, `counted` of which count. `None`: there is no such value here.
-    pub(super) fn read(&self, byte: u8, counted: &mut usize) -> Option<PreludeStep> {
+    /// Reads a byte; `state` is zero before the first one. `None`: there is no such value here.
+    pub(super) fn read(&self, byte: u8, state: &mut usize) -> Option<PreludeStep> {
+        match self {
+            Self::Part(part) => part.read(byte, state),
+            Self::Option(letter) => until_option(*letter, byte, state),
+        }
+    }
+}
+
+/// Where in a word of a command line a byte stands.
+const WORD_BEGINS: usize = 0;
+const BEHIND_DASH: usize = 1;
+const WITHIN_WORD: usize = 2;
+
+fn until_option(letter: u8, byte: u8, place: &mut usize) -> Option<PreludeStep> {
+    *place = match (*place, byte) {
+        (_, b'\n' | b'\r') => return None,
+        (_, b' ' | b'\t' | 0) => WORD_BEGINS,
+        (WORD_BEGINS, b'-') => BEHIND_DASH,
+        (BEHIND_DASH, _) if byte == letter => return Some(PreludeStep::Over),
+        _ => WITHIN_WORD,
+    };
+    Some(PreludeStep::GoesOn)
+}
+
+impl Part {
+    fn read(&self, byte: u8, counted: &mut usize) -> Option<PreludeStep> {
         if byte == self.until {
             (*counted >= self.least).then_some(PreludeStep::Over)
         } else if (self.class)(byte) {
@@ -353,6 +415,11 @@ pub(super) enum PreludeStep {
 }
 
 impl Pattern {
+    /// Is it found by a program and the letter of its option?
+    pub(super) fn is_of_program(&self) -> bool {
+        matches!(self.prelude, Some(Prelude::Option(_)))
+    }
+
     pub(super) fn lead_in(&self) -> String {
         self.lead_in
             .replace("NAMES", NAMES)
@@ -360,6 +427,7 @@ impl Pattern {
             .replace("WORDS", WORDS)
             .replace("SUFFIX", SUFFIX)
             .replace("COLOUR", COLOUR)
+            .replace("USER", USER_OPTION)
     }
 }
 

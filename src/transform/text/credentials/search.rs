@@ -14,7 +14,7 @@ use regex_automata::dfa::Automaton as _;
 use regex_automata::util::primitives::StateID;
 use regex_automata::util::start;
 
-use super::patterns::{AUTOMATON, Automaton, PATTERNS, Prelude, PreludeStep, Value};
+use super::patterns::{AUTOMATON, Automaton, PATTERNS, Pattern, Prelude, PreludeStep, Value};
 use super::value::{NO_VALUE, Reader, Step, WHOLE_VALUE};
 
 /// Decided bytes that are handed on together while a value is being read.
@@ -89,10 +89,31 @@ pub(super) struct Search {
     pub(super) steps: usize,
 }
 
+/// Is a text a program, with which words begin of which one is a credential behind the letter of an option?
+pub(in crate::transform::text) fn is_program(words: &[u8]) -> bool {
+    let automaton = AUTOMATON.as_ref();
+    let Some((automaton, start)) = automaton.and_then(|known| Some((known, first_state(known)?)))
+    else {
+        return false;
+    };
+    // The end of the last word, and one byte more: a lead-in is known behind its end.
+    let end = words.iter().chain(b"\0\0");
+    let state = end.fold(start, |state, byte| automaton.next_state(state, *byte));
+    let matches = if automaton.is_match_state(state) {
+        automaton.match_len(state)
+    } else {
+        0
+    };
+    (0..matches).any(|place| {
+        let number = automaton.match_pattern(state, place).as_usize();
+        PATTERNS.get(number).is_some_and(Pattern::is_of_program)
+    })
+}
+
 /// What may be a credential.
 struct Candidate {
     pattern: usize,
-    /// What stands before the value, and how many bytes of it count.
+    /// What stands before the value, and how far it has come.
     prelude: Option<(Prelude, usize)>,
     reader: Reader,
     /// Something of it is hidden.
@@ -260,8 +281,8 @@ impl Candidate {
 
     /// Reads a byte. Answers whether the value goes on.
     fn advance(&mut self, byte: u8, now: usize, marks: &mut [Mark]) -> bool {
-        if let Some((prelude, counted)) = &mut self.prelude {
-            let step = prelude.read(byte, counted);
+        if let Some((prelude, state)) = &mut self.prelude {
+            let step = prelude.read(byte, state);
             if step == Some(PreludeStep::Over) {
                 self.prelude = None;
             }

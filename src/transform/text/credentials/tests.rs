@@ -13,7 +13,7 @@ use super::patterns::PATTERNS;
 use super::*;
 
 fn hidden(text: &str) -> Vec<&str> {
-    match look(text.as_bytes(), Look::Text, false) {
+    match look(text.as_bytes(), Look::Text) {
         Found::Nothing => Vec::new(),
         Found::Parts(parts) => parts
             .into_iter()
@@ -62,51 +62,8 @@ fn c_44_what_is_encoded_is_looked_into() {
     }
     let plain = STANDARD.encode("nothing of interest in here");
     assert_eq!(hidden(&plain), Vec::<&str>::new());
-    let binary = look(b"password=hunter2", Look::Binary, false);
+    let binary = look(b"password=hunter2", Look::Binary);
     assert_eq!(binary, Found::Whole);
-}
-
-#[test]
-fn c_45_the_argument_after_a_flag_is_its_value() {
-    for flag in ["--password", "-token", "--db-api-key", "--Secret"] {
-        assert!(is_flag(flag.as_bytes()), "{flag}");
-    }
-    for flag in [
-        "--port",
-        "password",
-        "--password=x",
-        "--password-file",
-        "--tokens",
-        "--bypassed",
-        "-",
-        "",
-    ] {
-        assert!(!is_flag(flag.as_bytes()), "{flag}");
-    }
-    assert_eq!(look(b"hunter2", Look::Argument, true), Found::Whole);
-    assert_eq!(look(b"hunter2", Look::Argument, false), Found::Nothing);
-    assert_eq!(
-        look(b"--password=hunter2", Look::Argument, false),
-        Found::Parts(std::iter::once(11..18).collect())
-    );
-    for argument in [
-        "--password=correct S3cr3t",
-        "--password=ab,S3cr3t=x",
-        "--password=[S3cr3t",
-        "--password=${PW:-S3cr3t}",
-        "--password='ab' password=S3cr3t",
-    ] {
-        let Found::Parts(parts) = look(argument.as_bytes(), Look::Argument, false) else {
-            panic!("{argument}");
-        };
-        assert_eq!(parts.len(), 1, "{argument}");
-        assert_eq!(parts[0].end, argument.len(), "{argument}");
-        assert!((11..=12).contains(&parts[0].start), "{argument}");
-    }
-    for argument in ["--password=$(PW)", "--set=a b", "--password=null"] {
-        let found = look(argument.as_bytes(), Look::Argument, false);
-        assert_eq!(found, Found::Nothing, "{argument}");
-    }
 }
 
 /// The same credentials as regular expressions, which read a text as a whole: their groups are secret.

@@ -426,9 +426,45 @@ pub(in super::super) const SAMPLES: &[(&str, Found, &[&str])] = &[
         ],
     ),
     (
+        "credentials.option",
+        &[
+            ("mysql -uroot -phunter2 shop", &["hunter2"]),
+            ("mysqladmin\0ping\0-phunter2\0", &["hunter2"]),
+            (
+                "$ /usr/bin/mysqldump -h db -p'hunter 2' shop",
+                &["hunter 2"],
+            ),
+            (r#"{"cmd":"mariadb -p\"hunter2\" shop"}"#, &["hunter2"]),
+            ("mongodump --host db -p hunter2", &["hunter2"]),
+            (
+                "sshpass -p-hunter2 ssh x; mysql -p=(hunter3",
+                &["-hunter2", "(hunter3"],
+            ),
+            ("redis-cli -h db -a hunter2 ping", &["hunter2"]),
+            ("ldapsearch -x -w hunter2 -b dc=x", &["hunter2"]),
+            ("docker login -u bob -p hunter2 registry", &["hunter2"]),
+            ("helm registry login x -u bob -phunter2", &["hunter2"]),
+        ],
+        &[
+            "mysql -P 3307 --port=3307 -e 'select 1'",
+            "mysql -u root -p${MYSQL_ROOT_PASSWORD}",
+            "mysql -u root -p < dump.sql",
+            "mysqld is up\nssh -p 22",
+            "docker run -p 8080:80 x",
+            "redis-cli --scan; my-mysql2 x",
+            "psql -p 5432",
+            "ldap -w x",
+        ],
+    ),
+    (
         "credentials.user",
         &[
             ("curl -u bob:hunter2 https://x", &["hunter2"]),
+            ("curl -sSu bob:hunter2 https://x", &["hunter2"]),
+            (
+                "curl -ubob:hunter2 -U 'p:hunter 3'",
+                &["hunter2", "hunter 3"],
+            ),
             ("curl --user 'bob:hunter 2' https://x", &["hunter 2"]),
             ("curl -u \"bob:hunter 2\" https://x", &["hunter 2"]),
             ("curl --user=bob:hunter2", &["hunter2"]),
@@ -437,6 +473,9 @@ pub(in super::super) const SAMPLES: &[(&str, Found, &[&str])] = &[
             "docker run -u 1000:1000 x",
             "pip install --user https://x/y",
             "id -u bob",
+            "docker run -u1000:1000 x",
+            "x --username bob",
+            "java -Dbuild.host=db:8080 -Dmenu=a:b x",
         ],
     ),
 ];
