@@ -1,8 +1,9 @@
 //! Gets the lines of recordings onto the disk.
 //!
 //! Sessions leave their lines with their [`Tape`] and go on. One thread writes what has gathered, at
-//! the latest after twice [`limits::RECORDING_FLUSH_INTERVAL`]; a second one writes the output of sessions that
-//! print a lot, in blocks that the disk takes as they are; a third one syncs once a second. When too
+//! the latest after twice [`limits::RECORDING_FLUSH_INTERVAL`], and does nothing that could wait for the disk; others
+//! write the output of sessions that print a lot, in blocks that the disk takes as they are, make the files of sessions
+//! that begin, seal those that are over, and sync once a second. When too
 //! much waits, the session is not read further: a slow disk slows it, memory does not grow (D-18).
 
 use std::io;
@@ -106,10 +107,16 @@ enum Job {
 impl Store {
     /// Starts the threads.
     pub fn start(medium: Arc<dyn Medium>) -> io::Result<Self> {
+        type Life = fn(&Shared);
         let shared = Arc::new(Shared::new(medium));
-        let lives = [Shared::write_gathered, Shared::write_bulk, Shared::sync_all];
-        let names = ["recording", "recording-bulk", "recording-sync"];
-        for (name, life) in names.into_iter().zip(lives) {
+        let lives: [(&str, Life); 5] = [
+            ("recording", Shared::write_gathered),
+            ("recording-bulk", |shared| shared.bulk.work()),
+            ("recording-open", |shared| shared.opening.work()),
+            ("recording-end", |shared| shared.ending.work()),
+            ("recording-sync", Shared::sync_all),
+        ];
+        for (name, life) in lives {
             let shared = Arc::clone(&shared);
             std::thread::Builder::new()
                 .name(name.to_owned())
@@ -209,6 +216,15 @@ impl State {
         }
     }
 
+    /// The lines that are to be written before anything else.
+    fn take_lines(&mut self) -> Vec<Job> {
+        let is_other = |job: &Job| !matches!(job, Job::Lines(_));
+        let lines = self.jobs.iter().position(is_other);
+        self.jobs
+            .drain(..lines.unwrap_or(self.jobs.len()))
+            .collect()
+    }
+
     /// Bytes that may wait for the disk.
     fn most(&self) -> usize {
         match self.gathering {
@@ -222,7 +238,7 @@ impl Tape {
     /// Makes the first file and writes its header; returns when both are done.
     pub async fn open(self: &Arc<Self>, header: Vec<u8>) -> Result<(), String> {
         let (reply, done) = oneshot::channel();
-        self.begin_part(header, Some(reply), When::Urgent);
+        self.begin_part(header, Some(reply), When::Opening);
         let opened = tokio::time::timeout(limits::RECORDING_OPEN_TIMEOUT, done).await;
         let result = match opened {
             Ok(Ok(result)) => result,
@@ -237,7 +253,7 @@ impl Tape {
 
     /// Begins the next part, with its header.
     pub fn next_part(self: &Arc<Self>, header: Vec<u8>) {
-        self.begin_part(header, None, When::Gathered);
+        self.begin_part(header, None, When::Full);
     }
 
     fn begin_part(
@@ -284,13 +300,13 @@ impl Tape {
         summary: Summary,
     ) -> oneshot::Receiver<Result<Summary, String>> {
         let (reply, sealed) = oneshot::channel();
-        self.push(Job::Seal(Box::new(summary), reply), When::Urgent, |_| {});
+        self.push(Job::Seal(Box::new(summary), reply), When::Ending, |_| {});
         sealed
     }
 
     /// Removes the recording: its session never began.
     pub fn discard(self: &Arc<Self>) {
-        self.push(Job::Discard, When::Urgent, |_| {});
+        self.push(Job::Discard, When::Ending, |_| {});
     }
 
     /// Why the recording has failed, if it has.
@@ -340,41 +356,50 @@ impl Tape {
         state.finish_gathering();
         state.jobs.push(job);
         then(&mut state);
-        let listed = when == When::Gathered && std::mem::replace(&mut state.listed, true);
         drop(state);
-        if !listed {
-            self.shared.enqueue(self, when);
-        }
+        self.shared.enqueue(self, when);
     }
 
-    /// Writes what has gathered, unless it is too young for that. Called by a writer.
+    /// Writes what has gathered, unless it is too young for that. Called by a writer that others wait for: so it does
+    /// not wait for a writer that has the reel, and leaves it to those to begin and to end files.
     fn write_gathered(self: &Arc<Self>) {
-        {
-            let mut state = self.state.lock();
-            if !std::mem::take(&mut state.flows) {
+        let reel = self.reel.try_lock();
+        let mut state = self.state.lock();
+        if !std::mem::take(&mut state.flows) {
+            state.finish_gathering();
+            state.spare = None;
+            if let Some(mut reel) = reel {
                 state.listed = false;
-                state.finish_gathering();
-                state.spare = None;
-            }
-            if state.listed {
+                let lines = state.take_lines();
                 drop(state);
-                return self.shared.enqueue(self, When::Gathered);
+                return self.carry_out_all(lines, &mut reel);
             }
         }
+        drop(state);
+        self.shared.enqueue(self, When::Gathered);
+    }
+
+    /// Writes what has gathered. Called by a writer that has nothing else to do any more.
+    fn write_last(self: &Arc<Self>) {
+        self.state.lock().finish_gathering();
         self.write();
     }
 
-    /// Carries out what is to be done. Called by a writer.
+    /// Carries out all that is to be done. Called by a writer.
     fn write(self: &Arc<Self>) {
         let mut reel = self.reel.lock();
         let jobs = std::mem::take(&mut self.state.lock().jobs);
+        self.carry_out_all(jobs, &mut reel);
+    }
+
+    fn carry_out_all(self: &Arc<Self>, jobs: Vec<Job>, reel: &mut Reel) {
         for job in jobs {
             let length = if let Job::Lines(lines) = &job {
                 lines.bytes().len()
             } else {
                 0
             };
-            if let Err(error) = self.carry_out(job, &mut reel) {
+            if let Err(error) = self.carry_out(job, reel) {
                 self.fail(error.to_string());
             }
             self.written(length);

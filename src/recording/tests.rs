@@ -30,6 +30,9 @@ struct Shelf {
     unstuck: Condvar,
     /// Only pieces of so many bytes get stuck.
     sticks_from: AtomicUsize,
+    /// Syncs get stuck too.
+    syncs_stick: AtomicBool,
+    syncs_fail: AtomicBool,
     refuses: AtomicBool,
 }
 
@@ -92,6 +95,13 @@ impl PartFile for Book {
     }
 
     fn sync(&self) -> io::Result<()> {
+        if self.shelf.syncs_stick.load(Ordering::Relaxed) {
+            let mut stuck = self.shelf.stuck.lock();
+            self.shelf.unstuck.wait_while(&mut stuck, |stuck| *stuck);
+        }
+        if self.shelf.syncs_fail.load(Ordering::Relaxed) {
+            return Err(io::Error::other("lost"));
+        }
         Ok(())
     }
 }
@@ -458,14 +468,58 @@ async fn d18_bulk_that_the_disk_is_slow_with_holds_up_no_other_session() {
     };
     let obligation = RecordObligation::new(RecordMode::Required);
     let (mut second, _killed) = recorder.open(other, obligation).await.unwrap();
-    second.event(&output(b"a key"), Duration::ZERO);
-    within(Duration::from_secs(1), || {
-        shelf
-            .read("other.cast")
-            .is_some_and(|cast| cast.contains("a key"))
-    });
+    // The writer comes by what is stuck again and again.
+    for key in ["a key", "another", "a third", "a fourth"] {
+        type_in(&shelf, &mut second, key);
+    }
     shelf.stick(false);
     assert_eq!(recording.seal(&report()).await.failure, None);
+}
+
+/// Output of the session `other`, which is on the disk within a second.
+fn type_in(shelf: &Shelf, other: &mut Recording, key: &str) {
+    other.event(&output(key.as_bytes()), Duration::ZERO);
+    within(Duration::from_secs(1), || {
+        let cast = shelf.read("other.cast");
+        cast.is_some_and(|cast| cast.contains(key))
+    });
+}
+
+#[tokio::test]
+async fn d18_sessions_that_end_hold_up_none_that_begins_or_goes_on() {
+    let (shelf, recorder) = on_shelf(|_| {});
+    let other = |id: &str| Metadata {
+        id: id.to_owned(),
+        ..metadata()
+    };
+    let obligation = || RecordObligation::new(RecordMode::Required);
+    let opened = recorder.open(other("other"), obligation()).await;
+    let (mut goes_on, _killed) = opened.unwrap();
+    let mut ends = begin(&recorder, RecordMode::Required).await;
+    ends.event(&output(b"last words"), Duration::ZERO);
+    shelf.syncs_stick.store(true, Ordering::Relaxed);
+    shelf.stick(true);
+    shelf.sticks_from.store(usize::MAX, Ordering::Relaxed);
+    let others = async {
+        for key in ["a key", "another", "a third"] {
+            type_in(&shelf, &mut goes_on, key);
+        }
+        assert!(recorder.open(other("third"), obligation()).await.is_ok());
+        shelf.stick(false);
+    };
+    let report = report();
+    let (sealed, ()) = tokio::join!(ends.seal(&report), others);
+    assert_eq!(sealed.failure, None);
+}
+
+#[tokio::test]
+async fn e13_a_sync_that_fails_ends_what_must_be_recorded() {
+    let (shelf, recorder) = on_shelf(|_| {});
+    let mut recording = begin(&recorder, RecordMode::Required).await;
+    shelf.syncs_fail.store(true, Ordering::Relaxed);
+    recording.event(&output(b"a"), Duration::ZERO);
+    assert!(recording.failed().await.contains("synced to disk: lost"));
+    assert!(recording.ready().is_err());
 }
 
 #[tokio::test]

@@ -51,21 +51,28 @@ impl Medium for Disk {
 
     fn write(&self, path: &Path, content: &[u8]) -> io::Result<()> {
         let new = path.with_extension("json.new");
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&new)?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        std::fs::rename(&new, path)?;
+        let written = write_new(&new, content).and_then(|()| std::fs::rename(&new, path));
+        if written.is_err() {
+            drop(std::fs::remove_file(&new)); // what is there says more than its own failure
+        }
+        written?;
         sync_folder(path)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         std::fs::remove_file(path)
     }
+}
+
+fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(content)?;
+    file.sync_all()
 }
 
 fn sync_folder(path: &Path) -> io::Result<()> {

@@ -14,11 +14,14 @@ use crate::limits;
 pub(super) struct Shared {
     pub(super) medium: Arc<dyn Medium>,
     pub(super) blocks: Blocks,
-    queue: Mutex<Queue>,
-    /// For the thread that writes what has gathered.
-    gathered: Condvar,
-    /// For the one that writes in bulk: however long that takes, it holds up no keystroke.
-    bulk: Condvar,
+    gathered: Mutex<Gathered>,
+    due: Condvar,
+    /// Output in bulk, and the parts that it needs.
+    pub(super) bulk: Lane,
+    /// Recordings that begin: somebody waits to get into a session.
+    pub(super) opening: Lane,
+    /// Recordings that end, which takes several syncs each.
+    pub(super) ending: Lane,
     closing: Condvar,
     unsynced: Mutex<Vec<Unsynced>>,
 }
@@ -27,114 +30,46 @@ pub(super) struct Shared {
 type Unsynced = (Arc<Tape>, Arc<dyn PartFile>);
 
 #[derive(Default)]
-struct Queue {
+struct Gathered {
     /// Written when they have waited for [`limits::RECORDING_FLUSH_INTERVAL`].
     waiting: Vec<Arc<Tape>>,
     /// When they will have.
     due: Option<Instant>,
-    /// Somebody waits for these.
-    urgent: Vec<Arc<Tape>>,
-    /// So much has gathered that it is worth writing.
-    full: Vec<Arc<Tape>>,
     closed: bool,
 }
 
-/// When a tape is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum When {
-    Gathered,
-    Urgent,
-    Full,
+/// What one thread writes as soon as it can: however long that takes, it holds up no keystroke.
+#[derive(Default)]
+pub(super) struct Lane {
+    queue: Mutex<Queue>,
+    news: Condvar,
 }
 
-impl Shared {
-    pub(super) fn new(medium: Arc<dyn Medium>) -> Self {
-        Self {
-            medium,
-            blocks: Blocks::default(),
-            queue: Mutex::default(),
-            gathered: Condvar::new(),
-            bulk: Condvar::new(),
-            closing: Condvar::new(),
-            unsynced: Mutex::default(),
-        }
+#[derive(Default)]
+struct Queue {
+    tapes: Vec<Arc<Tape>>,
+    closed: bool,
+}
+
+impl Lane {
+    fn push(&self, tape: &Arc<Tape>) {
+        self.queue.lock().tapes.push(Arc::clone(tape));
+        self.news.notify_one();
     }
 
-    pub(super) fn close(&self) {
+    fn close(&self) {
         self.queue.lock().closed = true;
-        for thread in [&self.gathered, &self.bulk, &self.closing] {
-            thread.notify_all();
-        }
+        self.news.notify_one();
     }
 
-    pub(super) fn enqueue(&self, tape: &Arc<Tape>, when: When) {
-        let mut queue = self.queue.lock();
-        let (list, thread) = match when {
-            When::Gathered => (&mut queue.waiting, &self.gathered),
-            When::Urgent => (&mut queue.urgent, &self.gathered),
-            When::Full => (&mut queue.full, &self.bulk),
-        };
-        let first = list.is_empty();
-        list.push(Arc::clone(tape));
-        drop(queue);
-        if first {
-            thread.notify_one();
-        }
-    }
-
-    pub(super) fn sync_soon(&self, tape: &Arc<Tape>, file: Arc<dyn PartFile>) {
-        self.unsynced.lock().push((Arc::clone(tape), file));
-    }
-
-    /// Lets small pieces gather: a keystroke needs no write of its own.
-    pub(super) fn write_gathered(&self) {
+    /// The life of the thread.
+    pub(super) fn work(&self) {
         loop {
-            let (urgent, waiting) = {
-                let mut queue = self.queue.lock();
-                while queue.urgent.is_empty() && !queue.closed && !is_due(&queue) {
-                    if queue.waiting.is_empty() {
-                        self.gathered.wait(&mut queue);
-                        continue;
-                    }
-                    let now = Instant::now();
-                    let in_time = || now.checked_add(limits::RECORDING_FLUSH_INTERVAL);
-                    let due = queue.due.or_else(in_time).unwrap_or(now);
-                    queue.due = Some(due);
-                    self.gathered.wait_until(&mut queue, due.into_std());
-                }
-                let waiting = if queue.closed || is_due(&queue) {
-                    queue.due = None;
-                    std::mem::take(&mut queue.waiting)
-                } else {
-                    Vec::new()
-                };
-                let urgent = std::mem::take(&mut queue.urgent);
-                if queue.closed && urgent.is_empty() && waiting.is_empty() {
-                    drop(queue);
-                    // Tapes in here would keep this, and the medium, for ever.
-                    drop(std::mem::take(&mut *self.unsynced.lock()));
-                    return;
-                }
-                (urgent, waiting)
-            };
-            for tape in urgent {
-                tape.write();
-            }
-            for tape in waiting {
-                tape.write_gathered();
-            }
-        }
-    }
-
-    pub(super) fn write_bulk(&self) {
-        loop {
-            let tapes = {
-                let mut queue = self.queue.lock();
-                while queue.full.is_empty() && !queue.closed {
-                    self.bulk.wait(&mut queue);
-                }
-                std::mem::take(&mut queue.full)
-            };
+            let mut queue = self.queue.lock();
+            let is_idle = |queue: &mut Queue| queue.tapes.is_empty() && !queue.closed;
+            self.news.wait_while(&mut queue, is_idle);
+            let tapes = std::mem::take(&mut queue.tapes);
+            drop(queue);
             if tapes.is_empty() {
                 return;
             }
@@ -143,15 +78,104 @@ impl Shared {
             }
         }
     }
+}
+
+/// When a tape is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum When {
+    /// Once more has gathered: a keystroke needs no write of its own.
+    Gathered,
+    /// So much has gathered that it is worth writing.
+    Full,
+    Opening,
+    Ending,
+}
+
+impl Shared {
+    pub(super) fn new(medium: Arc<dyn Medium>) -> Self {
+        Self {
+            medium,
+            blocks: Blocks::default(),
+            gathered: Mutex::default(),
+            due: Condvar::new(),
+            bulk: Lane::default(),
+            opening: Lane::default(),
+            ending: Lane::default(),
+            closing: Condvar::new(),
+            unsynced: Mutex::default(),
+        }
+    }
+
+    pub(super) fn close(&self) {
+        self.gathered.lock().closed = true;
+        self.due.notify_one();
+        self.closing.notify_one();
+        for lane in [&self.bulk, &self.opening, &self.ending] {
+            lane.close();
+        }
+    }
+
+    pub(super) fn enqueue(&self, tape: &Arc<Tape>, when: When) {
+        match when {
+            When::Full => self.bulk.push(tape),
+            When::Opening => self.opening.push(tape),
+            When::Ending => self.ending.push(tape),
+            When::Gathered => {
+                let mut gathered = self.gathered.lock();
+                gathered.waiting.push(Arc::clone(tape));
+                let first = gathered.waiting.len() == 1;
+                drop(gathered);
+                if first {
+                    self.due.notify_one();
+                }
+            }
+        }
+    }
+
+    pub(super) fn sync_soon(&self, tape: &Arc<Tape>, file: Arc<dyn PartFile>) {
+        self.unsynced.lock().push((Arc::clone(tape), file));
+    }
+
+    pub(super) fn write_gathered(&self) {
+        loop {
+            let (tapes, closed) = {
+                let mut gathered = self.gathered.lock();
+                while !gathered.closed && !is_due(&gathered) {
+                    if gathered.waiting.is_empty() {
+                        self.due.wait(&mut gathered);
+                        continue;
+                    }
+                    let now = Instant::now();
+                    let in_time = || now.checked_add(limits::RECORDING_FLUSH_INTERVAL);
+                    let due = gathered.due.or_else(in_time).unwrap_or(now);
+                    gathered.due = Some(due);
+                    self.due.wait_until(&mut gathered, due.into_std());
+                }
+                gathered.due = None;
+                (std::mem::take(&mut gathered.waiting), gathered.closed)
+            };
+            if closed && tapes.is_empty() {
+                // Tapes in here would keep this, and the medium, for ever.
+                drop(std::mem::take(&mut *self.unsynced.lock()));
+                return;
+            }
+            for tape in tapes {
+                if closed {
+                    tape.write_last();
+                } else {
+                    tape.write_gathered();
+                }
+            }
+        }
+    }
 
     pub(super) fn sync_all(&self) {
         const EVERY: Duration = Duration::from_secs(1);
         loop {
             {
-                let mut queue = self.queue.lock();
-                let closed = self
-                    .closing
-                    .wait_while_for(&mut queue, |queue| !queue.closed, EVERY);
+                let mut gathered = self.gathered.lock();
+                let is_open = |gathered: &mut Gathered| !gathered.closed;
+                let closed = self.closing.wait_while_for(&mut gathered, is_open, EVERY);
                 if !closed.timed_out() {
                     return; // what is sealed from now on is synced by the writer itself
                 }
@@ -167,6 +191,6 @@ impl Shared {
     }
 }
 
-fn is_due(queue: &Queue) -> bool {
-    queue.due.is_some_and(|due| due <= Instant::now())
+fn is_due(gathered: &Gathered) -> bool {
+    gathered.due.is_some_and(|due| due <= Instant::now())
 }
