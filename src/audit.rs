@@ -26,7 +26,7 @@ pub mod seal;
 pub mod segments;
 pub mod verify;
 
-pub use log::{AuditError, AuditLog, Place, Settings};
+pub use log::{AuditError, AuditLog, Place, Settings, Until};
 
 /// One event of the audit log. Built step by step while a request goes through the gateway.
 #[derive(Clone, Debug, Serialize)]

@@ -221,8 +221,8 @@ impl Gateway {
         // As whom, where to? Whatever changes something is on record before it happens, and whoever was blocked since
         // they came changes nothing.
         self.holder.not_blocked(&identity)?;
-        if info.changes_or_reveals() {
-            record.begun().await?;
+        if info.changes_or_reveals() || permit.strict_audit() {
+            record.begun(&permit).await?;
         }
         let mut response = match Review::asked(&info) {
             // What they may do, the cluster alone does not know.

@@ -195,6 +195,7 @@ impl Policy {
                 self.mask(&asked, revealed),
                 self.record(&asked),
             )
+            .audited_strictly(self.rules.iter().any(|rule| rule.audits_strictly(&asked)))
             .in_view_of(seen)
         };
         let (rule, effect) = match self.first(&scope) {

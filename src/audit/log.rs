@@ -66,14 +66,21 @@ pub struct AuditLog {
 #[error("the audit log cannot be written")]
 pub struct AuditError;
 
+/// What somebody waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// The event is in the file: it survives the gateway.
+    Written,
+    /// It is on the disk and sealed: it survives the machine.
+    Sealed,
+}
+
 #[derive(Debug)]
 struct Entry {
     /// Empty for who only waits for the seal.
     line: Vec<u8>,
-    /// Told when the line is in the file.
-    written: Option<oneshot::Sender<()>>,
-    /// The line has to be synced and sealed first.
-    seal: bool,
+    /// Told when that has come; dropped when it cannot.
+    waits: Option<(oneshot::Sender<()>, Until)>,
 }
 
 impl AuditLog {
@@ -126,28 +133,29 @@ impl AuditLog {
 
     /// Keeps an event; returns when it is in the file.
     pub async fn write(&self, event: &Event) -> Result<(), AuditError> {
+        self.keep(event.line(), Until::Written).await
+    }
+
+    async fn keep(&self, line: Vec<u8>, until: Until) -> Result<(), AuditError> {
         let place = self.place().await?;
-        place.write(event).await.map_err(|_| AuditError)
+        let kept = place.hand_over(line, until);
+        kept.await.map_err(|_| AuditError)
     }
 
     /// Keeps an event that something else waits for, and gives up as soon as the log cannot be
     /// written; the event is then written later.
-    pub async fn write_or_fail(&self, event: &Event) -> Result<(), AuditError> {
+    pub async fn write_or_fail(&self, event: &Event, until: Until) -> Result<(), AuditError> {
         let mut healthy = self.healthy.clone();
         tokio::select! {
             biased;
-            written = self.write(event) => written,
+            kept = self.keep(event.line(), until) => kept,
             _ = healthy.wait_for(|healthy| !healthy) => Err(AuditError),
         }
     }
 
     /// Waits until everything that was handed over is on the disk and sealed.
     pub async fn seal(&self) -> Result<(), AuditError> {
-        let place = self.place().await?;
-        place
-            .hand_over(Vec::new(), true)
-            .await
-            .map_err(|_| AuditError)
+        self.keep(Vec::new(), Until::Sealed).await
     }
 
     /// Waits for a place in the queue. A caller that is cancelled while it waits has written nothing.
@@ -166,8 +174,7 @@ impl AuditLog {
             Ok(place) => {
                 place.send(Entry {
                     line: event.line(),
-                    written: None,
-                    seal: false,
+                    waits: None,
                 });
                 Ok(())
             }
@@ -182,15 +189,14 @@ pub struct Place<'a>(mpsc::Permit<'a, Entry>);
 impl Place<'_> {
     /// Hands the event over; what is returned resolves when the event is in the file.
     pub fn write(self, event: &Event) -> oneshot::Receiver<()> {
-        self.hand_over(event.line(), false)
+        self.hand_over(event.line(), Until::Written)
     }
 
-    fn hand_over(self, line: Vec<u8>, seal: bool) -> oneshot::Receiver<()> {
-        let (written, done) = oneshot::channel();
+    fn hand_over(self, line: Vec<u8>, until: Until) -> oneshot::Receiver<()> {
+        let (kept, done) = oneshot::channel();
         self.0.send(Entry {
             line,
-            written: Some(written),
-            seal,
+            waits: Some((kept, until)),
         });
         done
     }
@@ -222,12 +228,10 @@ impl Writer {
         let mut waiting = Vec::new();
         while let Some(first) = self.queue.blocking_recv() {
             self.rotate_if_full();
-            let mut seal = false;
             let mut next = Some(first);
             while let Some(entry) = next {
                 self.chain(&entry.line, &mut batch);
-                waiting.extend(entry.written);
-                seal |= entry.seal;
+                waiting.extend(entry.waits);
                 next = if batch.len() < limits::AUDIT_BATCH_BYTES_MAX {
                     self.queue.try_recv().ok()
                 } else {
@@ -240,12 +244,16 @@ impl Writer {
                 journal.advance(&self.standing);
             }
             self.unsealed.store(true, Ordering::Release);
-            if seal {
-                self.seal_until_kept();
+            // Whoever only waits for the file does not wait for the disk.
+            for (kept, _) in waiting.extract_if(.., |(_, until)| *until == Until::Written) {
+                kept.send(()).ok(); // whoever waited may be gone
             }
-            for written in waiting.drain(..) {
-                written.send(()).ok(); // whoever waited may be gone
+            if !waiting.is_empty() && self.seal() {
+                for (kept, _) in waiting.drain(..) {
+                    kept.send(()).ok();
+                }
             }
+            waiting.clear();
         }
         if let Some(journal) = &self.journal
             && let Err(error) = journal.seal()
@@ -314,15 +322,16 @@ impl Writer {
         ((one.dev(), one.ino()) != (other.dev(), other.ino())).then_some(file)
     }
 
-    /// Tries until everything is on the disk: whoever waits for that goes on only then.
-    fn seal_until_kept(&self) {
+    /// Whether everything is on the disk and sealed, as far as that can be.
+    fn seal(&self) -> bool {
         let Some(journal) = &self.journal else {
-            return;
+            return true;
         };
-        while let Err(error) = journal.seal() {
-            self.unhealthy(&error.to_string());
+        let sealed = journal.seal();
+        if let Err(error) = &sealed {
+            tracing::error!(%error, "the audit log could not be synced and sealed; what depends on it is refused");
         }
-        self.recovered();
+        sealed.is_ok()
     }
 
     fn recovered(&self) {
@@ -444,7 +453,59 @@ mod tests {
             "an event is not called written when it is not"
         );
         assert!(!log.healthy());
-        let outcome = log.write_or_fail(&event).await;
+        let outcome = log.write_or_fail(&event, Until::Written).await;
         assert!(outcome.is_err(), "who must not go on without it is told");
+    }
+
+    fn sealed_lines(folder: &Path) -> u64 {
+        let segments = super::super::segments::Segments::of(&folder.join(FILE));
+        let seal = segments.read_seal(1).unwrap().unwrap();
+        Statement::unverified(&seal).unwrap().lines
+    }
+
+    #[tokio::test]
+    async fn what_is_asked_for_strictly_is_sealed_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = AuditLog::open(&settings(&folder.path().join(FILE))).unwrap();
+        for lines in 1..=5 {
+            let kept = log.write_or_fail(&event("strict"), Until::Sealed).await;
+            kept.unwrap();
+            assert_eq!(sealed_lines(folder.path()), lines);
+        }
+    }
+
+    #[tokio::test]
+    async fn f_07_where_nothing_can_be_sealed_only_what_depends_on_it_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = AuditLog::open(&settings(&folder.path().join(FILE))).unwrap();
+        std::fs::create_dir(folder.path().join("audit-00000001.jsonl.seal.new")).unwrap();
+        let refused = log.write_or_fail(&event("strict"), Until::Sealed).await;
+        assert!(refused.is_err());
+        let kept = log.write_or_fail(&event("other"), Until::Written).await;
+        kept.unwrap();
+        assert!(log.healthy() && sealed_lines(folder.path()) == 0);
+        std::fs::remove_dir(folder.path().join("audit-00000001.jsonl.seal.new")).unwrap();
+        log.seal().await.unwrap();
+        assert_eq!(
+            sealed_lines(folder.path()),
+            2,
+            "what was refused stays on record"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_full_segment_is_followed_by_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let small = Settings {
+            segment_bytes: 1,
+            ..settings(&folder.path().join(FILE))
+        };
+        let log = AuditLog::open(&small).unwrap();
+        for id in ["one", "two", "three"] {
+            log.write(&event(id)).await.unwrap();
+        }
+        let proof = super::super::journal::tests::prove(folder.path()).unwrap();
+        let lines = proof.lines + proof.unsealed_lines;
+        assert_eq!((proof.last_segment, lines), (3, 3));
     }
 }

@@ -324,6 +324,9 @@ fn read_rule(section: &Section<'_>, policy: &str, names: &mut BTreeSet<String>) 
         mask: texts("mask"),
         reveal: read_paths(section, "reveal"),
         record: read_record(section),
+        strict_audit: section
+            .word("audit", &[("strict", true)])
+            .unwrap_or_default(),
         decision: section.word(
             "decision",
             &[

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::sessions::Operators;
-use crate::audit::{AuditLog, Event, Stage};
+use crate::audit::{AuditLog, Event, Stage, Until};
 use crate::gateway::body::{self, Body};
 use crate::gateway::refuse::Refusal;
 use crate::identity::{Authenticator, Identity, credential};
@@ -145,7 +145,7 @@ pub(super) async fn answered(
         }
     };
     event.at(Stage::ResponseComplete, Timestamp::now());
-    if audit.write_or_fail(&event).await.is_err() {
+    if audit.write_or_fail(&event, Until::Written).await.is_err() {
         return unrecorded().response();
     }
     response

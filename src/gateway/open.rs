@@ -97,7 +97,7 @@ impl Gateway {
             recording.mask_input(mask);
         }
         self.holder.not_blocked(permit.identity())?;
-        record.begun().await?;
+        record.begun(permit).await?;
         match self
             .upstream
             .upgrade(Request::from_parts(head, ()), permit, call)

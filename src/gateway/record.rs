@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 use self::alarm::Alarm;
 use self::recorded::Recorded;
 use crate::approval::Approval;
-use crate::audit::{AuditLog, Event, Stage};
+use crate::audit::{AuditLog, Event, Stage, Until};
 use crate::callers::meter::Meter;
 use crate::callers::spending::Exceeded;
 use crate::callers::table::Open;
@@ -28,6 +28,7 @@ use crate::gateway::grant::Ended;
 use crate::gateway::refuse::{Fault, Refusal};
 use crate::gateway::story::{Act, Attempt, Stories};
 use crate::metrics::{InFlight, Metrics, Outcome, StreamEnd, VerbClass};
+use crate::policy::Permit;
 use crate::session::{EndReason, SessionReport};
 use crate::transform::MaskReport;
 use crate::wire::events::EventCounter;
@@ -199,11 +200,16 @@ impl Record {
     }
 
     /// Keeps that an allowed request is about to be carried out. Until that is written nothing of it
-    /// happens, and if it cannot be written nothing does.
-    pub async fn begun(&mut self) -> Result<(), Refusal> {
+    /// happens, and if it cannot be written nothing does. Where a rule says so, until it is on the disk and sealed.
+    pub async fn begun(&mut self, permit: &Permit) -> Result<(), Refusal> {
         self.event.at(Stage::RequestReceived, Timestamp::now());
         let audit = &self.keeper.audit;
-        let written = audit.write_or_fail(&self.event).await;
+        let until = if permit.strict_audit() {
+            Until::Sealed
+        } else {
+            Until::Written
+        };
+        let written = audit.write_or_fail(&self.event, until).await;
         self.keeper.metrics.audited(audit.queued());
         written.map_err(|_error| Refusal::audit_unavailable())
     }

@@ -55,6 +55,9 @@ pub struct Explanation {
     /// How the session would be recorded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub record: Option<RecordObligation>,
+    /// `strict` if the request would be on the disk before it is carried out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audit: Option<&'static str>,
     /// Every rule up to the deciding one, and later ones that oblige to something.
     pub steps: Vec<Step>,
     /// The digest of the policy.
@@ -78,6 +81,9 @@ pub struct Step {
     /// How it wants a session recorded when it matches.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub record: Option<RecordObligation>,
+    /// `strict` if it wants the request on the disk before it is carried out, when it matches.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audit: Option<&'static str>,
     /// The fields it lets callers ask for when it matches.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub reveal: Vec<String>,
@@ -137,6 +143,10 @@ impl Policy {
             revealed: outcome.revealed,
             reveal: self.offered(&asked),
             record: outcome.record,
+            audit: strict(
+                outcome.decision != Effect::Deny
+                    && self.rules.iter().any(|rule| rule.audits_strictly(&asked)),
+            ),
             budgets: self.allowance(identity).to_string(),
             steps,
             policy_version: self.version().to_string(),
@@ -204,6 +214,11 @@ impl Outcome {
 }
 
 /// A rule's part in a decision. What it has under `when` only comes up while nothing is decided.
+/// The word for it in rules.
+fn strict(strict: bool) -> Option<&'static str> {
+    strict.then_some("strict")
+}
+
 fn step(rule: &Rule, scope: &Scope<'_>, decided: bool) -> Step {
     let asked = scope.asked;
     let reach = rule.source.decision.map_or(Reach::Touches, Effect::reach);
@@ -217,6 +232,7 @@ fn step(rule: &Rule, scope: &Scope<'_>, decided: bool) -> Step {
         effect: rule.source.decision,
         masks: rule.source.mask.clone(),
         record: rule.source.record,
+        audit: strict(rule.source.strict_audit),
         reveal: rule.source.reveal.iter().map(ToString::to_string).collect(),
         when: if comes_up {
             conditions(rule, scope)

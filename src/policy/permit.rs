@@ -19,6 +19,7 @@ pub struct Permit {
     policy_version: Arc<str>,
     mask: Option<Mask>,
     record: Option<RecordObligation>,
+    strict_audit: bool,
     /// Who said yes to it and under which terms, where a rule holds it.
     admitted: Option<(Arc<Admission>, Arc<Hold>)>,
     seen: Seen,
@@ -88,8 +89,17 @@ impl Permit {
             policy_version,
             mask,
             record,
+            strict_audit: false,
             admitted: None,
             seen: Seen::default(),
+        }
+    }
+
+    /// The same permit, with this obligation.
+    pub(super) fn audited_strictly(self, strict_audit: bool) -> Self {
+        Self {
+            strict_audit,
+            ..self
         }
     }
 
@@ -169,6 +179,11 @@ impl Permit {
     /// How the session must be recorded; `None` when it need not be, and for what is no session.
     pub fn record(&self) -> Option<RecordObligation> {
         self.record
+    }
+
+    /// Whether the request must be on the disk before it is carried out.
+    pub fn strict_audit(&self) -> bool {
+        self.strict_audit
     }
 
     /// The masks that hide something whatever it is called or holds.

@@ -19,7 +19,9 @@ use crate::request::RequestInfo;
 pub(super) use asked::Asked;
 pub use subjects::{ActingForSource, SubjectsSource};
 
-use check::{check_hold, check_lists, check_record, check_reveal, check_shape, check_when};
+use check::{
+    check_audit, check_hold, check_lists, check_record, check_reveal, check_shape, check_when,
+};
 use subjects::Subjects;
 
 /// A rule as written in a policy file, before it is checked. An absent list is empty.
@@ -53,6 +55,8 @@ pub struct RuleSource {
     pub reveal: Vec<FieldPath>,
     /// How the sessions that the rule matches are recorded.
     pub record: Option<RecordObligation>,
+    /// The requests that the rule matches are on the disk before they are carried out.
+    pub strict_audit: bool,
     /// `allow`, `hold`, `deny`, or nothing: then the rule only adds its obligations.
     pub decision: Option<Effect>,
     /// The terms of `decision: hold`.
@@ -130,6 +134,7 @@ impl Rule {
         check_lists(&source, &mut problems);
         check_shape(&source, &mut problems);
         check_record(&source, &mut problems);
+        check_audit(&source, &mut problems);
         check_reveal(&source, &mut problems);
         check_hold(&source, &mut problems);
         check_when(&source, &mut problems);
@@ -223,7 +228,16 @@ impl Rule {
 
     /// Whether it adds to the answer, wherever it stands.
     pub(super) fn obliges(&self, asked: &Asked<'_>) -> bool {
-        self.demands(asked) != 0 || self.records(asked).is_some() || !self.reveals(asked).is_empty()
+        self.demands(asked) != 0
+            || self.records(asked).is_some()
+            || self.audits_strictly(asked)
+            || !self.reveals(asked).is_empty()
+    }
+
+    /// Whether the rule wants the request on the disk before it is carried out, wherever the rule stands.
+    pub(super) fn audits_strictly(&self, asked: &Asked<'_>) -> bool {
+        self.source.strict_audit
+            && (self.mismatch(asked, Reach::Touches).is_none() || self.is_by_way_of_node(asked))
     }
 
     /// How the rule wants a session recorded, wherever the rule stands.
@@ -236,12 +250,15 @@ impl Rule {
                 .is_none()
                 .then_some(record);
         }
-        // A kubelet's own exec reaches any pod of the node: whoever has to be recorded anywhere has
-        // to be recorded there, whatever the rule's resources and namespaces are.
-        (asked.info.may_be_kubelet_session()
+        self.is_by_way_of_node(asked).then_some(record)
+    }
+
+    /// A kubelet's own exec reaches any pod of the node: what a caller is obliged to anywhere holds there,
+    /// whatever the rule's resources and namespaces are.
+    fn is_by_way_of_node(&self, asked: &Asked<'_>) -> bool {
+        asked.info.may_be_kubelet_session()
             && self.covers_cluster(asked.cluster)
-            && self.is_about(asked.identity))
-        .then_some(record)
+            && self.is_about(asked.identity)
     }
 
     fn covers_cluster(&self, cluster: &str) -> bool {

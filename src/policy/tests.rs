@@ -745,6 +745,44 @@ fn c67_a_session_through_a_node_is_a_get_and_a_create() {
 }
 
 #[test]
+fn a_strict_audit_counts_wherever_its_rule_stands() {
+    let strict = |id: &str, resource: &str| RuleSource {
+        id: format!("test/{id}"),
+        resources: strings(&[resource]),
+        namespaces: strings(&["shop"]),
+        strict_audit: true,
+        ..RuleSource::default()
+    };
+    let policy = policy(vec![
+        strict("before", "configmaps"),
+        allow_all(),
+        strict("behind", "pods/exec"),
+    ]);
+    for (target, expected) in [
+        ("/api/v1/namespaces/shop/configmaps/a", true),
+        ("/api/v1/configmaps", true), // it may be about the namespace
+        ("/api/v1/namespaces/bank/configmaps/a", false),
+        ("/api/v1/namespaces/shop/pods/web/exec?command=id", true),
+        ("/api/v1/namespaces/shop/pods/web", false),
+        // through the node it may be any pod's
+        ("/api/v1/nodes/n1/proxy/exec/bank/web/app?command=id", true),
+    ] {
+        match ask(&policy, Identity::for_tests("alice", &[]), "GET", target) {
+            Decision::Allow(permit) => assert_eq!(permit.strict_audit(), expected, "{target}"),
+            other => panic!("{target}: {other:?}"),
+        }
+    }
+    let denies = PolicySource {
+        rules: vec![RuleSource {
+            strict_audit: true,
+            ..rule("r", Effect::Deny, &["create"], &[""], &["pods"])
+        }],
+        ..PolicySource::default()
+    };
+    assert_eq!(Policy::compile(denies).unwrap_err()[0].1.field, "audit");
+}
+
+#[test]
 fn a_record_for_nodes_is_no_mistake_and_counts() {
     let required = RecordObligation::new(RecordMode::Required);
     let policy = policy(vec![RuleSource {

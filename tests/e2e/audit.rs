@@ -4,7 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::support::process::{Outcome, Process};
-use crate::support::world::{Caller, KUBECTLS, Options, Workshop, World};
+use crate::support::world::{Caller, KUBECTLS, Options, POLICY, Workshop, World};
+
+/// Whoever only looks at Pods is on the disk first.
+const STRICT: &str = r#"
+- name: pods-strictly
+  apiGroups: [""]
+  resources: [pods]
+  audit: strict
+"#;
 
 /// The answer to a read, with its code on the last line.
 fn version(world: &World, authorization: &str) -> Outcome {
@@ -58,8 +66,29 @@ fn f07_when_the_audit_log_takes_no_more_requests_are_refused_at_once() {
 }
 
 #[test]
-fn f07_a_write_is_on_record_before_it_is_carried_out() {
-    let world = World::start();
+fn f07_a_write_and_what_a_rule_names_are_on_record_before_they_are_carried_out() {
+    let options = Options {
+        policy: Some(POLICY.to_owned() + STRICT),
+        ..Options::default()
+    };
+    let world = World::start_with(Arc::new(Workshop::new()), &options);
+    let stages = |resource: &str| {
+        let get = [
+            "get",
+            "--raw",
+            &format!("/api/v1/namespaces/default/{resource}"),
+        ];
+        let got = world.run(KUBECTLS[0], Caller::Developer, &get);
+        got.expect_code(0);
+        let events = world.audit();
+        let about = |event: &&serde_json::Value| event["objectRef"]["resource"] == resource;
+        let events = events.iter().filter(about);
+        events
+            .map(|event| event["stage"].clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(stages("pods"), ["RequestReceived", "ResponseComplete"]);
+    assert_eq!(stages("events"), ["ResponseComplete"]);
     for (kubectl, name) in KUBECTLS.into_iter().zip(["first", "second"]) {
         world
             .run(kubectl, Caller::Developer, &["create", "configmap", name])

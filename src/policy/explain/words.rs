@@ -50,6 +50,9 @@ impl fmt::Display for Explanation {
             let input = if record.stdin { ", with input" } else { "" };
             writeln!(out, "  recorded: {}{input}", record.as_str())?;
         }
+        if let Some(audit) = self.audit {
+            writeln!(out, "  audit:   {audit}, on disk before it is carried out")?;
+        }
         if let Some(hold) = &self.hold {
             writeln!(out, "  approvers: {}", hold.approvers.in_words())?;
         }
@@ -64,6 +67,7 @@ impl fmt::Display for Explanation {
                 Some(Effect::Deny) => "deny",
                 None if !step.masks.is_empty() => "mask",
                 None if step.record.is_some() => "record",
+                None if step.audit.is_some() => "audit",
                 None => "reveal",
             };
             match &step.mismatch {

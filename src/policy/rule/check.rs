@@ -95,11 +95,12 @@ pub(super) fn check_shape(source: &RuleSource, problems: &mut Vec<RuleProblem>) 
     if source.decision.is_none()
         && source.mask.is_empty()
         && source.record.is_none()
+        && !source.strict_audit
         && source.reveal.is_empty()
     {
         whole(
             "decision",
-            "is missing: say allow, hold or deny, or give the rule a `mask`, `record` or `reveal`",
+            "is missing: say allow, hold or deny, or give the rule a `mask`, `record`, `audit` or `reveal`",
         );
     }
     if source.message.is_some() && !matches!(source.decision, Some(Effect::Deny | Effect::Hold)) {
@@ -170,17 +171,31 @@ pub(super) fn check_record(source: &RuleSource, problems: &mut Vec<RuleProblem>)
     });
 }
 
+/// What is denied is not carried out.
+pub(super) fn check_audit(source: &RuleSource, problems: &mut Vec<RuleProblem>) {
+    if source.strict_audit && source.decision == Some(Effect::Deny) {
+        problems.push(RuleProblem {
+            field: "audit",
+            index: None,
+            message: "has no meaning in a rule with `decision: deny`".to_owned(),
+        });
+    }
+}
+
 /// Whether conditions are where they count: they are for decisions. What a rule obliges to would otherwise depend on
 /// a body, and a mask that does not apply shows what it hides.
 pub(super) fn check_when(source: &RuleSource, problems: &mut Vec<RuleProblem>) {
     if source.when.is_empty() {
         return;
     }
-    let obliges = !source.mask.is_empty() || !source.reveal.is_empty() || source.record.is_some();
+    let obliges = !source.mask.is_empty()
+        || !source.reveal.is_empty()
+        || source.record.is_some()
+        || source.strict_audit;
     let message = if source.decision.is_none() {
-        "needs a decision; mask, reveal and record hold whatever a request says"
+        "needs a decision; mask, reveal, record and audit hold whatever a request says"
     } else if obliges {
-        "has no meaning for mask, reveal and record; put them into a rule of their own"
+        "has no meaning for mask, reveal, record and audit; put them into a rule of their own"
     } else if source.when.len() > limits::RULE_CONDITIONS_MAX {
         "has more than 64 conditions; split the rule"
     } else {
