@@ -113,12 +113,9 @@ impl Journal {
     /// Goes on where the log ended. What does not agree with its seal stays as evidence, and the next segment
     /// follows from what was sealed.
     fn resume(&mut self, key_is_new: bool) -> io::Result<File> {
-        let last_full = self.segments.numbers()?.pop();
-        let number = last_full.map_or(1, |number| number + 1);
-        let first = match last_full {
-            Some(last) => self.sealed(last)?.map_or(Link::GENESIS, |seal| seal.last),
-            None => Link::GENESIS,
-        };
+        let number = self.segments.active_number()?;
+        let before = self.sealed(number - 1)?;
+        let first = before.map_or(Link::GENESIS, |seal| seal.last);
         let sealed = self.sealed(number)?;
         let there = self.segments.active().try_exists()?;
         let begun = Statement::begin(number, first, Timestamp::now());
@@ -275,7 +272,7 @@ fn open_key(path: &Path, segments: &Segments) -> io::Result<(SigningKey, bool)> 
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    if segments.seal(1).try_exists()? || !segments.numbers()?.is_empty() {
+    if segments.has_seals()? || !segments.numbers()?.is_empty() {
         return Err(unusable(
             "is gone, but there are segments that were sealed with it; restore it from a backup, or move all files of the audit log elsewhere",
         ));

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
+use super::chain::Link;
 use super::seal::Statement;
 use crate::limits;
 
@@ -59,7 +60,12 @@ impl Segments {
 
     /// The numbers of the full segments that are there, in order.
     pub fn numbers(&self) -> io::Result<Vec<u64>> {
-        let (before, after) = (self.before(), self.after());
+        self.numbered("")
+    }
+
+    /// The numbers of the files whose names end with this.
+    fn numbered(&self, ending: &str) -> io::Result<Vec<u64>> {
+        let (before, after) = (self.before(), self.after() + ending);
         let mut numbers = Vec::new();
         for entry in fs::read_dir(self.folder())? {
             let name = entry?.file_name();
@@ -69,13 +75,45 @@ impl Segments {
                 .filter(|digits| digits.len() >= 8);
             if let Some(number) = digits.and_then(|digits| digits.parse().ok())
                 && number > 0
-                && self.full(number).file_name() == Some(&name)
+                && name.to_str() == Some(&format!("{before}{number:08}{after}"))
             {
                 numbers.push(number);
             }
         }
         numbers.sort_unstable();
         Ok(numbers)
+    }
+
+    /// The number that the file that is written has, or will have when it is made. Full segments may have been
+    /// moved away, with their seals or without.
+    pub fn active_number(&self) -> io::Result<u64> {
+        let next = self.numbers()?.pop().map_or(1, |last| last + 1);
+        let sealed = self.numbered(".seal")?.pop().unwrap_or(1);
+        if sealed <= next {
+            return Ok(next);
+        }
+        // Its seal is the last one, or the last but one: then it was about to become full when the gateway
+        // was killed, and does not begin where the next one would.
+        let mut lines = match Lines::open(&self.active) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(sealed),
+            lines => lines?,
+        };
+        let is_empty = lines.advance()? != Got::Whole;
+        let seal = self.read_seal(sealed)?;
+        let seal = seal.and_then(|seal| Statement::unverified(&seal));
+        let begins = Link::carried(&lines.line);
+        let follows = seal.is_none_or(|seal| seal.lines > 0 || begins == Some(seal.first));
+        let before = self.seal(sealed - 1).try_exists()?;
+        Ok(if is_empty || follows || !before {
+            sealed
+        } else {
+            sealed - 1
+        })
+    }
+
+    /// Whether a segment was ever sealed here.
+    pub(super) fn has_seals(&self) -> io::Result<bool> {
+        Ok(!self.numbered(".seal")?.is_empty())
     }
 
     /// What to read of the log, in order, to see everything since a time: full segments, and the file that is
@@ -124,7 +162,7 @@ impl Segments {
 }
 
 /// Puts a file in the place of another as a whole, on disk when this returns. Only one may do so at a time.
-pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut draft = path.as_os_str().to_owned();
     draft.push(".new");
     let mut file = private().write(true).truncate(true).open(&draft)?;

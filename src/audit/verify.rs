@@ -70,14 +70,15 @@ pub fn whole(
 ) -> Result<Proof, VerifyError> {
     let unreadable = |error| unreadable(segments.folder(), error);
     let numbers = segments.numbers().map_err(unreadable)?;
-    let first = numbers.first().copied().unwrap_or(1);
+    let active = segments.active_number().map_err(unreadable)?;
+    let first = numbers.first().copied().unwrap_or(active);
     let mut verifier = Verifier::new(segments, key, told);
     verifier.proof.first_segment = first;
     let mut number = first;
     loop {
         if segments.full(number).try_exists().map_err(unreadable)? {
             verifier.full(number)?;
-        } else if numbers.last().is_some_and(|last| number < *last) {
+        } else if number < active {
             return Err(flaw(
                 &segments.full(number),
                 None,

@@ -187,6 +187,41 @@ fn a_gateway_killed_between_any_two_steps_of_a_rotation_goes_on() {
     }
 }
 
+/// All full segments are moved away, with their seals or without: the log goes on where it is.
+#[test]
+fn full_segments_may_be_moved_away() {
+    let mut log = Log::new();
+    log.write(1).rotate().write(2).rotate().write(2).seal();
+    let folder = log.kill();
+    for with_seals in [true, false] {
+        for full in [true, false] {
+            let mut log = Log::start(copy(folder.path()));
+            if full {
+                log.rotate(); // nothing is in the file that is written
+            }
+            let image = log.kill();
+            for entry in fs::read_dir(image.path()).unwrap() {
+                let path = entry.unwrap().path();
+                let name = path.file_name().unwrap().to_str().unwrap();
+                let segment = name.starts_with("audit-") && !name.starts_with("audit-00000004");
+                let sealed = path.extension().is_some_and(|it| it == "seal");
+                if segment
+                    && (!sealed || with_seals && (full || !name.starts_with("audit-00000003")))
+                {
+                    fs::remove_file(path).unwrap();
+                }
+            }
+            let number = if full { 4 } else { 3 };
+            assert_eq!(prove(image.path()).unwrap().first_segment, number);
+            let proof = goes_on(image);
+            assert_eq!(
+                (proof.first_segment, proof.last_segment),
+                (number, number + 1)
+            );
+        }
+    }
+}
+
 #[test]
 fn a_gateway_killed_in_its_first_start_goes_on() {
     let folder = Arc::new(tempfile::tempdir().unwrap());
