@@ -78,7 +78,8 @@ pub async fn start(config_file: &Path, shutdown: CancellationToken) -> anyhow::R
     )?);
 
     gateway.upstream.look(&background, &ending);
-    let reports = reports(&config, &gateway, rendering);
+    let mut reports = reports(&config, &gateway, rendering);
+    reports.shipping = shipping(&config, &gateway.keeper.metrics)?;
     let (control_address, control_socket) = control::start(
         &config.control,
         &config.data_directory,
@@ -108,6 +109,18 @@ pub async fn start(config_file: &Path, shutdown: CancellationToken) -> anyhow::R
         control,
         _control_socket: control_socket,
     })
+}
+
+/// What sends the audit log elsewhere.
+fn shipping(config: &Config, metrics: &Metrics) -> anyhow::Result<Option<control::Shipping>> {
+    let Some(settings) = &config.audit_webhook else {
+        return Ok(None);
+    };
+    let (file, place) = (&config.audit.file, &config.data_directory);
+    let shipping = control::Shipping::open(settings, file, place, metrics.clone());
+    shipping
+        .map(Some)
+        .map_err(|why| anyhow::anyhow!("audit.webhook: {why}"))
 }
 
 /// What the control plane reports on.
@@ -148,6 +161,7 @@ fn reports(
             operators: config.control.operators.clone(),
             watchers: Arc::new(Semaphore::new(limits::APPROVALS_WATCHERS_MAX)),
         })),
+        shipping: None,
     }
 }
 

@@ -52,6 +52,8 @@ pub struct Config {
     pub policy: Arc<Policy>,
     /// The audit log.
     pub audit: audit::Settings,
+    /// Where the audit log is sent.
+    pub audit_webhook: Option<control::webhook::Settings>,
     /// Where recordings go.
     pub recording: recording::Settings,
     /// What is learned of Secrets, to mask their values elsewhere.

@@ -29,6 +29,7 @@ pub mod callers;
 mod cast;
 mod search;
 pub mod sessions;
+mod shipping;
 pub mod socket;
 pub mod webhook;
 
@@ -39,6 +40,7 @@ pub use sessions::{Operators, Sessions};
 pub use socket::Socket;
 
 use call::Door;
+pub use shipping::Shipping;
 use webhook::Webhooks;
 
 /// Where the control listener listens.
@@ -70,6 +72,8 @@ pub struct Reports {
     pub callers: Option<Arc<Callers>>,
     /// What waits for a yes; what it is asked is answered by nobody when absent.
     pub approvals: Option<Arc<Approvals>>,
+    /// Sends the audit log elsewhere, if it is to be sent.
+    pub shipping: Option<Shipping>,
     /// Whether only this machine reaches the control address.
     pub local: bool,
 }
@@ -89,7 +93,7 @@ impl Settings {
 pub fn start(
     settings: &Settings,
     data_directory: &Path,
-    reports: Reports,
+    mut reports: Reports,
     shutdown: CancellationToken,
 ) -> std::io::Result<(SocketAddr, Option<Socket>)> {
     let listener = std::net::TcpListener::bind(settings.address)?;
@@ -113,6 +117,7 @@ pub fn start(
         ),
         None => None,
     };
+    let shipping = reports.shipping.take();
     let reports = Arc::new(reports);
     std::thread::Builder::new()
         .name("control".to_owned())
@@ -128,12 +133,18 @@ pub fn start(
                         webhooks.run(shutdown.clone()).await;
                     }
                 };
+                let shipped = async {
+                    if let Some(shipping) = shipping {
+                        shipping.run(shutdown.clone()).await;
+                    }
+                };
                 match TcpListener::from_std(listener) {
                     Ok(listener) => {
                         tokio::join!(
                             serve(listener, Arc::clone(&reports), shutdown.clone()),
                             socket,
-                            told
+                            told,
+                            shipped
                         );
                     }
                     Err(error) => tracing::error!(%error, "the control listener did not start"),
@@ -289,6 +300,7 @@ mod tests {
             sessions: None,
             callers: None,
             approvals: None,
+            shipping: None,
             local: true,
         };
         let ready = answer(&Method::GET, "/readyz", &reports(&[]));

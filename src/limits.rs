@@ -143,6 +143,10 @@ pub const AUDIT_SEAL_BYTES_MAX: u64 = 4 * 1024;
 pub const AUDIT_SEGMENT_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
 /// Time after which it is full, if the configuration says nothing: a day is what people ask for.
 pub const AUDIT_SEGMENT_AGE_DEFAULT: Duration = Duration::from_hours(24);
+/// Events of the audit log that are sent at once: as many as the API server's audit webhook sends.
+pub const AUDIT_SHIPPED_EVENTS_MAX: usize = 400;
+/// Bytes after which no further event joins them; collectors take a few MiB.
+pub const AUDIT_SHIPPED_BYTES_MAX: usize = 1024 * 1024;
 /// Commands that `portcullis audit ls` lists if nothing is said: what one likes to scroll through.
 pub const AUDIT_COMMANDS_LISTED_DEFAULT: usize = 100;
 /// Commands that it lists at most, each with up to [`AUDIT_COMMAND_REQUESTS_MAX`] requests of about 1 KiB.

@@ -76,6 +76,16 @@ pub const ALL: &[(&str, Option<Unit>, &str)] = &[
         None,
         "Refusals that are not in the audit log, because it could not be written.",
     ),
+    (
+        AUDIT_BEHIND,
+        None,
+        "Bytes of the audit log that were not sent to its webhook yet.",
+    ),
+    (
+        AUDIT_SEGMENTS_LOST,
+        None,
+        "Segments of the audit log that were removed before they were sent.",
+    ),
     (RECORDINGS, None, "Sessions being recorded."),
     (
         RECORDING_BYTES,
@@ -133,6 +143,8 @@ const POLICY_RELOADS: &str = "portcullis_policy_reloads_total";
 const REVOCATION_RELOADS: &str = "portcullis_revocation_reloads_total";
 const AUDIT_EVENTS: &str = "portcullis_audit_events_total";
 const AUDIT_QUEUE: &str = "portcullis_audit_queue_events";
+const AUDIT_BEHIND: &str = "portcullis_audit_webhook_behind_bytes";
+const AUDIT_SEGMENTS_LOST: &str = "portcullis_audit_webhook_segments_lost_total";
 const RECORDINGS: &str = "portcullis_recordings_open";
 const RECORDING_BYTES: &str = "portcullis_recording_bytes_total";
 const RECORDING_FAILURES: &str = "portcullis_recording_failures_total";
@@ -209,6 +221,8 @@ pub struct Metrics {
     placeholder_writes: Counter,
     audit_events: Counter,
     audit_queue: Gauge,
+    audit_behind: Gauge,
+    audit_segments_lost: Counter,
     recordings: Gauge,
     recording_bytes: Counter,
     recording_failures: [Counter; 2],
@@ -282,6 +296,8 @@ impl Metrics {
             placeholder_writes: counter(PLACEHOLDER_WRITES, &[]),
             audit_events: counter(AUDIT_EVENTS, &[]),
             audit_queue: gauge(AUDIT_QUEUE, &[]),
+            audit_behind: gauge(AUDIT_BEHIND, &[]),
+            audit_segments_lost: counter(AUDIT_SEGMENTS_LOST, &[]),
             recordings: gauge(RECORDINGS, &[]),
             recording_bytes: counter(RECORDING_BYTES, &[]),
             recording_failures: ["best-effort", "required"]
@@ -440,6 +456,13 @@ impl Metrics {
     /// A refusal could not be put on record.
     pub fn audit_event_lost(&self) {
         self.audit_events_lost.increment(1);
+    }
+
+    /// How far the audit log is behind at its webhook, and what it will never get, since the start.
+    pub fn audit_shipped(&self, behind: u64, segments_lost: u64) {
+        #[expect(clippy::cast_precision_loss, reason = "a log is far below 2^52 bytes")]
+        self.audit_behind.set(behind as f64);
+        self.audit_segments_lost.absolute(segments_lost);
     }
 
     /// An audit event was written; `queued` wait behind it.

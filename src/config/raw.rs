@@ -15,6 +15,7 @@ use std::time::Duration;
 use super::document::Problem;
 use super::section::{Document, Found, Section};
 use super::{Config, placeholder_key, policy_file};
+use crate::control::webhook;
 use crate::gateway::route::Clusters;
 use crate::listener::check_address;
 use crate::policy::Policy;
@@ -91,7 +92,7 @@ fn read_top(top: &Section<'_>, others: &mut Vec<Problem>) -> Option<Config> {
     let (sources, clusters) = read_clusters(top);
     let policy_files = policy_files(top);
     let policy = load_policy(top, &policy_files, others);
-    let audit = read_audit(top, &data_directory);
+    let (audit, audit_webhook) = read_audit(top, &data_directory);
     let recording = read_recording(top, &data_directory);
     let known_values = read_known_values(top, policy.as_ref(), &mut warnings);
     top.finish();
@@ -117,18 +118,22 @@ fn read_top(top: &Section<'_>, others: &mut Vec<Problem>) -> Option<Config> {
         policy_files: policy_files.into_iter().map(|found| found.value).collect(),
         policy: Arc::new(policy?),
         audit,
+        audit_webhook,
         recording,
         known_values,
         warnings,
     })
 }
 
-fn read_audit(top: &Section<'_>, data_directory: &Path) -> audit::Settings {
+fn read_audit(
+    top: &Section<'_>,
+    data_directory: &Path,
+) -> (audit::Settings, Option<webhook::Settings>) {
     const MEBIBYTE: usize = 1024 * 1024;
     let file = data_directory.join(audit::log::FILE);
     let mut settings = audit::Settings::new(&file, data_directory);
     let Some(section) = top.section("audit") else {
-        return settings;
+        return (settings, None);
     };
     if let Some(found) = section.text("file") {
         settings.file = path(&section, &found);
@@ -140,8 +145,10 @@ fn read_audit(top: &Section<'_>, data_directory: &Path) -> audit::Settings {
     if let Some(age) = section.duration("segmentAge", ages) {
         settings.segment_age = age;
     }
+    let webhook = section.section("webhook");
+    let webhook = webhook.and_then(|section| control::read_webhook(&section, &[]));
     section.finish();
-    settings
+    (settings, webhook)
 }
 
 fn read_recording(top: &Section<'_>, data_directory: &Path) -> recording::Settings {

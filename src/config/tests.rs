@@ -60,7 +60,7 @@ clusters:
   default: true
   kubeconfig: {file: east.kubeconfig, context: admin}
 policy: {files: [policy.yaml]}
-audit: {file: logs/audit.jsonl, segmentBytes: 1048576, segmentAge: 12h}
+audit: {file: logs/audit.jsonl, segmentBytes: 1048576, segmentAge: 12h, webhook: {urlFile: tls.crt, secretFile: tls.key}}
 recording: {format: asciicast-v3, maxBytes: 1048576, partBytes: 1048576, directory: tapes}
 "#;
 

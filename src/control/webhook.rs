@@ -46,7 +46,7 @@ pub struct Webhooks {
     server: String,
 }
 
-struct Hook {
+pub(super) struct Hook {
     name: String,
     format: Format,
     poster: Poster,
@@ -135,7 +135,8 @@ fn as_it_stood(mut approval: Approval, change: &Change) -> Approval {
 }
 
 impl Hook {
-    fn open(settings: &Settings) -> Result<Self, String> {
+    /// Reads what the settings name.
+    pub(super) fn open(settings: &Settings) -> Result<Self, String> {
         let name = settings.url_file.display().to_string();
         let read = |file: &PathBuf| {
             std::fs::read_to_string(file)
@@ -168,14 +169,24 @@ impl Hook {
         }
     }
 
+    /// The file with its URL, which is its name.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Tries once.
+    pub(super) async fn post(&self, message: &str) -> Result<(), Failure> {
+        let now = Timestamp::now().as_second();
+        let signature = self
+            .key
+            .as_ref()
+            .map(|key| message::signature(key, now, message));
+        self.poster.post(message, signature.as_deref()).await
+    }
+
     async fn deliver(&self, message: &str) {
         for pause in PAUSES {
-            let now = Timestamp::now().as_second();
-            let signature = self
-                .key
-                .as_ref()
-                .map(|key| message::signature(key, now, message));
-            match self.poster.post(message, signature.as_deref()).await {
+            match self.post(message).await {
                 Ok(()) => return,
                 Err(Failure::Refused(why)) => {
                     tracing::error!(

@@ -35,7 +35,10 @@ pub(super) fn read(section: &Section<'_>) -> Option<control::Settings> {
         found.value.trim_end_matches('/').to_owned()
     });
     let webhooks = section.sections("webhooks");
-    let webhooks = webhooks.iter().filter_map(read_webhook).collect();
+    let webhooks = webhooks.iter();
+    let webhooks = webhooks
+        .filter_map(|section| read_webhook(section, &FORMATS))
+        .collect();
     section.finish();
     Some(control::Settings {
         address: address?,
@@ -69,8 +72,17 @@ fn read_operators(section: &Section<'_>) -> control::Operators {
     operators
 }
 
-/// One program that is told of approvals. Its files are read when the gateway starts; here they are only tried.
-fn read_webhook(section: &Section<'_>) -> Option<webhook::Settings> {
+const FORMATS: [(&str, webhook::Format); 3] = [
+    ("json", webhook::Format::Json),
+    ("slack", webhook::Format::Slack),
+    ("teams", webhook::Format::Teams),
+];
+
+/// One program that is told something, in one of these formats. Its files are read when the gateway starts; here they are only tried.
+pub(super) fn read_webhook(
+    section: &Section<'_>,
+    formats: &[(&str, webhook::Format)],
+) -> Option<webhook::Settings> {
     let file = |key: &'static str| {
         let found = section.text(key)?;
         let file = path(section, &found);
@@ -94,12 +106,11 @@ fn read_webhook(section: &Section<'_>) -> Option<webhook::Settings> {
     {
         section.report_key("certificateAuthorityFile", &problem);
     }
-    let formats = [
-        ("json", webhook::Format::Json),
-        ("slack", webhook::Format::Slack),
-        ("teams", webhook::Format::Teams),
-    ];
-    let format = section.word("format", &formats);
+    let format = if formats.is_empty() {
+        None
+    } else {
+        section.word("format", formats)
+    };
     section.finish();
     Some(webhook::Settings {
         url_file: url_file?,

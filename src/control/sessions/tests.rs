@@ -98,6 +98,7 @@ impl World {
             sessions: Some(Arc::new(sessions)),
             callers: None,
             approvals: None,
+            shipping: None,
             local: true,
         };
         let settings = Settings {

@@ -20,7 +20,7 @@ const SIGNATURE: &str = "portcullis-signature";
 
 /// Why a message was not taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Failure {
+pub(in crate::control) enum Failure {
     /// It would not be the next time either.
     Refused(String),
     /// It may be the next time.
@@ -33,6 +33,13 @@ pub(super) struct Poster {
     host: String,
     port: u16,
     tls: Option<TlsConnector>,
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (Self::Refused(why) | Self::Again(why)) = self;
+        formatter.write_str(why)
+    }
 }
 
 impl Poster {
