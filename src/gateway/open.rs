@@ -93,8 +93,13 @@ impl Gateway {
         // A session that must be recorded does not exist before its recording does, and none before
         // it is on record that it was opened.
         let mut watched = self.watch(metadata, permit).await?;
-        if let (Some(recording), Some(mask)) = (&mut watched.recording, input) {
-            recording.mask_input(mask);
+        if let Some(recording) = &mut watched.recording {
+            if archive.is_none() {
+                recording.keep_contents();
+            }
+            if let Some(mask) = input {
+                recording.mask_input(mask);
+            }
         }
         self.holder.not_blocked(permit.identity())?;
         record.begun(permit).await?;

@@ -93,6 +93,11 @@ impl Encoder {
         }
     }
 
+    /// Keeps what looks like an archive too.
+    pub fn keep_contents(&mut self) {
+        self.options.copy = None;
+    }
+
     /// Lets of input only that onto the recording what this filter lets out. With a terminal it is not asked: what
     /// is kept there was in the output before, which is masked.
     pub fn mask_input(&mut self, mask: Box<dyn Filter>) {

@@ -153,6 +153,12 @@ impl Recording {
         }
     }
 
+    /// Keeps all output, whatever the command looks like: in the metadata it is masked, and the real one copies
+    /// nothing. Asked for before the session begins.
+    pub fn keep_contents(&mut self) {
+        self.encoder.keep_contents();
+    }
+
     /// Masks what of the input is recorded; asked for before the session begins.
     pub fn mask_input(&mut self, mask: Box<dyn Filter>) {
         self.encoder.mask_input(mask);

@@ -175,6 +175,16 @@ fn a_terminal_echoes_no_known_value_and_a_prompt_does_not_wait() {
     learned(&world, &value);
     let pod = world.pod();
     let mut seen = Vec::new();
+    // What is a copy is known by the command as it runs, not by the masked one.
+    let option = "--checkpoint-action=exec=id";
+    store(&world, "option", option);
+    learned(&world, option);
+    let tar = ["exec", &pod, "--", "tar", "cf", "-", option];
+    world.run(Kubectl::Current, Caller::Developer, &tar);
+    let summary = world.next_tape(&mut seen).summary;
+    let path = summary["metadata"]["command"][3].as_str().unwrap();
+    assert!(path.starts_with("[masked:v1:"), "{summary}");
+    assert_eq!(summary["copy"], Value::Null, "{summary}");
     for version in KUBECTLS {
         let kubectl = tool(version.name()).join("kubectl");
         let line = format!(
