@@ -99,9 +99,10 @@ impl AuditLog {
             let standing = journal.standing();
             (Some(Arc::new(journal)), file, standing)
         };
-        let unsealed = Arc::new(AtomicBool::new(false));
+        let (unsealed, astray) = (Arc::default(), Arc::default());
         if let Some(journal) = &journal {
-            seal_every_second(Arc::downgrade(journal), Arc::clone(&unsealed))?;
+            let flags = (Arc::clone(&unsealed), Arc::clone(&astray));
+            seal_every_second(Arc::downgrade(journal), flags)?;
         }
         let (lines, queue) = mpsc::channel(limits::AUDIT_QUEUE_LINES_MAX);
         let (health, healthy) = watch::channel(true);
@@ -114,6 +115,7 @@ impl AuditLog {
             queue,
             health,
             unsealed,
+            astray,
         };
         std::thread::Builder::new()
             .name("audit".to_owned())
@@ -219,6 +221,8 @@ struct Writer {
     queue: mpsc::Receiver<Entry>,
     health: watch::Sender<bool>,
     unsealed: Arc<AtomicBool>,
+    /// The file could not be sealed: it may not be where it was.
+    astray: Arc<AtomicBool>,
 }
 
 impl Writer {
@@ -238,6 +242,7 @@ impl Writer {
                     None
                 };
             }
+            self.find_file();
             self.write_until_kept(&batch);
             batch.clear();
             if let Some(journal) = &self.journal {
@@ -315,6 +320,20 @@ impl Writer {
         self.recovered();
     }
 
+    /// Somebody may have moved or removed the file: what is written to it then, nobody finds. What is missing in
+    /// the next one `portcullis audit verify` names.
+    fn find_file(&mut self) {
+        if self.astray.swap(false, Ordering::Relaxed)
+            && let Some(file) = self.another_file()
+        {
+            tracing::error!(
+                file = %self.settings.file.display(),
+                "somebody moved or removed the audit file; the log goes on where it was"
+            );
+            self.file = file;
+        }
+    }
+
     /// What is where the file was, if it is not the file.
     fn another_file(&self) -> Option<File> {
         let file = private().append(true).open(&self.settings.file).ok()?;
@@ -329,6 +348,7 @@ impl Writer {
         };
         let sealed = journal.seal();
         if let Err(error) = &sealed {
+            self.astray.store(true, Ordering::Relaxed);
             tracing::error!(%error, "the audit log could not be synced and sealed; what depends on it is refused");
         }
         sealed.is_ok()
@@ -364,7 +384,10 @@ const ROTATE_AGAIN_AFTER: Duration = Duration::from_secs(10);
 
 /// Syncs and seals in a thread of its own, so that no request waits for the disk's cache; ends with the
 /// writer.
-fn seal_every_second(journal: Weak<Journal>, unsealed: Arc<AtomicBool>) -> std::io::Result<()> {
+fn seal_every_second(
+    journal: Weak<Journal>,
+    (unsealed, astray): (Arc<AtomicBool>, Arc<AtomicBool>),
+) -> std::io::Result<()> {
     let seal = move || {
         let mut failing = false;
         while let Some(journal) = journal.upgrade() {
@@ -373,6 +396,7 @@ fn seal_every_second(journal: Weak<Journal>, unsealed: Arc<AtomicBool>) -> std::
                     Ok(()) => failing = false,
                     Err(error) => {
                         unsealed.store(true, Ordering::Relaxed);
+                        astray.store(true, Ordering::Relaxed);
                         if !std::mem::replace(&mut failing, true) {
                             tracing::error!(%error, "the audit log could not be synced and sealed");
                         }
@@ -491,6 +515,21 @@ mod tests {
             2,
             "what was refused stays on record"
         );
+    }
+
+    #[tokio::test]
+    async fn f_07_a_file_taken_away_under_the_gateway_is_made_anew_and_missed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FILE);
+        let log = AuditLog::open(&settings(&path)).unwrap();
+        log.write(&event("one")).await.unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let refused = log.write_or_fail(&event("two"), Until::Sealed).await;
+        assert!(refused.is_err());
+        log.write(&event("three")).await.unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains("three"), "{text}");
+        super::super::journal::tests::prove(folder.path()).unwrap_err();
     }
 
     #[tokio::test]
