@@ -339,6 +339,9 @@ fn describe(
             .take(limits::AUDIT_CLAIM_CHARS_MAX)
             .collect(),
         rule: permit.rule().to_owned(),
+        approval_id: permit
+            .admission()
+            .map(|admission| admission.id().to_owned()),
         started: Timestamp::now(),
         ..Metadata::default()
     }

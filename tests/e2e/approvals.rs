@@ -393,6 +393,7 @@ fn a_shell_is_asked_for_once_whichever_transport_it_takes() {
         assert_eq!(all.len(), 1, "{all:?}");
         assert_eq!(all[0]["state"], "used");
         let tape = world.next_tape(&mut Vec::new());
+        assert_eq!(tape.summary["metadata"]["approvalId"], id(&question));
         let command = tape.summary["metadata"]["command"].as_array().unwrap();
         assert_eq!(command[3], "--password");
         assert!(command[4].as_str().unwrap().starts_with("[masked:v1:"));
