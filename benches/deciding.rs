@@ -14,13 +14,13 @@ use portcullis::policy::{Decision, Policy, PolicySource, Seen};
 use portcullis::request::{RequestInfo, body};
 use serde_json::{Value, json};
 
-const RULES_BEFORE: usize = 60;
+const RULES_BEFORE: usize = 198;
 
 fn texts(texts: &[&str]) -> Vec<String> {
     texts.iter().map(|&text| text.to_owned()).collect()
 }
 
-/// As many rules about others as a policy of three profiles has, then one that decides.
+/// As many rules about others as make 200 with the two that decide.
 fn policy(conditions: Vec<ConditionSource>) -> Policy {
     let about_others = |number: usize| RuleSource {
         id: format!("bench/others-{number}"),

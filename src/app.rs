@@ -18,7 +18,7 @@ use crate::audit::AuditLog;
 use crate::callers::Callers;
 use crate::config::live::Live;
 use crate::config::reload::{self, Reload, Reloader};
-use crate::config::{Config, placeholder_key};
+use crate::config::{Config, placeholder_key, policy_file};
 use crate::control;
 use crate::gateway::Gateway;
 use crate::gateway::grant::Holder;
@@ -68,9 +68,13 @@ pub async fn start(config_file: &Path, shutdown: CancellationToken) -> anyhow::R
     let control = CancellationToken::new();
     let (metrics, rendering) = Metrics::new();
     let callers = callers(&config).await?;
+    let unusable = "dataDirectory: the database of approvals and blocks cannot be used";
+    let desk = Desk::open(callers.store().clone(), metrics.clone())
+        .await
+        .context(unusable)?;
     let gateway = Arc::new(assemble(
         &config,
-        (metrics, callers),
+        (metrics, callers, desk),
         &answering,
         &background,
         &shutdown,
@@ -160,6 +164,7 @@ fn reports(
             authenticator: Arc::clone(&gateway.authenticator),
             operators: config.control.operators.clone(),
             watchers: Arc::new(Semaphore::new(limits::APPROVALS_WATCHERS_MAX)),
+            policy: Arc::clone(&gateway.holder.policy),
         })),
         shipping: None,
     }
@@ -220,7 +225,7 @@ fn load(config_file: &Path) -> anyhow::Result<Config> {
 
 fn assemble(
     config: &Config,
-    (metrics, callers): (Metrics, Arc<Callers>),
+    (metrics, callers, desk): (Metrics, Arc<Callers>, Desk),
     answering: &TaskTracker,
     background: &TaskTracker,
     shutdown: &CancellationToken,
@@ -268,7 +273,7 @@ fn assemble(
             policy,
             revocations,
             blocks: Arc::clone(callers.blocks()),
-            desk: Desk::new(callers.store().clone()),
+            desk,
             stream_grace: config.authentication.stream_grace,
             draining: shutdown.clone(),
             ending: ending.clone(),
@@ -325,7 +330,13 @@ fn follow_files(
 ) {
     let reloader = Reloader::policy(Arc::clone(policy), config.policy_files.clone());
     let counted = metrics.clone();
-    let told = move |applied| counted.policy_reloaded(applied);
+    let in_force = Arc::clone(policy);
+    let told = move |applied| {
+        counted.policy_reloaded(applied);
+        if applied && in_force.current().observes() {
+            tracing::warn!("{}", policy_file::OBSERVES);
+        }
+    };
     background.spawn(follow(reloader, told, shutdown.clone()));
     if let Some(file) = &config.revocation_file {
         let issuers = config.authentication.issuer_urls();

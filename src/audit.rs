@@ -10,7 +10,7 @@ use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::approval::Answer;
+use crate::approval::{Answer, Grant};
 use crate::identity::{Block, Identity, IdentityError};
 use crate::limits;
 use crate::policy::Permit;
@@ -223,8 +223,25 @@ impl Event {
     pub fn allowed(&mut self, permit: &Permit) {
         self.annotate("portcullis.dev/decision", "allow");
         self.annotate("portcullis.dev/rule", permit.rule());
+        if let Some(would) = permit.would() {
+            self.annotate("portcullis.dev/would", would.as_str());
+        }
         if let Some(field) = permit.revealed() {
             self.annotate("portcullis.dev/revealed", field.to_string());
+        }
+        let grants = permit.grants();
+        if !grants.is_empty() {
+            let each = |what: fn(&Grant) -> String| {
+                let all: Vec<String> = grants.iter().map(|grant| what(grant)).collect();
+                all.join("; ")
+            };
+            self.annotate("portcullis.dev/grant", each(|grant| grant.id().to_owned()));
+            self.annotate("portcullis.dev/role", each(|grant| grant.role().to_owned()));
+            self.annotate("portcullis.dev/granted-by", each(granted_by));
+            self.annotate(
+                "portcullis.dev/grant-reason",
+                each(|grant| grant.reason().to_owned()),
+            );
         }
         if let Some(admission) = permit.admission() {
             self.annotate("portcullis.dev/approval", admission.id());
@@ -339,6 +356,12 @@ fn is_credential(key: &str) -> bool {
         ]
         .iter()
         .any(|word| key.contains(word))
+}
+
+fn granted_by(grant: &Grant) -> String {
+    let answers = grant.answers().iter();
+    let names: Vec<&str> = answers.map(|answer| answer.by.user.as_str()).collect();
+    names.join(", ")
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ pub mod serve;
 
 use caller::{get_token, kubeconfig, login, logout, whoami};
 use offline::{check, mask, policy, rotate_key, size};
-use operator::{approvals, audit, callers, replay, sessions};
+use operator::{approvals, audit, callers, grants, replay, request, sessions};
 
 /// The streaming access gateway for Kubernetes.
 ///
@@ -107,6 +107,13 @@ enum Command {
     Audit(audit::Args),
     /// Answer requests that wait for a human's yes.
     Approvals(approvals::Args),
+    /// Ask ahead of time for a role that the policy has, for a while.
+    ///
+    /// Approvers answer as they answer held requests. What the role allows is said by the rules of the policy
+    /// that name it; `kubectl auth can-i` says which role would help.
+    Request(request::Args),
+    /// Look at the roles that were given ahead of time; take one away at once.
+    Grants(grants::Args),
     /// Look at who calls; keep a user or an agent out at once.
     Callers(callers::Args),
     /// Make the key of placeholders anew, when it may have become known.
@@ -132,6 +139,8 @@ impl Cli {
             Command::Sessions(args) => sessions::run(&args),
             Command::Audit(args) => audit::run(&args),
             Command::Approvals(args) => approvals::run(&args),
+            Command::Request(args) => request::run(&args),
+            Command::Grants(args) => grants::run(&args),
             Command::Callers(args) => callers::run(&args),
             Command::RotateKey(args) => rotate_key::run(&args),
             Command::Size(args) => size::run(&args),

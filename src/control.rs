@@ -202,7 +202,7 @@ async fn route(request: Request<Incoming>, peer: SocketAddr, reports: &Reports) 
     // Tokens are sent to it: in plain text only within this machine.
     if let Some(approvals) = &reports.approvals
         && reports.local
-        && request.uri().path().starts_with(approvals::PREFIX)
+        && approvals::serves(request.uri().path())
     {
         return approvals.serve(request, Door::Address(peer)).await;
     }
@@ -233,7 +233,7 @@ async fn route_local(
     {
         return callers.serve(request, Door::Socket(uid)).await;
     }
-    let approvals = request.uri().path().starts_with(approvals::PREFIX);
+    let approvals = approvals::serves(request.uri().path());
     match (&reports.approvals, &reports.sessions) {
         (Some(api), _) if approvals => api.serve(request, Door::Socket(uid)).await,
         (_, Some(api)) => api.serve(request, Door::Socket(uid)).await,

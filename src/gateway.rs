@@ -199,41 +199,59 @@ impl Gateway {
         let permit = self
             .permitted(&identity, act, &mut payload, &call.audit_id, record)
             .await?;
-        record.spends(act)?;
-        let mut request = Request::from_parts(head, payload);
-        record.event.allowed(&permit);
+        let spent = record.spends(act);
+        let request = Request::from_parts(head, payload);
+        let answer = match spent {
+            Ok(()) => self.go_on(request, &info, &permit, call, record).await,
+            Err(refusal) => Err(refusal),
+        };
+        if answer.is_err() && !record.is_sent() {
+            self.unused(&permit).await;
+        }
+        answer
+    }
+
+    /// Carries out what is permitted.
+    async fn go_on(
+        &self,
+        mut request: Request<Payload>,
+        info: &Arc<RequestInfo>,
+        permit: &Permit,
+        call: &Call,
+        record: &mut Record,
+    ) -> Result<Answer, Refusal> {
+        record.allowed(permit);
         // Nothing is asked for that could not be masked.
-        self.known.ready(&permit)?;
+        self.known.ready(permit)?;
         if info.session().is_some() {
-            return self
-                .open_session(request, &info, &permit, call, record)
-                .await;
+            return self.open_session(request, info, permit, call, record).await;
         }
         if info.may_be_kubelet_session() {
-            open::refuse_kubelet_session(&request, &info, &permit)?;
+            open::refuse_kubelet_session(request.headers(), info, permit)?;
         }
 
         // What do they write, and in which form may the answer come?
-        let socket = Socket::asked(&mut request, &info)?;
-        transform::negotiate(request.headers_mut(), &info, &permit)?;
-        let (request, held) = self.checked(request, &info, &permit).await?;
+        let socket = Socket::asked(&mut request, info)?;
+        transform::negotiate(request.headers_mut(), info, permit)?;
+        let (request, held) = self.checked(request, info, permit).await?;
 
-        // As whom, where to? Whatever changes something is on record before it happens, and whoever was blocked since
-        // they came changes nothing.
-        self.holder.not_blocked(&identity)?;
+        // As whom, where to? Whatever changes something is on record before it happens, and whoever was blocked, or lost
+        // a role, since they came changes nothing.
+        self.holder.still_holds(permit)?;
         if info.changes_or_reveals() || permit.strict_audit() {
-            record.begun(&permit).await?;
+            record.begun(permit).await?;
         }
-        let mut response = match Review::asked(&info) {
+        record.sent();
+        let mut response = match Review::asked(info) {
             // What they may do, the cluster alone does not know.
-            Some(review) => Box::pin(self.reviewed(review, request, &info, &permit, call)).await?,
-            None => self.upstream.send(request, &permit, call).await?,
+            Some(review) => Box::pin(self.reviewed(review, request, info, permit, call)).await?,
+            None => self.upstream.send(request, permit, call).await?,
         };
-        self.keep_unused(&mut response, (&permit, held), record)
+        self.keep_unused(&mut response, (permit, held), record)
             .await;
 
         // What may they see, and for how long?
-        Ok(self.release(response, &info, &permit)?.over(socket))
+        Ok(self.release(response, info, permit)?.over(socket))
     }
 
     /// Every reason why no request can be carried at the moment; empty when all is well.
@@ -264,6 +282,7 @@ impl Gateway {
 
     /// Tells the metrics what works at the moment.
     pub fn measure(&self) {
+        self.holder.desk.measure();
         self.keeper.metrics.measure(Health {
             audit_log: self.keeper.audit.healthy(),
             issuer_keys: self.authenticator.without_keys().is_empty(),
@@ -285,6 +304,7 @@ impl Gateway {
         let own = response.extensions_mut().remove::<grant::Said>();
         let said = own.map(|own| own.0).into_iter();
         let said = said.chain(grant::approved(permit));
+        let said = said.chain(grant::observing(&self.holder.policy.current(), info));
         let said = said.map(|said| (WARNING, said));
         response.headers_mut().extend(said);
         let long_running = info.is_long_running();

@@ -155,6 +155,8 @@ pub const AUDIT_COMMANDS_LISTED_MAX: usize = 10_000;
 pub const AUDIT_COMMAND_REQUESTS_MAX: usize = 200;
 /// Requests that have begun and are not over while the log is read: more than a gateway has streams.
 pub const AUDIT_OPEN_REQUESTS_MAX: usize = 100_000;
+/// Bytes of one line that a command reads back: URI, annotations and names are far less together.
+pub const AUDIT_LINE_BYTES_READ_MAX: u64 = 1024 * 1024;
 /// Bytes of a request body that is read whole, to be checked before it is sent: the API server's own
 /// limit (`k8s.io/apiserver/pkg/server/config.go`). Past it: 413.
 pub const REQUEST_BODY_BYTES_MAX: usize = 3 * 1024 * 1024;

@@ -3,6 +3,8 @@
 //! Handles are made once; nothing looks a metric up per request. Labels come from closed sets, never
 //! from users, objects or paths. `docs/metrics.md` lists them; the tidy test keeps it complete.
 
+mod approvals;
+mod outcome;
 mod scraped;
 mod verb;
 
@@ -15,8 +17,12 @@ use crate::listener::Unreadable;
 use crate::policy::{Measure, RecordMode};
 use crate::transform::text::known::{Knowledge, LeftOut};
 
+pub use outcome::{ClusterState, Outcome, StreamEnd};
 pub use scraped::Health;
-use scraped::{CALLERS_BLOCKED, HEALTHCHECKS, RESIDENT_MEMORY, Scraped};
+use scraped::{
+    APPROVALS_OLDEST, APPROVALS_OPEN, CALLERS_BLOCKED, GRANTS_ACTIVE, HEALTHCHECKS,
+    RESIDENT_MEMORY, Scraped,
+};
 pub use verb::VerbClass;
 
 /// What a metric is called, measured in, and says. Listed in `docs/metrics.md`.
@@ -57,6 +63,11 @@ pub const ALL: &[(&str, Option<Unit>, &str)] = &[
         OVER_BUDGET,
         None,
         "Requests refused because a budget of the caller is used up, by what it limits.",
+    ),
+    (
+        OBSERVED,
+        None,
+        "Requests that went on although the policy, which only observes, would have stopped them, by what it would have done.",
     ),
     (
         CLUSTERS,
@@ -118,6 +129,26 @@ pub const ALL: &[(&str, Option<Unit>, &str)] = &[
         "Whether a part of the gateway works (1) or not (0), by its name; asked at every scrape.",
     ),
     (
+        APPROVALS_OPEN,
+        None,
+        "Questions that wait for an approver's answer; asked at every scrape.",
+    ),
+    (
+        APPROVALS_OLDEST,
+        Some(Unit::Seconds),
+        "For how long the oldest question has waited; asked at every scrape.",
+    ),
+    (
+        APPROVAL_ANSWERS,
+        Some(Unit::Seconds),
+        "Time from a question to what became of it, by outcome.",
+    ),
+    (
+        GRANTS_ACTIVE,
+        None,
+        "Roles that are given at the moment; asked at every scrape.",
+    ),
+    (
         CALLERS_BLOCKED,
         None,
         "Users and agents whom an operator keeps out; asked at every scrape.",
@@ -138,6 +169,8 @@ const MASKED: &str = "portcullis_masked_values_total";
 const PLACEHOLDER_WRITES: &str = "portcullis_placeholder_writes_total";
 const STREAMS_ENDED: &str = "portcullis_streams_ended_total";
 const OVER_BUDGET: &str = "portcullis_over_budget_total";
+const APPROVAL_ANSWERS: &str = "portcullis_approval_answer_seconds";
+const OBSERVED: &str = "portcullis_observed_total";
 const CLUSTERS: &str = "portcullis_clusters";
 const POLICY_RELOADS: &str = "portcullis_policy_reloads_total";
 const REVOCATION_RELOADS: &str = "portcullis_revocation_reloads_total";
@@ -159,50 +192,10 @@ const DURATION_BUCKETS: &[f64] = &[
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
 ];
 
-/// How a request came out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Policy allowed it and the API server answered.
-    Allowed,
-    /// Policy denied it.
-    Denied,
-    /// Policy holds it until somebody says yes.
-    Held,
-    /// It was malformed or carried no valid identity.
-    Refused,
-    /// The API server or the gateway could not do its part.
-    Failed,
-}
-
-/// What ends a stream before its time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StreamEnd {
-    /// The caller's token ran out.
-    Expired,
-    /// The caller's token was revoked.
-    Revoked,
-    /// The policy in force no longer allows it, or masks more.
-    Policy,
-    /// The gateway is going down.
-    Drain,
-    /// Somebody's yes to a class of requests ended or was taken back.
-    Approval,
-    /// An operator blocked the caller.
-    Blocked,
-    /// The caller's budget of bytes is used up.
-    Budget,
-}
-
-/// Whether a cluster can be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClusterState {
-    /// Its API server answers.
-    Usable,
-    /// There is no connection to it.
-    Unreachable,
-    /// It does not accept the gateway's credential.
-    Rejected,
-}
+/// The same of answers by people: from somebody who sits there to a day.
+const ANSWER_BUCKETS: &[f64] = &[
+    5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 14_400.0, 86_400.0,
+];
 
 /// The handles. Cheap to clone, made once by [`Metrics::new`].
 #[derive(Clone, Debug)]
@@ -213,6 +206,8 @@ pub struct Metrics {
     streams: [Gauge; 2],
     streams_ended: [Counter; 7],
     over_budget: [Counter; 4],
+    answers: [Histogram; 4],
+    observed: [Counter; 2],
     clusters: [Gauge; 3],
     policy_reloads: [Counter; 2],
     revocation_reloads: [Counter; 2],
@@ -243,14 +238,17 @@ impl Metrics {
         let builder = PrometheusBuilder::new();
         let recorder = match builder
             .set_buckets_for_metric(Matcher::Full(DURATION.to_owned()), DURATION_BUCKETS)
-        {
+            .and_then(|builder| {
+                let answers = Matcher::Full(APPROVAL_ANSWERS.to_owned());
+                builder.set_buckets_for_metric(answers, ANSWER_BUCKETS)
+            }) {
             Ok(builder) => builder.build_recorder(),
             Err(_) => PrometheusBuilder::new().build_recorder(),
         };
         for (name, unit, help) in ALL {
             if name.ends_with("_total") {
                 recorder.describe_counter(KeyName::from_const_str(name), *unit, (*help).into());
-            } else if name.ends_with("_seconds") {
+            } else if [DURATION, APPROVAL_ANSWERS].contains(name) {
                 recorder.describe_histogram(KeyName::from_const_str(name), *unit, (*help).into());
             } else {
                 recorder.describe_gauge(KeyName::from_const_str(name), *unit, (*help).into());
@@ -285,6 +283,12 @@ impl Metrics {
             .map(|reason| counter(STREAMS_ENDED, &[("reason", reason)])),
             over_budget: ["requests", "deletes", "namespaces", "bytes"]
                 .map(|measure| counter(OVER_BUDGET, &[("measure", measure)])),
+
+            answers: ["approved", "denied", "expired", "withdrawn"].map(|outcome| {
+                recorder
+                    .register_histogram(&key(APPROVAL_ANSWERS, &[("outcome", outcome)]), &METADATA)
+            }),
+            observed: ["deny", "hold"].map(|would| counter(OBSERVED, &[("would", would)])),
             clusters: ["usable", "unreachable", "credential-rejected"]
                 .map(|state| gauge(CLUSTERS, &[("state", state)])),
             policy_reloads: ["applied", "refused"]
@@ -498,6 +502,7 @@ fn key(name: &'static str, labels: &[(&'static str, &'static str)]) -> Key {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::approval::Answered;
 
     /// Dashboards and alerts that ask for what there is not stay green for ever.
     #[test]
@@ -506,6 +511,7 @@ mod tests {
         for class in [VerbClass::Read, VerbClass::Write, VerbClass::Other] {
             metrics.answered(Outcome::Allowed, class, 0.01); // a histogram is rendered once it has a value
         }
+        metrics.question_over(Answered::Approved, std::time::Duration::from_secs(20));
         let rendered = handle.render();
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
         let series = regex::Regex::new(
@@ -551,7 +557,18 @@ mod tests {
         metrics.answered(Outcome::Denied, VerbClass::Write, 0.01);
         metrics.answered(Outcome::Allowed, VerbClass::Session, 900.0);
         let open = metrics.opened(VerbClass::Session);
+        metrics.question_over(Answered::Denied, std::time::Duration::from_secs(20));
+        metrics.approvals((2, std::time::Duration::from_secs(90)), 1);
         let text = handle.render();
+        for line in [
+            "{outcome=\"denied\",le=\"15\"} 0",
+            "{outcome=\"denied\",le=\"30\"} 1",
+            "portcullis_approvals_open 2",
+            "portcullis_approvals_oldest_seconds 90",
+            "portcullis_grants_active 1",
+        ] {
+            assert!(text.contains(line), "{line} is missing in\n{text}");
+        }
         for (name, _, _) in ALL {
             assert!(
                 text.contains(&format!("# HELP {name}")),

@@ -28,9 +28,10 @@ use arc_swap::ArcSwap;
 
 pub use condition::{Seen, Wanted};
 pub use hold::{Approvers, Hold};
-pub use permit::{Inquiry, Permit, Question};
+pub use permit::{Inquiry, Permit, Question, Would};
 pub use record::{Contents, RecordMode, RecordObligation};
 pub use rule::budget::{Allowance, Limit, Measure};
+pub use rule::role::{Askable, Help};
 
 use crate::identity::Identity;
 use crate::limits;
@@ -40,6 +41,7 @@ use mask::{FieldPath, MaskPlan, MaskRule};
 use matcher::Reach;
 use permit::Mask;
 use rule::budget::{Budget, BudgetSource};
+use rule::role::{Role, RoleSource};
 use rule::{Asked, Effect, Rule, RuleProblem, RuleSource};
 
 /// The policy as written: every file's masks, budgets and rules, in order.
@@ -51,6 +53,10 @@ pub struct PolicySource {
     pub masks: Vec<MaskRule>,
     /// The budgets.
     pub budgets: Vec<BudgetSource>,
+    /// The roles.
+    pub roles: Vec<RoleSource>,
+    /// Whether it only observes: nothing is denied or held by it.
+    pub observes: bool,
     /// The rules.
     pub rules: Vec<RuleSource>,
 }
@@ -62,6 +68,8 @@ pub enum Part {
     Rule(usize),
     /// The budget of this index.
     Budget(usize),
+    /// The role of this index.
+    Role(usize),
 }
 
 /// A compiled policy; immutable, shared by every request that is decided under it.
@@ -71,6 +79,9 @@ pub struct Policy {
     masks: Vec<MaskRule>,
     rules: Vec<Rule>,
     budgets: Vec<Budget>,
+    /// At most 64: which of them somebody has is a number's bits.
+    roles: Vec<Role>,
+    observes: bool,
     /// Of whom no budget is about.
     unlimited: Arc<Allowance>,
     /// One plan per set of masks that was needed so far; reads take no lock.
@@ -92,7 +103,8 @@ pub enum Decision {
 
 /// What the first rules that have something to say come to.
 enum First<'p> {
-    Decides(&'p Rule, Effect),
+    /// The rule, and the one that allows the rest where a hold is only about a part of the request.
+    Decides(&'p Rule, Effect, Option<&'p Rule>),
     /// A condition of the rule takes something that was not shown.
     Wants(&'p Rule, Wanted),
     Refuses(Reason),
@@ -105,6 +117,8 @@ pub struct Reason {
     pub rule: Option<String>,
     /// For the caller: what refused it, and what to do next. Fits behind Kubernetes' `is forbidden: `.
     pub message: String,
+    /// The roles that the caller may ask for and that would help.
+    pub roles: Vec<Help>,
 }
 
 impl Policy {
@@ -117,27 +131,18 @@ impl Policy {
             .take(limits::POLICY_MASKS_MAX)
             .collect();
         let names: Vec<String> = masks.iter().map(|mask| mask.name.clone()).collect();
-        let mut rules = Vec::with_capacity(source.rules.len());
+        let named = source.roles.iter().take(limits::POLICY_ROLES_MAX);
+        let named: Vec<String> = named.map(|role| role.name.clone()).collect();
         let mut problems = Vec::new();
-        for (index, rule) in source.rules.into_iter().enumerate() {
-            match Rule::compile(rule, &names) {
-                Ok(rule) => rules.push(rule),
-                Err(found) => {
-                    let part = Part::Rule(index);
-                    problems.extend(found.into_iter().map(|problem| (part, problem)));
-                }
-            }
-        }
-        let mut budgets = Vec::with_capacity(source.budgets.len());
-        for (index, budget) in source.budgets.iter().enumerate() {
-            match Budget::compile(budget) {
-                Ok(budget) => budgets.push(budget),
-                Err(found) => {
-                    let part = Part::Budget(index);
-                    problems.extend(found.into_iter().map(|problem| (part, problem)));
-                }
-            }
-        }
+        let rules = all(source.rules, Part::Rule, &mut problems, |rule| {
+            Rule::compile(rule, &names, &named)
+        });
+        let budgets = all(source.budgets, Part::Budget, &mut problems, |budget| {
+            Budget::compile(&budget)
+        });
+        let roles = all(source.roles, Part::Role, &mut problems, |role| {
+            Role::compile(&role)
+        });
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -146,6 +151,8 @@ impl Policy {
             masks,
             rules,
             budgets,
+            roles,
+            observes: source.observes,
             unlimited: Arc::default(),
             plans: ArcSwap::default(),
         })
@@ -163,7 +170,7 @@ impl Policy {
 
     /// How much a caller may do, whatever rule allows it.
     pub fn allowance(&self, identity: &Identity) -> Arc<Allowance> {
-        if self.budgets.is_empty() {
+        if self.budgets.is_empty() || self.observes {
             return Arc::clone(&self.unlimited);
         }
         Arc::new(Allowance::of(&self.budgets, identity))
@@ -176,7 +183,13 @@ impl Policy {
         rules.any(|rule| rule.texts.known_values)
     }
 
-    /// Decides one request for one cluster, as far as that can be told from what it has shown.
+    /// Whether it only observes: what it would deny or hold goes on.
+    pub fn observes(&self) -> bool {
+        self.observes
+    }
+
+    /// Decides one request for one cluster, as far as that can be told from what it has shown. A policy that only
+    /// observes lets everything go on, and the permit says what it would have decided; what is masked stays masked.
     pub fn decide(
         &self,
         identity: &Arc<Identity>,
@@ -184,26 +197,68 @@ impl Policy {
         cluster: &str,
         seen: &Seen,
     ) -> Decision {
-        let asked = Asked::new(identity, info, cluster);
+        let decision = self.enforced(identity, info, cluster, seen);
+        // Nothing is revealed that would not be, or only after a yes.
+        if !self.observes || info.reveal().is_some() {
+            return decision;
+        }
+        match decision {
+            Decision::Allow(permit) => Decision::Allow(permit),
+            Decision::Hold(question) => Decision::Allow(question.observed()),
+            Decision::Ask(inquiry) => Decision::Ask(inquiry.observing()),
+            Decision::Deny(reason) => {
+                let asked = Asked::new(identity, info, cluster).holding(self.held(identity, seen));
+                let rule = Arc::from(reason.rule.as_deref().unwrap_or(NO_RULE));
+                let permit = self.permit((identity, &asked), rule, None, seen);
+                Decision::Allow(permit.observed(Would::Deny(reason)))
+            }
+        }
+    }
+
+    /// A permit by this rule, with what all rules oblige to.
+    fn permit(
+        &self,
+        (identity, asked): (&Arc<Identity>, &Asked<'_>),
+        rule: Arc<str>,
+        revealed: Option<Arc<FieldPath>>,
+        seen: &Seen,
+    ) -> Permit {
+        Permit::new(
+            Arc::clone(identity),
+            rule,
+            Arc::from(asked.cluster),
+            Arc::clone(&self.version),
+            self.mask(asked, revealed),
+            self.record(asked),
+        )
+        .audited_strictly(self.rules.iter().any(|rule| rule.audits_strictly(asked)))
+        .in_view_of(seen)
+    }
+
+    /// What is decided when nobody only observes.
+    fn enforced(
+        &self,
+        identity: &Arc<Identity>,
+        info: &RequestInfo,
+        cluster: &str,
+        seen: &Seen,
+    ) -> Decision {
+        let asked = Asked::new(identity, info, cluster).holding(self.held(identity, seen));
         let scope = Scope::new(&asked, seen);
         let permit = |rule: &Rule, revealed| {
-            Permit::new(
-                Arc::clone(identity),
-                Arc::clone(&rule.id),
-                Arc::from(cluster),
-                Arc::clone(&self.version),
-                self.mask(&asked, revealed),
-                self.record(&asked),
-            )
-            .audited_strictly(self.rules.iter().any(|rule| rule.audits_strictly(&asked)))
-            .in_view_of(seen)
+            self.permit((identity, &asked), Arc::clone(&rule.id), revealed, seen)
         };
-        let (rule, effect) = match self.first(&scope) {
-            First::Decides(rule, effect) => (rule, effect),
+        let helped = |reason| Decision::Deny(self.helped(reason, &asked, seen));
+        let (rule, effect, rest) = match self.first(&scope) {
+            First::Decides(rule, effect, rest) => (rule, effect, rest),
             First::Wants(rule, wanted) => {
                 return Decision::Ask(Inquiry::new(wanted, permit(rule, None)));
             }
-            First::Refuses(reason) => return Decision::Deny(reason),
+            First::Refuses(reason) => return helped(reason),
+        };
+        let permit = |revealed| {
+            let rules = std::iter::once(rule).chain(rest);
+            permit(rule, revealed).by(self.granting(rules, &asked, seen))
         };
         let revealed = match self.revealed(&asked, rule) {
             Ok(revealed) => revealed,
@@ -211,16 +266,23 @@ impl Policy {
             Err(_) => None,
         };
         match (effect, &rule.hold) {
-            (Effect::Allow, _) => Decision::Allow(permit(rule, revealed)),
+            (Effect::Allow, _) => Decision::Allow(permit(revealed)),
             (Effect::Hold, Some(terms)) => {
                 let message = condition::explain::because(rule, &scope).map(Arc::from);
-                let permit = permit(rule, revealed);
+                let permit = permit(revealed);
                 Decision::Hold(Question::new(permit, Arc::clone(terms), message))
             }
-            (Effect::Hold, None) | (Effect::Deny, _) => Decision::Deny(Reason {
-                rule: Some(rule.source.id.clone()),
-                message: explain::denied_by(rule, &scope),
-            }),
+            (Effect::Hold, None) | (Effect::Deny, _) => {
+                helped(Reason::of(Some(rule), explain::denied_by(rule, &scope)))
+            }
+        }
+    }
+
+    /// The same reason, with the roles that the caller may ask for.
+    fn helped(&self, reason: Reason, asked: &Asked<'_>, seen: &Seen) -> Reason {
+        Reason {
+            roles: self.helping(asked, seen),
+            ..reason
         }
     }
 
@@ -245,10 +307,8 @@ impl Policy {
                 Held::Yes => {}
                 Held::No => continue,
                 Held::Failed(condition, why) => {
-                    return First::Refuses(Reason {
-                        rule: Some(rule.source.id.clone()),
-                        message: condition::explain::unclear(rule, &condition, &why),
-                    });
+                    let message = condition::explain::unclear(rule, &condition, &why);
+                    return First::Refuses(Reason::of(Some(rule), message));
                 }
                 Held::Wants(wanted) => {
                     // Nobody is shown anything, nor asked for anything, where the answer is no anyway.
@@ -263,22 +323,19 @@ impl Policy {
             }
             match (effect, touched) {
                 (Effect::Hold, Some(first)) => {
-                    return First::Refuses(Reason {
-                        rule: Some(rule.source.id.clone()),
-                        message: explain::held_twice(first, rule, asked),
-                    });
+                    let message = explain::held_twice(first, rule, asked);
+                    return First::Refuses(Reason::of(Some(rule), message));
                 }
                 (Effect::Hold, None) if rule.mismatch(asked, Reach::Contains).is_some() => {
                     touched = Some(rule);
                 }
-                (Effect::Allow, Some(first)) => return First::Decides(first, Effect::Hold),
-                (effect, _) => return First::Decides(rule, effect),
+                (Effect::Allow, Some(first)) => {
+                    return First::Decides(first, Effect::Hold, Some(rule));
+                }
+                (effect, _) => return First::Decides(rule, effect, None),
             }
         }
-        First::Refuses(Reason {
-            rule: None,
-            message: explain::denied_by_default(asked),
-        })
+        First::Refuses(Reason::of(None, explain::denied_by_default(asked)))
     }
 
     /// The masks for the resource of a request.
@@ -368,6 +425,36 @@ impl Policy {
         }
         mask
     }
+}
+
+/// What a permit has in the place of its rule when none allowed it and the policy only observes.
+const NO_RULE: &str = "(none)";
+
+impl Reason {
+    fn of(rule: Option<&Rule>, message: String) -> Self {
+        Self {
+            rule: rule.map(|rule| rule.source.id.clone()),
+            message,
+            roles: Vec::new(),
+        }
+    }
+}
+
+/// Compiles all parts of a kind; every problem goes to the others, with the part that has it.
+fn all<S, T>(
+    sources: Vec<S>,
+    part: fn(usize) -> Part,
+    problems: &mut Vec<(Part, RuleProblem)>,
+    compile: impl Fn(S) -> Result<T, Vec<RuleProblem>>,
+) -> Vec<T> {
+    let mut compiled = Vec::with_capacity(sources.len());
+    for (index, source) in sources.into_iter().enumerate() {
+        match compile(source) {
+            Ok(one) => compiled.push(one),
+            Err(found) => problems.extend(found.into_iter().map(|one| (part(index), one))),
+        }
+    }
+    compiled
 }
 
 /// The names of the masks that hide something whatever it is called or holds.

@@ -21,10 +21,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use crate::metrics::Metrics;
-use crate::policy::{Contents, RecordObligation};
+use crate::policy::{Contents, RecordMode, RecordObligation};
 use crate::wire::asciicast::Version;
 
 pub use live::{Kill, Live, Place};
@@ -148,6 +149,27 @@ impl Recorder {
         let (place, killed) = self.live.enter(metadata.clone(), Some(shown));
         let recording = Recording::new(self, tape, options, metadata, obligation.mode, place);
         Ok((recording, killed))
+    }
+
+    /// Whether a recording could begin now: one is begun, and removed again. `id` is of whom that is asked for.
+    pub async fn works(&self, id: &str, mode: RecordMode) -> Result<(), RecorderError> {
+        let metadata = Metadata {
+            id: format!("probe-{id}"),
+            started: Timestamp::now(),
+            ..Metadata::default()
+        };
+        let header = tap::header(&metadata, &self.settings);
+        let folder = self.settings.directory.join(folder_of(&metadata));
+        let tape = self.store.tape(folder, &metadata.id);
+        let opened = tape.open(header).await;
+        tape.discard();
+        opened.map_err(|reason| {
+            self.metrics.recording_failed(mode);
+            RecorderError {
+                id: metadata.id,
+                reason,
+            }
+        })
     }
 
     /// Enters a session that is not recorded among those that are open.

@@ -20,11 +20,13 @@ const PURE: &[&str] = &[
     "request",
     "policy",
     "approval/digest",
+    "approval/grant",
     "audit/chain",
     "audit/commands",
     "audit/seal",
     "approval/person",
     "approval/state",
+    "approval/waiting",
     "transform",
     "recording/metadata",
     "recording/encode",
@@ -103,9 +105,25 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // nothing is permitted that a rule holds before somebody has said yes
     (
         "policy",
-        &["approval::Admission", "identity", "limits", "request"],
+        &[
+            "approval::Admission",
+            "approval::Grant",
+            "identity",
+            "limits",
+            "request",
+        ],
     ),
-    ("approval", &["identity", "limits", "policy", "request"]),
+    (
+        "approval",
+        &[
+            "config::live",
+            "identity",
+            "limits",
+            "metrics",
+            "policy",
+            "request",
+        ],
+    ),
     (
         "callers",
         &[
@@ -157,13 +175,16 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "approval",
             "audit",
             "callers",
+            "config::live",
             "gateway::body",
             "gateway::refuse",
             "identity",
             "limits",
             "listener",
             "metrics",
+            "policy::Askable",
             "policy::Measure",
+            "policy::Policy",
             "recording",
             "request",
         ],
@@ -189,6 +210,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "metrics",
         &[
+            "approval::Answered",
             "limits",
             "listener::Unreadable",
             "policy",

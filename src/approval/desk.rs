@@ -5,21 +5,30 @@ use std::time::Duration;
 
 use aws_lc_rs::rand;
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use tokio::sync::broadcast;
 
 use super::digest::Digest;
-use super::ledger::{self, Found, Held, TooMany};
+use super::grant::Grants;
+use super::ledger::{self, Found, Held, TooMany, Wish};
 use super::person::Person;
 use super::state::{self, Admits, Answer, Approval, NotAnswered, State, Verdict};
 use super::store::{Store, StoreError, Work};
+use super::waiting::{Answered, Waiting};
+use crate::config::live::Live;
 use crate::limits;
+use crate::metrics::Metrics;
 use crate::policy::{Permit, Question};
 
-/// The desk. Cheap to clone.
+/// The desk. Cheap to clone. A gateway has one, which knows the roles that are given.
 #[derive(Clone, Debug)]
 pub struct Desk {
     store: Store,
     news: broadcast::Sender<Change>,
+    /// The roles that are given, and news of changes. Only the store's thread writes them, after each commit.
+    grants: Arc<Live<Grants>>,
+    waiting: Arc<Mutex<Waiting>>,
+    metrics: Arc<Metrics>,
 }
 
 /// That an approval changed, and how it stood then: it may have changed again since.
@@ -50,7 +59,7 @@ pub struct Admission {
 #[derive(Debug)]
 pub enum Standing {
     /// It may go on.
-    Admitted(Permit),
+    Admitted(Box<Permit>),
     /// It waits for an answer.
     Waits(Box<Approval>),
     /// Somebody said no.
@@ -60,13 +69,44 @@ pub enum Standing {
 }
 
 impl Desk {
-    /// Opens a desk over the database.
-    #[must_use]
-    pub fn new(store: Store) -> Self {
-        Self {
-            store,
-            news: broadcast::Sender::new(limits::APPROVAL_NEWS_MAX),
+    /// Opens a desk over the database, and reads which roles are given.
+    pub async fn open(store: Store, metrics: Metrics) -> Result<Self, StoreError> {
+        let most = limits::APPROVALS_OPEN_MAX as usize;
+        let (grants, open) = store
+            .run(move |work| {
+                let now = Timestamp::now();
+                Ok((ledger::grants(work, now)?, ledger::asked(work, most, now)?))
+            })
+            .await?;
+        let mut waiting = Waiting::default();
+        for approval in open {
+            waiting.follow(&approval, Timestamp::now());
         }
+        Ok(Self {
+            store,
+            waiting: Arc::new(Mutex::new(waiting)),
+            metrics: Arc::new(metrics),
+            news: broadcast::Sender::new(limits::APPROVAL_NEWS_MAX),
+            grants: Live::new(Arc::new(grants)),
+        })
+    }
+
+    /// The roles that are given, and news of changes.
+    #[must_use]
+    pub fn grants(&self) -> &Arc<Live<Grants>> {
+        &self.grants
+    }
+
+    /// Tells the metrics what waits and what is given.
+    pub fn measure(&self) {
+        let now = Timestamp::now();
+        let mut waiting = self.waiting.lock();
+        for waited in waiting.expire(now) {
+            self.metrics.question_over(Answered::Expired, waited);
+        }
+        let given = self.grants.current().count(now);
+        let open = (waiting.count(), waiting.oldest(now));
+        self.metrics.approvals(open, given);
     }
 
     /// The database, for other rooms that keep state in it.
@@ -101,7 +141,7 @@ impl Desk {
                         Admits::Until(until) => Some(until),
                     },
                 };
-                Standing::Admitted(question.admitted(admission))
+                Standing::Admitted(Box::new(question.admitted(admission)))
             }
             Found::Asked(approval) | Found::Waits(approval) => Standing::Waits(approval),
             Found::Denied(approval) => Standing::Denied(approval),
@@ -138,6 +178,35 @@ impl Desk {
     ) -> Result<Option<Result<Approval, NotAnswered>>, StoreError> {
         self.change(
             move |work| ledger::answer(work, &id, by, answer, Timestamp::now()),
+            |result| result.as_ref()?.as_ref().ok(),
+        )
+        .await
+    }
+
+    /// Asks for a role ahead of time. What is asked for already is not asked twice.
+    pub async fn wish(&self, wish: Wish) -> Result<Result<Approval, TooMany>, StoreError> {
+        let id = new_id();
+        let found = self
+            .change(
+                move |work| ledger::wish(work, wish, id, Timestamp::now()),
+                |found| match found {
+                    Ok((approval, true)) => Some(approval),
+                    Ok((_, false)) | Err(_) => None,
+                },
+            )
+            .await?;
+        Ok(found.map(|(approval, _)| approval))
+    }
+
+    /// Takes a role away from whoever has it. When this returns, nothing new is admitted by it.
+    pub async fn revoke(
+        &self,
+        id: String,
+        by: (Person, bool),
+        reason: String,
+    ) -> Result<Option<Result<Approval, NotAnswered>>, StoreError> {
+        self.change(
+            move |work| ledger::revoke(work, &id, by, reason, Timestamp::now()),
             |result| result.as_ref()?.as_ref().ok(),
         )
         .await
@@ -216,14 +285,28 @@ impl Desk {
         step: impl FnOnce(&Work<'_>) -> Result<T, StoreError> + Send + 'static,
         changed: impl FnOnce(&T) -> Option<&Approval> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let news = self.news.clone();
+        let desk = self.clone();
         self.store
             .run_and_tell(step, move |result| {
                 if let Some(approval) = changed(result) {
-                    let _nobody_listens = news.send(Change::of(approval));
+                    desk.follow(approval);
                 }
             })
             .await
+    }
+
+    /// Lets what is kept in memory follow one change.
+    fn follow(&self, approval: &Approval) {
+        let now = Timestamp::now();
+        if approval.grant.is_some() {
+            let grants = self.grants.current().after(approval, now);
+            self.grants.replace(grants);
+        }
+        if let Some((answered, waited)) = self.waiting.lock().follow(approval, now) {
+            self.metrics.question_over(answered, waited);
+        }
+        // Nobody may be listening.
+        let _nobody_listens = self.news.send(Change::of(approval));
     }
 }
 

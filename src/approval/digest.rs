@@ -106,27 +106,7 @@ impl Case<'_> {
         let mut parts = Parts(Context::new(&SHA256));
         parts.add("portcullis approval 1");
         parts.add(what);
-        let identity = self.identity;
-        for part in [
-            identity.issuer(),
-            identity.subject(),
-            identity.username(),
-            identity.uid().unwrap_or_default(),
-        ] {
-            parts.add(part);
-        }
-        let mut groups: Vec<&str> = identity.groups().iter().map(String::as_str).collect();
-        groups.sort_unstable();
-        parts.add_all(groups.len(), groups.into_iter());
-        let extra = identity.extra();
-        parts.add_all(extra.len(), extra.keys().map(String::as_str));
-        for values in extra.values() {
-            parts.add_all(values.len(), values.iter().map(String::as_str));
-        }
-        let agent = identity.agent();
-        parts.add(agent.map_or("", |agent| &agent.name));
-        let chain = agent.map_or(&[][..], |agent| &agent.chain);
-        parts.add_all(chain.len(), chain.iter().map(String::as_str));
+        parts.add_caller(self.identity);
         parts.add(self.cluster);
         parts.add(self.rule);
         let approvers = &self.terms.approvers;
@@ -147,6 +127,15 @@ impl Digest {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The digest of a caller, with everything that the API server gives rights to.
+    #[must_use]
+    pub fn of_caller(identity: &Identity) -> Self {
+        let mut parts = Parts(Context::new(&SHA256));
+        parts.add("portcullis caller 1");
+        parts.add_caller(identity);
+        parts.finish()
     }
 
     /// A digest of other texts, for what is compared and not shown.
@@ -182,6 +171,29 @@ impl Parts {
         for part in parts {
             self.add(part);
         }
+    }
+
+    fn add_caller(&mut self, identity: &Identity) {
+        for part in [
+            identity.issuer(),
+            identity.subject(),
+            identity.username(),
+            identity.uid().unwrap_or_default(),
+        ] {
+            self.add(part);
+        }
+        let mut groups: Vec<&str> = identity.groups().iter().map(String::as_str).collect();
+        groups.sort_unstable();
+        self.add_all(groups.len(), groups.into_iter());
+        let extra = identity.extra();
+        self.add_all(extra.len(), extra.keys().map(String::as_str));
+        for values in extra.values() {
+            self.add_all(values.len(), values.iter().map(String::as_str));
+        }
+        let agent = identity.agent();
+        self.add(agent.map_or("", |agent| &agent.name));
+        let chain = agent.map_or(&[][..], |agent| &agent.chain);
+        self.add_all(chain.len(), chain.iter().map(String::as_str));
     }
 
     fn finish(self) -> Digest {

@@ -1,16 +1,20 @@
 //! Approvals in the database: each function is one step within one transaction ([`super::store`]).
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use rusqlite::OptionalExtension as _;
 
 use super::digest::Digest;
+use super::grant::{Ahead, Grants};
 use super::person::Person;
 use super::state::{
     self, Admits, Answer, Approval, Asked, NotAnswered, Shown, State, Verdict, later,
 };
 use super::store::{StoreError, Work};
+use crate::identity::Identity;
 use crate::limits;
-use crate::policy::Hold;
+use crate::policy::{Askable, Hold};
 
 /// A held request, to be looked up or asked about.
 #[derive(Clone, Debug)]
@@ -35,6 +39,40 @@ pub struct Held {
     pub shown: Shown,
     /// The audit id of the request that is there now.
     pub audit_id: String,
+}
+
+/// A role, asked for ahead of time.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    /// Who asks.
+    pub caller: Person,
+    /// Their digest.
+    pub holder: Digest,
+    /// What for.
+    pub ahead: Ahead,
+    /// Where the role is defined, as `POLICY/ROLE`.
+    pub rule: String,
+    /// Who may say yes, and how long the question lives.
+    pub terms: Hold,
+}
+
+impl Wish {
+    /// What somebody asks for who may.
+    #[must_use]
+    pub fn of(identity: &Identity, ahead: Ahead, role: &Askable) -> Self {
+        Self {
+            caller: Person::from(identity),
+            holder: Digest::of_caller(identity),
+            ahead,
+            rule: role.id.clone(),
+            terms: Hold {
+                approvers: role.approvers.clone(),
+                wait: None,
+                expires: Hold::EXPIRES,
+                same_class: None,
+            },
+        }
+    }
 }
 
 /// What became of a held request.
@@ -113,19 +151,8 @@ fn ask(work: &Work<'_>, held: &Held, id: String, now: Timestamp) -> Result<Found
             }
         }
     }
-    sweep(work, now)?;
-    let key = caller_key(&held.caller);
-    let open = |of: Option<&str>| -> Result<u32, rusqlite::Error> {
-        work.prepare_cached(
-            "SELECT count(*) FROM approvals WHERE state = 'asked' AND (?1 IS NULL OR caller = ?1)",
-        )?
-        .query_row([of], |row| row.get(0))
-    };
-    if open(Some(key.as_str()))? >= limits::APPROVALS_OPEN_PER_CALLER_MAX {
-        return Ok(Found::Refused(TooMany::OfCaller));
-    }
-    if open(None)? >= limits::APPROVALS_OPEN_MAX {
-        return Ok(Found::Refused(TooMany::InAll));
+    if let Some(why) = is_full(work, &held.caller, now)? {
+        return Ok(Found::Refused(why));
     }
     let approval = Approval {
         id,
@@ -136,6 +163,7 @@ fn ask(work: &Work<'_>, held: &Held, id: String, now: Timestamp) -> Result<Found
         terms: held.terms.clone(),
         class: held.class.clone(),
         command: held.command.clone(),
+        grant: None,
         requests: vec![request],
         asked: now,
         expires: later(now, held.terms.expires),
@@ -145,6 +173,111 @@ fn ask(work: &Work<'_>, held: &Held, id: String, now: Timestamp) -> Result<Found
     save(work, &approval)?;
     forget(work)?;
     Ok(Found::Asked(Box::new(approval)))
+}
+
+/// Whether too many questions are open to ask another.
+fn is_full(
+    work: &Work<'_>,
+    caller: &Person,
+    now: Timestamp,
+) -> Result<Option<TooMany>, StoreError> {
+    sweep(work, now)?;
+    let open = |of: Option<&str>| -> Result<u32, rusqlite::Error> {
+        work.prepare_cached(
+            "SELECT count(*) FROM approvals WHERE state = 'asked' AND (?1 IS NULL OR caller = ?1)",
+        )?
+        .query_row([of], |row| row.get(0))
+    };
+    if open(Some(caller_key(caller).as_str()))? >= limits::APPROVALS_OPEN_PER_CALLER_MAX {
+        return Ok(Some(TooMany::OfCaller));
+    }
+    // Whoever has any number of agents could otherwise leave no question to anybody else.
+    let of_agents: u32 = work
+        .prepare_cached(
+            "SELECT count(*) FROM approvals WHERE state = 'asked' AND approval ->> '$.caller.agent' IS NOT NULL
+               AND approval ->> '$.caller.issuer' = ?1 AND approval ->> '$.caller.subject' = ?2",
+        )?
+        .query_row((&caller.issuer, &caller.subject), |row| row.get(0))?;
+    if caller.agent.is_some() && of_agents >= limits::APPROVALS_OPEN_OF_AGENTS_MAX {
+        return Ok(Some(TooMany::OfCaller));
+    }
+    Ok((open(None)? >= limits::APPROVALS_OPEN_MAX).then_some(TooMany::InAll))
+}
+
+/// Asks for a role, and says whether that is new: what is asked for already, or was denied and stands so, is not asked
+/// again.
+pub fn wish(
+    work: &Work<'_>,
+    wish: Wish,
+    id: String,
+    now: Timestamp,
+) -> Result<Result<(Approval, bool), TooMany>, StoreError> {
+    let mut found = work.prepare_cached(
+        "SELECT approval FROM approvals WHERE class = ?1 AND expires > ?2
+           AND state IN ('asked', 'approved', 'denied') ORDER BY asked, id",
+    )?;
+    let rows = found.query_map((wish.holder.as_str(), now.as_microsecond()), |row| {
+        row.get::<_, String>(0)
+    })?;
+    let mut given = 0;
+    for text in rows {
+        let approval = read(&text?, now)?;
+        if approval.grant.as_ref() == Some(&wish.ahead) && approval.terms.binds_like(&wish.terms) {
+            return Ok(Ok((approval, false)));
+        }
+        given += u32::from(approval.state == State::Approved);
+    }
+    if given >= limits::APPROVALS_OPEN_PER_CALLER_MAX {
+        return Ok(Err(TooMany::OfCaller));
+    }
+    if let Some(why) = is_full(work, &wish.caller, now)? {
+        return Ok(Err(why));
+    }
+    let approval = Approval {
+        id,
+        caller: wish.caller,
+        cluster: String::new(),
+        rule: wish.rule,
+        message: None,
+        class: wish.holder,
+        command: None,
+        grant: Some(wish.ahead),
+        requests: Vec::new(),
+        asked: now,
+        expires: later(now, wish.terms.expires),
+        terms: wish.terms,
+        state: State::Asked,
+        answers: Vec::new(),
+    };
+    save(work, &approval)?;
+    forget(work)?;
+    Ok(Ok((approval, true)))
+}
+
+/// The roles that are given at `now`.
+pub fn grants(work: &Work<'_>, now: Timestamp) -> Result<Grants, StoreError> {
+    let mut found = work.prepare_cached(
+        "SELECT approval FROM approvals WHERE state = 'approved' AND expires > ?1",
+    )?;
+    let rows = found.query_map([now.as_microsecond()], |row| row.get::<_, String>(0))?;
+    let mut grants = Vec::new();
+    for text in rows {
+        grants.extend(read(&text?, now)?.granted(now).map(Arc::new));
+    }
+    Ok(Grants::new(grants, now))
+}
+
+/// Takes a role away.
+pub fn revoke(
+    work: &Work<'_>,
+    id: &str,
+    (by, is_operator): (Person, bool),
+    reason: String,
+    now: Timestamp,
+) -> Result<Option<Result<Approval, NotAnswered>>, StoreError> {
+    change(work, id, now, |approval| {
+        approval.revoke(by, is_operator, reason, now)
+    })
 }
 
 /// One approval as it stands at `now`.
@@ -173,6 +306,15 @@ pub fn list(
     let mut found = work.prepare_cached(sql)?;
     let rows = found.query_map((now.as_microsecond(), limit), |row| row.get::<_, String>(0))?;
     rows.map(|text| read(&text?, now)).collect()
+}
+
+/// The questions that wait at `now`.
+pub fn asked(work: &Work<'_>, limit: usize, now: Timestamp) -> Result<Vec<Approval>, StoreError> {
+    let open = list(work, true, usize::MAX, now)?.into_iter();
+    Ok(open
+        .filter(|approval| approval.state == State::Asked)
+        .take(limit)
+        .collect())
 }
 
 /// Takes somebody's answer.

@@ -55,6 +55,18 @@ impl From<&Identity> for Person {
 }
 
 impl Person {
+    /// Whoever may use the gateway's socket: an operator without a name.
+    #[must_use]
+    pub fn local() -> Self {
+        Self {
+            user: "local".to_owned(),
+            groups: Vec::new(),
+            agent: None,
+            issuer: String::new(),
+            subject: String::new(),
+        }
+    }
+
     /// Whether they may answer what `caller` asks.
     pub fn may_answer(&self, caller: &Self, approvers: &Approvers) -> Result<(), Unfit> {
         if self.agent.is_some() {

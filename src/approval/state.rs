@@ -4,6 +4,7 @@
 //!   asked ──► approved ──► used          a yes admits each request once, or a class for some minutes
 //!     │          │  └────► expired       it was not used in time
 //!     ├──────────┴───────► denied        also a yes is taken back with a no
+//!     │          └───────► revoked       the same of a role that was given ahead of time
 //!     ├──────────────────► withdrawn     by whoever asked
 //!     └──────────────────► expired       nobody answered in time
 //! ```
@@ -15,6 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::digest::Digest;
+use super::grant::Ahead;
 use super::person::{Person, Unfit};
 use crate::limits;
 use crate::policy::Hold;
@@ -36,12 +38,15 @@ pub struct Approval {
     pub message: Option<String>,
     /// Under which terms.
     pub terms: Hold,
-    /// What its requests have in common.
+    /// What its requests have in common; of a role, who asks for it.
     pub class: Digest,
     /// Which invocation of a client they are from, as far as it says so; groups, and grants nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<Digest>,
-    /// The requests, in the order in which they came; at least one.
+    /// What was asked for ahead of time, instead of by a request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<Ahead>,
+    /// The requests, in the order in which they came; at least one, and none of a role.
     pub requests: Vec<Asked>,
     /// When the first came.
     pub asked: Timestamp,
@@ -69,6 +74,8 @@ pub enum State {
     Expired,
     /// Whoever asked does not want it any more.
     Withdrawn,
+    /// A role that was given was taken away.
+    Revoked,
 }
 
 /// One request that an answer is about.
@@ -270,13 +277,17 @@ impl Approval {
             reason,
             verdict,
         });
-        if verdict == Verdict::No {
+        if verdict == Verdict::No && self.grant.is_some() && taken_back {
+            self.state = State::Revoked;
+            self.expires = now;
+        } else if verdict == Verdict::No {
             self.state = State::Denied;
             // It stands as long as the question would have: whoever asks the same again is told so.
             self.expires = later(now, self.terms.expires);
         } else if self.answers.len() >= self.terms.approvers.count {
             self.state = State::Approved;
-            self.expires = match self.class_seconds() {
+            let ahead = self.grant.as_ref().map(|ahead| ahead.seconds);
+            self.expires = match ahead.or_else(|| self.class_seconds()) {
                 None => later(now, self.terms.expires),
                 Some(seconds) => later(now, std::time::Duration::from_secs(u64::from(seconds))),
             };
@@ -342,6 +353,35 @@ impl Approval {
         true
     }
 
+    /// Takes a role away that was given: whoever has it, whoever could have said no, and operators.
+    pub fn revoke(
+        &mut self,
+        by: Person,
+        is_operator: bool,
+        reason: String,
+        now: Timestamp,
+    ) -> Result<(), NotAnswered> {
+        self.settle(now);
+        if self.grant.is_none() || self.state != State::Approved {
+            return Err(NotAnswered::Over(self.state));
+        }
+        // Giving something up is nobody else's business, nor is taking it from one's own agent.
+        let own =
+            by.is_same_caller(&self.caller) || by.agent.is_none() && by.is_same_human(&self.caller);
+        if !is_operator && !own {
+            by.may_answer(&self.caller, &self.terms.approvers)?;
+        }
+        self.answers.push(Answer {
+            by,
+            at: now,
+            reason,
+            verdict: Verdict::No,
+        });
+        self.state = State::Revoked;
+        self.expires = now;
+        Ok(())
+    }
+
     /// Whoever asked takes the question back, or a yes that they did not use.
     pub fn withdraw(&mut self, by: &Person, now: Timestamp) -> Result<(), NotAnswered> {
         self.settle(now);
@@ -376,6 +416,9 @@ impl Approval {
 
     fn check_width(&self, seconds: u32) -> Result<(), NotAnswered> {
         let too_wide = |what: String| Err(NotAnswered::TooWide(what));
+        if self.grant.is_some() {
+            return too_wide("gives a role for as long as was asked for".to_owned());
+        }
         match self.terms.same_class {
             None => too_wide("lets a yes admit each request once and no more".to_owned()),
             Some(most) if u64::from(seconds) > most.as_secs() => too_wide(format!(
@@ -408,6 +451,7 @@ impl State {
             Self::Denied => "denied",
             Self::Expired => "expired",
             Self::Withdrawn => "withdrawn",
+            Self::Revoked => "revoked",
         }
     }
 

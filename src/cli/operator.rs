@@ -4,5 +4,7 @@ pub mod approvals;
 pub mod audit;
 pub mod callers;
 pub mod client;
+pub mod grants;
 pub mod replay;
+pub mod request;
 pub mod sessions;

@@ -93,17 +93,13 @@ fn read(document: &Document) -> (Vec<Found<PathBuf>>, Vec<(u64, Case)>) {
     (files, cases)
 }
 
-fn read_case(
-    section: &Section<'_>,
-    default: Option<&Arc<Identity>>,
-    folder: &Path,
-) -> Option<Case> {
+fn read_case(section: &Section<'_>, default: Option<&Caller>, folder: &Path) -> Option<Case> {
     let name = section.required("name");
-    let identity = section
+    let caller = section
         .section("as")
         .map(|section| read_caller(&section))
         .or_else(|| default.cloned());
-    if identity.is_none() {
+    if caller.is_none() {
         section.report_key("as", "is missing, here and at the top of the file");
     }
     let request = section.required("request");
@@ -116,7 +112,9 @@ fn read_case(
     let object = read_object(section, "object", folder);
     let old_object = read_object(section, "oldObject", folder);
     let dry_run = matches!(info, Some(Ok(info)) if info.is_dry_run(b""));
+    let (identity, roles) = caller.unzip();
     let mut seen = Seen::default()
+        .supposing(roles.unwrap_or_default())
         .dry_run(dry_run)
         .old_object(old_object.as_ref());
     if object.is_some() {
@@ -178,17 +176,23 @@ pub fn load_object(file: &Path) -> Result<Value, String> {
     body::from_json(value.to_string().as_bytes()).map_err(|error| format!("{name}: {error}"))
 }
 
-fn read_caller(section: &Section<'_>) -> Arc<Identity> {
+/// Somebody, and the roles that were given to them.
+type Caller = (Arc<Identity>, Vec<String>);
+
+fn read_caller(section: &Section<'_>) -> Caller {
     let user = section.required("user").map(|user| user.value);
     let groups = section.texts("groups");
     let groups: Vec<&str> = groups.iter().map(|group| group.value.as_str()).collect();
     let agent = section.text("agent");
+    let roles = section.texts("roles").into_iter();
+    let roles = roles.map(|role| role.value).collect();
     section.finish();
-    caller(
+    let identity = caller(
         user.as_deref().unwrap_or_default(),
         &groups,
         agent.as_ref().map(|agent| agent.value.as_str()),
-    )
+    );
+    (identity, roles)
 }
 
 /// A caller that exists only to be decided about.

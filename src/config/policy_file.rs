@@ -17,12 +17,14 @@ use crate::policy::condition::ConditionSource;
 use crate::policy::mask::{BUILTIN, FieldPath, MaskRule};
 use crate::policy::matcher::check_resource;
 use crate::policy::rule::budget::BudgetSource;
+use crate::policy::rule::role::RoleSource;
 use crate::policy::rule::{Effect, RuleSource};
-use crate::policy::{
-    Approvers, Contents, Hold, Part, Policy, PolicySource, RecordMode, RecordObligation,
-};
+use crate::policy::{Contents, Hold, Part, Policy, PolicySource, RecordMode, RecordObligation};
 
-use subjects::{read_budget, read_subjects};
+use subjects::{read_approvers, read_budget, read_role, read_subjects};
+
+/// What whoever runs a gateway has to know of a policy that only observes.
+pub const OBSERVES: &str = "THE POLICY ONLY OBSERVES (mode: observe): nothing is denied and nothing waits for a yes; masks and recordings apply. Remove `mode: observe` to enforce it";
 
 /// Reads and compiles policy files, in order.
 pub fn load(files: &[PathBuf]) -> Result<Policy, Vec<Problem>> {
@@ -104,6 +106,9 @@ pub fn compile(files: &[(PathBuf, String)]) -> Result<Policy, Vec<Problem>> {
         sections,
         budgets,
         budget_sections,
+        roles,
+        role_sections,
+        observes,
         ..
     } = reading;
     if let Some(section) = sections.get(limits::POLICY_RULES_MAX) {
@@ -117,6 +122,8 @@ pub fn compile(files: &[(PathBuf, String)]) -> Result<Policy, Vec<Problem>> {
         version: version(files),
         masks,
         budgets,
+        roles,
+        observes: observes.unwrap_or(false),
         rules,
     });
     let policy = match compiled {
@@ -126,6 +133,7 @@ pub fn compile(files: &[(PathBuf, String)]) -> Result<Policy, Vec<Problem>> {
                 let section = match part {
                     Part::Rule(index) => sections.get(index),
                     Part::Budget(index) => budget_sections.get(index),
+                    Part::Role(index) => role_sections.get(index),
                 };
                 if let Some(section) = section {
                     section.report_item(problem.field, problem.index, problem.message);
@@ -134,7 +142,7 @@ pub fn compile(files: &[(PathBuf, String)]) -> Result<Policy, Vec<Problem>> {
             None
         }
     };
-    drop((sections, budget_sections));
+    drop((sections, budget_sections, role_sections));
     let problems: Vec<Problem> = documents
         .into_iter()
         .flat_map(Document::into_problems)
@@ -172,12 +180,16 @@ pub(super) fn keys(document: &Document) -> BTreeSet<String> {
 #[derive(Default)]
 struct Reading<'d> {
     policies: BTreeSet<String>,
+    observes: Option<bool>,
     masks: Vec<MaskRule>,
     rules: Vec<RuleSource>,
     /// The rule at the same index, as written.
     sections: Vec<Section<'d>>,
     budgets: Vec<BudgetSource>,
     budget_sections: Vec<Section<'d>>,
+    roles: Vec<RoleSource>,
+    role_names: BTreeSet<String>,
+    role_sections: Vec<Section<'d>>,
 }
 
 impl<'d> Reading<'d> {
@@ -185,6 +197,7 @@ impl<'d> Reading<'d> {
         let Some(top) = document.open("Policy") else {
             return;
         };
+        self.read_mode(&top);
         let mut policy = String::new();
         if let Some(metadata) = top.required_section("metadata") {
             if let Some(name) = metadata.required("name") {
@@ -209,6 +222,15 @@ impl<'d> Reading<'d> {
                 .push(read_budget(&section, &policy, &mut names));
             self.budget_sections.push(section);
         }
+        for section in top.sections("roles") {
+            if self.roles.len() >= limits::POLICY_ROLES_MAX {
+                section.report("is one role too many; 64 is the limit");
+                break;
+            }
+            let role = read_role(&section, &policy, &mut self.role_names);
+            self.roles.push(role);
+            self.role_sections.push(section);
+        }
         let sections = top.sections("rules");
         if sections.is_empty() {
             top.report_key(
@@ -223,6 +245,20 @@ impl<'d> Reading<'d> {
             self.sections.push(section);
         }
         top.finish();
+    }
+}
+
+impl Reading<'_> {
+    /// `mode`: what decides must not depend on which file was written last, so all files say the same.
+    fn read_mode(&mut self, top: &Section<'_>) {
+        let modes = [("enforce", false), ("observe", true)];
+        let observes = top.word("mode", &modes).unwrap_or(false);
+        if *self.observes.get_or_insert(observes) != observes {
+            top.report_key(
+                "mode",
+                "is not that of the earlier policy files: either all of them observe or none does",
+            );
+        }
     }
 }
 
@@ -346,18 +382,7 @@ fn read_rule(section: &Section<'_>, policy: &str, names: &mut BTreeSet<String>) 
 fn read_hold(rule: &Section<'_>) -> Option<Hold> {
     let section = rule.section("hold")?;
     let approvers = section.required_section("approvers");
-    let people = approvers.map(|approvers| {
-        let read = Approvers {
-            groups: values(approvers.texts("groups")),
-            users: values(approvers.texts("users")),
-            count: approvers
-                .number("count", 1..=limits::HOLD_APPROVERS_MAX)
-                .unwrap_or(1),
-            principal: approvers.flag("principal").unwrap_or(false),
-        };
-        approvers.finish();
-        read
-    });
+    let people = approvers.map(|approvers| read_approvers(&approvers));
     let wait = section.duration("wait", Duration::ZERO..=limits::HOLD_WAIT_MAX);
     let expires = section.duration(
         "expires",

@@ -94,6 +94,9 @@ fn read_top(top: &Section<'_>, others: &mut Vec<Problem>) -> Option<Config> {
     let policy = load_policy(top, &policy_files, others);
     let (audit, audit_webhook) = read_audit(top, &data_directory);
     let recording = read_recording(top, &data_directory);
+    if policy.as_ref().is_some_and(Policy::observes) {
+        warnings.push(policy_file::OBSERVES.to_owned());
+    }
     let known_values = read_known_values(top, policy.as_ref(), &mut warnings);
     top.finish();
     // What is in an unusable data directory is no problem of its own.

@@ -317,7 +317,7 @@ fn the_documentation_names_every_key() {
     check("docs/config.md", revocation_file::keys(&document));
     let document = Document::new(
         &file,
-        "apiVersion: portcullis.dev/v1alpha1\nkind: Policy\nmetadata: {name: p}\nmasks: [{}]\nbudgets: [{}]\nrules: [{subjects: {actingFor: {}}, record: {}, hold: {approvers: {}}, when: [{anyOf: [{}]}]}]",
+        "apiVersion: portcullis.dev/v1alpha1\nkind: Policy\nmetadata: {name: p}\nmasks: [{}]\nbudgets: [{}]\nroles: [{approvers: {}}]\nrules: [{subjects: {actingFor: {}}, record: {}, hold: {approvers: {}}, when: [{anyOf: [{}]}]}]",
     );
     check("docs/policy.md", policy_file::keys(&document));
     let document = Document::new(

@@ -20,14 +20,27 @@ use super::call::{self, Door, json, one_line};
 use super::sessions::Operators;
 use crate::approval::{Approval, Desk, NotAnswered, Person, State, Unfit, Verdict};
 use crate::audit::{AuditLog, Event};
+use crate::config::live::Live;
 use crate::gateway::body::{self, Body};
 use crate::gateway::refuse::Refusal;
 use crate::identity::{Authenticator, Identity, credential};
 use crate::limits;
+use crate::policy::Policy;
 use crate::request::Query;
 
-/// What every path of this API begins with.
-pub(super) const PREFIX: &str = "/v1/approvals";
+mod grants;
+
+pub use grants::{Revoke, spell};
+
+/// What the paths of approvals begin with.
+const PREFIX: &str = "/v1/approvals";
+
+/// Whether this API answers for a path.
+pub(super) fn serves(path: &str) -> bool {
+    [PREFIX, grants::PREFIX]
+        .iter()
+        .any(|prefix| path.starts_with(prefix))
+}
 
 /// Everything the approvals API needs.
 pub struct Approvals {
@@ -41,6 +54,8 @@ pub struct Approvals {
     pub operators: Option<Operators>,
     /// Places for those who watch: everybody with a token may, and health is asked for at the same address.
     pub watchers: Arc<Semaphore>,
+    /// Which roles there are to be asked for.
+    pub policy: Arc<Live<Policy>>,
 }
 
 /// The approvals that were asked for.
@@ -84,6 +99,9 @@ enum Call {
     Approve(String),
     Deny(String),
     Withdraw(String),
+    Grants { open: bool, limit: usize },
+    Ask,
+    Revoke(String),
 }
 
 /// Who calls.
@@ -123,11 +141,22 @@ impl Approvals {
         let visitor = self.visitor(&request, door, event, now).await?;
         let (head, body) = request.into_parts();
         let call = parse(&head.method, &head.uri)?;
-        if let Call::Show(id) | Call::Approve(id) | Call::Deny(id) | Call::Withdraw(id) = &call {
+        if let Call::Show(id)
+        | Call::Approve(id)
+        | Call::Deny(id)
+        | Call::Withdraw(id)
+        | Call::Revoke(id) = &call
+        {
             event.annotate("portcullis.dev/approval", one_line(id, 64));
         }
         match call {
-            Call::List { open, limit } => json(&self.list(&visitor, open, limit).await?),
+            Call::List { open, limit } => json(&self.list(&visitor, open, limit, |_| true).await?),
+            Call::Grants { open, limit } => {
+                let roles = |approval: &Approval| approval.grant.is_some();
+                json(&self.list(&visitor, open, limit, roles).await?)
+            }
+            Call::Ask => json(&self.ask(&visitor, read(body).await?, event).await?),
+            Call::Revoke(id) => json(&self.revoke(&visitor, id, read(body).await?, event).await?),
             Call::Watch => self.watch(visitor),
             Call::Show(id) => json(&self.seen(&visitor, id).await?),
             Call::Approve(id) => {
@@ -203,10 +232,11 @@ impl Approvals {
         visitor: &Visitor,
         open: bool,
         limit: usize,
+        wanted: impl Fn(&Approval) -> bool,
     ) -> Result<ApprovalList, Refusal> {
         // As many as there are at most, since others may not be seen.
         let mut items = self.desk.list(open, limits::APPROVALS_LISTED_MAX).await?;
-        items.retain(|approval| visitor.sees(approval));
+        items.retain(|approval| wanted(approval) && visitor.sees(approval));
         let more = items.len() > limit;
         items.truncate(limit);
         Ok(ApprovalList { items, more })
@@ -319,6 +349,10 @@ fn parse(method: &Method, uri: &Uri) -> Result<Call, Refusal> {
             let query = Query::parse(uri.query().unwrap_or_default())?;
             list(&query)?
         }
+        ["v1", "grants", rest @ ..] => {
+            let query = Query::parse(uri.query().unwrap_or_default())?;
+            grants::parse(method, rest, &query)?
+        }
         ["v1", "approvals", "watch"] => Call::Watch,
         ["v1", "approvals", id] => Call::Show(name(id)?),
         ["v1", "approvals", id, "approve"] => Call::Approve(name(id)?),
@@ -330,14 +364,15 @@ fn parse(method: &Method, uri: &Uri) -> Result<Call, Refusal> {
             ));
         }
     };
-    let reads = matches!(call, Call::List { .. } | Call::Watch | Call::Show(_));
+    let lists = matches!(call, Call::List { .. } | Call::Grants { .. });
+    let reads = lists || matches!(call, Call::Watch | Call::Show(_));
     let wanted = if reads { Method::GET } else { Method::POST };
     if *method != wanted {
         return Err(Refusal::method_not_allowed(format!(
             "this is asked for with {wanted}"
         )));
     }
-    if !matches!(call, Call::List { .. }) && uri.query().is_some() {
+    if !lists && uri.query().is_some() {
         return Err(Refusal::bad_request("there are no parameters here"));
     }
     Ok(call)

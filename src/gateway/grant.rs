@@ -8,7 +8,7 @@ mod preview;
 mod review;
 mod shown;
 
-pub(super) use asking::{Said, approved};
+pub(super) use asking::{Said, approved, observing};
 pub(super) use review::Review;
 
 use std::future::Future;
@@ -19,12 +19,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use crate::approval::Desk;
+use crate::approval::{Desk, Grant};
 use crate::config::live::Live;
 use crate::gateway::refuse::Refusal;
 use crate::identity::{Block, Blocks, Identity, Revocations};
 use crate::metrics::StreamEnd;
-use crate::policy::{Decision, Permit, Policy};
+use crate::policy::{Decision, Permit, Policy, Seen};
 use crate::request::RequestInfo;
 
 /// Resolves when the grant no longer holds, with the reason.
@@ -72,6 +72,31 @@ impl Holder {
             Some(block) => Err(Refusal::blocked(&block)),
             None => Ok(()),
         }
+    }
+
+    /// Refuses what somebody may no longer do who could a moment ago: they were blocked, or a role was taken from them.
+    pub fn still_holds(&self, permit: &Permit) -> Result<(), Refusal> {
+        self.not_blocked(permit.identity())?;
+        match self.lost(permit) {
+            Some(grant) => Err(Refusal::grant_ended(grant)),
+            None => Ok(()),
+        }
+    }
+
+    /// What is known of a caller before their request shows anything: the roles that they were given.
+    pub fn seen(&self, identity: &Identity) -> Seen {
+        let grants = self.desk.grants().current();
+        Seen::default().granted(grants.of(identity, Timestamp::now()))
+    }
+
+    /// A grant of the permit that no longer counts.
+    fn lost<'p>(&self, permit: &'p Permit) -> Option<&'p Arc<Grant>> {
+        let needed = permit.grants();
+        if needed.is_empty() {
+            return None;
+        }
+        let (grants, now) = (self.desk.grants().current(), Timestamp::now());
+        needed.iter().find(|grant| !grants.holds(grant, now))
     }
 
     /// What keeps a caller out, if anything does.
@@ -129,6 +154,7 @@ impl Holder {
             }
             StreamEnd::Approval
         });
+        let mut ungranted = std::pin::pin!(self.ungranted(permit));
         let mut blocked = std::pin::pin!(self.blocked(permit.identity()));
         let mut policies = self.policy.changes();
         let mut revocations = self.revocations.changes();
@@ -145,12 +171,31 @@ impl Holder {
                 () = &mut blocked => return StreamEnd::Blocked,
                 () = &mut expired => return StreamEnd::Expired,
                 end = &mut answered => return end,
+                () = &mut ungranted => return StreamEnd::Approval,
                 () = drained.cancelled() => return StreamEnd::Drain,
                 changed = revocations.changed() => changed,
                 changed = policies.changed() => changed,
             };
             if changed.is_err() {
                 return StreamEnd::Drain; // nobody is left to change anything: the gateway is gone
+            }
+        }
+    }
+
+    /// Resolves when a role that the permit needs ends, or is taken away.
+    async fn ungranted(&self, permit: &Permit) {
+        let Some(until) = permit.grants().iter().map(|grant| grant.until()).min() else {
+            return std::future::pending().await;
+        };
+        let mut changes = self.desk.grants().changes();
+        while self.lost(permit).is_none() {
+            let left = until.duration_since(Timestamp::now());
+            let left = Duration::try_from(left).unwrap_or_default();
+            tokio::select! {
+                () = tokio::time::sleep(left) => return,
+                changed = changes.changed() => if changed.is_err() {
+                    return; // nobody is left to keep it
+                },
             }
         }
     }
@@ -162,7 +207,10 @@ impl Holder {
         if **policy.version() == *permit.policy_version() {
             return true;
         }
-        match policy.decide(permit.identity(), info, permit.cluster(), permit.seen()) {
+        let grants = self.desk.grants().current();
+        let granted = grants.of(permit.identity(), Timestamp::now());
+        let seen = permit.seen().clone().granted(granted);
+        match policy.decide(permit.identity(), info, permit.cluster(), &seen) {
             Decision::Allow(now) => permit.holds_like(&now),
             // A yes counts as long as the rule asks the same people for it. What was open without one ends.
             Decision::Hold(question) => question.keeps(permit),
@@ -180,11 +228,13 @@ mod tests {
     use http::Method;
 
     use super::*;
-    use crate::approval::Store;
+    use crate::approval::ledger::Wish;
+    use crate::approval::{Ahead, Digest, Person, State, Store, Verdict};
     use crate::config::policy_file;
     use crate::config::reload::{Reload, Reloader};
     use crate::identity::{Identity, Whom, Whose};
-    use crate::policy::Seen;
+    use crate::metrics::Metrics;
+    use crate::policy::{Approvers, Hold};
 
     const EXEC: &str = "/api/v1/namespaces/shop/pods/web-0/exec?command=sh&stdin=true&tty=true";
     const WATCH: &str = "/api/v1/namespaces/shop/pods?watch=1";
@@ -204,12 +254,13 @@ rules:
     }
 
     impl World {
-        fn new() -> Self {
+        async fn new() -> Self {
             let folder = tempfile::tempdir().unwrap();
             let file = folder.path().join("policy.yaml");
             fs::write(&file, POLICY).unwrap();
             let files = vec![file];
-            let desk = Desk::new(Store::open(&folder.path().join("state.db")).unwrap());
+            let store = Store::open(&folder.path().join("state.db")).unwrap();
+            let desk = Desk::open(store, Metrics::new().0).await.unwrap();
             let policy = Live::new(Arc::new(policy_file::load(&files).unwrap()));
             Self {
                 folder,
@@ -248,7 +299,7 @@ rules:
 
     #[tokio::test]
     async fn a_policy_that_no_longer_permits_ends_what_is_open_and_another_does_not() {
-        let mut world = World::new();
+        let mut world = World::new().await;
         let mut shell = world.open(alice(), EXEC);
         let mut watch = world.open(alice(), WATCH);
         assert_eq!((&mut shell).now_or_never(), None);
@@ -263,7 +314,7 @@ rules:
 
     #[tokio::test]
     async fn a_revoked_token_ends_its_streams_at_once_and_no_others() {
-        let world = World::new();
+        let world = World::new().await;
         let (shell, watch) = (world.open(alice(), EXEC), world.open(alice(), WATCH));
         let mut other = world.open(alice().with_token_id("new"), EXEC);
         let revoke = |id: &str| {
@@ -290,7 +341,7 @@ rules:
 
     #[tokio::test]
     async fn a_blocked_caller_loses_what_is_open_at_once_and_nobody_else_does() {
-        let world = World::new();
+        let world = World::new().await;
         let (shell, watch) = (world.open(alice(), EXEC), world.open(alice(), WATCH));
         let agent = world.open(alice().with_agent("bot", &[]), WATCH);
         let block = |whom: Whom| Block {
@@ -321,9 +372,114 @@ rules:
         assert!(refusal.message().contains("INC-7"), "{refusal:?}");
     }
 
+    const WITH_ROLES: &str = "\
+apiVersion: portcullis.dev/v1alpha1
+kind: Policy
+metadata: {name: p}
+roles:
+- {name: debug, subjects: {users: [alice]}, approvers: {groups: [sre]}, longest: 1h}
+rules:
+- {name: shells, subjects: {roles: [debug]}, verbs: ['*'], apiGroups: [''], resources: [pods, pods/exec], decision: allow}
+";
+
+    /// What Alice asks for.
+    fn wish() -> Wish {
+        Wish {
+            caller: Person::from(&alice()),
+            holder: Digest::of_caller(&alice()),
+            ahead: Ahead {
+                role: "debug".to_owned(),
+                seconds: 60,
+                reason: "INC-7".to_owned(),
+            },
+            rule: "p/debug".to_owned(),
+            terms: Hold {
+                approvers: Approvers {
+                    groups: vec!["sre".to_owned()],
+                    users: Vec::new(),
+                    count: 1,
+                    principal: false,
+                },
+                wait: None,
+                expires: Duration::from_mins(1),
+                same_class: None,
+            },
+        }
+    }
+
+    /// Alice asks for the role, and Carol says yes; the id of the grant.
+    async fn give(world: &World) -> String {
+        let desk = &world.holder.desk;
+        let id = desk.wish(wish()).await.unwrap().unwrap().id;
+        let yes = (Verdict::Yes, String::new(), 0);
+        let answered = desk.answer(id.clone(), carol(), yes).await.unwrap();
+        assert_eq!(answered.unwrap().unwrap().state, State::Approved);
+        id
+    }
+
+    fn carol() -> Person {
+        Person::from(&Identity::for_tests("carol", &["sre"]))
+    }
+
+    fn shell_by_role(world: &World) -> Option<(Permit, Ended)> {
+        let info = Arc::new(RequestInfo::parse(&Method::GET, EXEC).unwrap());
+        let policy = world.holder.policy.current();
+        let seen = world.holder.seen(&alice());
+        match policy.decide(&Arc::new(alice()), &info, "demo", &seen) {
+            Decision::Allow(permit) => {
+                let ended = world.holder.watch_over(&permit, &info);
+                Some((permit, ended))
+            }
+            _ => None,
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_role_opened_ends_when_it_is_taken_away_or_changed_and_nothing_new_begins() {
+        let mut world = World::new().await;
+        world.put_into_force(WITH_ROLES);
+        assert!(shell_by_role(&world).is_none());
+        let id = give(&world).await;
+        let (permit, mut shell) = shell_by_role(&world).unwrap();
+        assert_eq!((&mut shell).now_or_never(), None);
+        assert!(world.holder.still_holds(&permit).is_ok());
+        let (desk, why) = (&world.holder.desk, "over".to_owned());
+        let again = desk.wish(wish()).await.unwrap().unwrap();
+        assert_eq!(again.id, id, "the same is not asked twice");
+        assert_eq!((&mut shell).now_or_never(), None);
+        let revoked = desk.revoke(id, (carol(), false), why).await.unwrap();
+        assert_eq!(revoked.unwrap().unwrap().state, State::Revoked);
+        assert_eq!(shell.now_or_never(), Some(StreamEnd::Approval));
+        let refusal = world.holder.still_holds(&permit).unwrap_err();
+        assert_eq!(refusal.code(), 403);
+        assert!(shell_by_role(&world).is_none());
+        // With other approvers it is another role.
+        give(&world).await;
+        let (_, shell) = shell_by_role(&world).unwrap();
+        world.put_into_force(&WITH_ROLES.replace("[sre]", "[security]"));
+        assert_eq!(shell.now_or_never(), Some(StreamEnd::Policy));
+        // What was given is there after a restart.
+        let reopened = Desk::open(world.holder.desk.store().clone(), Metrics::new().0)
+            .await
+            .unwrap();
+        assert_eq!(reopened.grants().current().count(Timestamp::now()), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_role_opened_ends_with_its_time() {
+        let mut world = World::new().await;
+        world.put_into_force(WITH_ROLES);
+        give(&world).await;
+        let opened = tokio::time::Instant::now();
+        let (_, shell) = shell_by_role(&world).unwrap();
+        assert_eq!(shell.await, StreamEnd::Approval);
+        let lasted = opened.elapsed();
+        assert!((58..=60).contains(&lasted.as_secs()), "{lasted:?}");
+    }
+
     #[tokio::test]
     async fn a_revoked_user_is_gone_with_the_next_policy() {
-        let mut world = World::new();
+        let mut world = World::new().await;
         let shell = world.open(alice(), EXEC);
         world.put_into_force(&POLICY.replace("[mallory]", "[mallory, alice]"));
         assert_eq!(shell.await, StreamEnd::Policy);
@@ -331,7 +487,7 @@ rules:
 
     #[tokio::test]
     async fn a_policy_that_asks_for_a_recording_ends_what_has_none() {
-        let mut world = World::new();
+        let mut world = World::new().await;
         let shell = world.open(alice(), EXEC);
         let recorded = POLICY.replace(
             "decision: allow}",
@@ -345,7 +501,7 @@ rules:
 
     #[tokio::test]
     async fn what_was_decided_under_an_older_policy_is_decided_again_at_once() {
-        let mut world = World::new();
+        let mut world = World::new().await;
         let shell = world.open(alice(), EXEC); // not polled before the policy changes
         world.put_into_force(&POLICY.replace("[alice]", "[bob]"));
         assert_eq!(shell.now_or_never(), Some(StreamEnd::Policy));
@@ -353,7 +509,7 @@ rules:
 
     #[tokio::test(start_paused = true)]
     async fn a_stream_outlives_its_token_by_the_grace_and_no_longer() {
-        let world = World::new();
+        let world = World::new().await;
         let expiring = alice().expiring(Timestamp::now() + Duration::from_mins(1));
         let opened = tokio::time::Instant::now();
         let end = world.open(expiring, EXEC).await;
@@ -364,7 +520,7 @@ rules:
 
     #[tokio::test]
     async fn draining_ends_watches_at_once_and_shells_when_its_time_is_over() {
-        let world = World::new();
+        let world = World::new().await;
         let mut shell = world.open(alice(), EXEC);
         let watch = world.open(alice(), WATCH);
         world.holder.draining.cancel();

@@ -31,7 +31,7 @@ use crate::limits;
 use crate::metrics::StreamEnd;
 use crate::policy::{Permit, RecordMode};
 use crate::recording::copy::Copy;
-use crate::recording::{Kill, Metadata, Place, Recording};
+use crate::recording::{Kill, Metadata, Place, RecorderError, Recording};
 use crate::request::{RequestInfo, SessionRequest};
 use crate::session::{self, EndReason, Ending, Filters, NoTap, Session, Tap, TapError};
 use crate::transform::TextMasks;
@@ -101,15 +101,16 @@ impl Gateway {
                 recording.mask_input(mask);
             }
         }
-        self.holder.not_blocked(permit.identity())?;
+        self.holder.still_holds(permit)?;
         record.begun(permit).await?;
+        record.sent();
         match self
             .upstream
             .upgrade(Request::from_parts(head, ()), permit, call)
             .await?
         {
             UpgradeAnswer::Refused(response) => {
-                self.not_switched(permit).await;
+                self.unused(permit).await;
                 self.release(response, info, permit)
             }
             UpgradeAnswer::Switched { response, io } => {
@@ -160,10 +161,7 @@ impl Gateway {
                 Err(error) => {
                     tracing::error!(%error, "a session cannot be recorded");
                     if obligation.mode == RecordMode::Required {
-                        return Err(Refusal::gateway_unavailable(
-                            "policy demands that this session is recorded, and the gateway's recorder does not work; try again later or tell the platform team",
-                        )
-                        .detail(&error));
+                        return Err(unrecordable(&error));
                     }
                     unrecorded = Some(error.to_string());
                 }
@@ -179,11 +177,33 @@ impl Gateway {
     }
 }
 
+/// 503: no session without its recording.
+fn unrecordable(error: &RecorderError) -> Refusal {
+    Refusal::gateway_unavailable(
+        "policy demands that this session is recorded, and the gateway's recorder does not work; try again later or tell the platform team",
+    )
+    .detail(error)
+}
+
+impl Gateway {
+    /// Whether a session could be recorded that has to be: asked before anybody says yes to it, and looked at again
+    /// when it begins.
+    pub(super) async fn recordable(&self, permit: &Permit, id: &str) -> Result<(), Refusal> {
+        match permit.record() {
+            Some(obligation) if obligation.mode == RecordMode::Required => {
+                let works = self.recorder.works(id, obligation.mode).await;
+                works.map_err(|error| unrecordable(&error))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// What reaches a kubelet's shells in a form that cannot be read as a session (`run`, `cri`, odd spellings)
 /// has no tap here: it is refused to everyone who has to be recorded anywhere, and as a stream to everyone
 /// (threats C-67).
 pub(super) fn refuse_kubelet_session(
-    request: &Request<Payload>,
+    headers: &HeaderMap,
     info: &RequestInfo,
     permit: &Permit,
 ) -> Result<(), Refusal> {
@@ -194,7 +214,7 @@ pub(super) fn refuse_kubelet_session(
             "policy demands that your sessions are recorded, and in this form one through nodes/proxy cannot be; use kubectl exec, attach or port-forward",
         ));
     }
-    if upgrade::is_requested(request.headers()) {
+    if upgrade::is_requested(headers) {
         return Err(Refusal::bad_request(
             "of a kubelet only the streams /exec, /attach and /portForward are served here; use kubectl exec, attach or port-forward on the pod",
         ));
@@ -369,7 +389,7 @@ fn farewell(why: StreamEnd, block: Option<&Block>) -> Ending {
         ),
         StreamEnd::Approval => (
             EndReason::ApprovalEnded,
-            "portcullis: the approval that opened this session ended or was taken back; ask for it again",
+            "portcullis: the approval or role that opened this session ended or was taken back; ask for it again",
         ),
         StreamEnd::Drain => (
             EndReason::Shutdown,

@@ -34,6 +34,10 @@ use crate::transform::MaskReport;
 use crate::wire::events::EventCounter;
 
 /// The record of one request in the making.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is something that happened or not, in no order"
+)]
 pub struct Record {
     /// The event, open for what the rooms have to say.
     pub event: Event,
@@ -54,6 +58,8 @@ pub struct Record {
     open: Option<Open>,
     /// The session that is asked for, as part of its story.
     attempt: Option<Attempt>,
+    /// The API server may have seen the request.
+    sent: bool,
     /// The request is in the metrics.
     summed_up: bool,
     /// The last event is with the audit log; from here on nothing more may be written.
@@ -90,6 +96,7 @@ impl Record {
             meter: None,
             open: None,
             attempt: None,
+            sent: false,
             summed_up: false,
             closed: false,
         }
@@ -156,6 +163,24 @@ impl Record {
     /// Whether this is the second try of a session whose first one was refused.
     pub fn is_second_attempt(&self) -> bool {
         self.attempt.as_ref().is_some_and(Attempt::is_second)
+    }
+
+    /// From now on the API server may have seen the request.
+    pub fn sent(&mut self) {
+        self.sent = true;
+    }
+
+    /// Whether the API server may have seen it.
+    pub fn is_sent(&self) -> bool {
+        self.sent
+    }
+
+    /// The request may go on; a policy that only observes may have thought otherwise.
+    pub fn allowed(&mut self, permit: &Permit) {
+        self.event.allowed(permit);
+        if let Some(would) = permit.would() {
+            self.keeper.metrics.observed(would);
+        }
     }
 
     /// The request waits for somebody to answer this.

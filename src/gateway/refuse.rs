@@ -12,6 +12,7 @@ use crate::identity::Identity;
 use crate::request::RequestInfo;
 
 pub(in crate::gateway) use discovery::warning;
+pub(in crate::gateway) use held::help;
 
 mod callers;
 mod discovery;

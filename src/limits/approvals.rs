@@ -11,6 +11,8 @@ pub const STATE_QUEUE_MAX: usize = 1024;
 pub const STATE_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Questions that one caller may have open: enough for a busy hour, too few to bury another one's.
 pub const APPROVALS_OPEN_PER_CALLER_MAX: u32 = 16;
+/// Questions that all agents of one human may have open together.
+pub const APPROVALS_OPEN_OF_AGENTS_MAX: u32 = 32;
 /// Questions that may be open in all: nobody reads more.
 pub const APPROVALS_OPEN_MAX: u32 = 256;
 /// Requests that one question may be about: what fits on a screen.
@@ -57,3 +59,13 @@ pub const APPROVAL_COMPARED_BYTES_MAX: usize = 512 * 1024;
 pub const APPROVAL_CONTEXT_BYTES_MAX: usize = 3 * 1024 * 1024;
 /// People who watch approvals at one time; there are four times as many connections, and health needs some.
 pub const APPROVALS_WATCHERS_MAX: usize = 16;
+/// Roles of a policy: which of them somebody has is one number's bits.
+pub const POLICY_ROLES_MAX: usize = 64;
+/// The shortest time for which a role can be asked for.
+pub const GRANT_MIN: Duration = Duration::from_secs(10);
+/// The longest that a policy can give one for; for more there are groups.
+pub const GRANT_MAX: Duration = Duration::from_hours(24);
+/// What a refusal proposes to ask for, if the role allows it.
+pub const GRANT_SUGGESTED: Duration = Duration::from_hours(1);
+/// Roles that a refusal names: its text has to fit into 1 KiB.
+pub const ROLES_SUGGESTED_MAX: usize = 3;

@@ -1,7 +1,12 @@
 //! What is asked for when somebody scrapes, instead of being counted as it happens.
 
+use std::time::Duration;
+
 use metrics::Gauge;
 
+pub(super) const APPROVALS_OPEN: &str = "portcullis_approvals_open";
+pub(super) const APPROVALS_OLDEST: &str = "portcullis_approvals_oldest_seconds";
+pub(super) const GRANTS_ACTIVE: &str = "portcullis_grants_active";
 pub(super) const CALLERS_BLOCKED: &str = "portcullis_callers_blocked";
 pub(super) const HEALTHCHECKS: &str = "portcullis_healthcheck";
 /// The name that every client library of Prometheus uses.
@@ -30,6 +35,9 @@ pub struct Health {
 pub(super) struct Scraped {
     healthchecks: [Gauge; 4],
     callers_blocked: Gauge,
+    approvals_open: Gauge,
+    approvals_oldest: Gauge,
+    grants_active: Gauge,
     resident_memory: Gauge,
 }
 
@@ -41,8 +49,18 @@ impl Scraped {
             healthchecks: ["audit-log", "issuer-keys", "clusters", "known-values"]
                 .map(|name| gauge(HEALTHCHECKS, &[("name", name)])),
             callers_blocked: gauge(CALLERS_BLOCKED, &[]),
+            approvals_open: gauge(APPROVALS_OPEN, &[]),
+            approvals_oldest: gauge(APPROVALS_OLDEST, &[]),
+            grants_active: gauge(GRANTS_ACTIVE, &[]),
             resident_memory: gauge(RESIDENT_MEMORY, &[]),
         }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "they are few")]
+    pub(super) fn approvals(&self, (open, oldest): (usize, Duration), grants: usize) {
+        self.approvals_open.set(open as f64);
+        self.approvals_oldest.set(oldest.as_secs_f64());
+        self.grants_active.set(grants as f64);
     }
 
     pub(super) fn measure(&self, health: Health) {

@@ -48,7 +48,7 @@ impl Case {
             explanation: None,
         })?;
         let (effect, rule, masks) =
-            match policy.decide(&self.identity, &info, &self.cluster, &self.seen) {
+            match policy.enforced(&self.identity, &info, &self.cluster, &self.seen) {
                 Decision::Allow(permit) => (
                     Effect::Allow,
                     Some(permit.rule().to_owned()),

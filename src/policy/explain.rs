@@ -1,21 +1,23 @@
 //! Why a decision came out as it did: as data, and in the words that refusals, the command line and
 //! the audit log share.
 
+mod refusals;
 pub mod review;
 mod words;
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::condition::explain::{ConditionStep, conditions, held, lacking, unmet};
+use super::condition::explain::{ConditionStep, conditions, lacking, unmet};
 use super::condition::{Scope, Seen};
 use super::matcher::Reach;
 use super::rule::{Asked, Criterion, Effect, Rule};
-use super::{Decision, Hold, Policy, RecordObligation};
+use super::{Decision, Help, Hold, Policy, RecordObligation};
 use crate::identity::Identity;
 use crate::request::RequestInfo;
+
+pub(super) use refusals::{action, caller, denied_by, denied_by_default, held_twice, short};
 
 /// A decision with its reasons.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -30,6 +32,9 @@ pub struct Explanation {
     /// Whether a rule looks at what was not given; then `decision` is what the gateway would do without it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub undecided: bool,
+    /// Whether the policy only observes: whatever is decided, the request goes on.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub observed: bool,
     /// The rule that decided; absent when none did, which denies.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
@@ -39,6 +44,9 @@ pub struct Explanation {
     /// Under which terms it is held.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hold: Option<Hold>,
+    /// The roles that the caller may ask for and with which it would not be denied.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub roles: Vec<Help>,
     /// The masks on the answer.
     pub masks: Vec<String>,
     /// The fields that they hide.
@@ -115,9 +123,9 @@ impl Policy {
         cluster: &str,
         seen: &Seen,
     ) -> Explanation {
-        let asked = Asked::new(identity, info, cluster);
+        let asked = Asked::new(identity, info, cluster).holding(self.held(identity, seen));
         let scope = Scope::new(&asked, seen);
-        let outcome = Outcome::of(self.decide(identity, info, cluster, seen));
+        let outcome = Outcome::of(self.enforced(identity, info, cluster, seen));
         let mut steps = Vec::new();
         let mut decided = false;
         for rule in &self.rules {
@@ -135,10 +143,12 @@ impl Policy {
                 Effect::Allow | Effect::Hold => self.fields_of(&asked),
             },
             undecided: outcome.undecided,
+            observed: self.observes,
             decision: outcome.decision,
             rule: outcome.rule,
             message: outcome.message,
             hold: outcome.hold,
+            roles: outcome.roles,
             masks: outcome.masks,
             revealed: outcome.revealed,
             reveal: self.offered(&asked),
@@ -161,6 +171,7 @@ struct Outcome {
     rule: Option<String>,
     message: Option<String>,
     hold: Option<Hold>,
+    roles: Vec<Help>,
     masks: Vec<String>,
     revealed: Option<String>,
     record: Option<RecordObligation>,
@@ -175,6 +186,7 @@ impl Outcome {
                 rule: Some(inquiry.permit().rule().to_owned()),
                 message: Some(lacking(inquiry.wanted())),
                 hold: None,
+                roles: Vec::new(),
                 masks: Vec::new(),
                 revealed: None,
                 record: None,
@@ -185,6 +197,7 @@ impl Outcome {
                 rule: Some(permit.rule().to_owned()),
                 message: None,
                 hold: None,
+                roles: Vec::new(),
                 masks: permit.mask_names().to_vec(),
                 revealed: permit.revealed().map(ToString::to_string),
                 record: permit.record(),
@@ -195,6 +208,7 @@ impl Outcome {
                 rule: Some(question.rule().to_owned()),
                 message: question.message().map(str::to_owned),
                 hold: Some(question.terms().clone()),
+                roles: Vec::new(),
                 masks: question.mask_names().to_vec(),
                 revealed: question.revealed().map(ToString::to_string),
                 record: question.record(),
@@ -205,6 +219,7 @@ impl Outcome {
                 rule: reason.rule,
                 message: Some(reason.message),
                 hold: None,
+                roles: reason.roles,
                 masks: Vec::new(),
                 revealed: None,
                 record: None,
@@ -241,106 +256,6 @@ fn step(rule: &Rule, scope: &Scope<'_>, decided: bool) -> Step {
         },
         mismatch: mismatch.or_else(|| comes_up.then(|| unmet(rule, scope)).flatten()),
     }
-}
-
-/// What the caller of a denied request reads: who said no, why, and what to do next.
-pub(super) fn denied_by(rule: &Rule, scope: &Scope<'_>) -> String {
-    let asked = scope.asked;
-    let mut text = match &rule.source.message {
-        Some(message) => format!("denied by policy rule {}: {message}", rule.source.id),
-        None => format!(
-            "policy rule {} denies to {}; ask whoever runs this gateway if you need it",
-            rule.source.id,
-            action(asked)
-        ),
-    };
-    if let Some(held) = held(rule, scope) {
-        // Writing to a String cannot fail.
-        let _infallible = write!(text, " ({})", short(&held));
-    }
-    let narrower = |field: Criterion| rule.mismatch(asked, Reach::Contains) == Some(field);
-    if narrower(Criterion::Namespaces) {
-        text.push_str(
-            " (the request spans all namespaces, one of them is denied; name one with -n)",
-        );
-    } else if narrower(Criterion::ResourceNames) {
-        text.push_str(" (the request covers every name, one of them is denied; name one object)");
-    }
-    text
-}
-
-/// The same when a request spans what one rule holds and more that another one does.
-pub(super) fn held_twice(first: &Rule, second: &Rule, asked: &Asked<'_>) -> String {
-    format!(
-        "policy rules {} and {} both hold a part of what it takes to {}; ask for less at a time, as with -n",
-        first.source.id,
-        second.source.id,
-        action(asked)
-    )
-}
-
-/// The same when no rule decided.
-pub(super) fn denied_by_default(asked: &Asked<'_>) -> String {
-    format!(
-        "no policy rule allows {} to {}; ask whoever runs this gateway for a rule that does",
-        caller(asked.identity),
-        action(asked)
-    )
-}
-
-pub(super) fn caller(identity: &Identity) -> String {
-    let mut text = String::new();
-    // Writing to a String cannot fail.
-    let _infallible = match identity.agent() {
-        Some(agent) => write!(
-            text,
-            "agent {:?} acting for {:?}",
-            short(&agent.name),
-            short(identity.username())
-        ),
-        None => write!(text, "{:?}", short(identity.username())),
-    };
-    text
-}
-
-/// `create pods/exec "web-0" in namespace "shop"`.
-pub(super) fn action(asked: &Asked<'_>) -> String {
-    let info = asked.info;
-    if !info.is_resource_request {
-        return format!("{} {}", asked.verb, short(&info.path));
-    }
-    let also = asked
-        .also
-        .map_or_else(String::new, |also| format!(" and {also}"));
-    let mut text = format!("{}{also} {}", asked.verb, short(&info.resource));
-    if !info.subresource.is_empty() {
-        text.push('/');
-        text.push_str(&short(&info.subresource));
-    }
-    if !info.api_group.is_empty() {
-        text.push('.');
-        text.push_str(&short(&info.api_group));
-    }
-    if !info.name.is_empty() {
-        // Writing to a String cannot fail.
-        let _infallible = write!(text, " {:?}", short(&info.name));
-    }
-    if !info.namespace.is_empty() && info.resource != "namespaces" {
-        // Writing to a String cannot fail.
-        let _infallible = write!(text, " in namespace {:?}", short(&info.namespace));
-    }
-    text
-}
-
-/// Refusals must fit into the 1024 bytes that clients keep of a refused upgrade.
-pub(super) fn short(text: &str) -> String {
-    const CHARACTERS_MAX: usize = 100;
-    if text.chars().nth(CHARACTERS_MAX).is_none() {
-        return text.to_owned();
-    }
-    let mut cut: String = text.chars().take(CHARACTERS_MAX).collect();
-    cut.push('…');
-    cut
 }
 
 fn describe(criterion: Criterion, rule: &Rule, asked: &Asked<'_>) -> Mismatch {

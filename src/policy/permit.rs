@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use super::Reason;
 use super::condition::{Seen, Wanted};
 use super::hold::Hold;
 use super::mask::{FieldPath, MaskPlan};
 use super::record::{self, RecordObligation};
 use crate::approval::Admission;
+use crate::approval::Grant;
 use crate::identity::Identity;
 
 /// The permission for one request, with its obligations. Whoever sends something upstream takes one
@@ -22,7 +24,20 @@ pub struct Permit {
     strict_audit: bool,
     /// Who said yes to it and under which terms, where a rule holds it.
     admitted: Option<(Arc<Admission>, Arc<Hold>)>,
+    /// The grants without whose roles it would not have been given.
+    grants: Vec<Arc<Grant>>,
+    /// What the policy would have decided, where it only observes.
+    would: Option<Arc<Would>>,
     seen: Seen,
+}
+
+/// What a policy that only observes would have decided about a request that it let go on.
+#[derive(Clone, Debug)]
+pub enum Would {
+    /// To deny it.
+    Deny(Reason),
+    /// To hold it under these terms.
+    Hold(Arc<Hold>, Option<Arc<str>>),
 }
 
 /// A permit that somebody has to say yes to first. Only an [`Admission`] opens it.
@@ -41,11 +56,41 @@ pub struct Question {
 pub struct Inquiry {
     wanted: Wanted,
     permit: Permit,
+    observes: bool,
 }
 
 impl Inquiry {
     pub(super) fn new(wanted: Wanted, permit: Permit) -> Self {
-        Self { wanted, permit }
+        Self {
+            wanted,
+            permit,
+            observes: false,
+        }
+    }
+
+    /// The same of a policy that only observes.
+    pub(super) fn observing(self) -> Self {
+        Self {
+            observes: true,
+            ..self
+        }
+    }
+
+    /// Whether nothing depends on what is shown.
+    pub fn observes(&self) -> bool {
+        self.observes
+    }
+
+    /// The permit for a request that cannot show what is wanted, where the policy only observes; it would deny it.
+    #[must_use]
+    pub fn unseen(&self, why: &str) -> Option<Permit> {
+        let reason = Reason {
+            rule: Some(self.permit.rule.to_string()),
+            message: why.to_owned(),
+            roles: Vec::new(),
+        };
+        self.observes
+            .then(|| self.permit.clone().observed(Would::Deny(reason)))
     }
 
     /// What is to be shown.
@@ -91,6 +136,8 @@ impl Permit {
             record,
             strict_audit: false,
             admitted: None,
+            grants: Vec::new(),
+            would: None,
             seen: Seen::default(),
         }
     }
@@ -101,6 +148,19 @@ impl Permit {
             strict_audit,
             ..self
         }
+    }
+
+    /// The same permit, given although the policy would have decided this.
+    pub(super) fn observed(self, would: Would) -> Self {
+        Self {
+            would: Some(Arc::new(would)),
+            ..self
+        }
+    }
+
+    /// The same permit, given by these grants.
+    pub(super) fn by(self, grants: Vec<Arc<Grant>>) -> Self {
+        Self { grants, ..self }
     }
 
     /// The same permit, given in view of this.
@@ -160,10 +220,28 @@ impl Permit {
         self.admitted.as_ref().map(|(admission, _)| admission)
     }
 
+    /// What the policy would have decided, had it not only observed.
+    pub fn would(&self) -> Option<&Would> {
+        self.would.as_deref()
+    }
+
+    /// The grants without whose roles it would not have been given: it lasts only as long as they do.
+    pub fn grants(&self) -> &[Arc<Grant>] {
+        &self.grants
+    }
+
     /// Whether this permit, under which something is open, would be given again where `other` would be: with
-    /// the same masks, and no more of it recorded.
+    /// the same masks, by the same grants, and no more of it recorded.
     pub fn holds_like(&self, other: &Self) -> bool {
-        self.mask() == other.mask() && record::satisfies(self.record, other.record)
+        let ids = |of: &Self| -> Vec<String> {
+            of.grants
+                .iter()
+                .map(|grant| grant.id().to_owned())
+                .collect()
+        };
+        self.mask() == other.mask()
+            && ids(self) == ids(other)
+            && record::satisfies(self.record, other.record)
     }
 
     /// What the request had shown when it was decided, to decide it again when the policy changes.
@@ -204,6 +282,17 @@ impl Permit {
     /// The names of the masks in [`Self::mask`], in the order of their definition.
     pub fn mask_names(&self) -> &[String] {
         self.mask.as_ref().map_or(&[], |mask| &mask.names)
+    }
+}
+
+impl Would {
+    /// The word for it in audit events and metrics.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Deny(_) => "deny",
+            Self::Hold(..) => "hold",
+        }
     }
 }
 
@@ -260,6 +349,12 @@ impl Question {
     /// Why the rule holds it, in its author's words.
     pub fn message(&self) -> Option<&str> {
         self.message.as_deref()
+    }
+
+    /// The permit of a policy that only observes.
+    pub(super) fn observed(self) -> Permit {
+        let would = Would::Hold(self.terms, self.message);
+        self.permit.observed(would)
     }
 
     /// The permit for whom somebody said yes to.

@@ -25,13 +25,11 @@ impl Policy {
         };
         let field: Option<FieldPath> = reveal.field.parse().ok();
         let offered = field.filter(|field| self.offers(asked, decider, field));
-        match offered {
-            Some(field) => Ok(Some(Arc::new(field))),
-            None => Err(Reason {
-                rule: None,
-                message: not_revealed(reveal.field, &self.offered(asked), asked),
-            }),
-        }
+        let Some(field) = offered else {
+            let message = not_revealed(reveal.field, &self.offered(asked), asked);
+            return Err(Reason::of(None, message));
+        };
+        Ok(Some(Arc::new(field)))
     }
 
     /// The fields that the caller may ask for in a request like this one.

@@ -3,6 +3,7 @@
 mod asked;
 pub mod budget;
 pub(super) mod check;
+pub mod role;
 pub mod subjects;
 
 use std::sync::Arc;
@@ -20,8 +21,10 @@ pub(super) use asked::Asked;
 pub use subjects::{ActingForSource, SubjectsSource};
 
 use check::{
-    check_audit, check_hold, check_lists, check_record, check_reveal, check_shape, check_when,
+    check_audit, check_hold, check_lists, check_record, check_reveal, check_roles, check_shape,
+    check_when,
 };
+use role::Roles;
 use subjects::Subjects;
 
 /// A rule as written in a policy file, before it is checked. An absent list is empty.
@@ -129,7 +132,11 @@ pub enum Criterion {
 }
 
 impl Rule {
-    pub(super) fn compile(source: RuleSource, masks: &[String]) -> Result<Self, Vec<RuleProblem>> {
+    pub(super) fn compile(
+        source: RuleSource,
+        masks: &[String],
+        roles: &[String],
+    ) -> Result<Self, Vec<RuleProblem>> {
         let mut problems = Vec::new();
         check_lists(&source, &mut problems);
         check_shape(&source, &mut problems);
@@ -138,6 +145,7 @@ impl Rule {
         check_reveal(&source, &mut problems);
         check_hold(&source, &mut problems);
         check_when(&source, &mut problems);
+        check_roles(&source, &mut problems);
         let conditions = conditions(&source.when, &mut problems);
         let mut bits = 0_u128;
         for (index, name) in source.mask.iter().enumerate() {
@@ -155,7 +163,7 @@ impl Rule {
             bits |= rules;
         }
         let subjects = source.subjects.as_ref();
-        let subjects = subjects.map(|subjects| Subjects::compile(subjects, &mut problems));
+        let subjects = subjects.map(|subjects| Subjects::compile(subjects, roles, &mut problems));
         let mut optional = |field, patterns: &[String]| {
             (!patterns.is_empty()).then(|| globs(field, patterns, &mut problems))
         };
@@ -258,7 +266,7 @@ impl Rule {
     fn is_by_way_of_node(&self, asked: &Asked<'_>) -> bool {
         asked.info.may_be_kubelet_session()
             && self.covers_cluster(asked.cluster)
-            && self.is_about(asked.identity)
+            && self.is_about(asked)
     }
 
     fn covers_cluster(&self, cluster: &str) -> bool {
@@ -274,7 +282,7 @@ impl Rule {
         let failed = |holds: bool, criterion| (!holds).then_some(criterion);
         let overlaps = asked.review && reach == Reach::Touches;
         failed(self.covers_cluster(asked.cluster), Criterion::Clusters)
-            .or_else(|| failed(self.is_about(asked.identity), Criterion::Subjects))
+            .or_else(|| failed(self.is_about(asked), Criterion::Subjects))
             .or_else(|| failed(self.is_same_kind(info), Criterion::Kind))
             .or_else(|| {
                 failed(
@@ -310,8 +318,15 @@ impl Rule {
     }
 
     /// Whether it says anything about this caller in this cluster.
-    pub(super) fn concerns(&self, identity: &Identity, cluster: &str) -> bool {
-        self.source.decision.is_some() && self.covers_cluster(cluster) && self.is_about(identity)
+    pub(super) fn concerns(&self, identity: &Identity, roles: Roles, cluster: &str) -> bool {
+        self.source.decision.is_some()
+            && self.covers_cluster(cluster)
+            && self.includes(identity, roles)
+    }
+
+    /// The roles of which one is needed for it to be about anybody; none for most rules.
+    pub(super) fn roles(&self) -> Roles {
+        self.subjects.as_ref().map_or(0, |subjects| subjects.roles)
     }
 
     /// The object names that it names; `Err` where it has patterns as well.
@@ -321,10 +336,14 @@ impl Rule {
             .map_or_else(|| Ok(Vec::new()), Globs::exact)
     }
 
-    fn is_about(&self, identity: &Identity) -> bool {
+    fn is_about(&self, asked: &Asked<'_>) -> bool {
+        self.includes(asked.identity, asked.roles)
+    }
+
+    fn includes(&self, identity: &Identity, roles: Roles) -> bool {
         self.subjects
             .as_ref()
-            .is_none_or(|subjects| subjects.include(identity))
+            .is_none_or(|subjects| subjects.include(identity, roles))
     }
 
     /// A rule with neither resources nor URLs is about both.

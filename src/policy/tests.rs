@@ -166,6 +166,7 @@ fn subjects_match_by_user_group_or_agent() {
         groups: strings(groups),
         agents: strings(agents),
         acting_for: None,
+        roles: Vec::new(),
     };
     for (subjects, human, agent) in [
         (subjects(&["alice"], &[], &[]), true, true),
@@ -941,5 +942,128 @@ fn a_hold_that_nobody_could_answer_is_a_mistake() {
         });
         let found = compiled.err().map(|problems| problems[0].1.field);
         assert_eq!(found, field);
+    }
+}
+
+/// A policy that only observes stops nothing, says what it would have done, and still masks and records.
+#[test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one policy, and all that is asked of it"
+)]
+fn a_policy_that_observes_stops_nothing_but_still_masks_and_records() {
+    let hold = RuleSource {
+        hold: Some(Hold {
+            approvers: Approvers {
+                groups: strings(&["sre"]),
+                users: Vec::new(),
+                count: 1,
+                principal: false,
+            },
+            wait: None,
+            expires: Hold::EXPIRES,
+            same_class: None,
+        }),
+        ..rule("held", Effect::Hold, &["delete"], &[""], &["pods"])
+    };
+    let rules = vec![
+        RuleSource {
+            id: "test/mask".to_owned(),
+            mask: strings(&["secrets"]),
+            ..RuleSource::default()
+        },
+        RuleSource {
+            record: Some(RecordObligation::new(RecordMode::Required)),
+            decision: None,
+            ..rule("record", Effect::Allow, &["create"], &[""], &["pods/exec"])
+        },
+        hold,
+        rule("denied", Effect::Deny, &["create"], &[""], &["pods/exec"]),
+        rule("allowed", Effect::Allow, &["list"], &[""], &["pods"]),
+    ];
+    let source = |observes| PolicySource {
+        version: "v".to_owned(),
+        rules: rules.clone(),
+        observes,
+        ..PolicySource::default()
+    };
+    let (enforcing, observing) = (
+        Policy::compile(source(false)).unwrap(),
+        Policy::compile(source(true)).unwrap(),
+    );
+    let alice = || Identity::for_tests("alice", &[]);
+    let secret = "/api/v1/namespaces/shop/secrets/db";
+    for (method, target, would, by) in [
+        ("GET", "/api/v1/namespaces/shop/pods", None, "test/allowed"),
+        ("GET", secret, Some("deny"), "(none)"),
+        (
+            "GET",
+            "/api/v1/namespaces/shop/pods/a/exec?command=sh",
+            Some("deny"),
+            "test/denied",
+        ),
+        (
+            "DELETE",
+            "/api/v1/namespaces/shop/pods/a",
+            Some("hold"),
+            "test/held",
+        ),
+    ] {
+        let Decision::Allow(permit) = ask(&observing, alice(), method, target) else {
+            panic!("{method} {target}")
+        };
+        assert_eq!(
+            permit.would().map(Would::as_str),
+            would,
+            "{method} {target}"
+        );
+        assert_eq!(permit.rule(), by);
+        assert_eq!(permit.mask().is_some(), target == secret);
+        assert_eq!(permit.record().is_some(), target.contains("exec"));
+        let enforced = ask(&enforcing, alice(), method, target);
+        assert_eq!(matches!(enforced, Decision::Allow(_)), would.is_none());
+    }
+    // What nobody may see is not observed out of its mask.
+    let reveal = format!("{secret}?portcullis.dev/reveal=data.a&portcullis.dev/reason=x");
+    assert!(matches!(
+        ask(&observing, alice(), "GET", &reveal),
+        Decision::Deny(_)
+    ));
+    // Explanations say what would be decided, and that it is not.
+    let info = RequestInfo::parse(&Method::GET, secret).unwrap();
+    let told = observing.explain(&Arc::new(alice()), &info, "demo", &Seen::default());
+    assert_eq!((told.decision, told.observed), (Effect::Deny, true));
+    assert!(told.to_string().starts_with("THE POLICY ONLY OBSERVES"));
+}
+
+#[test]
+fn what_cannot_be_shown_is_no_obstacle_to_a_policy_that_observes() {
+    let looks = || RuleSource {
+        when: vec![condition::ConditionSource {
+            name: "privileged".to_owned(),
+            ..condition::ConditionSource::default()
+        }],
+        ..rule("baseline", Effect::Deny, &["create"], &[""], &["pods"])
+    };
+    for observes in [false, true] {
+        let policy = Policy::compile(PolicySource {
+            rules: vec![looks(), allow_all()],
+            observes,
+            ..PolicySource::default()
+        });
+        let alice = Identity::for_tests("alice", &[]);
+        let asked = ask(
+            &policy.unwrap(),
+            alice,
+            "POST",
+            "/api/v1/namespaces/shop/pods",
+        );
+        let Decision::Ask(inquiry) = asked else {
+            panic!("{asked:?}")
+        };
+        let permit = inquiry.unseen("no JSON");
+        assert_eq!(permit.is_some(), observes);
+        let would = permit.as_ref().and_then(Permit::would);
+        assert_eq!(would.map(Would::as_str), observes.then_some("deny"));
     }
 }

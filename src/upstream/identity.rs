@@ -37,6 +37,14 @@ impl UpstreamIdentity {
     /// The identity behind a decision, the only one a request can be sent with.
     pub(super) fn of(permit: &Permit, request_id: &str) -> Result<Self, IdentityRefused> {
         let mut identity = Self::new(permit.identity(), request_id)?;
+        for grant in permit.grants() {
+            let lines = &mut identity.lines;
+            push_extra(lines, "portcullis.dev/grant", [grant.id()])?;
+            push_extra(lines, "portcullis.dev/role", [grant.role()])?;
+            let by = grant.answers().iter();
+            let by = by.map(|answer| answer.by.user.as_str());
+            push_extra(lines, "portcullis.dev/granted-by", by)?;
+        }
         if let Some(admission) = permit.admission() {
             let lines = &mut identity.lines;
             push_extra(lines, "portcullis.dev/approval", [admission.id()])?;

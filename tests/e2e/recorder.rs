@@ -90,7 +90,18 @@ fn expect_unrecorded_end(world: &World, session: Running) {
 
 #[test]
 fn e15_without_a_recorder_there_is_no_session() {
-    let world = without_folder(None);
+    // Nobody is asked for a yes to what could not begin after it.
+    let held = r#"
+- name: attaching
+  subjects: {groups: [developers]}
+  verbs: [create]
+  apiGroups: [""]
+  resources: [pods/attach]
+  decision: hold
+  hold: {approvers: {groups: [on-call]}}
+- name: agents-open-no-sessions"#;
+    let policy = POLICY.replacen("\n- name: agents-open-no-sessions", held, 1);
+    let world = without_folder(Some(policy));
     let pod = world.pod();
     for version in KUBECTLS {
         for args in [
@@ -104,6 +115,17 @@ fn e15_without_a_recorder_there_is_no_session() {
             assert_eq!(refused.stdout, "", "{refused}");
         }
     }
+    let all = [
+        "approvals",
+        "ls",
+        "--all",
+        "-o",
+        "json",
+        "--data-dir",
+        "data",
+    ];
+    let asked = world.portcullis(&all).run();
+    assert_eq!(asked.expect_code(0).stdout.trim(), "[]");
     let opened = world.audit().into_iter().filter(|event| {
         event["objectRef"]["subresource"].is_string() && event["responseStatus"]["code"] == 101
     });

@@ -207,6 +207,78 @@ async fn open_questions_are_bounded_and_expired_ones_do_not_count() {
     waits(world.consult(held(own), "z", 200).await);
 }
 
+/// However many agents somebody has, others can ask, and so can they.
+#[tokio::test]
+async fn the_agents_of_one_human_leave_room_for_others() {
+    let world = World::new();
+    let of = |number: usize, agent: Option<String>| Held {
+        caller: Person {
+            agent,
+            ..person("alice", &[])
+        },
+        ..held(number)
+    };
+    let most = usize::try_from(limits::APPROVALS_OPEN_OF_AGENTS_MAX).unwrap();
+    for number in 0..most {
+        let bot = Some(format!("bot-{number}"));
+        waits(
+            world
+                .consult(of(number, bot), &format!("q{number}"), 0)
+                .await,
+        );
+    }
+    let another = of(most, Some("another".to_owned()));
+    assert!(matches!(
+        world.consult(another, "x", 1).await,
+        Found::Refused(TooMany::OfCaller)
+    ));
+    waits(world.consult(of(most + 1, None), "own", 1).await);
+    let bob = Held {
+        caller: Person {
+            agent: Some("bot".to_owned()),
+            ..person("bob", &[])
+        },
+        ..held(most + 2)
+    };
+    waits(world.consult(bob, "bob", 1).await);
+}
+
+#[tokio::test]
+async fn a_role_is_asked_for_once_and_stays_given_when_the_database_is_opened_again() {
+    let world = World::new();
+    let alice = Identity::for_tests("alice", &[]);
+    let wished = |reason: &str, second| {
+        let wish = Wish {
+            caller: Person::from(&alice),
+            holder: Digest::of_caller(&alice),
+            ahead: Ahead {
+                role: "debug".to_owned(),
+                seconds: 60,
+                reason: reason.to_owned(),
+            },
+            rule: "p/debug".to_owned(),
+            terms: terms(1, None),
+        };
+        let id = format!("{reason}-{second}");
+        world
+            .store
+            .run(move |work| super::wish(work, wish, id, at(second)))
+    };
+    let (first, is_new) = wished("a", 0).await.unwrap().unwrap();
+    assert!(is_new);
+    let (again, is_new) = wished("a", 1).await.unwrap().unwrap();
+    assert_eq!((again.id, is_new), (first.id.clone(), false));
+    let (other, _) = wished("b", 1).await.unwrap().unwrap();
+    world.answer(&first.id, Verdict::Yes, 0, 2).await.unwrap();
+    world.answer(&other.id, Verdict::No, 0, 2).await.unwrap();
+    // A no stands.
+    assert_eq!(wished("b", 3).await.unwrap().unwrap().0.id, other.id);
+    for (second, count) in [(3, 1), (61, 1), (62, 0)] {
+        let given = world.store.run(move |work| grants(work, at(second))).await;
+        assert_eq!(given.unwrap().count(at(second)), count, "{second}");
+    }
+}
+
 #[tokio::test]
 async fn e_20_of_many_who_use_one_yes_at_once_one_does() {
     let world = World::new();

@@ -54,6 +54,7 @@ fn approval(terms: Hold) -> Approval {
         terms,
         class: Digest::of(&["class"]),
         command: None,
+        grant: None,
         requests: vec![asked(0)],
         asked: at(0),
         state: State::Asked,
@@ -222,6 +223,130 @@ fn a_clock_that_is_set_back_makes_no_yes_last_longer() {
     assert_eq!(approval.admits(at(29)), None);
     assert_eq!(approval.admits(at(31)), Some(Admits::Once));
     assert_eq!(approval.admits(at(90 + 100)), None);
+}
+
+#[test]
+fn a_role_is_taken_away_by_whoever_has_it_who_could_say_no_and_operators() {
+    let given =
+        || super::super::grant::tests::given("g", "debug", &Identity::for_tests("alice", &["dev"]));
+    let agent = |name| Person::from(&Identity::for_tests(name, &["sre"]).with_agent("bot", &[]));
+    let revoke = |by: Person, is_operator| {
+        let mut approval = given();
+        let done = approval.revoke(by, is_operator, "over".to_owned(), at(1));
+        (done.is_ok(), approval.state)
+    };
+    for by in [person("alice", &[]), person("carol", &["sre"])] {
+        assert_eq!(revoke(by, false), (true, State::Revoked));
+    }
+    assert_eq!(revoke(Person::local(), true), (true, State::Revoked));
+    for by in [
+        person("bob", &["dev"]),
+        agent("alice"),
+        agent("carol"),
+        Person::local(),
+    ] {
+        assert_eq!(revoke(by, false), (false, State::Approved));
+    }
+    // A no takes it away as well, and then it is not given again.
+    let mut denied = given();
+    let no = denied.answer(
+        person("carol", &["sre"]),
+        Verdict::No,
+        (String::new(), 0),
+        at(1),
+    );
+    assert_eq!((no, denied.state), (Ok(()), State::Revoked));
+    assert_eq!(
+        yes(&mut denied, "dave", 2),
+        Err(NotAnswered::Over(State::Revoked))
+    );
+    // Nor is it given for longer than was asked, or to whoever asks.
+    let mut asked = Approval {
+        state: State::Asked,
+        answers: Vec::new(),
+        ..given()
+    };
+    let class = Verdict::YesToClass { seconds: 90 };
+    let wide = asked.answer(person("carol", &["sre"]), class, (String::new(), 0), at(1));
+    assert!(matches!(wide, Err(NotAnswered::TooWide(_))));
+    asked.caller = person("carol", &["sre"]);
+    assert_eq!(yes(&mut asked, "carol", 1), Err(Unfit::Own.into()));
+    // It admits no request by itself.
+    assert_eq!(given().take(&digest(0), "a", at(1)), None);
+}
+
+#[derive(Clone, Debug)]
+enum Ahead {
+    Pass(i64),
+    Answer(usize, bool, usize),
+    Revoke(usize, bool),
+    Withdraw(usize),
+}
+
+fn ahead() -> impl Strategy<Value = Vec<Ahead>> {
+    let step = prop_oneof![
+        3 => (0_i64..40).prop_map(Ahead::Pass),
+        6 => (0_usize..5, any::<bool>(), 0_usize..2).prop_map(|(who, yes, seen)| Ahead::Answer(who, yes, seen)),
+        1 => (0_usize..5, any::<bool>()).prop_map(|(who, operator)| Ahead::Revoke(who, operator)),
+        1 => (0_usize..5).prop_map(Ahead::Withdraw),
+    ];
+    prop::collection::vec(step, 1..40)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
+    /// A role is had exactly from the last yes that was needed for as long as was asked for, unless it was taken away.
+    #[test]
+    fn no_role_is_had_that_was_not_given(count in 1_usize..3, steps in ahead()) {
+        const WHO: [(&str, &str); 5] = [("alice", "sre"), ("carol", "sre"), ("dave", "sre"), ("erin", "sre"), ("frank", "dev")];
+        let alice = Identity::for_tests("alice", &["dev"]);
+        let mut machine = super::super::grant::tests::given("g", "debug", &alice);
+        machine.terms.approvers.count = count;
+        machine.state = State::Asked;
+        machine.answers.clear();
+        machine.expires = later(at(0), machine.terms.expires);
+        let mut clock = 0_i64;
+        let mut yes: Vec<usize> = Vec::new();
+        let mut yes_at = None;
+        let mut over = false;
+        for step in steps {
+            match step {
+                Ahead::Pass(seconds) => clock += seconds,
+                Ahead::Answer(who, says_yes, seen) => {
+                    let (name, group) = WHO[who];
+                    let verdict = if says_yes { Verdict::Yes } else { Verdict::No };
+                    let answered = machine.answer(person(name, &[group]), verdict, (String::new(), seen), at(clock));
+                    if answered.is_ok() {
+                        prop_assert!((1..=3).contains(&who) && !over, "{name} may not answer");
+                        if says_yes {
+                            prop_assert!(yes_at.is_none() && clock < 100 && !yes.contains(&who) && seen == 0);
+                            yes.push(who);
+                            yes_at = (yes.len() == count).then_some(clock);
+                        } else {
+                            over = true;
+                        }
+                    }
+                }
+                Ahead::Revoke(who, operator) => {
+                    let (name, group) = WHO[who];
+                    let given = yes_at.is_some_and(|then| clock < then + 60) && !over;
+                    let revoked = machine.revoke(person(name, &[group]), operator, String::new(), at(clock));
+                    prop_assert_eq!(revoked.is_ok(), given && (operator || who < 4));
+                    over |= revoked.is_ok();
+                }
+                Ahead::Withdraw(who) => {
+                    let withdrawn = machine.withdraw(&person(WHO[who].0, &[]), at(clock));
+                    prop_assert!(withdrawn.is_err() || who == 0);
+                    over |= withdrawn.is_ok();
+                }
+            }
+            let had = !over && yes_at.is_some_and(|then| clock < then + 60);
+            prop_assert_eq!(machine.granted(at(clock)).is_some(), had, "{:?} at {}", machine, clock);
+            let text = serde_json::to_string(&machine).unwrap();
+            prop_assert_eq!(&serde_json::from_str::<Approval>(&text).unwrap(), &machine);
+        }
+    }
 }
 
 #[derive(Clone, Debug)]

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
-use http::{HeaderValue, Method, Request, StatusCode, Uri};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT, WARNING};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::Full;
 use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
@@ -22,7 +22,7 @@ use super::login::span;
 use super::obtain::{Effort, Token, obtain};
 use super::provider::browser::has_display;
 use crate::cli::https::{Server, trust_file};
-use crate::cli::output::{Outcome, Output, clean, print_json};
+use crate::cli::output::{Outcome, Output, clean, note, print_json};
 use crate::gateway::body;
 
 /// Where the API server answers who asks (KEP-3325).
@@ -175,10 +175,14 @@ async fn review(server: &Server, uri: &Uri, token: &Token) -> anyhow::Result<Use
     let tasks = TaskTracker::new();
     let response = server.send(request, &tasks).await?;
     let status = response.status();
+    let warnings = warnings(response.headers());
     let text = body::read_bounded(response.into_body(), ANSWER_BYTES_MAX).await?;
     if status.is_success() {
         let review: Review =
             serde_json::from_slice(&text).context("the answer is not understood")?;
+        for said in &warnings {
+            note(said);
+        }
         return Ok(review.status.user_info);
     }
     let told = serde_json::from_slice::<Refused>(&text).ok();
@@ -188,6 +192,15 @@ async fn review(server: &Server, uri: &Uri, token: &Token) -> anyhow::Result<Use
         "{told} (401); type `portcullis login` for a new token"
     );
     bail!("{told} ({})", status.as_u16());
+}
+
+/// What the gateway says besides (RFC 7234 §5.5, as Kubernetes writes it: `299 - "text"`).
+fn warnings(headers: &HeaderMap) -> Vec<String> {
+    let texts = headers.get_all(WARNING).iter();
+    texts
+        .filter_map(|value| value.to_str().ok()?.split_once(" - "))
+        .map(|(_, text)| clean(text.trim_matches('"')))
+        .collect()
 }
 
 fn print(answer: &Answer, out: &mut dyn Write) -> io::Result<()> {

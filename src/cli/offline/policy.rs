@@ -16,7 +16,11 @@ use crate::policy::cases::parse_request;
 use crate::policy::{Policy, Seen};
 use crate::request::RequestInfo;
 
-/// Explains and tests policies, without a running gateway.
+mod draft;
+
+pub use draft::{Destructive, DraftArgs};
+
+/// Explains, tests and drafts policies, without a running gateway.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// What to do
@@ -28,9 +32,11 @@ pub struct Args {
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum PolicyCommand {
     /// Say which rule decides a request, and why the earlier ones do not
-    Explain(ExplainArgs),
+    Explain(Box<ExplainArgs>),
     /// Run the cases of policy tests (kind: `PolicyTest`); exit code 1 if one fails
     Test(TestArgs),
+    /// Write a policy that lets through what an audit log has seen, and nothing else
+    Draft(Box<DraftArgs>),
 }
 
 /// The arguments of `portcullis policy explain`.
@@ -76,6 +82,10 @@ pub(in crate::cli) struct Question {
     #[arg(long, value_name = "AGENT")]
     agent: Option<String>,
 
+    /// A role that was given to the caller; repeat it for several. It counts if they may ask for it
+    #[arg(long = "role", value_name = "ROLE")]
+    roles: Vec<String>,
+
     /// The cluster; a /clusters/NAME prefix of the request says it too. Without either it is the
     /// configuration's default cluster, and with --policy one of the name "default"
     #[arg(long, value_name = "NAME")]
@@ -116,6 +126,7 @@ fn execute(args: &Args, out: &mut dyn Write) -> anyhow::Result<Outcome> {
     match &args.command {
         PolicyCommand::Explain(args) => explain(args, out),
         PolicyCommand::Test(args) => test(args, out),
+        PolicyCommand::Draft(args) => draft::draft(args, out),
     }
 }
 
@@ -196,7 +207,9 @@ pub(in crate::cli) fn prepare(
 
 /// What the request shows besides its head.
 fn seen(question: &Question, info: &RequestInfo) -> Result<Seen, String> {
-    let mut seen = Seen::default().dry_run(info.is_dry_run(b""));
+    let mut seen = Seen::default()
+        .supposing(question.roles.clone())
+        .dry_run(info.is_dry_run(b""));
     if let Some(file) = &question.object {
         seen = seen.object(Some(&case_file::load_object(file)?));
     }

@@ -14,7 +14,7 @@ use crate::control::approvals::{ApprovalList, No, Yes};
 mod print;
 mod watch;
 
-pub(in crate::cli) use print::visible;
+pub(in crate::cli) use print::{clock, list as print_list, outcome as print_outcome, visible};
 
 /// Answers requests that a rule holds until somebody says yes.
 #[derive(Clone, Debug, clap::Args)]
@@ -204,12 +204,13 @@ fn path(id: &str, what: &str) -> String {
 }
 
 /// The gateway that is meant: only a running one has questions.
-async fn open(target: &Target) -> anyhow::Result<Client> {
+pub(in crate::cli) async fn open(target: &Target) -> anyhow::Result<Client> {
     let client = Client::of(target).await?;
     client.context("no gateway runs on this data directory, so nothing can be answered")
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+/// Reads a duration such as `10m`.
+pub(in crate::cli) fn duration(text: &str) -> Result<Duration, String> {
     text.parse::<jiff::SignedDuration>()
         .ok()
         .and_then(|duration| Duration::try_from(duration).ok())

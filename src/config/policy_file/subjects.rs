@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use super::super::section::{Found, Section};
 use super::{check_name, values};
 use crate::limits;
+use crate::policy::Approvers;
 use crate::policy::rule::budget::BudgetSource;
+use crate::policy::rule::role::RoleSource;
 use crate::policy::rule::{ActingForSource, SubjectsSource};
 
 /// `subjects`, if there are any.
@@ -23,9 +25,51 @@ pub(super) fn read_subjects(section: &Section<'_>) -> Option<SubjectsSource> {
             humans.finish();
             read
         }),
+        roles: values(subjects.texts("roles")),
     };
     subjects.finish();
     Some(read)
+}
+
+/// One of `roles`. `earlier` are the names of those before it.
+pub(super) fn read_role(
+    section: &Section<'_>,
+    policy: &str,
+    earlier: &mut BTreeSet<String>,
+) -> RoleSource {
+    let document = section.document();
+    let name = section.required("name").map_or_else(String::new, |name| {
+        check_name(document, &name);
+        if !earlier.insert(name.value.clone()) {
+            name.report(document, "is the name of an earlier role too");
+        }
+        name.value
+    });
+    let role = RoleSource {
+        id: format!("{policy}/{name}"),
+        name,
+        subjects: read_subjects(section),
+        approvers: section
+            .required_section("approvers")
+            .map(|approvers| read_approvers(&approvers)),
+        longest: section.duration("longest", limits::GRANT_MIN..=limits::GRANT_MAX),
+    };
+    section.finish();
+    role
+}
+
+/// Who may say yes.
+pub(super) fn read_approvers(approvers: &Section<'_>) -> Approvers {
+    let read = Approvers {
+        groups: values(approvers.texts("groups")),
+        users: values(approvers.texts("users")),
+        count: approvers
+            .number("count", 1..=limits::HOLD_APPROVERS_MAX)
+            .unwrap_or(1),
+        principal: approvers.flag("principal").unwrap_or(false),
+    };
+    approvers.finish();
+    read
 }
 
 /// One of `budgets`.

@@ -72,6 +72,63 @@ rules: [{name: version, nonResourceURLs: [/version], verbs: [get], decision: all
 }
 
 #[test]
+fn roles_and_modes_have_their_place() {
+    let text = r"apiVersion: portcullis.dev/v1alpha1
+kind: Policy
+metadata: {name: p}
+mode: watch
+roles:
+- {name: a, subjects: {groups: [x]}, approvers: {groups: [sre]}, longest: 25h}
+- {name: a, approvers: {}, longest: 1h}
+- {name: b, subjects: {groups: [x]}, longest: 1h}
+rules:
+- {name: r, subjects: {roles: [a, c]}, verbs: [get], apiGroups: [''], resources: [pods], decision: allow}
+";
+    let found = problems(text);
+    for (line, said) in [
+        (4, "mode must be enforce or observe"),
+        (6, "roles[0].longest must be between"),
+        (7, "roles[1].name is the name of an earlier role"),
+        (7, "roles[1].subjects is missing"),
+        (7, "roles[1].approvers names nobody"),
+        (8, "roles[2].approvers is missing"),
+        (
+            10,
+            "rules[0].subjects.roles[1] \"c\" is not a role of this policy",
+        ),
+    ] {
+        let is_it = |problem: &&String| {
+            problem.starts_with(&format!("p.yaml:{line}:")) && problem.contains(said)
+        };
+        assert!(
+            found.iter().any(|problem| is_it(&problem)),
+            "{line} {said}: {found:#?}"
+        );
+    }
+}
+
+/// One file among several that observes would turn off what the others enforce.
+#[test]
+fn all_files_of_a_policy_observe_or_none_does() {
+    let file = |name: &str, mode: &str| {
+        let text = format!(
+            "apiVersion: portcullis.dev/v1alpha1\nkind: Policy\nmetadata: {{name: {name}}}\n{mode}rules: [{{name: r, nonResourceURLs: [/version], verbs: [get], decision: allow}}]\n"
+        );
+        (PathBuf::from(format!("{name}.yaml")), text)
+    };
+    let observes = |modes: [&str; 2]| {
+        let [one, other] = modes;
+        compile(&[file("a", one), file("b", other)]).map(|policy| policy.observes())
+    };
+    assert!(!observes(["", "mode: enforce\n"]).unwrap());
+    assert!(observes(["mode: observe\n", "mode: observe\n"]).unwrap());
+    for mixed in [["mode: observe\n", ""], ["", "mode: observe\n"]] {
+        let found = observes(mixed).unwrap_err();
+        assert!(found[0].to_string().starts_with("b.yaml:"), "{found:?}");
+    }
+}
+
+#[test]
 fn syntax_errors_have_a_line() {
     for (text, line) in [
         ("a: [\n", 2),

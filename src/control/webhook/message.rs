@@ -7,6 +7,7 @@ use aws_lc_rs::hmac;
 use serde_json::{Value, json};
 
 use crate::approval::{Approval, State};
+use crate::control::approvals::spell;
 
 /// The form of messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +60,9 @@ fn plain(approval: &Approval, server: &str) -> Value {
         "message": approval.message,
         "approvers": approval.terms.approvers,
         "expires": approval.expires,
+        "grant": approval.grant.as_ref().map(|ahead| json!({
+            "role": ahead.role, "seconds": ahead.seconds, "reason": visible(&ahead.reason),
+        })),
         "requests": requests.collect::<Vec<_>>(),
         "answers": approval.answers.iter().map(|answer| visible(&answer.by.user)).collect::<Vec<_>>(),
         "url": url(approval, server),
@@ -114,15 +118,25 @@ fn words(approval: &Approval, server: &str) -> String {
             }
             visible(&what)
         });
+    let role = approval.grant.as_ref().map(|ahead| {
+        format!(
+            "{who}: role {} for {} ({})",
+            visible(&ahead.role),
+            spell(u64::from(ahead.seconds)),
+            visible(&ahead.reason)
+        )
+    });
     let more = match approval.requests.len() {
         0 | 1 => String::new(),
         several => format!(" and {} more", several - 1),
     };
     let id = &approval.id;
-    let head = format!(
-        "{who}: {what}{more} on cluster {}",
-        visible(&approval.cluster)
-    );
+    let head = role.unwrap_or_else(|| {
+        format!(
+            "{who}: {what}{more} on cluster {}",
+            visible(&approval.cluster)
+        )
+    });
     let why = approval
         .message
         .as_deref()
@@ -144,6 +158,7 @@ fn words(approval: &Approval, server: &str) -> String {
         State::Denied => format!("Approval {id} was denied by {}\n{head}", by()),
         State::Used => format!("Approval {id} was used\n{head}"),
         State::Expired => format!("Approval {id} expired\n{head}"),
+        State::Revoked => format!("Approval {id} was revoked\n{head}"),
         State::Withdrawn => format!("Approval {id} was withdrawn\n{head}"),
     }
 }

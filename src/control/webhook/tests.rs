@@ -10,6 +10,7 @@ use super::*;
 use crate::approval::ledger::Held;
 use crate::approval::state::tests::{person, terms};
 use crate::approval::{Asked, Digest, Shown, State, Store, Verdict};
+use crate::metrics::Metrics;
 
 fn approval(name: &str) -> Approval {
     let at = Timestamp::UNIX_EPOCH;
@@ -33,6 +34,7 @@ fn approval(name: &str) -> Approval {
         terms: terms(1, None),
         class: Digest::of(&[]),
         command: None,
+        grant: None,
         requests: vec![Asked {
             digest: Digest::of(&[]),
             at,
@@ -207,7 +209,12 @@ async fn every_change_is_told_and_signed_and_none_waits_for_it() {
         secret_file: Some(file("weak", "0123456789")),
         ..settings.clone()
     };
-    let desk = Desk::new(Store::open(&folder.path().join("state.db")).unwrap());
+    let desk = Desk::open(
+        Store::open(&folder.path().join("state.db")).unwrap(),
+        Metrics::new().0,
+    )
+    .await
+    .unwrap();
     assert!(Webhooks::open(&[weak], desk.clone(), String::new()).is_err());
     let hooks = Webhooks::open(&[settings], desk.clone(), "https://p.test".to_owned()).unwrap();
     let one = approval("web");

@@ -16,13 +16,15 @@ use super::decide::Looking;
 use crate::approval::ledger::Held;
 use crate::approval::{Case, Digest, Found, Person, Standing};
 use crate::gateway::Gateway;
+use crate::gateway::open;
 use crate::gateway::record::Record;
-use crate::gateway::refuse::{Refusal, warning};
+use crate::gateway::refuse::{Refusal, help, warning};
 use crate::gateway::story::Act;
 use crate::gateway::write::payload::Payload;
 use crate::gateway::write::{check, may_have_body, readable_type};
 use crate::identity::Identity;
-use crate::policy::{Decision, Permit, Question};
+use crate::policy::{Decision, Permit, Policy, Question};
+use crate::request::RequestInfo;
 use crate::transform::{self, Unreleased};
 
 impl Gateway {
@@ -44,7 +46,8 @@ impl Gateway {
                     if let Some(rule) = &reason.rule {
                         record.event.annotate("portcullis.dev/rule", rule.clone());
                     }
-                    return Err(Refusal::denied(act.info, identity, &reason.message));
+                    let why = reason.message + &help(&reason.roles, &self.approvals_at);
+                    return Err(Refusal::denied(act.info, identity, &why));
                 }
                 Decision::Ask(_) => {
                     return Err(Refusal::gateway_failed(
@@ -61,13 +64,13 @@ impl Gateway {
             // Before the first look, so that no answer is missed.
             let mut news = self.holder.desk.news();
             let body = self.body_of(act, payload).await?;
-            self.may_go_on(act, &body, &question).await?;
+            self.may_go_on(act, &body, (&question, audit_id)).await?;
             let held = self.held(act, &body, &question, audit_id).await?;
             self.holder.still_welcome(identity)?;
             let digest = held.digest.clone();
             let consulted = self.holder.desk.consult(question.clone(), held);
             let approval = match consulted.await? {
-                Standing::Admitted(permit) => return Ok(permit),
+                Standing::Admitted(permit) => return Ok(*permit),
                 Standing::Denied(approval) => {
                     return Err(Refusal::approval_denied(act.info, identity, &approval));
                 }
@@ -126,14 +129,15 @@ impl Gateway {
         Ok(())
     }
 
-    /// The API server did not switch protocols for a session, so nothing has run: kubectl tries the same over
-    /// the other transport, which nobody has to be asked about again (wire.md §1.4).
-    pub(in crate::gateway) async fn not_switched(&self, permit: &Permit) {
+    /// Nothing came of a yes: the request was refused here before it was sent, or the API server did not switch
+    /// protocols for a session. Nobody has to be asked about the same again; kubectl tries a session over the other
+    /// transport (wire.md §1.4).
+    pub(in crate::gateway) async fn unused(&self, permit: &Permit) {
         let Some(admission) = permit.admission() else {
             return;
         };
         if let Err(error) = self.holder.desk.give_back(admission).await {
-            tracing::warn!(%error, "a yes to a session that did not begin stays used");
+            tracing::warn!(%error, "a yes to something that did not go on stays used");
         }
     }
 
@@ -177,13 +181,16 @@ impl Gateway {
         &self,
         act: Act<'_>,
         body: &Bytes,
-        question: &Question,
+        (question, audit_id): (&Question, &str),
     ) -> Result<(), Refusal> {
         let inquiry = question.inquiry();
         let permit = inquiry.permit();
         self.known.ready(permit)?;
         if act.info.session().is_some() {
-            return Ok(());
+            return self.recordable(permit, audit_id).await;
+        }
+        if act.info.may_be_kubelet_session() {
+            open::refuse_kubelet_session(act.headers, act.info, permit)?;
         }
         transform::negotiate(&mut act.headers.clone(), act.info, permit)?;
         if !may_have_body(act.method) {
@@ -260,6 +267,19 @@ pub(in crate::gateway) fn approved(permit: &Permit) -> Option<HeaderValue> {
         admission.id(),
         said.join(", ")
     ))
+}
+
+/// Tells whoever asks who they are that the policy stops nobody.
+pub(in crate::gateway) fn observing(policy: &Policy, info: &RequestInfo) -> Option<HeaderValue> {
+    let asks = info.api_group == "authentication.k8s.io" && info.resource == "selfsubjectreviews";
+    let observes = asks && policy.observes();
+    observes
+        .then(|| {
+            warning(
+                "this gateway's policy only observes (mode: observe): it denies and holds nothing",
+            )
+        })
+        .flatten()
 }
 
 /// Which invocation of kubectl a request is from, as it says itself. Two requests with the same are shown to

@@ -14,11 +14,11 @@ use super::asking::Said;
 use super::decide::decoded;
 use crate::gateway::Gateway;
 use crate::gateway::body::{self, Body};
-use crate::gateway::refuse::{Refusal, warning};
+use crate::gateway::refuse::{Refusal, help, warning};
 use crate::gateway::write::readable_type;
 use crate::identity::Identity;
 use crate::policy::explain::review::{Access, Outlook, RulesStatus};
-use crate::policy::{Permit, Policy};
+use crate::policy::{Permit, Policy, Seen};
 use crate::request::RequestInfo;
 use crate::request::body::JSON;
 use crate::transform::body::inspect::{self, Inspected};
@@ -88,11 +88,16 @@ impl Gateway {
         let status = answer.get("status").cloned().unwrap_or_default();
         let policy = self.holder.policy.current();
         let (identity, cluster) = (Arc::clone(permit.identity()), permit.cluster().to_owned());
+        let seen = self.holder.seen(&identity);
         let (status, caveat) = match review {
-            Review::Access => access(&policy, &identity, &cluster, &spec, status)?,
+            Review::Access => {
+                let access = Access::of(&spec).ok_or_else(asks_for_nothing)?;
+                let outlook = policy.foresee(&identity, &access, &cluster, &seen);
+                answer_of(outlook, status, &self.approvals_at)
+            }
             Review::Rules => {
                 let listing = tokio::task::spawn_blocking(move || {
-                    rules(&policy, &identity, &cluster, &spec, status)
+                    rules(&policy, (&identity, &seen), &cluster, &spec, status)
                 });
                 let failed = |_| Refusal::gateway_failed("the review failed; try again");
                 (listing.await.map_err(failed)??, None)
@@ -114,25 +119,20 @@ impl Gateway {
     }
 }
 
+fn asks_for_nothing() -> Refusal {
+    Refusal::bad_request(
+        "the review asks for nothing; send spec.resourceAttributes or spec.nonResourceAttributes",
+    )
+}
+
 /// A status of both, and what kubectl, which prints no reason behind a yes, is to say besides.
-fn access(
-    policy: &Policy,
-    identity: &Identity,
-    cluster: &str,
-    spec: &Value,
-    status: Value,
-) -> Result<(Value, Option<HeaderValue>), Refusal> {
-    let access = Access::of(spec).ok_or_else(|| {
-        Refusal::bad_request(
-            "the review asks for nothing; send spec.resourceAttributes or spec.nonResourceAttributes",
-        )
-    })?;
-    let outlook = policy.foresee(identity, &access, cluster);
+fn answer_of(mut outlook: Outlook, status: Value, server: &str) -> (Value, Option<HeaderValue>) {
+    outlook.reason.push_str(&help(&outlook.roles, server));
     let status = both(&outlook, status);
     let caveat = (outlook.depends && status.get("allowed") == Some(&Value::Bool(true)))
         .then(|| warning(&outlook.reason))
         .flatten();
-    Ok((status, caveat))
+    (status, caveat)
 }
 
 fn both(outlook: &Outlook, mut status: Value) -> Value {
@@ -167,7 +167,7 @@ fn both(outlook: &Outlook, mut status: Value) -> Value {
 
 fn rules(
     policy: &Policy,
-    identity: &Identity,
+    (identity, seen): (&Identity, &Seen),
     cluster: &str,
     spec: &Value,
     status: Value,
@@ -176,6 +176,11 @@ fn rules(
         |_| Refusal::bad_gateway("the cluster's answer to the review is none that can be read");
     let given: RulesStatus = serde_json::from_value(status).map_err(unreadable)?;
     let namespace = spec.get("namespace").and_then(Value::as_str);
-    let listed = policy.narrow(identity, cluster, namespace.unwrap_or_default(), &given);
+    let listed = policy.narrow(
+        identity,
+        cluster,
+        namespace.unwrap_or_default(),
+        (&given, seen),
+    );
     serde_json::to_value(listed).map_err(unreadable)
 }

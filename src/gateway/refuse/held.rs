@@ -3,14 +3,17 @@
 //!
 //! 403 and never 429 with `Retry-After`: client-go would repeat the request silently (wire.md §9.3).
 
+use std::fmt::Write as _;
+
 use http::StatusCode;
 use jiff::Timestamp;
 
 use super::{Cause, Fault, Refusal, denial};
 use crate::approval::ledger::TooMany;
-use crate::approval::{Approval, StoreError, Verdict};
+use crate::approval::{Approval, Grant, StoreError, Verdict};
 use crate::identity::Identity;
 use crate::limits;
+use crate::policy::Help;
 use crate::request::RequestInfo;
 
 /// How many bytes of a rule's own words are repeated, so that the answer stays below 1 KiB.
@@ -98,14 +101,26 @@ impl Refusal {
     pub fn too_many_questions(why: TooMany) -> Self {
         let message = match why {
             TooMany::OfCaller => format!(
-                "{} of your requests wait for an approval, which is the most; wait for answers, or take some back with: portcullis approvals withdraw ID",
-                limits::APPROVALS_OPEN_PER_CALLER_MAX
+                "{} of your requests wait for an approval, or {} of all agents of one human, which is the most; wait for answers, or take some back with: portcullis approvals withdraw ID",
+                limits::APPROVALS_OPEN_PER_CALLER_MAX,
+                limits::APPROVALS_OPEN_OF_AGENTS_MAX
             ),
             TooMany::InAll => format!(
                 "{} requests wait for an approval here, which is the most; ask the approvers to answer some, then try again",
                 limits::APPROVALS_OPEN_MAX
             ),
         };
+        Self::new(Fault::Policy, StatusCode::FORBIDDEN, "Forbidden", message)
+    }
+
+    /// 403: the role by which a request was allowed is over, or was taken away, before it was sent.
+    pub fn grant_ended(grant: &Grant) -> Self {
+        let message = format!(
+            "grant {} of the role {:?} ended before the request was sent; ask for the role again with: portcullis request --role {}",
+            grant.id(),
+            grant.role(),
+            grant.role(),
+        );
         Self::new(Fault::Policy, StatusCode::FORBIDDEN, "Forbidden", message)
     }
 
@@ -118,6 +133,22 @@ impl Refusal {
         details.retry_after_seconds = RETRY_AFTER_SECONDS;
         refusal
     }
+}
+
+/// The roles that would help whoever was denied, as commands to type; empty when there are none. `server` is where
+/// they call.
+pub(in crate::gateway) fn help(roles: &[Help], server: &str) -> String {
+    let mut text = String::new();
+    for (index, help) in roles.iter().enumerate() {
+        let lead = if index == 0 {
+            ". You may ask for a role that does"
+        } else {
+            ", or"
+        };
+        // Writing to a String cannot fail.
+        let _infallible = write!(text, "{lead}: {help} --reason WHY --server {server}");
+    }
+    text
 }
 
 /// When it makes sense for an agent to look again: people take a while.

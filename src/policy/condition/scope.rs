@@ -2,10 +2,12 @@
 
 use std::cell::OnceCell;
 use std::fmt;
+use std::sync::Arc;
 
 use super::budget::Budget;
 use super::pods;
 use super::value::Node;
+use crate::approval::Grant;
 use crate::policy::rule::Asked;
 
 /// The fields of `request`.
@@ -49,6 +51,10 @@ pub struct Seen {
     object: Option<Node>,
     old_object: Option<Node>,
     dry_run: Option<bool>,
+    /// The roles that were given to the caller.
+    pub(in crate::policy) grants: Vec<Arc<Grant>>,
+    /// Roles that the caller is taken to have, where nothing is sent.
+    pub(in crate::policy) supposed: Vec<String>,
 }
 
 /// Without the objects: they may hold what is secret.
@@ -73,6 +79,25 @@ impl Seen {
     pub fn old_object(mut self, object: Option<&serde_json::Value>) -> Self {
         self.old_object = Some(object.map_or(Node::NULL, Node::of));
         self
+    }
+
+    /// With the roles that were given to the caller, instead of those that were shown before.
+    #[must_use]
+    pub fn granted(mut self, grants: Vec<Arc<Grant>>) -> Self {
+        self.grants = grants;
+        self
+    }
+
+    /// As if the caller had these roles: for explanations and tests of policies, whose permits nobody uses.
+    #[must_use]
+    pub fn supposing(mut self, roles: Vec<String>) -> Self {
+        self.supposed = roles;
+        self
+    }
+
+    /// Whether the caller has no role at all.
+    pub(in crate::policy) fn has_no_role(&self) -> bool {
+        self.grants.is_empty() && self.supposed.is_empty()
     }
 
     /// Whether the object was shown.

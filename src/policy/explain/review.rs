@@ -12,13 +12,13 @@ use serde_json::Value;
 
 use super::{denied_by, denied_by_default, held_twice, short};
 use crate::identity::Identity;
-use crate::policy::Policy;
 use crate::policy::condition::explain::unclear;
 use crate::policy::condition::foreseen::{self, Foreseen, Open};
 use crate::policy::condition::{Condition, Scope, Seen};
 use crate::policy::matcher::{Reach, is_cluster_scoped};
 use crate::policy::rule::check::{RESOURCE_VERBS, URL_VERBS};
 use crate::policy::rule::{Asked, Effect, Rule};
+use crate::policy::{Help, Policy};
 use crate::request::{Query, RequestInfo};
 
 pub use rules::RulesStatus;
@@ -38,6 +38,8 @@ pub struct Outlook {
     pub depends: bool,
     /// Which rules decide what; empty where the policy has no say.
     pub reason: String,
+    /// The roles that the caller may ask for and that would make a no a yes.
+    pub roles: Vec<Help>,
 }
 
 /// A rule that decides if its open conditions hold.
@@ -160,9 +162,30 @@ fn nothing() -> RequestInfo {
     }
 }
 
+impl Outlook {
+    /// The same of a policy that only observes: everything goes on, and that is said.
+    fn observed(self) -> Self {
+        Self {
+            allowed: true,
+            depends: true,
+            reason: format!(
+                "the policy only observes (mode: observe) and refuses nothing; it would say: {}",
+                self.reason
+            ),
+            roles: Vec::new(),
+        }
+    }
+}
+
 impl Policy {
     /// What would be decided about requests of this kind.
-    pub fn foresee(&self, identity: &Identity, access: &Access, cluster: &str) -> Outlook {
+    pub fn foresee(
+        &self,
+        identity: &Identity,
+        access: &Access,
+        cluster: &str,
+        seen: &Seen,
+    ) -> Outlook {
         if !access.is_of_requests() {
             let impersonates = access.info.verb == "impersonate";
             let refused = "the gateway takes no impersonation headers; log in as whoever you are";
@@ -170,17 +193,32 @@ impl Policy {
                 allowed: !impersonates,
                 depends: false,
                 reason: if impersonates { refused } else { "" }.to_owned(),
+                roles: Vec::new(),
             };
         }
         let asked = Asked::reviewed(identity, &access.info, cluster);
-        let seen = Seen::default();
-        let scope = Scope::new(&asked, &seen);
+        let asked = asked.holding(self.held(identity, seen));
+        let nothing = Seen::default();
+        let scope = Scope::new(&asked, &nothing);
         let way = self.follow(&scope);
-        Outlook {
-            allowed: way.admits(),
+        let allowed = way.admits();
+        let roles = if allowed {
+            Vec::new()
+        } else {
+            self.help(&asked, |asked| {
+                self.follow(&Scope::new(asked, &nothing)).admits()
+            })
+        };
+        let outlook = Outlook {
+            allowed,
             depends: way.depends(),
             reason: way.in_words(&scope),
+            roles,
+        };
+        if self.observes {
+            return outlook.observed();
         }
+        outlook
     }
 
     /// Goes through the rules in order, as [`Policy::decide`] does, past those whose conditions are open.

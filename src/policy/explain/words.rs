@@ -36,6 +36,12 @@ impl fmt::Display for Explanation {
             Effect::Hold => "HELD",
             Effect::Deny => "DENIED",
         };
+        if self.observed {
+            writeln!(
+                out,
+                "THE POLICY ONLY OBSERVES (mode: observe): the request goes on, whatever is decided here"
+            )?;
+        }
         match &self.rule {
             Some(rule) => writeln!(out, "{verdict} by rule {rule}")?,
             None => writeln!(out, "{verdict}: no rule allows it")?,
@@ -58,6 +64,9 @@ impl fmt::Display for Explanation {
         }
         if let Some(message) = &self.message {
             writeln!(out, "  message: {message}")?;
+        }
+        for help in &self.roles {
+            writeln!(out, "  role:    {:?} would help: {help}", help.role)?;
         }
         writeln!(out, "\nRules in order:")?;
         for step in &self.steps {

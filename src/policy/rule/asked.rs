@@ -1,5 +1,6 @@
 //! A request as rules look at it.
 
+use super::role::Roles;
 use crate::identity::Identity;
 use crate::request::RequestInfo;
 
@@ -15,6 +16,8 @@ pub(in crate::policy) struct Asked<'a> {
     pub(in crate::policy) also: Option<&'static str>,
     /// Nobody sends it: a review asks about everything that it says `*` for, or nothing.
     pub(in crate::policy) review: bool,
+    /// The roles that the caller has.
+    pub(in crate::policy) roles: Roles,
 }
 
 impl<'a> Asked<'a> {
@@ -52,7 +55,13 @@ impl<'a> Asked<'a> {
             verb,
             also: (at_node && verb != "create").then_some("create"),
             review: false,
+            roles: 0,
         }
+    }
+
+    /// The same by somebody with these roles.
+    pub(in crate::policy) fn holding(self, roles: Roles) -> Self {
+        Self { roles, ..self }
     }
 
     /// Every verb that the request is, for people.

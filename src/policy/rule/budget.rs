@@ -75,7 +75,7 @@ impl Budget {
     pub(in crate::policy) fn compile(source: &BudgetSource) -> Result<Self, Vec<RuleProblem>> {
         let mut problems = Vec::new();
         let subjects = source.subjects.as_ref();
-        let subjects = subjects.map(|subjects| Subjects::compile(subjects, &mut problems));
+        let subjects = subjects.map(|subjects| Subjects::compile(subjects, &[], &mut problems));
         if source.most.iter().all(Option::is_none) {
             problems.push(RuleProblem {
                 field: "",
@@ -96,7 +96,7 @@ impl Budget {
     fn is_about(&self, identity: &Identity) -> bool {
         self.subjects
             .as_ref()
-            .is_none_or(|subjects| subjects.include(identity))
+            .is_none_or(|subjects| subjects.include(identity, 0))
     }
 }
 

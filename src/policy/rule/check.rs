@@ -1,8 +1,9 @@
 //! What is wrong with a rule as written, in the words of whoever wrote it.
 
+use super::super::hold::Approvers;
 use super::super::mask::Segment;
 use super::super::matcher::{check_resource, check_url};
-use super::{Effect, RuleProblem, RuleSource, item};
+use super::{Effect, RuleProblem, RuleSource, SubjectsSource, item};
 use crate::limits;
 
 /// The verbs that requests for resources have.
@@ -268,29 +269,70 @@ pub(super) fn check_hold(source: &RuleSource, problems: &mut Vec<RuleProblem>) {
     if !holds {
         wrong("hold", "belongs to a rule with `decision: hold`".to_owned());
     }
-    let approvers = &hold.approvers;
+    let fields = [
+        "hold.approvers",
+        "hold.approvers.count",
+        "hold.approvers.principal",
+    ];
+    check_approvers(&hold.approvers, fields, source.subjects.as_ref(), problems);
+}
+
+/// Whether somebody can answer. The fields are what they are called: the whole, the count and the principal.
+pub(super) fn check_approvers(
+    approvers: &Approvers,
+    [whole, count, principal]: [&'static str; 3],
+    subjects: Option<&SubjectsSource>,
+    problems: &mut Vec<RuleProblem>,
+) {
+    let mut wrong = |field, message: String| {
+        problems.push(RuleProblem {
+            field,
+            index: None,
+            message,
+        });
+    };
     if approvers.groups.is_empty() && approvers.users.is_empty() && !approvers.principal {
         wrong(
-            "hold.approvers",
+            whole,
             "names nobody: give groups or users, whose names are compared as they are".to_owned(),
         );
     }
     // Groups may have any number of people; without them the count can be seen to be out of reach.
     let known = approvers.users.len() + usize::from(approvers.principal);
     if approvers.groups.is_empty() && known > 0 && approvers.count > known {
-        let count = approvers.count;
+        let asked = approvers.count;
         wrong(
-            "hold.approvers.count",
-            format!("is {count}, and only {known} can answer; nobody approves their own request"),
+            count,
+            format!("is {asked}, and only {known} can answer; nobody approves their own request"),
         );
     }
-    let only_agents = source.subjects.as_ref().is_some_and(|subjects| {
+    let only_agents = subjects.is_some_and(|subjects| {
         !subjects.agents.is_empty() && subjects.users.is_empty() && subjects.groups.is_empty()
     });
     if approvers.principal && !only_agents {
         wrong(
-            "hold.approvers.principal",
-            "needs a rule whose subjects are agents and nobody else".to_owned(),
+            principal,
+            "needs subjects that are agents and nobody else".to_owned(),
         );
     }
+}
+
+/// A role gives something: it needs a decision to which the grant can be held, on the record and when it ends.
+pub(super) fn check_roles(source: &RuleSource, problems: &mut Vec<RuleProblem>) {
+    let subjects = source.subjects.as_ref();
+    if subjects.is_none_or(|subjects| subjects.roles.is_empty()) {
+        return;
+    }
+    let message = if !source.reveal.is_empty() {
+        "cannot reveal anything; name subjects, and hold it"
+    } else if !matches!(source.decision, Some(Effect::Allow | Effect::Hold)) {
+        "needs a rule with `decision: allow` or `decision: hold`: a role gives something"
+    } else {
+        return;
+    };
+    problems.push(RuleProblem {
+        field: "subjects.roles",
+        index: None,
+        message: message.to_owned(),
+    });
 }

@@ -3,7 +3,8 @@
 use std::fmt;
 
 use super::super::matcher::Globs;
-use super::{RuleProblem, globs};
+use super::role::Roles;
+use super::{RuleProblem, globs, item};
 use crate::identity::Identity;
 
 /// The subjects as written; they match when any of the first three does.
@@ -17,6 +18,8 @@ pub struct SubjectsSource {
     pub agents: Vec<String>,
     /// The humans for whom `agents` are meant only; everybody when absent.
     pub acting_for: Option<ActingForSource>,
+    /// Roles, of which one has to be given to the caller. Nothing else stands beside them.
+    pub roles: Vec<String>,
 }
 
 /// The humans behind agents as written; matches when either does.
@@ -44,6 +47,7 @@ impl fmt::Display for SubjectsSource {
             }
             parts.push(agents);
         }
+        parts.extend(named("roles", &self.roles));
         out.write_str(&parts.join(" or "))
     }
 }
@@ -55,6 +59,7 @@ pub(in crate::policy) struct Subjects {
     groups: Globs,
     agents: Globs,
     acting_for: Option<ActingFor>,
+    pub(super) roles: Roles,
 }
 
 #[derive(Debug)]
@@ -66,8 +71,10 @@ struct ActingFor {
 impl Subjects {
     pub(in crate::policy) fn compile(
         source: &SubjectsSource,
+        known: &[String],
         problems: &mut Vec<RuleProblem>,
     ) -> Self {
+        let roles = roles(source, known, problems);
         let mut whole = |field, message: &str| {
             problems.push(RuleProblem {
                 field,
@@ -75,7 +82,7 @@ impl Subjects {
                 message: message.to_owned(),
             });
         };
-        if source.users.is_empty() && source.groups.is_empty() && source.agents.is_empty() {
+        if *source == SubjectsSource::default() {
             whole("subjects", "names nobody; leave it out to mean everyone");
         }
         if let Some(humans) = &source.acting_for {
@@ -100,11 +107,15 @@ impl Subjects {
                 users: globs("subjects.actingFor.users", &humans.users, problems),
                 groups: globs("subjects.actingFor.groups", &humans.groups, problems),
             }),
+            roles,
         }
     }
 
-    pub(in crate::policy) fn include(&self, identity: &Identity) -> bool {
-        is_one_of(&self.users, &self.groups, identity) || self.name_agent(identity)
+    /// Whether somebody who has these roles is among them.
+    pub(in crate::policy) fn include(&self, identity: &Identity, roles: Roles) -> bool {
+        self.roles & roles != 0
+            || is_one_of(&self.users, &self.groups, identity)
+            || self.name_agent(identity)
     }
 
     /// Whether they name the agent that holds the token, for the human it acts for.
@@ -117,6 +128,35 @@ impl Subjects {
                     .is_none_or(|humans| is_one_of(&humans.users, &humans.groups, identity))
         })
     }
+}
+
+/// The roles that are named, as bits of those that there are.
+fn roles(source: &SubjectsSource, known: &[String], problems: &mut Vec<RuleProblem>) -> Roles {
+    let alone = SubjectsSource {
+        roles: source.roles.clone(),
+        ..SubjectsSource::default()
+    };
+    if !source.roles.is_empty() && *source != alone {
+        // Somebody would read it as *and*.
+        problems.push(RuleProblem {
+            field: "subjects.roles",
+            index: None,
+            message: "cannot stand beside other subjects: who may have a role is said where it is defined, under `roles`"
+                .to_owned(),
+        });
+    }
+    let mut bits = 0;
+    for (index, name) in source.roles.iter().enumerate() {
+        match known.iter().position(|role| role == name) {
+            Some(bit) => bits |= 1 << bit,
+            None => problems.push(item(
+                "subjects.roles",
+                index,
+                format!("{name:?} is not a role of this policy; define it under `roles`"),
+            )),
+        }
+    }
+    bits
 }
 
 fn is_one_of(users: &Globs, groups: &Globs, identity: &Identity) -> bool {
@@ -134,7 +174,7 @@ mod tests {
 
     fn problems(source: &SubjectsSource) -> Vec<&'static str> {
         let mut problems = Vec::new();
-        Subjects::compile(source, &mut problems);
+        Subjects::compile(source, &[], &mut problems);
         problems.into_iter().map(|problem| problem.field).collect()
     }
 
@@ -149,7 +189,7 @@ mod tests {
             ..SubjectsSource::default()
         };
         assert!(problems(&source).is_empty());
-        let subjects = Subjects::compile(&source, &mut Vec::new());
+        let subjects = Subjects::compile(&source, &[], &mut Vec::new());
         let of = |user, groups: &[&str]| Identity::for_tests(user, groups);
         for (identity, included) in [
             (
@@ -170,7 +210,7 @@ mod tests {
                 false,
             ),
         ] {
-            assert_eq!(subjects.include(&identity), included, "{identity:?}");
+            assert_eq!(subjects.include(&identity, 0), included, "{identity:?}");
         }
     }
 

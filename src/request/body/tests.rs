@@ -422,3 +422,21 @@ fn c_43_what_is_nested_too_deep_is_refused_and_says_how_deep_that_is() {
         assert!(problem.starts_with("is nested too deep: "), "{problem}");
     }
 }
+
+/// The same Secrets as a real API server writes them in both encodings: text, bytes, nothing, times and what managers keep.
+#[test]
+fn recorded_protobuf_is_the_object_of_recorded_json() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/captures");
+    let body = |form: &str, number: usize| {
+        let file = folder.join(format!("raw-get-{form}/{number:03}.server.bin"));
+        let bytes = std::fs::read(file).unwrap();
+        let head = memchr::memmem::find(&bytes, b"\r\n\r\n").unwrap() + 4;
+        bytes[head..].to_vec()
+    };
+    for number in 1..=3 {
+        let json = from_json(&body("json", number)).unwrap();
+        assert!(json["metadata"]["managedFields"].is_array());
+        let decoded = protobuf::decode(&body("protobuf", number)).unwrap();
+        assert_eq!(decoded, json, "{number}");
+    }
+}

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use crate::approval::{Approval, Asked, State, Verdict};
 use crate::cli::output::print_table;
+use crate::control::approvals::spell;
 
 /// A text on one line, with everything in it visible.
 pub(in crate::cli) fn visible(text: &str) -> String {
@@ -35,7 +36,7 @@ pub(super) fn colours() -> bool {
 }
 
 /// A table, one line for each.
-pub(super) fn list(approvals: &[Approval], out: &mut dyn Write) -> io::Result<()> {
+pub(in crate::cli) fn list(approvals: &[Approval], out: &mut dyn Write) -> io::Result<()> {
     let mut rows = vec![["ID", "STATE", "ASKED", "EXPIRES", "WHO", "WHAT"].map(str::to_owned)];
     rows.extend(approvals.iter().map(|approval| {
         [
@@ -63,6 +64,11 @@ pub(super) fn details(approval: &Approval, colours: bool, out: &mut dyn Write) -
     put("state", &state(approval))?;
     put("who", &approval.caller.in_words())?;
     put("groups", &approval.caller.groups.join(", "))?;
+    if let Some(ahead) = &approval.grant {
+        put("role", &ahead.role)?;
+        put("for", &spell(u64::from(ahead.seconds)))?;
+        put("reason", &ahead.reason)?;
+    }
     put("cluster", &approval.cluster)?;
     put("rule", &approval.rule)?;
     put("because", approval.message.as_deref().unwrap_or_default())?;
@@ -170,13 +176,19 @@ fn block<'a>(
 }
 
 /// What became of an answer.
-pub(super) fn outcome(approval: &Approval, out: &mut dyn Write) -> io::Result<()> {
+pub(in crate::cli) fn outcome(approval: &Approval, out: &mut dyn Write) -> io::Result<()> {
     let id = visible(&approval.id);
     match approval.state {
         State::Asked => writeln!(
             out,
             "{id}: your yes counts; {} more needed",
             approval.missing()
+        ),
+        State::Approved if approval.grant.is_some() => writeln!(
+            out,
+            "{id}: approved; {} has the role until {}",
+            visible(&approval.caller.in_words()),
+            clock(approval.expires)
         ),
         State::Approved => writeln!(
             out,
@@ -198,6 +210,10 @@ fn state(approval: &Approval) -> String {
 
 /// What it is about, on one line.
 pub(super) fn subject(approval: &Approval) -> String {
+    if let Some(ahead) = &approval.grant {
+        let time = spell(u64::from(ahead.seconds));
+        return format!("role {} for {time}: {}", ahead.role, ahead.reason);
+    }
     let Some(first) = approval.requests.first() else {
         return String::new();
     };
@@ -219,7 +235,7 @@ pub(super) fn subject(approval: &Approval) -> String {
     }
 }
 
-fn clock(at: Timestamp) -> String {
+pub(in crate::cli) fn clock(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }
 

@@ -15,6 +15,7 @@ use crate::policy::Policy;
 use crate::policy::condition::{Scope, Seen};
 use crate::policy::matcher::{resource_matches, url_matches};
 use crate::policy::rule::check::{RESOURCE_VERBS, URL_VERBS};
+use crate::policy::rule::role::Roles;
 use crate::policy::rule::{Asked, Rule};
 
 /// The status of a `SelfSubjectRulesReview`.
@@ -56,6 +57,7 @@ enum Gap {
     Names,
     Conditions,
     TooMuch,
+    Observes,
 }
 
 impl Gap {
@@ -67,6 +69,9 @@ impl Gap {
             Self::Names => "objects that policy rules take out or name by patterns are not listed",
             Self::Conditions => {
                 "some of it depends on an approval or on the request: ask with kubectl auth can-i VERB RESOURCE"
+            }
+            Self::Observes => {
+                "the policy only observes (mode: observe): what it would deny or hold is listed"
             }
             Self::TooMuch => "there are more rules than are looked at for one list",
         }
@@ -80,9 +85,10 @@ impl Policy {
         identity: &Identity,
         cluster: &str,
         namespace: &str,
-        rules: &RulesStatus,
+        (rules, seen): (&RulesStatus, &Seen),
     ) -> RulesStatus {
         let mut narrowing = Narrowing {
+            roles: self.held(identity, seen),
             policy: self,
             identity,
             cluster,
@@ -109,6 +115,7 @@ impl Policy {
 struct Narrowing<'a> {
     policy: &'a Policy,
     identity: &'a Identity,
+    roles: Roles,
     cluster: &'a str,
     namespace: &'a str,
     /// How many may still be asked.
@@ -196,12 +203,16 @@ impl Narrowing<'_> {
         if !access.is_of_requests() {
             return access.info.verb != "impersonate";
         }
+        if self.policy.observes {
+            self.gaps.insert(Gap::Observes);
+            return true;
+        }
         let Some(left) = self.questions.checked_sub(1) else {
             self.gaps.insert(Gap::TooMuch);
             return false;
         };
         self.questions = left;
-        let asked = Asked::reviewed(self.identity, &access.info, self.cluster);
+        let asked = Asked::reviewed(self.identity, &access.info, self.cluster).holding(self.roles);
         let seen = Seen::default();
         let way = self.policy.follow(&Scope::new(&asked, &seen));
         if way.depends() {
@@ -289,7 +300,7 @@ impl Narrowing<'_> {
 
     fn rules(&self) -> impl Iterator<Item = &Rule> {
         let rules = self.policy.rules.iter();
-        rules.filter(|rule| rule.concerns(self.identity, self.cluster))
+        rules.filter(|rule| rule.concerns(self.identity, self.roles, self.cluster))
     }
 
     fn paths(&mut self, rules: &[NonResourceRule]) -> Vec<NonResourceRule> {

@@ -35,7 +35,7 @@ fn access(text: &str) -> Access {
 }
 
 fn foresee(policy: &Policy, text: &str) -> Outlook {
-    policy.foresee(&alice(), &access(text), "demo")
+    policy.foresee(&alice(), &access(text), "demo", &Seen::default())
 }
 
 fn when(name: &str) -> Vec<ConditionSource> {
@@ -284,7 +284,7 @@ fn a_condition_can_also_be_what_allows() {
 
 fn narrow(policy: &Policy, rules: Value) -> (Vec<String>, String) {
     let given: RulesStatus = serde_json::from_value(rules).unwrap();
-    let listed = policy.narrow(&alice(), "demo", "shop", &given);
+    let listed = policy.narrow(&alice(), "demo", "shop", (&given, &Seen::default()));
     let listed = serde_json::to_value(listed).unwrap();
     let words = |rule: &Value, key: &str| {
         let items = rule[key].as_array().cloned().unwrap_or_default();
@@ -516,4 +516,23 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_policy_that_observes_says_so_to_every_question() {
+    let observing = Policy::compile(PolicySource {
+        rules: vec![rule("read", Effect::Allow, &["get"], &[""], &["pods"])],
+        observes: true,
+        ..PolicySource::default()
+    })
+    .unwrap();
+    for asked in ["get pods shop", "delete pods shop", "* *"] {
+        let outlook = foresee(&observing, asked);
+        assert!(outlook.allowed && outlook.depends, "{outlook:?}");
+        assert!(
+            outlook.reason.starts_with("the policy only observes"),
+            "{outlook:?}"
+        );
+    }
+    assert!(!foresee(&observing, "impersonate users").allowed);
 }
