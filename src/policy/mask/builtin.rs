@@ -17,9 +17,9 @@ pub const BUILTIN: [&str; 8] = [
 ];
 
 /// Names of variables, headers, parameters and keys whose values are hidden whatever they look like: their
-/// last word says so, before `_1`, `_PRIMARY`, `.txt` and the like. `tokenUrl` or `auth.conf` are looked into
+/// last word says so, before `_1`, `_PRIMARY`, `_PROD`, `.txt` and the like. `tokenUrl` or `auth.conf` are looked into
 /// instead, and so is the plural of token, which is counted (`MAX_TOKENS`).
-const SENSITIVE: &str = r"(?i)(pass(words?|wd|phrase)?|pwd|(^|[._-])(pw|pat)|secrets?|token|creds?|credentials?|.key|auth(orization)?|cookie|dsn|connection[._-]?string)([._-]?(base|primary|secondary|current|previous|old|new|value|hash|[0-9]+))?(\.txt)?$";
+const SENSITIVE: &str = r"(?i)((pass(words?|wd)?|pwd|pw)([._-](admin|root|user|app|db|ro|rw|replication))?|pass[._-]?(phrase|code)|(^|[._-])(pat|salt|pepper|bearer)|secrets?|token|creds?|credentials?|.key|auth(orization)?|cookie|dsn|connection[._-]?string)([._-]?(base|primary|secondary|current|previous|old|new|value|hash|[0-9]+)|[._-](v[0-9]+|prod(uction)?|live|staging|stage|test|qa|dev|enc(rypted)?|plain|sha(1|256|512)|md5|bcrypt))*(\.txt)?$";
 
 /// Keys of config maps that are files of which all is secret.
 const SENSITIVE_FILES: &str = r"(?i)(^|[._-])(id_(rsa|dsa|ecdsa|ed25519)|htpasswd|pgpass|netrc|dockerconfigjson|dockercfg)$|\.(p12|pfx|jks|keystore)$";
@@ -27,7 +27,11 @@ const SENSITIVE_FILES: &str = r"(?i)(^|[._-])(id_(rsa|dsa|ecdsa|ed25519)|htpassw
 /// Everything that is a pod or has a template of one: its groups, its resources, and where the pod is.
 const PODS: [(&[&str], &[&str], &str); 5] = [
     (&[""], &["pods"], ""),
-    (&["", "apps", "batch"], &CONTROLLERS, "spec.template."),
+    (
+        &["", "apps", "batch", "extensions"], // the last until Kubernetes 1.16
+        &CONTROLLERS,
+        "spec.template.",
+    ),
     (&[""], &["podtemplates"], "template."),
     (&["batch"], &["cronjobs"], "spec.jobTemplate.spec.template."),
     (&["apps"], &["controllerrevisions"], "data.spec.template."),
@@ -323,6 +327,16 @@ mod tests {
             "tls.key",
             "CREDS",
             "GITHUB_PAT",
+            "JWT_SECRET_V2",
+            "PASSWORD_PROD",
+            "PROD_PASSWORD_DB",
+            "PASSWORD_OLD_2",
+            "ROOTPW",
+            "Pass-Phrase",
+            "PASSCODE",
+            "PASSWORD_SHA256",
+            "AUTH_TOKEN_TEST",
+            "HASH_SALT",
             "Authorization",
         ] {
             assert!(matches(SENSITIVE, name), "{name}");
@@ -342,6 +356,10 @@ mod tests {
             "ca.crt",
             "secretName",
             "passwords.md",
+            "AUTH_USER",
+            "PASSWORD_LENGTH",
+            "TOKEN_TTL",
+            "BASALT",
         ] {
             assert!(!matches(SENSITIVE, name), "{name}");
         }

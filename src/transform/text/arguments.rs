@@ -39,10 +39,10 @@ impl Arguments {
             b""
         };
         if !word.is_empty() && !word.starts_with(b"-") {
-            for program in [word.to_vec(), line(&[&self.before, word])] {
-                if credentials::is_program(&program) {
-                    self.program = program;
-                }
+            // `docker login` is two words.
+            let program = line(&[&self.before, word]);
+            if credentials::is_program(&program) {
+                self.program = program;
             }
         }
         self.before.clear();
@@ -74,7 +74,7 @@ impl Arguments {
     }
 
     fn found(&self, word: &[u8]) -> Found {
-        let option = self.before.starts_with(b"-");
+        let option = self.is_option_without_value();
         if option && !word.is_empty() && self.takes_next() {
             return Found::Whole;
         }
@@ -83,25 +83,26 @@ impl Arguments {
         };
         if option || !self.program.is_empty() {
             parts.extend(self.parts_behind(word));
-            parts.sort_by_key(|part| part.start);
         }
-        match merged(parts) {
+        match credentials::merged(parts) {
             parts if parts.is_empty() => Found::Nothing,
             parts => Found::Parts(parts),
         }
     }
 
+    /// Most options have a sign and their value behind it, and say nothing about the next word.
+    fn is_option_without_value(&self) -> bool {
+        self.before.starts_with(b"-")
+            && memchr::memchr(b'=', &self.before).is_none_or(|sign| sign + 1 == self.before.len())
+    }
+
     /// Is the next word a credential? It is if any word were one.
     fn takes_next(&self) -> bool {
-        [&[&self.before[..]][..], &[&self.program, &self.before]]
-            .iter()
-            .any(|words| {
-                let words = line(words);
-                let with_next = [&words, &b" x"[..]].concat();
-                credentials::parts(&with_next).last().is_some_and(|part| {
-                    part.end == with_next.len() && part.start <= words.len() + 1
-                })
-            })
+        let words = line(&[&self.program, &self.before]);
+        let with_next = [&words, &b" x"[..]].concat();
+        credentials::parts(&with_next)
+            .last()
+            .is_some_and(|part| part.end == with_next.len() && part.start <= words.len() + 1)
     }
 
     /// What of a word is a credential by what stands before it.
@@ -155,18 +156,6 @@ fn is_letter(word: &[u8]) -> bool {
 fn line(words: &[&[u8]]) -> Vec<u8> {
     let words = words.iter().filter(|word| !word.is_empty());
     words.copied().collect::<Vec<_>>().join(&0)
-}
-
-/// Parts in order, apart from each other.
-fn merged(parts: Vec<Range<usize>>) -> Vec<Range<usize>> {
-    let mut merged: Vec<Range<usize>> = Vec::with_capacity(parts.len());
-    for part in parts {
-        match merged.last_mut() {
-            Some(last) if part.start <= last.end => last.end = last.end.max(part.end),
-            _ => merged.push(part),
-        }
-    }
-    merged
 }
 
 #[cfg(test)]

@@ -43,6 +43,9 @@ const COMPRESSED: [&[u8]; 4] = [
     &[0xfd, b'7', b'z', b'X', b'Z', 0],
 ];
 
+/// What stands behind the password of a data source.
+const DATA_SOURCES: [&[u8]; 2] = [b"@tcp(", b"@unix("];
+
 /// Builds the automaton of the patterns.
 pub(super) fn prepare() {
     std::sync::LazyLock::force(&patterns::AUTOMATON);
@@ -63,7 +66,12 @@ pub(in crate::transform) fn look(text: &[u8], look: Look) -> Found {
     if hides(text) {
         return Found::Whole;
     }
-    match parts(text) {
+    let mut parts = parts(text);
+    let sources = data_sources(text);
+    if !sources.is_empty() {
+        parts = merged([parts, sources].concat());
+    }
+    match parts {
         parts if parts.is_empty() => Found::Nothing,
         _ if look == Look::Binary => Found::Whole,
         parts => Found::Parts(parts),
@@ -102,6 +110,43 @@ pub(super) fn parts(text: &[u8]) -> Vec<Range<usize>> {
     search.push(text, &mut parts);
     search.finish(Ending::Complete, &mut parts);
     parts.found
+}
+
+/// Parts in order, apart from each other.
+pub(super) fn merged(mut parts: Vec<Range<usize>>) -> Vec<Range<usize>> {
+    parts.sort_by_key(|part| part.start);
+    let mut merged: Vec<Range<usize>> = Vec::with_capacity(parts.len());
+    for part in parts {
+        match merged.last_mut() {
+            Some(last) if part.start <= last.end => last.end = last.end.max(part.end),
+            _ => merged.push(part),
+        }
+    }
+    merged
+}
+
+/// The passwords of `user:password@tcp(host)/db`, as Go's drivers write a data source. Only what stands behind a
+/// password leads to it, so they are found where a text is held as a whole, and in no stream.
+fn data_sources(text: &[u8]) -> Vec<Range<usize>> {
+    let outside = |byte: &u8| byte.is_ascii_whitespace() || b"\0\"'`".contains(byte);
+    let reference = |password: &[u8]| {
+        let inside = |byte: &u8| byte.is_ascii_alphanumeric() || b"${}()_. ".contains(byte);
+        let begins = [&b"$("[..], b"${", b"{{"];
+        begins.iter().any(|mark| password.starts_with(mark)) && password.iter().all(inside)
+    };
+    let password = |at: usize| {
+        let before = text.get(..at)?;
+        let from = before.iter().rposition(outside).map_or(0, |end| end + 1);
+        let colon = memchr::memchr(b':', before.get(from..)?)?;
+        let password = from + colon + 1..at;
+        let bytes = text.get(password.clone())?;
+        (!bytes.is_empty() && !reference(bytes)).then_some(password)
+    };
+    DATA_SOURCES
+        .iter()
+        .flat_map(|protocol| memchr::memmem::find_iter(text, protocol))
+        .filter_map(password)
+        .collect()
 }
 
 /// Where the hidden parts of a text are.

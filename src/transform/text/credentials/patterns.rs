@@ -348,7 +348,7 @@ pub(super) static PATTERNS: [Pattern; 34] = [
     },
 ];
 
-/// Bytes the automaton may have: it has about half of them.
+/// Bytes the automaton may have: it has about three quarters of them.
 const AUTOMATON_BYTES_MAX: usize = 4 << 20;
 
 /// `None` would mean a faulty constant: then all is a credential, and every test fails.

@@ -51,6 +51,25 @@ fn every_pattern_has_two_samples_of_either_kind() {
 }
 
 #[test]
+fn c_45_a_data_source_of_go_shows_no_password() {
+    for (text, expected) in [
+        ("app:S3cr3t@tcp(db:3306)/shop", &["S3cr3t"][..]),
+        (
+            "dsn=app:a=b@c:d@tcp(db)/x ro:pw@unix(/s)",
+            &["a=b@c:d", "pw"],
+        ),
+        (
+            "{\"dsn\":\"app:${PW:-S3cr3t}@tcp(db)/x\"}",
+            &["${PW:-S3cr3t}"],
+        ),
+        ("app:${PW}@tcp(db), app:@tcp(db), app@tcp(db), @tcp(", &[]),
+        ("app:$(DB_PASSWORD)@tcp(db:3306)/shop", &[]),
+    ] {
+        assert_eq!(hidden(text), expected, "{text}");
+    }
+}
+
+#[test]
 fn c_44_what_is_encoded_is_looked_into() {
     let kubeconfig = STANDARD.encode("users:\n- user:\n    token: hunter2-hunter2\n");
     assert_eq!(hidden(&kubeconfig), [kubeconfig.as_str()]);
