@@ -3,6 +3,7 @@
 //! Invariant: an `Identity` is made only by token verification (and by tests through
 //! [`Identity::for_tests`]); nothing a client sends besides its verified token ends up in it.
 
+pub mod client;
 pub mod credential;
 
 mod authenticator;

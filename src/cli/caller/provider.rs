@@ -5,71 +5,31 @@
 
 pub(super) mod browser;
 
-mod calls;
 mod device;
 mod redirect;
 
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail, ensure};
-use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use bytes::Bytes;
-use http::{HeaderValue, StatusCode};
 use jiff::{SignedDuration, Timestamp};
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::Deserialize;
 
 use super::account::Account;
 use super::cache::Tokens;
 use crate::cli::output::{clean, say};
 use crate::identity::IssuedTo;
-use calls::Http;
+use crate::identity::client::http::Http;
+use crate::identity::client::{self, Granted, Refused, Registration};
 
-/// Characters of a provider's explanation.
-const EXPLANATION_CHARS_MAX: usize = 300;
+/// How long one answer may take, connection and body together.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// A difference of clocks that is worth a word.
 const CLOCKS_APART: i64 = 60;
 
 /// A provider, and the account that is asked for.
 pub(super) struct Provider<'a> {
     account: &'a Account,
-    metadata: Metadata,
-    http: Http,
-}
-
-/// What is read of the discovery document (OIDC Discovery §3, RFC 8414 §2).
-#[derive(Debug, Deserialize)]
-struct Metadata {
-    issuer: String,
-    token_endpoint: String,
-    jwks_uri: String,
-    authorization_endpoint: Option<String>,
-    device_authorization_endpoint: Option<String>,
-    revocation_endpoint: Option<String>,
-    #[serde(default)]
-    id_token_signing_alg_values_supported: Vec<String>,
-    token_endpoint_auth_methods_supported: Option<Vec<String>>,
-    /// RFC 9207 §3.
-    #[serde(default)]
-    authorization_response_iss_parameter_supported: bool,
-}
-
-/// A token endpoint's answer (RFC 6749 §5.1).
-#[derive(Deserialize)]
-struct Granted {
-    id_token: Option<String>,
-    access_token: Option<String>,
-    refresh_token: Option<String>,
-    expires_in: Option<i64>,
-}
-
-/// A refusal (RFC 6749 §5.2).
-#[derive(Debug, Deserialize)]
-pub(super) struct Refused {
-    /// A word of the specification, such as `invalid_grant`.
-    pub(super) error: String,
-    error_description: Option<String>,
+    client: client::Provider,
 }
 
 /// Why there is no answer.
@@ -91,25 +51,25 @@ struct Expected<'a> {
 impl<'a> Provider<'a> {
     /// Reads what the provider says of itself.
     pub(super) async fn discover(account: &'a Account) -> anyhow::Result<Self> {
-        let http = Http::new(account)?;
-        let url = format!(
-            "{}/.well-known/openid-configuration",
-            account.issuer.trim_end_matches('/')
-        );
-        let (document, _) = http.get(&url).await?;
-        let metadata: Metadata = serde_json::from_slice(&document)
-            .ok()
-            .with_context(|| format!("{url} is not a discovery document; check --issuer"))?;
-        ensure!(
-            metadata.issuer == account.issuer,
-            "{url}: its issuer is {:?}, not {:?}; write --issuer exactly as the provider does",
-            clean(&metadata.issuer),
-            account.issuer
-        );
+        let file = account.issuer_ca_file.as_deref();
+        let cannot = || {
+            file.map_or_else(String::new, |file| {
+                format!("{} cannot be used", file.display())
+            })
+        };
+        let authority = file.map(std::fs::read_to_string).transpose();
+        let authority = authority.with_context(cannot)?;
+        let http = Http::new(authority.as_deref(), PATIENCE).map_err(anyhow::Error::msg);
+        let registration = Registration {
+            issuer: account.issuer.clone(),
+            discovery_url: None,
+            client_id: account.client_id.clone(),
+            client_secret: secret(account)?,
+        };
+        let client = client::Provider::discover(registration, http.with_context(cannot)?).await;
         Ok(Self {
             account,
-            metadata,
-            http,
+            client: client.map_err(|problem| anyhow!("{problem}; check --issuer"))?,
         })
     }
 
@@ -125,7 +85,7 @@ impl<'a> Provider<'a> {
                     failure.explained("the provider refuses the client's credentials")
                 });
         }
-        let device = self.metadata.device_authorization_endpoint.as_deref();
+        let device = self.client.metadata.device_authorization_endpoint.as_deref();
         let elsewhere = self.account.device || !browser::has_display();
         match device {
             Some(endpoint) if elsewhere => self.log_in_elsewhere(endpoint).await,
@@ -159,16 +119,18 @@ impl<'a> Provider<'a> {
     /// Tells the provider that these tokens are not needed any more (RFC 7009); says whether it could
     /// be told.
     pub(super) async fn revoke(&self, token: &SecretString) -> anyhow::Result<bool> {
-        let Some(endpoint) = &self.metadata.revocation_endpoint else {
+        let Some(endpoint) = &self.client.metadata.revocation_endpoint else {
             return Ok(false);
         };
         let form = vec![
             ("token".to_owned(), token.expose_secret().to_owned()),
             ("token_type_hint".to_owned(), "refresh_token".to_owned()),
         ];
-        match self.call(endpoint, form).await {
+        match self.client.call(endpoint, form).await {
             Ok(_) => Ok(true),
-            Err(failure) => Err(failure.explained("the provider did not revoke the login")),
+            Err(failure) => {
+                Err(Failure::from(failure).explained("the provider did not revoke the login"))
+            }
         }
     }
 
@@ -178,11 +140,7 @@ impl<'a> Provider<'a> {
         form: Vec<(String, String)>,
         expected: Expected<'_>,
     ) -> Result<Tokens, Failure> {
-        let (answer, date) = self.call(&self.metadata.token_endpoint, form).await?;
-        // The text of a parser's error would have parts of the answer in it, and those are tokens.
-        let granted: Granted = serde_json::from_slice(&answer).map_err(|_| {
-            Failure::Broken(anyhow!("the token endpoint's answer is not understood"))
-        })?;
+        let (granted, date) = self.client.grant(form).await?;
         if granted.id_token.is_none() && expected.subject.is_some() {
             // It may leave it out (OIDC Core §12.2); then there is nothing to show to the gateway.
             return Err(Failure::Refused(Refused {
@@ -224,13 +182,13 @@ impl<'a> Provider<'a> {
                 subject: None,
             });
         };
-        let (key_set, _) = self.http.get(&self.metadata.jwks_uri).await?;
+        let key_set = self.client.key_set().await.map_err(anyhow::Error::msg)?;
         let issued = IssuedTo {
             issuer: &self.account.issuer,
             client_id: &self.account.client_id,
             nonce: expected.nonce,
             key_set: &key_set,
-            algorithms: &self.metadata.id_token_signing_alg_values_supported,
+            algorithms: &self.client.metadata.id_token_signing_alg_values_supported,
         }
         .verify(&token, date.unwrap_or(now))
         .map_err(|error| {
@@ -254,79 +212,6 @@ impl<'a> Provider<'a> {
         })
     }
 
-    /// Sends a form, with what the client shows of itself (RFC 6749 §2.3.1).
-    async fn call(
-        &self,
-        endpoint: &str,
-        mut form: Vec<(String, String)>,
-    ) -> Result<(Bytes, Option<Timestamp>), Failure> {
-        let mut authorization = None;
-        let mut secrets: Vec<String> = form
-            .iter()
-            .filter(|(name, _)| {
-                [
-                    "refresh_token",
-                    "code",
-                    "code_verifier",
-                    "device_code",
-                    "token",
-                ]
-                .contains(&name.as_str())
-            })
-            .map(|(_, value)| value.clone())
-            .collect();
-        let client_id = &self.account.client_id;
-        match self.secret().map_err(Failure::Broken)? {
-            Some(secret) if self.takes("client_secret_basic") => {
-                let pair = format!("{}:{}", encode(client_id), encode(secret.expose_secret()));
-                let mut value = HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(pair)))
-                    .map_err(|error| Failure::Broken(error.into()))?;
-                value.set_sensitive(true);
-                authorization = Some(value);
-                secrets.push(secret.expose_secret().to_owned());
-            }
-            Some(secret) => {
-                form.push(("client_id".to_owned(), client_id.clone()));
-                form.push((
-                    "client_secret".to_owned(),
-                    secret.expose_secret().to_owned(),
-                ));
-                secrets.push(secret.expose_secret().to_owned());
-            }
-            None => form.push(("client_id".to_owned(), client_id.clone())),
-        }
-        let (status, body, date) = self
-            .http
-            .post(endpoint, &form_text(&form), authorization)
-            .await
-            .map_err(Failure::Broken)?;
-        if status == StatusCode::OK {
-            return Ok((body, date));
-        }
-        match serde_json::from_slice::<Refused>(&body) {
-            Ok(refused) => Err(Failure::Refused(refused.without(&secrets))),
-            Err(_) => Err(Failure::Broken(anyhow!("{endpoint} answered {status}"))),
-        }
-    }
-
-    fn secret(&self) -> anyhow::Result<Option<SecretString>> {
-        let Some(file) = &self.account.client_secret_file else {
-            return Ok(None);
-        };
-        let text = std::fs::read_to_string(file)
-            .with_context(|| format!("{} cannot be read", file.display()))?;
-        ensure!(!text.trim().is_empty(), "{} is empty", file.display());
-        Ok(Some(text.trim().into()))
-    }
-
-    /// Whether the provider takes this way of showing a secret; one that says nothing takes Basic.
-    fn takes(&self, method: &str) -> bool {
-        match &self.metadata.token_endpoint_auth_methods_supported {
-            None => method == "client_secret_basic",
-            Some(methods) => methods.iter().any(|known| known == method),
-        }
-    }
-
     /// A form with the account's scopes and parameters.
     fn with_params(&self, pairs: &[(&str, &str)]) -> Vec<(String, String)> {
         let mut form: Vec<(String, String)> = pairs
@@ -341,31 +226,11 @@ impl<'a> Provider<'a> {
     }
 }
 
-impl Refused {
-    /// Without secrets that the provider repeats, and without what acts on a terminal.
-    fn without(self, secrets: &[String]) -> Self {
-        let safe = |text: &str| {
-            let mut text = text.to_owned();
-            for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
-                text = text.replace(secret.as_str(), "[…]");
-            }
-            clean(&text)
-                .chars()
-                .take(EXPLANATION_CHARS_MAX)
-                .collect::<String>()
-        };
-        Self {
-            error: safe(&self.error),
-            error_description: self.error_description.as_deref().map(safe),
-        }
-    }
-}
-
-impl std::fmt::Display for Refused {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.error_description {
-            Some(description) => write!(out, "{description} ({})", self.error),
-            None => out.write_str(&self.error),
+impl From<client::Failure> for Failure {
+    fn from(failure: client::Failure) -> Self {
+        match failure {
+            client::Failure::Refused(refused) => Self::Refused(refused),
+            client::Failure::Broken(problem) => Self::Broken(anyhow::Error::msg(problem)),
         }
     }
 }
@@ -395,23 +260,14 @@ fn tell_clock(ahead: SignedDuration) {
     }
 }
 
-/// As forms have it (`application/x-www-form-urlencoded`).
-fn form_text(pairs: &[(String, String)]) -> String {
-    let pair = |(name, value): &(String, String)| format!("{}={}", encode(name), encode(value));
-    pairs.iter().map(pair).collect::<Vec<_>>().join("&")
-}
-
-fn encode(text: &str) -> String {
-    crate::cli::operator::client::encoded(text)
-}
-
-/// 256 random bits as text that fits into URLs.
-fn random_text() -> anyhow::Result<String> {
-    let mut bytes = [0; 32];
-    aws_lc_rs::rand::fill(&mut bytes)
-        .ok()
-        .context("this machine gives no random numbers")?;
-    Ok(URL_SAFE_NO_PAD.encode(bytes))
+fn secret(account: &Account) -> anyhow::Result<Option<SecretString>> {
+    let Some(file) = &account.client_secret_file else {
+        return Ok(None);
+    };
+    let text = std::fs::read_to_string(file)
+        .with_context(|| format!("{} cannot be read", file.display()))?;
+    ensure!(!text.trim().is_empty(), "{} is empty", file.display());
+    Ok(Some(text.trim().into()))
 }
 
 #[cfg(test)]

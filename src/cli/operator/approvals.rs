@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use super::client::{Client, Target, encoded};
+use super::client::{Client, Target};
+use crate::identity::client::login::encoded;
 use crate::approval::Approval;
 use crate::cli::output::{Outcome, Output, finish, note, print_json};
 use crate::control::approvals::{ApprovalList, No, Yes};

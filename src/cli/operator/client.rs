@@ -20,6 +20,7 @@ use crate::cli::output::clean;
 use crate::control::sessions::{Details, KillCall, SessionList};
 use crate::control::socket;
 use crate::gateway::body;
+use crate::identity::client::login::encoded;
 use crate::recording::index::Filter;
 use crate::recording::index::search::Quest;
 
@@ -316,21 +317,4 @@ fn criteria(filter: &Filter) -> Vec<String> {
     add("verdict", filter.verdict.clone());
     add("live", filter.live.then(|| "true".to_owned()));
     pairs
-}
-
-/// A text as part of a path or a query (RFC 3986 §2.3).
-pub(in crate::cli) fn encoded(text: &str) -> String {
-    let mut out = String::new();
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push('%');
-            for digit in [byte >> 4, byte & 15] {
-                let digit = char::from_digit(u32::from(digit), 16).unwrap_or('0');
-                out.push(digit.to_ascii_uppercase());
-            }
-        }
-    }
-    out
 }

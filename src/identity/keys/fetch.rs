@@ -1,27 +1,16 @@
-//! One look at an issuer's documents: discovery and key set over HTTPS, within limits.
-//!
-//! Follows no redirect, trusts only the configured authority or the machine's roots, reads at most
-//! [`ISSUER_DOCUMENT_BYTES_MAX`] bytes and gives up at the timeout, however slowly bytes arrive.
+//! One look at an issuer's documents: discovery and key set, by [`Http`] and so within limits.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::{ACCEPT, HOST, USER_AGENT};
-use http::{Request, StatusCode, Uri};
-use http_body_util::{BodyExt as _, Empty};
-use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use serde::Deserialize;
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 
 use super::key_set::KeySet;
+use crate::identity::client::http::Http;
 use crate::identity::settings::{IssuerSettings, SigningAlgorithm, https_authority};
-use crate::limits::ISSUER_DOCUMENT_BYTES_MAX;
 
 /// A key set and a note for each key that was left out of it; or why there is none.
 pub(in crate::identity) type Fetched = Result<(KeySet, Vec<String>), String>;
@@ -31,8 +20,7 @@ pub(in crate::identity) struct Fetcher {
     issuer: String,
     discovery_url: String,
     algorithms: Vec<SigningAlgorithm>,
-    timeout: Duration,
-    tls: TlsConnector,
+    http: Http,
     keys_url: Mutex<Option<String>>,
 }
 
@@ -55,10 +43,10 @@ impl Fetcher {
             issuer: issuer.url.clone(),
             discovery_url,
             algorithms: issuer.signing_algorithms.clone(),
-            timeout: issuer.key_timing.fetch_timeout,
-            tls: TlsConnector::from(Arc::new(tls_config(
+            http: Http::new(
                 issuer.certificate_authority.as_deref(),
-            )?)),
+                issuer.key_timing.fetch_timeout,
+            )?,
             keys_url: Mutex::new(None),
         })
     }
@@ -71,13 +59,13 @@ impl Fetcher {
             Some(url) => url,
             None => self.discover().await?,
         };
-        let document = self.get(&keys_url).await?;
+        let document = self.http.get(&keys_url).await?.body;
         KeySet::parse(&document, &self.algorithms)
             .map_err(|problem| format!("{keys_url}: {problem}"))
     }
 
     async fn discover(&self) -> Result<String, String> {
-        let document = self.get(&self.discovery_url).await?;
+        let document = self.http.get(&self.discovery_url).await?.body;
         let url = &self.discovery_url;
         let discovery: Discovery = serde_json::from_slice(&document)
             .map_err(|error| format!("{url}: it is not a discovery document: {error}"))?;
@@ -96,90 +84,6 @@ impl Fetcher {
         *self.keys_url.lock() = Some(discovery.jwks_uri.clone());
         Ok(discovery.jwks_uri)
     }
-
-    async fn get(&self, url: &str) -> Result<Bytes, String> {
-        match tokio::time::timeout(self.timeout, self.get_untimed(url)).await {
-            Ok(Ok(document)) => Ok(document),
-            Ok(Err(problem)) => Err(format!("{url}: {problem}")),
-            Err(_) => Err(format!(
-                "{url}: no complete answer within {} ms",
-                self.timeout.as_millis()
-            )),
-        }
-    }
-
-    async fn get_untimed(&self, url: &str) -> Result<Bytes, String> {
-        let (host, port) = https_authority(url)?;
-        let uri: Uri = url.parse().map_err(|_| "it is not a URL")?;
-        // An IPv6 address stands in brackets in a URL and without them everywhere else.
-        let host = host
-            .trim_start_matches('[')
-            .trim_end_matches(']')
-            .to_owned();
-        let socket = TcpStream::connect((host.as_str(), port))
-            .await
-            .map_err(|error| format!("cannot connect: {error}"))?;
-        let name = ServerName::try_from(host)
-            .map_err(|error| format!("its host cannot be verified: {error}"))?;
-        let stream = self
-            .tls
-            .connect(name, socket)
-            .await
-            .map_err(|error| format!("TLS failed: {error}"))?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| format!("HTTP failed: {error}"))?;
-        let exchange = async move {
-            let response = sender.send_request(request(&uri)?).await;
-            let response = response.map_err(|error| format!("HTTP failed: {error}"))?;
-            if response.status() != StatusCode::OK {
-                return Err(format!("it answered {}", response.status()));
-            }
-            read(response.into_body()).await
-        };
-        // The exchange reports what went wrong with the connection; the connection only has to run.
-        let run = async move {
-            drop(connection.await);
-            std::future::pending().await
-        };
-        tokio::select! {
-            document = exchange => document,
-            document = run => document,
-        }
-    }
-}
-
-fn request(uri: &Uri) -> Result<Request<Empty<Bytes>>, String> {
-    let target = uri.path_and_query().map_or("/", |target| target.as_str());
-    Request::get(target)
-        .header(
-            HOST,
-            uri.authority().map_or("", |authority| authority.as_str()),
-        )
-        .header(ACCEPT, "application/json")
-        .header(
-            USER_AGENT,
-            concat!("portcullis/", env!("CARGO_PKG_VERSION")),
-        )
-        .body(Empty::new())
-        .map_err(|error| error.to_string())
-}
-
-async fn read(mut body: hyper::body::Incoming) -> Result<Bytes, String> {
-    let mut document = Vec::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| format!("the answer broke off: {error}"))?;
-        let Ok(data) = frame.into_data() else {
-            continue;
-        };
-        if document.len() + data.len() > ISSUER_DOCUMENT_BYTES_MAX {
-            return Err(format!(
-                "the answer is larger than {ISSUER_DOCUMENT_BYTES_MAX} bytes"
-            ));
-        }
-        document.extend_from_slice(&data);
-    }
-    Ok(document.into())
 }
 
 /// What is wrong with an issuer's `certificateAuthority`, worded to follow that name. Without one,
@@ -229,11 +133,15 @@ pub(crate) fn tls_config(authority: Option<&str>) -> Result<ClientConfig, String
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
     use loadtest::issuer::{Algorithm, Answer, Document, Issuer, Running};
     use loadtest::pki::Ca;
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::limits::ISSUER_DOCUMENT_BYTES_MAX;
 
     #[tokio::test]
     async fn a_good_issuer_gives_its_keys_and_is_discovered_once() {
@@ -296,7 +204,7 @@ mod tests {
     async fn a28_slow_answers_are_given_up() {
         let (_ca, issuer, mut fetcher) = start().await;
         fetcher.fetch(false).await.unwrap();
-        fetcher.timeout = Duration::from_millis(500);
+        fetcher.http.patience = Duration::from_millis(500);
         for answer in [Answer::Slow(Duration::from_hours(1)), Answer::Drip] {
             issuer.script(Document::Keys, answer.clone());
             let problem = fetcher.fetch(false).await.unwrap_err();

@@ -4,16 +4,13 @@
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
-use aws_lc_rs::digest;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use anyhow::{bail, ensure};
 
-use super::calls::secure;
-use super::redirect::{Awaited, Listening};
-use super::{Expected, Provider, form_text, random_text};
+use super::redirect::Listening;
+use super::{Expected, Provider};
 use crate::cli::caller::cache::Tokens;
 use crate::cli::output::{clean, say};
+use crate::identity::client::login::{Attempt, Awaited};
 
 /// How long a person may take.
 const LOGIN_PATIENCE: Duration = Duration::from_mins(5);
@@ -21,39 +18,26 @@ const LOGIN_PATIENCE: Duration = Duration::from_mins(5);
 impl Provider<'_> {
     /// Waits for a person to log in at the address that is printed, and opened where that is possible.
     pub(super) async fn log_in_here(&self) -> anyhow::Result<Tokens> {
-        let endpoint = self.metadata.authorization_endpoint.as_deref();
-        let endpoint = endpoint.context("the provider has no page to log in at")?;
-        secure(endpoint)?;
         let listening = Listening::at(&self.account.redirect_uri).await?;
-        let (state, nonce, verifier) = (random_text()?, random_text()?, random_text()?);
-        let challenge = digest::digest(&digest::SHA256, verifier.as_bytes());
-        let challenge = URL_SAFE_NO_PAD.encode(challenge);
-        let mut query = self.with_params(&[
-            ("response_type", "code"),
-            ("client_id", &self.account.client_id),
-            ("redirect_uri", listening.uri()),
-            ("state", &state),
-            ("nonce", &nonce),
-            ("code_challenge", &challenge),
-            ("code_challenge_method", "S256"),
-        ]);
+        let attempt = Attempt::new(listening.uri())?;
+        let mut more = self.with_params(&[]);
         let offline = self
             .account
             .scopes
             .iter()
             .any(|scope| scope == "offline_access");
-        if offline && !query.iter().any(|(name, _)| name == "prompt") {
+        if offline && !more.iter().any(|(name, _)| name == "prompt") {
             // Without it a provider ignores the scope (OIDC Core §11).
-            query.push(("prompt".to_owned(), "consent".to_owned()));
+            more.push(("prompt".to_owned(), "consent".to_owned()));
         }
-        let joint = if endpoint.contains('?') { '&' } else { '?' };
-        let url = format!("{endpoint}{joint}{}", form_text(&query));
+        let url = self.client.login_url(&attempt, more);
+        let url = url.map_err(anyhow::Error::msg)?;
         announce(&url, listening.port());
 
         let awaited = Awaited {
-            state: &state,
-            issuer: &self.metadata.issuer,
-            issuer_is_told: self.metadata.authorization_response_iss_parameter_supported,
+            state: &attempt.state,
+            issuer: &self.account.issuer,
+            issuer_is_told: self.client.metadata.authorization_response_iss_parameter_supported,
         };
         let code = match tokio::time::timeout(LOGIN_PATIENCE, listening.code(awaited)).await {
             Ok(code) => code?,
@@ -62,18 +46,11 @@ impl Provider<'_> {
                 LOGIN_PATIENCE.as_secs() / 60
             ),
         };
-        let form = [
-            ("grant_type", "authorization_code"),
-            ("code", &code.code),
-            ("redirect_uri", &code.redirect_uri),
-            ("code_verifier", &verifier),
-        ]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()));
         let expected = Expected {
-            nonce: Some(&nonce),
+            nonce: Some(&attempt.nonce),
             subject: None,
         };
-        self.obtain(form.to_vec(), expected)
+        self.obtain(attempt.form(&code), expected)
             .await
             .map_err(|failure| failure.explained("the provider did not accept the login"))
     }

@@ -30,11 +30,11 @@ struct Started {
 impl Provider<'_> {
     /// Prints a code, and waits until somebody has typed it elsewhere.
     pub(super) async fn log_in_elsewhere(&self, endpoint: &str) -> anyhow::Result<Tokens> {
-        let (answer, _) = self
-            .call(endpoint, self.with_params(&[]))
-            .await
-            .map_err(|failure| failure.explained("the provider gives no device code"))?;
-        let started: Started = serde_json::from_slice(&answer)
+        let answer = self.client.call(endpoint, self.with_params(&[])).await;
+        let answer = answer.map_err(|failure| {
+            Failure::from(failure).explained("the provider gives no device code")
+        })?;
+        let started: Started = serde_json::from_slice(&answer.body)
             .ok()
             .context("the provider's device code is not understood")?;
         say(&format!(

@@ -19,12 +19,11 @@ use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::Full;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use subtle::ConstantTimeEq as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::TaskTracker;
 
-use super::Refused;
+use crate::identity::client::login::{Awaited, Came};
 
 /// How many connections are looked at a time.
 const CONNECTIONS_MAX: usize = 16;
@@ -40,34 +39,6 @@ pub(super) struct Listening {
     path: String,
     host: String,
     port: u16,
-}
-
-/// What the browser must bring.
-#[derive(Clone, Copy)]
-pub(super) struct Awaited<'a> {
-    /// The `state` of the request.
-    pub(super) state: &'a str,
-    /// The provider.
-    pub(super) issuer: &'a str,
-    /// Whether the provider always names itself in its answer (RFC 9207 §2.3).
-    pub(super) issuer_is_told: bool,
-}
-
-/// What the browser brought.
-pub(super) struct Code {
-    pub(super) code: String,
-    pub(super) redirect_uri: String,
-}
-
-/// What a request at the port is.
-#[derive(Debug, PartialEq, Eq)]
-enum Came {
-    /// The answer to this login.
-    Code(String),
-    /// The provider's no to this login.
-    Refused(String),
-    /// Something else.
-    Stray(&'static str),
 }
 
 impl Listening {
@@ -113,7 +84,7 @@ impl Listening {
     }
 
     /// Waits until the browser brings the code, or the provider's no.
-    pub(super) async fn code(self, awaited: Awaited<'_>) -> anyhow::Result<Code> {
+    pub(super) async fn code(self, awaited: Awaited<'_>) -> anyhow::Result<String> {
         let (found, mut came) = mpsc::channel(1);
         let tasks = TaskTracker::new();
         let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
@@ -147,10 +118,7 @@ impl Listening {
         tasks.close();
         drop(tokio::time::timeout(Duration::from_secs(1), tasks.wait()).await);
         match came {
-            Came::Code(code) => Ok(Code {
-                code,
-                redirect_uri: self.uri,
-            }),
+            Came::Code(code) => Ok(code),
             Came::Refused(why) => bail!("the provider refused the login: {why}"),
             Came::Stray(_) => bail!("the port was closed"),
         }
@@ -197,46 +165,12 @@ impl Door {
         if host != Some(self.host.as_bytes()) || request.uri().path() != self.path {
             return Came::Stray("There is nothing at this address.");
         }
-        let Some(query) = parameters(request.uri().query().unwrap_or_default()) else {
-            return Came::Stray("This answer cannot be read.");
+        let awaited = Awaited {
+            state: &self.state,
+            issuer: &self.issuer,
+            issuer_is_told: self.issuer_is_told,
         };
-        let mut twice = false;
-        let mut get = |name: &str| {
-            let mut values = query.iter().filter(|(key, _)| key == name);
-            let value = values.next().map(|(_, value)| value.as_str());
-            twice |= values.next().is_some();
-            value
-        };
-        let (state, issuer) = (get("state"), get("iss"));
-        let (code, error) = (get("code"), get("error"));
-        let description = get("error_description");
-        let ours = state.is_some_and(|state| state.as_bytes().ct_eq(self.state.as_bytes()).into());
-        if !ours || twice {
-            return Came::Stray(
-                "This is not the answer to the login that waits here. Start it again.",
-            );
-        }
-        // RFC 9207 §2.4: an answer of another provider (a mix-up) is for that one to see only.
-        match issuer {
-            Some(issuer) if issuer != self.issuer => {
-                return Came::Refused("the answer is another provider's".to_owned());
-            }
-            None if self.issuer_is_told => {
-                return Came::Refused("the answer does not say whose it is (`iss`)".to_owned());
-            }
-            _ => {}
-        }
-        match (code, error) {
-            (Some(code), None) if !code.is_empty() => Came::Code(code.to_owned()),
-            (None, Some(error)) => {
-                let refused = Refused {
-                    error: error.to_owned(),
-                    error_description: description.map(str::to_owned),
-                };
-                Came::Refused(refused.without(&[]).to_string())
-            }
-            _ => Came::Stray("This answer has neither a code nor an error."),
-        }
+        awaited.read(request.uri().query().unwrap_or_default())
     }
 }
 
@@ -277,34 +211,6 @@ fn page(came: &Came) -> Response<Full<Bytes>> {
         }
     }
     response
-}
-
-/// The pairs of a query; `None` if one is not percent-encoded UTF-8.
-fn parameters(query: &str) -> Option<Vec<(String, String)>> {
-    query
-        .split('&')
-        .filter(|pair| !pair.is_empty())
-        .map(|pair| {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            Some((decoded(name)?, decoded(value)?))
-        })
-        .collect()
-}
-
-fn decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'+' => b' ',
-            b'%' => {
-                let mut digit = || char::from(rest.next()?).to_digit(16);
-                u8::try_from(digit()? * 16 + digit()?).ok()?
-            }
-            other => other,
-        });
-    }
-    String::from_utf8(bytes).ok()
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@ use loadtest::pki::Ca;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::calls::http_date;
 use super::*;
 use crate::cli::caller::account::{AccountArgs, Source};
 
@@ -144,46 +143,6 @@ async fn a_machine_whose_clock_is_wrong_still_knows_when_a_token_ends() {
         let left = tokens.expires_at.duration_since(now).as_secs();
         assert!((298..=302).contains(&left), "{apart}: {left}");
     }
-}
-
-#[test]
-fn a_refusal_holds_no_secret_and_nothing_that_acts_on_a_terminal() {
-    let told = Refused {
-        error: "invalid_grant\u{1b}[2J".to_owned(),
-        error_description: Some(format!("r3fresh is \u{9b}31m over\r\n{}", "x".repeat(2000))),
-    };
-    let text = told
-        .without(&["r3fresh".to_owned(), String::new()])
-        .to_string();
-    assert!(
-        text.contains("invalid_grant") && text.contains("over"),
-        "{text}"
-    );
-    assert!(
-        !text.contains("r3fresh") && !text.contains(char::is_control),
-        "{text:?}"
-    );
-    assert!(text.chars().count() < 400);
-}
-
-#[test]
-fn dates_of_answers_are_read() {
-    let date = HeaderValue::from_static("Sat, 21 Nov 2026 15:28:23 GMT");
-    let read = http_date(Some(&date)).unwrap();
-    assert_eq!(read.to_string(), "2026-11-21T15:28:23Z");
-    for bad in ["", "soon", "\u{1b}[m"] {
-        let bad = HeaderValue::from_bytes(bad.as_bytes()).ok();
-        assert!(http_date(bad.as_ref()).is_none());
-    }
-}
-
-#[test]
-fn random_texts_are_long_and_never_the_same() {
-    let texts: std::collections::BTreeSet<String> =
-        (0..100).map(|_| random_text().unwrap()).collect();
-    assert_eq!(texts.len(), 100);
-    // RFC 7636 §4.1: 43 characters are the least for a verifier.
-    assert!(texts.iter().all(|text| text.len() == 43));
 }
 
 #[derive(clap::Parser)]
