@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use metrics_exporter_prometheus::PrometheusHandle;
 use rustix::process::{Resource, Rlimit, setrlimit};
+use secrecy::SecretString;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -20,13 +21,14 @@ use crate::config::live::Live;
 use crate::config::reload::{self, Reload, Reloader};
 use crate::config::{Config, placeholder_key, policy_file};
 use crate::control;
+use crate::control::console::{Client, Rooms, Rulebook};
 use crate::gateway::Gateway;
 use crate::gateway::grant::Holder;
 use crate::gateway::learning::Learner;
 use crate::gateway::record::Keeper;
 use crate::gateway::route::Clusters;
 use crate::gateway::write::budget::BodyBudget;
-use crate::identity::{Authenticator, Refused, Revocations};
+use crate::identity::{Authenticator, IssuerSettings, Refused, Revocations};
 use crate::limits;
 use crate::listener;
 use crate::metrics::Metrics;
@@ -82,7 +84,7 @@ pub async fn start(config_file: &Path, shutdown: CancellationToken) -> anyhow::R
     )?);
 
     gateway.upstream.look(&background, &ending);
-    let mut reports = reports(&config, &gateway, rendering);
+    let mut reports = reports(&config, &gateway, rendering)?;
     reports.shipping = shipping(&config, &gateway.keeper.metrics)?;
     let (control_address, control_socket) = control::start(
         &config.control,
@@ -132,42 +134,97 @@ fn reports(
     config: &Config,
     gateway: &Arc<Gateway>,
     rendering: PrometheusHandle,
-) -> control::Reports {
+) -> anyhow::Result<control::Reports> {
     let (reporter, degraded) = (Arc::clone(gateway), Arc::clone(gateway));
     let measured = Arc::clone(gateway);
-    control::Reports {
-        local: config.control.address.ip().is_loopback(),
+    let approvals = Arc::new(control::Approvals {
+        desk: gateway.holder.desk.clone(),
+        audit: gateway.keeper.audit.clone(),
+        authenticator: Arc::clone(&gateway.authenticator),
+        operators: config.control.operators.clone(),
+        watchers: Arc::new(Semaphore::new(limits::APPROVALS_WATCHERS_MAX)),
+        policy: Arc::clone(&gateway.holder.policy),
+    });
+    let sessions = Arc::new(control::Sessions {
+        recorder: Arc::clone(&gateway.recorder),
+        catalog: Catalog::new(
+            config.data_directory.join(index::FILE),
+            config.recording.directory.clone(),
+        ),
+        audit: gateway.keeper.audit.clone(),
+        authenticator: Arc::clone(&gateway.authenticator),
+        operators: config.control.operators.clone(),
+        searches: control::Searches::default(),
+    });
+    let callers = Arc::new(control::Callers {
+        callers: Arc::clone(&gateway.callers),
+        audit: gateway.keeper.audit.clone(),
+        authenticator: Arc::clone(&gateway.authenticator),
+        operators: config.control.operators.clone(),
+    });
+    Ok(control::Reports {
+        private: config.control.is_private(),
         measure: Box::new(move || measured.measure()),
         metrics: rendering,
         not_ready: Box::new(move || reporter.not_ready()),
         degraded: Box::new(move || degraded.degraded()),
-        sessions: Some(Arc::new(control::Sessions {
-            recorder: Arc::clone(&gateway.recorder),
-            catalog: Catalog::new(
-                config.data_directory.join(index::FILE),
-                config.recording.directory.clone(),
-            ),
-            audit: gateway.keeper.audit.clone(),
-            authenticator: Arc::clone(&gateway.authenticator),
-            operators: config.control.operators.clone(),
-            searches: control::Searches::default(),
-        })),
-        callers: Some(Arc::new(control::Callers {
-            callers: Arc::clone(&gateway.callers),
-            audit: gateway.keeper.audit.clone(),
-            authenticator: Arc::clone(&gateway.authenticator),
-            operators: config.control.operators.clone(),
-        })),
-        approvals: Some(Arc::new(control::Approvals {
-            desk: gateway.holder.desk.clone(),
-            audit: gateway.keeper.audit.clone(),
-            authenticator: Arc::clone(&gateway.authenticator),
-            operators: config.control.operators.clone(),
-            watchers: Arc::new(Semaphore::new(limits::APPROVALS_WATCHERS_MAX)),
-            policy: Arc::clone(&gateway.holder.policy),
-        })),
+        console: console(config, gateway, (&approvals, &sessions, &callers))?,
+        sessions: Some(sessions),
+        callers: Some(callers),
+        approvals: Some(approvals),
         shipping: None,
-    }
+    })
+}
+
+/// The console, if there is to be one.
+fn console(
+    config: &Config,
+    gateway: &Arc<Gateway>,
+    (approvals, sessions, callers): (
+        &Arc<control::Approvals>,
+        &Arc<control::Sessions>,
+        &Arc<control::Callers>,
+    ),
+) -> anyhow::Result<Option<Arc<control::Console>>> {
+    let Some(settings) = &config.control.console else {
+        return Ok(None);
+    };
+    let issuers = &config.authentication.issuers;
+    let named = |issuer: &&IssuerSettings| {
+        settings
+            .issuer
+            .as_ref()
+            .is_none_or(|url| *url == issuer.url)
+    };
+    let issuer = issuers.iter().find(named);
+    let secret = settings.client_secret_file.as_ref().map(|file| {
+        std::fs::read_to_string(file)
+            .map(|text| SecretString::from(text.trim()))
+            .with_context(|| format!("control.console.clientSecretFile: {}", file.display()))
+    });
+    let client = Client {
+        issuer: issuer
+            .context("control.console.issuer: no such issuer")?
+            .clone(),
+        client_id: settings.client_id.clone(),
+        client_secret: secret.transpose()?,
+        scopes: settings.scopes.clone(),
+    };
+    let rooms = Rooms {
+        approvals: Arc::clone(approvals),
+        sessions: Arc::clone(sessions),
+        callers: Arc::clone(callers),
+        rulebook: Rulebook {
+            policy: Arc::clone(&gateway.holder.policy),
+            clusters: gateway.clusters.names.clone(),
+            default_cluster: gateway.clusters.default.clone(),
+        },
+        audit: gateway.keeper.audit.clone(),
+        authenticator: Arc::clone(&gateway.authenticator),
+        operators: config.control.operators.clone(),
+    };
+    let url = config.control.url();
+    Ok(Some(Arc::new(control::Console::new(&url, client, rooms))))
 }
 
 /// Books for what is known of every cluster's Secrets, and who fills them.

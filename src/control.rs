@@ -1,8 +1,9 @@
-//! The control listener: health, readiness, metrics and sessions, on an own thread with an own runtime,
-//! so that no scrape slows a stream (principle 10 of the style guide).
+//! The control listener: health, readiness, metrics, the APIs for people and their [`console`], on an own thread with
+//! an own runtime, so that no scrape slows a stream (principle 10 of the style guide).
 //!
-//! Plain HTTP, meant for loopback or a cluster-internal address; it serves no API request. Only the
-//! [`sessions`] need a token, and are not there at all unless the configuration names operators.
+//! It serves no API request of Kubernetes. Where tokens and cookies could be read on the way, without TLS beyond this
+//! machine, it serves nothing that needs them; and sessions and callers not at all unless the configuration names
+//! operators.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -15,18 +16,20 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::gateway::body::{self, Body};
 use crate::limits;
+use crate::listener::{Tls, TlsFiles};
 
 mod api;
 pub mod approvals;
 mod call;
 pub mod callers;
-mod cast;
+pub mod console;
 mod search;
 pub mod sessions;
 mod shipping;
@@ -35,6 +38,8 @@ pub mod webhook;
 
 pub use approvals::Approvals;
 pub use callers::Callers;
+pub use console::Console;
+pub(crate) use console::visible;
 pub use search::Searches;
 pub use sessions::{Operators, Sessions};
 pub use socket::Socket;
@@ -54,6 +59,10 @@ pub struct Settings {
     pub operators: Option<Operators>,
     /// Who is told of approvals.
     pub webhooks: Vec<webhook::Settings>,
+    /// Its certificate; plain HTTP when absent.
+    pub tls: Option<TlsFiles>,
+    /// The console; not served when absent.
+    pub console: Option<console::Settings>,
 }
 
 /// What the control listener reports on.
@@ -74,17 +83,26 @@ pub struct Reports {
     pub approvals: Option<Arc<Approvals>>,
     /// Sends the audit log elsewhere, if it is to be sent.
     pub shipping: Option<Shipping>,
-    /// Whether only this machine reaches the control address.
-    pub local: bool,
+    /// The console.
+    pub console: Option<Arc<Console>>,
+    /// Whether nobody can read on the way what is sent to the control address: it is this machine's own, or has TLS.
+    pub private: bool,
 }
 
 impl Settings {
     /// Where people reach it.
     #[must_use]
     pub fn url(&self) -> String {
-        self.url
-            .clone()
-            .unwrap_or_else(|| format!("http://{}", self.address))
+        self.url.clone().unwrap_or_else(|| match self.tls {
+            None => format!("http://{}", self.address),
+            Some(_) => format!("https://{}", self.address),
+        })
+    }
+
+    /// Whether nobody can read on the way what is sent to it.
+    #[must_use]
+    pub fn is_private(&self) -> bool {
+        self.tls.is_some() || self.address.ip().is_loopback()
     }
 }
 
@@ -118,6 +136,8 @@ pub fn start(
         None => None,
     };
     let shipping = reports.shipping.take();
+    let tls = settings.tls.as_ref().map(Tls::load).transpose();
+    let tls = tls.map_err(std::io::Error::other)?;
     let reports = Arc::new(reports);
     std::thread::Builder::new()
         .name("control".to_owned())
@@ -141,7 +161,7 @@ pub fn start(
                 match TcpListener::from_std(listener) {
                     Ok(listener) => {
                         tokio::join!(
-                            serve(listener, Arc::clone(&reports), shutdown.clone()),
+                            serve(listener, tls, Arc::clone(&reports), shutdown.clone()),
                             socket,
                             told,
                             shipped
@@ -154,15 +174,27 @@ pub fn start(
     Ok((address, socket))
 }
 
-async fn serve(listener: TcpListener, reports: Arc<Reports>, shutdown: CancellationToken) {
+async fn serve(
+    listener: TcpListener,
+    tls: Option<Tls>,
+    reports: Arc<Reports>,
+    shutdown: CancellationToken,
+) {
     let connections = TaskTracker::new();
     let places = Arc::new(tokio::sync::Semaphore::new(limits::CONTROL_CONNECTIONS_MAX));
     let mut upkeep = tokio::time::interval(UPKEEP_EVERY);
+    let acceptor = tls.as_ref().map(Tls::acceptor);
+    if let Some(tls) = tls {
+        connections.spawn(tls.follow(connections.clone(), shutdown.clone()));
+    }
     loop {
         let (stream, peer) = tokio::select! {
             () = shutdown.cancelled() => break,
             _ = upkeep.tick() => {
                 reports.metrics.run_upkeep(); // without it histograms only grow
+                if let Some(console) = &reports.console {
+                    console.sweep();
+                }
                 continue;
             }
             accepted = listener.accept() => match accepted {
@@ -177,18 +209,18 @@ async fn serve(listener: TcpListener, reports: Arc<Reports>, shutdown: Cancellat
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
             continue;
         };
-        let reports = Arc::clone(&reports);
+        let (reports, acceptor) = (Arc::clone(&reports), acceptor.clone());
         connections.spawn(async move {
-            let answer = service_fn(move |request: Request<Incoming>| {
-                let reports = Arc::clone(&reports);
-                async move { Ok::<_, Infallible>(route(request, peer, &reports).await) }
-            });
-            let connection = hyper::server::conn::http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(limits::CONTROL_HEADER_TIMEOUT)
-                .serve_connection(TokioIo::new(stream), answer);
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a control connection ended early");
+            match acceptor {
+                None => connection(stream, peer, reports).await,
+                Some(acceptor) => {
+                    let handshake = acceptor.accept(stream);
+                    match tokio::time::timeout(limits::CONTROL_HEADER_TIMEOUT, handshake).await {
+                        Ok(Ok(stream)) => connection(stream, peer, reports).await,
+                        Ok(Err(error)) => tracing::debug!(%error, "no TLS on a control connection"),
+                        Err(_) => tracing::debug!("a TLS handshake took too long"),
+                    }
+                }
             }
             drop(place);
         });
@@ -196,12 +228,39 @@ async fn serve(listener: TcpListener, reports: Arc<Reports>, shutdown: Cancellat
     connections.close();
 }
 
+async fn connection(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    peer: SocketAddr,
+    reports: Arc<Reports>,
+) {
+    let answer = service_fn(move |request: Request<Incoming>| {
+        let reports = Arc::clone(&reports);
+        async move { Ok::<_, Infallible>(route(request, peer, &reports).await) }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits::CONTROL_HEADER_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), answer);
+    if let Err(error) = connection.await {
+        tracing::debug!(%error, "a control connection ended early");
+    }
+}
+
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
 async fn route(request: Request<Incoming>, peer: SocketAddr, reports: &Reports) -> Response<Body> {
+    let path = request.uri().path();
+    if let Some(console) = &reports.console {
+        if path == "/" {
+            return console::at_the_root();
+        }
+        if path == console::PREFIX || path.starts_with("/console/") {
+            return console.serve(request, peer).await;
+        }
+    }
     // Tokens are sent to it: in plain text only within this machine.
     if let Some(approvals) = &reports.approvals
-        && reports.local
+        && reports.private
         && approvals::serves(request.uri().path())
     {
         return approvals.serve(request, Door::Address(peer)).await;
@@ -290,9 +349,8 @@ mod tests {
     use super::*;
     use crate::metrics::Metrics;
 
-    #[test]
-    fn readiness_lists_every_reason() {
-        let reports = |reasons: &'static [&'static str]| Reports {
+    fn reports(reasons: &'static [&'static str]) -> Reports {
+        Reports {
             measure: Box::new(|| {}),
             metrics: Metrics::new().1,
             not_ready: Box::new(move || reasons.iter().map(|&reason| reason.to_owned()).collect()),
@@ -301,8 +359,60 @@ mod tests {
             callers: None,
             approvals: None,
             shipping: None,
-            local: true,
+            console: None,
+            private: true,
+        }
+    }
+
+    #[tokio::test]
+    async fn with_a_certificate_it_speaks_https_and_nothing_else() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+        const REQUEST: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        let ca = loadtest::pki::Ca::new().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let (certificate, key) = ca.server(&["127.0.0.1"]).unwrap();
+        let files = TlsFiles {
+            certificate: folder.path().join("tls.crt"),
+            private_key: folder.path().join("tls.key"),
         };
+        std::fs::write(&files.certificate, certificate).unwrap();
+        std::fs::write(&files.private_key, key).unwrap();
+        let settings = Settings {
+            address: "127.0.0.1:0".parse().unwrap(),
+            url: None,
+            operators: None,
+            webhooks: Vec::new(),
+            tls: Some(files),
+            console: None,
+        };
+        assert!(settings.is_private() && settings.url().starts_with("https://"));
+        let shutdown = CancellationToken::new();
+        let _end = shutdown.clone().drop_guard();
+        let (address, _socket) =
+            start(&settings, folder.path(), reports(&[]), shutdown.clone()).unwrap();
+
+        let config = crate::identity::tls_config(Some(&ca.pem())).unwrap();
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+        let name = rustls::pki_types::ServerName::try_from("127.0.0.1").unwrap();
+        let socket = tokio::net::TcpStream::connect(address).await.unwrap();
+        let mut stream = connector.connect(name, socket).await.unwrap();
+        stream.write_all(REQUEST).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(
+            answer.starts_with("HTTP/1.1 200") && answer.ends_with("ok\n"),
+            "{answer}"
+        );
+        let mut plain = tokio::net::TcpStream::connect(address).await.unwrap();
+        plain.write_all(REQUEST).await.unwrap();
+        let mut answer = Vec::new();
+        let _broken = plain.read_to_end(&mut answer).await;
+        assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
+    }
+
+    #[test]
+    fn readiness_lists_every_reason() {
         let ready = answer(&Method::GET, "/readyz", &reports(&[]));
         assert_eq!(ready.status(), StatusCode::OK);
         let not = answer(

@@ -7,7 +7,6 @@ pub mod client;
 pub mod credential;
 
 mod authenticator;
-mod cache;
 mod error;
 mod json;
 mod keys;
@@ -30,7 +29,7 @@ pub use settings::{
     AgentMapping, ClaimMappings, ClaimRule, ExtraMapping, IssuerSettings, KeyTiming, PrefixedClaim,
     Settings, SigningAlgorithm,
 };
-pub use token::issued::{Issued, IssuedTo, claimed_expiry};
+pub use token::issued::{Issued, IssuedTo, answers, claimed_expiry};
 
 /// Who is making a request: a human, a workload, or an agent acting for a human.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,6 +6,7 @@
 mod approvals;
 mod callers;
 mod conditions;
+mod console;
 mod recordings;
 
 mod path;
@@ -17,6 +18,7 @@ pub use self::path::*;
 pub use approvals::*;
 pub use callers::*;
 pub use conditions::*;
+pub use console::*;
 pub use recordings::*;
 
 // -- sessions: exec, attach, port-forward --

@@ -139,7 +139,7 @@ where
         .await
         .map_err(|error| ListenError::Certificate(error.to_string()))?
         .map_err(ListenError::Certificate)?;
-    let tls = TlsAcceptor::from(certificates.server_config()?);
+    let tls = TlsAcceptor::from(certificates.server_config(&[b"h2", b"http/1.1"])?);
     let (listener, address) = bind(settings.address).map_err(|source| ListenError::Address {
         address: settings.address,
         source,
@@ -158,6 +158,45 @@ where
     };
     tasks.spawn(accept(listener, Arc::new(shared), admission));
     Ok(address)
+}
+
+/// The files of a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// PEM certificates, the server's own first.
+    pub certificate: PathBuf,
+    /// The PEM private key.
+    pub private_key: PathBuf,
+}
+
+/// TLS as the listener does it, for another address of the gateway. It speaks HTTP/1.1.
+pub struct Tls {
+    certificates: Arc<Certificates>,
+    acceptor: TlsAcceptor,
+}
+
+impl Tls {
+    /// Reads the files; the error names the one that is wrong. Blocks on them.
+    pub fn load(files: &TlsFiles) -> Result<Self, String> {
+        let certificates = Certificates::load(&files.certificate, &files.private_key)?;
+        let config = certificates.server_config(&[b"http/1.1"]);
+        let acceptor = TlsAcceptor::from(config.map_err(|error| error.to_string())?);
+        Ok(Self {
+            certificates,
+            acceptor,
+        })
+    }
+
+    /// Does the handshakes, always with the newest certificate.
+    #[must_use]
+    pub fn acceptor(&self) -> TlsAcceptor {
+        self.acceptor.clone()
+    }
+
+    /// Follows changes of the files until `shutdown`.
+    pub async fn follow(self, tasks: TaskTracker, shutdown: CancellationToken) {
+        follow(self.certificates, tasks, shutdown).await;
+    }
 }
 
 /// Whether this machine lets this user listen on an address. That another program holds it now is
@@ -239,7 +278,7 @@ async fn follow(certificates: Arc<Certificates>, tasks: TaskTracker, shutdown: C
         let problem = match tasks.spawn_blocking(move || reading.reload()).await {
             Ok(Ok(changed)) => {
                 if changed {
-                    tracing::info!("the listener's certificate changed and is in use");
+                    tracing::info!("a certificate changed and is in use");
                 }
                 None
             }
@@ -251,7 +290,7 @@ async fn follow(certificates: Arc<Certificates>, tasks: TaskTracker, shutdown: C
         {
             tracing::error!(
                 problem,
-                "the listener's certificate cannot be read again; the former one stays in use"
+                "a certificate cannot be read again; the former one stays in use"
             );
         }
         last_problem = problem;

@@ -163,6 +163,11 @@ impl Policy {
         &self.version
     }
 
+    /// The rules as they were written, in order.
+    pub fn sources(&self) -> impl Iterator<Item = &RuleSource> {
+        self.rules.iter().map(|rule| &rule.source)
+    }
+
     /// How many rules there are.
     pub fn rules(&self) -> usize {
         self.rules.len()

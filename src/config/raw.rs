@@ -109,6 +109,9 @@ fn read_top(top: &Section<'_>, others: &mut Vec<Problem>) -> Option<Config> {
         report_unusable(top, "recording.directory", usable);
     }
     let authentication = authentication?;
+    if let Some(control) = &control {
+        control::check_console(top, control, &authentication.settings);
+    }
     Some(Config {
         data_directory,
         listener: listener?,

@@ -32,7 +32,7 @@ listener:
   handshakeTimeout: 5s
   headerTimeout: 1m30s
   drainTimeout: 500ms
-control: {address: 127.0.0.1:9090, url: https://portcullis.example/, operators: {users: [olga], groups: [operators]}, webhooks: [{urlFile: tls.crt, format: slack, secretFile: tls.key}]}
+control: {address: 127.0.0.1:9090, url: https://portcullis.example/, operators: {users: [olga], groups: [operators]}, tls: {certificateFile: tls.crt, privateKeyFile: tls.key}, console: {clientID: console, clientSecretFile: tls.key, issuer: https://issuer.example, scopes: [profile]}, webhooks: [{urlFile: tls.crt, format: slack, secretFile: tls.key}]}
 authentication:
   streamGracePeriod: 5m
   jwt:
@@ -40,8 +40,8 @@ authentication:
       url: https://issuer.example
       discoveryURL: https://issuer.example/discovery
       certificateAuthorityFile: tls.crt
-      audiences: [portcullis]
-      authorizedParties: [kubectl]
+      audiences: [portcullis, console]
+      authorizedParties: [kubectl, console]
       audienceMatchPolicy: MatchAny
     claimValidationRules: [{claim: hd, requiredValue: example.com}]
     claimMappings:
@@ -142,7 +142,7 @@ fn every_key_is_read() {
             .unwrap()
             .contains("BEGIN CERTIFICATE")
     );
-    assert_eq!(issuer.authorized_parties, ["kubectl"]);
+    assert_eq!(issuer.authorized_parties, ["kubectl", "console"]);
     assert_eq!(issuer.token_types, ["at+jwt"]);
     assert_eq!(issuer.claim_mappings.username.prefix, "oidc:");
     assert_eq!(
@@ -222,7 +222,7 @@ fn operators_are_named_in_full_and_their_tokens_stay_on_this_machine() {
     for (control, problem) in [
         (
             "{address: 0.0.0.0:9090, operators: {users: [a]}}",
-            "needs a loopback address",
+            "needs TLS or a loopback address",
         ),
         (
             "{address: 127.0.0.1:9090, operators: {groups: ['ops-*']}}",
@@ -237,6 +237,58 @@ fn operators_are_named_in_full_and_their_tokens_stay_on_this_machine() {
         let text = MINIMAL.replace("{address: 127.0.0.1:9090}", control);
         let problems = load(folder.path(), &text).unwrap_err();
         assert!(problems.contains(problem), "{problems}");
+    }
+}
+
+#[test]
+fn a_console_needs_an_issuer_that_lets_people_in_and_a_safe_place() {
+    let folder = folder();
+    let said = |control: &str| {
+        let text = MINIMAL.replace("{address: 127.0.0.1:9090}", control);
+        load(folder.path(), &text)
+    };
+    let tls = "tls: {certificateFile: tls.crt, privateKeyFile: tls.key}";
+    for good in [
+        "{address: 127.0.0.1:9090, console: {clientID: portcullis}}".to_owned(),
+        format!("{{address: 0.0.0.0:9090, {tls}, console: {{clientID: portcullis}}}}"),
+        "{address: 127.0.0.1:9090, url: https://c.example, console: {clientID: portcullis}}"
+            .to_owned(),
+    ] {
+        assert!(said(&good).is_ok(), "{good}");
+    }
+    for (control, problem) in [
+        (
+            "{address: 0.0.0.0:9090, console: {clientID: portcullis}}",
+            "needs TLS or a loopback address",
+        ),
+        (
+            "{address: 127.0.0.1:9090, url: http://c.example, console: {clientID: portcullis}}",
+            "needs a URL that browsers send cookies to safely",
+        ),
+        (
+            "{address: 127.0.0.1:9090, console: {clientID: console}}",
+            "is not among issuer.audiences",
+        ),
+        (
+            "{address: 127.0.0.1:9090, console: {clientID: portcullis, issuer: https://x}}",
+            "is none of the issuers",
+        ),
+        ("{address: 127.0.0.1:9090, console: {}}", "clientID"),
+        (
+            "{address: 127.0.0.1:9090, console: {clientID: portcullis, clientSecretFile: gone}}",
+            "gone",
+        ),
+        (
+            "{address: 127.0.0.1:9090, console: {clientID: portcullis, scopes: [a b]}}",
+            "must be the name of a scope",
+        ),
+        (
+            "{address: 127.0.0.1:9090, tls: {certificateFile: tls.key, privateKeyFile: tls.key}}",
+            "no PEM certificate",
+        ),
+    ] {
+        let problems = said(control).unwrap_err();
+        assert!(problems.contains(problem), "{control}: {problems}");
     }
 }
 

@@ -122,7 +122,8 @@ fn nothing_here() -> Refusal {
     )
 }
 
-fn filter(query: &Query) -> Result<Filter, Refusal> {
+/// What a list is narrowed down to.
+pub(super) fn filter(query: &Query) -> Result<Filter, Refusal> {
     let mut filter = Filter::default();
     let mut seen = std::collections::BTreeSet::new();
     for (key, value) in query.pairs() {

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::stream::{self, StreamExt as _};
+use futures_util::stream::{self, Stream, StreamExt as _};
 use http::{HeaderValue, Method, Request, Response, Uri, header};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
@@ -18,12 +18,12 @@ use tokio::sync::Semaphore;
 
 use super::call::{self, Door, json, one_line};
 use super::sessions::Operators;
-use crate::approval::{Approval, Desk, NotAnswered, Person, State, Unfit, Verdict};
+use crate::approval::{Answer, Approval, Desk, NotAnswered, Person, State, Unfit, Verdict};
 use crate::audit::{AuditLog, Event};
 use crate::config::live::Live;
 use crate::gateway::body::{self, Body};
 use crate::gateway::refuse::Refusal;
-use crate::identity::{Authenticator, Identity, credential};
+use crate::identity::{Authenticator, Identity};
 use crate::limits;
 use crate::policy::Policy;
 use crate::request::Query;
@@ -106,7 +106,7 @@ enum Call {
 
 /// Who calls.
 #[derive(Clone)]
-enum Visitor {
+pub(super) enum Visitor {
     /// Through the socket.
     Local,
     /// With a token.
@@ -123,22 +123,23 @@ impl Approvals {
     /// Answers one call and puts it on record.
     pub(super) async fn serve(&self, request: Request<Incoming>, door: Door) -> Response<Body> {
         let now = Timestamp::now();
-        let mut event = call::received(&request, door, now);
-        let answer = self.answer(request, door, &mut event, now).await;
+        let mut event = call::received(&request, &door, now);
+        let answer = self.answer(request, &door, &mut event, now).await;
         call::answered(&self.audit, event, answer).await
     }
 
     async fn answer(
         &self,
         request: Request<Incoming>,
-        door: Door,
+        door: &Door,
         event: &mut Event,
         now: Timestamp,
     ) -> Result<Response<Body>, Refusal> {
         if !self.audit.healthy() {
             return Err(call::unrecorded());
         }
-        let visitor = self.visitor(&request, door, event, now).await?;
+        let caller = call::caller(&self.authenticator, &request, door, event, now).await?;
+        let visitor = self.visitor(caller);
         let (head, body) = request.into_parts();
         let call = parse(&head.method, &head.uri)?;
         if let Call::Show(id)
@@ -161,73 +162,79 @@ impl Approvals {
             Call::Show(id) => json(&self.seen(&visitor, id).await?),
             Call::Approve(id) => {
                 let yes: Yes = read(body).await?;
-                let reason = one_line(&yes.reason, limits::APPROVAL_REASON_CHARS_MAX);
-                let verdict = match yes.same_class_seconds {
-                    Some(seconds) => Verdict::YesToClass { seconds },
-                    None => Verdict::Yes,
-                };
-                event.annotate("portcullis.dev/approval-reason", reason.clone());
-                json(
-                    &self
-                        .say(visitor, id, (verdict, reason, yes.requests))
-                        .await?,
-                )
+                json(&self.approve(&visitor, id, &yes, event).await?)
             }
             Call::Deny(id) => {
                 let no: No = read(body).await?;
-                let reason = one_line(&no.reason, limits::APPROVAL_REASON_CHARS_MAX);
-                if reason.is_empty() {
-                    return Err(Refusal::bad_request(
-                        "reason is empty; whoever asked reads it, so say why",
-                    ));
-                }
-                event.annotate("portcullis.dev/approval-reason", reason.clone());
-                json(&self.say(visitor, id, (Verdict::No, reason, 0)).await?)
+                json(&self.deny(&visitor, id, &no, event).await?)
             }
-            Call::Withdraw(id) => {
-                let by = visitor.somebody()?;
-                self.seen(&visitor, id.clone()).await?;
-                let done = self.desk.withdraw(id.clone(), by).await?;
-                json(
-                    &done
-                        .ok_or_else(|| unknown(&id))?
-                        .map_err(|why| not_answered(&why))?,
-                )
-            }
+            Call::Withdraw(id) => json(&self.withdraw(&visitor, id).await?),
         }
     }
 
-    async fn visitor(
+    /// Takes a yes, and puts its reason on the call's event.
+    pub(super) async fn approve(
         &self,
-        request: &Request<Incoming>,
-        door: Door,
+        visitor: &Visitor,
+        id: String,
+        yes: &Yes,
         event: &mut Event,
-        now: Timestamp,
-    ) -> Result<Visitor, Refusal> {
-        if let Door::Socket(uid) = door {
-            let uid = uid.map_or_else(|| "unknown".to_owned(), |uid| uid.to_string());
-            event.annotate("portcullis.dev/operator", format!("local, uid {uid}"));
-            return Ok(Visitor::Local);
-        }
-        let token = credential::from_headers(request.headers(), false)?;
-        let identity = self
-            .authenticator
-            .identify(&token, now)
-            .await
-            .inspect_err(|error| event.refused_caller(error))?;
-        event.caller(&identity);
-        let operator = self
-            .operators
-            .as_ref()
-            .is_some_and(|operators| operators.include(&identity));
-        Ok(Visitor::Known {
-            person: Box::new(Person::from(&*identity)),
-            operator,
-            identity,
-        })
+    ) -> Result<Approval, Refusal> {
+        let reason = one_line(&yes.reason, limits::APPROVAL_REASON_CHARS_MAX);
+        let verdict = match yes.same_class_seconds {
+            Some(seconds) => Verdict::YesToClass { seconds },
+            None => Verdict::Yes,
+        };
+        event.annotate("portcullis.dev/approval-reason", reason.clone());
+        self.say(visitor, id, (verdict, reason, yes.requests)).await
     }
 
-    async fn list(
+    /// Takes a no, and puts its reason on the call's event.
+    pub(super) async fn deny(
+        &self,
+        visitor: &Visitor,
+        id: String,
+        no: &No,
+        event: &mut Event,
+    ) -> Result<Approval, Refusal> {
+        let reason = one_line(&no.reason, limits::APPROVAL_REASON_CHARS_MAX);
+        if reason.is_empty() {
+            return Err(Refusal::bad_request(
+                "reason is empty; whoever asked reads it, so say why",
+            ));
+        }
+        event.annotate("portcullis.dev/approval-reason", reason.clone());
+        self.say(visitor, id, (Verdict::No, reason, 0)).await
+    }
+
+    /// Takes a question of the visitor's own back.
+    pub(super) async fn withdraw(
+        &self,
+        visitor: &Visitor,
+        id: String,
+    ) -> Result<Approval, Refusal> {
+        let by = visitor.somebody()?;
+        self.seen(visitor, id.clone()).await?;
+        let done = self.desk.withdraw(id.clone(), by).await?;
+        done.ok_or_else(|| unknown(&id))?
+            .map_err(|why| not_answered(&why))
+    }
+
+    /// What somebody may see and do; `None` is whoever came through the socket.
+    pub(super) fn visitor(&self, identity: Option<Arc<Identity>>) -> Visitor {
+        let Some(identity) = identity else {
+            return Visitor::Local;
+        };
+        let operators = self.operators.as_ref();
+        Visitor::Known {
+            person: Box::new(Person::from(&*identity)),
+            operator: operators.is_some_and(|operators| operators.include(&identity)),
+            identity,
+        }
+    }
+
+    /// What the visitor may see, the latest first.
+    pub(super) async fn list(
         &self,
         visitor: &Visitor,
         open: bool,
@@ -243,7 +250,7 @@ impl Approvals {
     }
 
     /// One approval, if the visitor may see it; to others it does not exist.
-    async fn seen(&self, visitor: &Visitor, id: String) -> Result<Approval, Refusal> {
+    pub(super) async fn seen(&self, visitor: &Visitor, id: String) -> Result<Approval, Refusal> {
         let missing = unknown(&id);
         let found = self.desk.get(id).await?;
         found
@@ -253,12 +260,12 @@ impl Approvals {
 
     async fn say(
         &self,
-        visitor: Visitor,
+        visitor: &Visitor,
         id: String,
         answer: (Verdict, String, usize),
     ) -> Result<Approval, Refusal> {
         let by = visitor.somebody()?;
-        self.seen(&visitor, id.clone()).await?;
+        self.seen(visitor, id.clone()).await?;
         let said = self.desk.answer(id.clone(), by, answer).await?;
         said.ok_or_else(|| unknown(&id))?
             .map_err(|why| not_answered(&why))
@@ -266,6 +273,26 @@ impl Approvals {
 
     /// Everything that is open, as one line of JSON, and again whenever it changes.
     fn watch(&self, visitor: Visitor) -> Result<Response<Body>, Refusal> {
+        let lists = self.lists(visitor)?;
+        let lines = lists.map(|list| {
+            let mut line = serde_json::to_vec(&list)?;
+            line.push(b'\n');
+            Ok(Frame::data(Bytes::from(line)))
+        });
+        let mut response = Response::new(StreamBody::new(lines).boxed_unsync());
+        response.headers_mut().insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/x-ndjson"),
+        );
+        Ok(response)
+    }
+
+    /// Everything that waits for an answer and that the visitor may see: now, and again whenever it changes, and
+    /// every so often although it does not. It ends when the visitor is shut out.
+    pub(super) fn lists(
+        &self,
+        visitor: Visitor,
+    ) -> Result<impl Stream<Item = ApprovalList> + Send + use<>, Refusal> {
         let place = Arc::clone(&self.watchers)
             .try_acquire_owned()
             .map_err(|_| {
@@ -279,7 +306,7 @@ impl Approvals {
         };
         let desk = self.desk.clone();
         let news = desk.news();
-        let lines = stream::unfold(
+        let lists = stream::unfold(
             (desk, news, (visitor, place), true),
             |(desk, mut news, (visitor, place), first)| async move {
                 if !first {
@@ -294,22 +321,12 @@ impl Approvals {
                     .await
                     .ok()?;
                 items.retain(|approval| approval.state == State::Asked && visitor.sees(approval));
-                let mut line = serde_json::to_vec(&ApprovalList { items, more: false }).ok()?;
-                line.push(b'\n');
-                Some((
-                    Ok(Frame::data(Bytes::from(line))),
-                    (desk, news, (visitor, place), false),
-                ))
+                let list = ApprovalList { items, more: false };
+                Some((list, (desk, news, (visitor, place), false)))
             },
         );
         let shut_out = call::shut_out(Arc::clone(&self.authenticator), identity);
-        let lines = lines.take_until(Box::pin(shut_out));
-        let mut response = Response::new(StreamBody::new(lines).boxed_unsync());
-        response.headers_mut().insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/x-ndjson"),
-        );
-        Ok(response)
+        Ok(lists.take_until(Box::pin(shut_out)))
     }
 }
 
@@ -322,6 +339,21 @@ impl Visitor {
                 "whoever answers does it in their own name: use --server with your token instead of the data directory",
             )),
         }
+    }
+
+    /// Whether their answer would count now: they may give one, and have not said yes before.
+    pub(super) fn may_answer(&self, approval: &Approval) -> bool {
+        let Self::Known { person, .. } = self else {
+            return false;
+        };
+        let may = person.may_answer(&approval.caller, &approval.terms.approvers);
+        let said = |answer: &Answer| answer.by.is_same_human(person);
+        may.is_ok() && (approval.state != State::Asked || !approval.answers.iter().any(said))
+    }
+
+    /// Whether it is their own question, which they may take back.
+    pub(super) fn asked(&self, approval: &Approval) -> bool {
+        matches!(self, Self::Known { person, .. } if person.is_same_caller(&approval.caller))
     }
 
     /// Whether somebody may know of an approval: who asked, who may answer, and operators.

@@ -7,7 +7,6 @@ use std::time::Duration;
 use futures_util::stream;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, StreamBody};
-use hyper::body::Incoming;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -18,24 +17,34 @@ use crate::gateway::refuse::Refusal;
 use crate::identity::{Authenticator, Identity, credential};
 
 /// Where a call comes from.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Door {
     /// The control address: a token decides.
     Address(SocketAddr),
     /// The socket in the data directory: its mode has decided. With the caller's user id.
     Socket(Option<u32>),
+    /// The console: its session has decided, by the token that it was begun with.
+    Console(SocketAddr, Arc<Identity>),
 }
 
 /// The event of a call that has just arrived.
-pub(super) fn received(request: &Request<Incoming>, door: Door, now: Timestamp) -> Event {
+pub(super) fn received<B>(request: &Request<B>, door: &Door, now: Timestamp) -> Event {
+    let target = request.uri().path_and_query();
+    let target = target.map_or("", http::uri::PathAndQuery::as_str);
+    received_at(target, request, door, now)
+}
+
+/// The same for a call whose target is not to be put on record as it is.
+pub(super) fn received_at<B>(
+    target: &str,
+    request: &Request<B>,
+    door: &Door,
+    now: Timestamp,
+) -> Event {
     let peer = match door {
-        Door::Address(address) => address.ip(),
+        Door::Address(address) | Door::Console(address, _) => address.ip(),
         Door::Socket(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
     };
-    let target = request
-        .uri()
-        .path_and_query()
-        .map_or("", http::uri::PathAndQuery::as_str);
     Event::received(
         &uuid::Uuid::now_v7().to_string(),
         request.method().as_str(),
@@ -55,30 +64,50 @@ pub(super) struct Operator {
     pub(super) identity: Option<Arc<Identity>>,
 }
 
+/// Who calls; `None` through the socket.
+pub(super) async fn caller<B>(
+    authenticator: &Authenticator,
+    request: &Request<B>,
+    door: &Door,
+    event: &mut Event,
+    now: Timestamp,
+) -> Result<Option<Arc<Identity>>, Refusal> {
+    let identity = match door {
+        Door::Socket(uid) => {
+            let uid = uid.map_or_else(|| "unknown".to_owned(), |uid| uid.to_string());
+            event.annotate("portcullis.dev/operator", format!("local, uid {uid}"));
+            return Ok(None);
+        }
+        Door::Console(_, identity) => Arc::clone(identity),
+        Door::Address(_) => {
+            let token = credential::from_headers(request.headers(), false)?;
+            let found = authenticator.identify(&token, now).await;
+            found.inspect_err(|error| event.refused_caller(error))?
+        }
+    };
+    event.caller(&identity);
+    Ok(Some(identity))
+}
+
 /// Which operator calls.
-pub(super) async fn operator(
+pub(super) async fn operator<B>(
     (authenticator, operators): (&Authenticator, Option<&Operators>),
-    request: &Request<Incoming>,
-    door: Door,
+    request: &Request<B>,
+    door: &Door,
     event: &mut Event,
     now: Timestamp,
 ) -> Result<Operator, Refusal> {
-    if let Door::Socket(uid) = door {
-        let uid = uid.map_or_else(|| "unknown".to_owned(), |uid| uid.to_string());
-        event.annotate("portcullis.dev/operator", format!("local, uid {uid}"));
+    let nobody = matches!(door, Door::Address(_)) && operators.is_none();
+    if nobody {
+        return Err(Refusal::not_found("this API is not served here"));
+    }
+    let Some(identity) = caller(authenticator, request, door, event, now).await? else {
         return Ok(Operator {
             name: "local".to_owned(),
             identity: None,
         });
-    }
-    let operators = operators.ok_or_else(|| Refusal::not_found("this API is not served here"))?;
-    let token = credential::from_headers(request.headers(), false)?;
-    let identity = authenticator
-        .identify(&token, now)
-        .await
-        .inspect_err(|error| event.refused_caller(error))?;
-    event.caller(&identity);
-    if !operators.include(&identity) {
+    };
+    if !operators.is_some_and(|operators| operators.include(&identity)) {
         return Err(Refusal::never_allowed(
             "you are not an operator of this gateway; control.operators in its configuration names them",
         ));
@@ -110,13 +139,20 @@ pub(super) fn while_allowed(
     authenticator: Arc<Authenticator>,
     operator: Operator,
 ) -> Body {
-    let shut_out = Box::pin(shut_out(authenticator, operator.identity));
-    let frames = stream::unfold(Some((body, shut_out)), |reading| async {
-        let (mut body, mut shut_out) = reading?;
+    broken_off(body, shut_out(authenticator, operator.identity))
+}
+
+/// A body that breaks off at this moment.
+pub(super) fn broken_off(body: Body, end: impl Future<Output = ()> + Send + 'static) -> Body {
+    let frames = stream::unfold(Some((body, Box::pin(end))), |reading| async {
+        let (mut body, mut end) = reading?;
+        // What was written before this moment leaves first, the head of the answer above all: who is shut out before a
+        // byte has left would otherwise see a connection that broke, and no answer.
+        tokio::task::yield_now().await;
         tokio::select! {
             biased;
-            () = &mut shut_out => Some((Err("the operator is shut out".into()), None)),
-            frame = body.frame() => Some((frame?, Some((body, shut_out)))),
+            () = &mut end => Some((Err("its reader is shut out".into()), None)),
+            frame = body.frame() => Some((frame?, Some((body, end)))),
         }
     });
     StreamBody::new(frames).boxed_unsync()
@@ -125,8 +161,18 @@ pub(super) fn while_allowed(
 /// The answer, once it is on record.
 pub(super) async fn answered(
     audit: &AuditLog,
+    event: Event,
+    answer: Result<Response<Body>, Refusal>,
+) -> Response<Body> {
+    answered_as(audit, event, answer, &Refusal::response).await
+}
+
+/// The same, with refusals in another form than a `Status`.
+pub(super) async fn answered_as(
+    audit: &AuditLog,
     mut event: Event,
     answer: Result<Response<Body>, Refusal>,
+    form: &(dyn Fn(&Refusal) -> Response<Body> + Send + Sync),
 ) -> Response<Body> {
     let response = match answer {
         Ok(response) => {
@@ -141,12 +187,12 @@ pub(super) async fn answered(
             }
             let message = Some(refusal.message().to_owned());
             event.answered(refusal.code(), Some(refusal.reason()), message);
-            refusal.response()
+            form(&refusal)
         }
     };
     event.at(Stage::ResponseComplete, Timestamp::now());
     if audit.write_or_fail(&event, Until::Written).await.is_err() {
-        return unrecorded().response();
+        return form(&unrecorded());
     }
     response
 }

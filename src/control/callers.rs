@@ -152,15 +152,15 @@ impl Callers {
     /// Answers one call and puts it on record.
     pub(super) async fn serve(&self, request: Request<Incoming>, door: Door) -> Response<Body> {
         let now = Timestamp::now();
-        let mut event = call::received(&request, door, now);
-        let answer = self.answer(request, door, &mut event, now).await;
+        let mut event = call::received(&request, &door, now);
+        let answer = self.answer(request, &door, &mut event, now).await;
         call::answered(&self.audit, event, answer).await
     }
 
     async fn answer(
         &self,
         request: Request<Incoming>,
-        door: Door,
+        door: &Door,
         event: &mut Event,
         now: Timestamp,
     ) -> Result<Response<Body>, Refusal> {
@@ -176,44 +176,64 @@ impl Callers {
         match call {
             Call::List { all } => json(&self.list(all, now)),
             Call::Block => {
-                let block = block(&read(body).await?, operator.name, now)?;
-                event.annotate("portcullis.dev/block", in_words(&block.whom));
-                event.blocked(&block);
-                if let Some(until) = block.until {
-                    event.annotate("portcullis.dev/blocked-until", until.to_string());
-                }
-                let block = self.callers.block(block).await.map_err(not_blocked)?;
-                tracing::warn!(
-                    by = block.by,
-                    reason = block.reason,
-                    whom = in_words(&block.whom),
-                    "a caller is blocked"
-                );
+                let call = read(body).await?;
+                let block = self.block(&call, operator.name, event, now).await?;
                 json(&self.told(block))
             }
             Call::Unblock => {
                 let call = read(body).await?;
-                let whom = whom(&call)?;
-                event.annotate("portcullis.dev/unblock", in_words(&whom));
-                event.annotate("portcullis.dev/block-reason", reason(&call.reason));
-                let lifted = self.callers.unblock(&whom).await;
-                if !lifted.map_err(|error| not_lifted(&error))? {
-                    let whom = in_words(&whom);
-                    return Err(Refusal::not_found(format!(
-                        "{whom} is not blocked; portcullis callers ls lists who is"
-                    )));
-                }
-                tracing::warn!(
-                    by = operator.name,
-                    whom = in_words(&whom),
-                    "a caller is no longer blocked"
-                );
-                json(&whom)
+                json(&self.unblock(&call, &operator.name, event).await?)
             }
         }
     }
 
-    fn list(&self, all: bool, now: Timestamp) -> CallerList {
+    /// Keeps somebody out, and puts that on the call's event.
+    pub(super) async fn block(
+        &self,
+        call: &BlockCall,
+        by: String,
+        event: &mut Event,
+        now: Timestamp,
+    ) -> Result<Block, Refusal> {
+        let block = block(call, by, now)?;
+        event.annotate("portcullis.dev/block", in_words(&block.whom));
+        event.blocked(&block);
+        if let Some(until) = block.until {
+            event.annotate("portcullis.dev/blocked-until", until.to_string());
+        }
+        let block = self.callers.block(block).await.map_err(not_blocked)?;
+        tracing::warn!(
+            by = block.by,
+            reason = block.reason,
+            whom = in_words(&block.whom),
+            "a caller is blocked"
+        );
+        Ok(block)
+    }
+
+    /// Lets somebody in again, and puts that on the call's event.
+    pub(super) async fn unblock(
+        &self,
+        call: &BlockCall,
+        by: &str,
+        event: &mut Event,
+    ) -> Result<Whom, Refusal> {
+        let whom = whom(call)?;
+        event.annotate("portcullis.dev/unblock", in_words(&whom));
+        event.annotate("portcullis.dev/block-reason", reason(&call.reason));
+        let lifted = self.callers.unblock(&whom).await;
+        if !lifted.map_err(|error| not_lifted(&error))? {
+            let whom = in_words(&whom);
+            return Err(Refusal::not_found(format!(
+                "{whom} is not blocked; portcullis callers ls lists who is"
+            )));
+        }
+        tracing::warn!(by, whom = in_words(&whom), "a caller is no longer blocked");
+        Ok(whom)
+    }
+
+    /// Who calls now, and who is kept out; with `all`, also who called lately.
+    pub(super) fn list(&self, all: bool, now: Timestamp) -> CallerList {
         let blocks = self.callers.blocks().current();
         let mut idle: Vec<Block> = blocks.list(now);
         let mut items = Vec::new();

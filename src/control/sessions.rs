@@ -3,6 +3,9 @@
 //! Served to whoever may use the socket in the data directory, and on the control address to the
 //! operators of the configuration. Every call is an audit event, written before the answer leaves.
 
+mod cast;
+
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -16,14 +19,16 @@ use serde::{Deserialize, Serialize};
 
 use super::api::{self, Call};
 use super::call::{self, Door, Operator, json};
-use super::cast;
+
 use super::search::Searches;
 use crate::audit::{AuditLog, Event};
 use crate::gateway::body::{self, Body};
 use crate::gateway::refuse::Refusal;
 use crate::identity::{Authenticator, Identity};
 use crate::limits;
+use crate::recording::index::search::Quest;
 use crate::recording::index::{Catalog, Filter, Session, latest_first};
+use crate::recording::live::Follower;
 use crate::recording::{Kill, Recorder, Summary};
 
 /// Who may use the sessions API on the control address. Names are compared as they are.
@@ -103,15 +108,15 @@ impl Sessions {
     /// Answers one call and puts it on record.
     pub(super) async fn serve(&self, request: Request<Incoming>, door: Door) -> Response<Body> {
         let now = Timestamp::now();
-        let mut event = call::received(&request, door, now);
-        let answer = self.answer(request, door, &mut event, now).await;
+        let mut event = call::received(&request, &door, now);
+        let answer = self.answer(request, &door, &mut event, now).await;
         call::answered(&self.audit, event, answer).await
     }
 
     async fn answer(
         &self,
         request: Request<Incoming>,
-        door: Door,
+        door: &Door,
         event: &mut Event,
         now: Timestamp,
     ) -> Result<Response<Body>, Refusal> {
@@ -128,16 +133,15 @@ impl Sessions {
             Call::Live(id) => Ok(self.while_allowed(self.live(&id)?, operator)),
             Call::Search(filter) => {
                 let body = body::read_bounded(body, limits::SESSIONS_CALL_BYTES_MAX).await?;
-                let quest = api::quest(&body)?;
-                let found = self.list(*filter).await?;
-                let answer = self.searches.begin(self.catalog.clone(), found, quest)?;
+                let answer = self.search(*filter, api::quest(&body)?).await?;
                 Ok(self.while_allowed(answer, operator))
             }
             Call::Kill(id) => {
                 let body = body::read_bounded(body, limits::SESSIONS_CALL_BYTES_MAX).await?;
                 let reason = api::reason(&body)?;
                 event.annotate("portcullis.dev/kill-reason", reason.clone());
-                self.kill(&id, operator.name, reason)
+                self.kill(&id, operator.name, reason)?;
+                json(&serde_json::json!({"id": id, "killed": true}))
             }
         }
     }
@@ -146,7 +150,8 @@ impl Sessions {
         answer.map(|body| call::while_allowed(body, Arc::clone(&self.authenticator), operator))
     }
 
-    async fn list(&self, filter: Filter) -> Result<SessionList, Refusal> {
+    /// The sessions that a filter lets through, open ones among them.
+    pub(super) async fn list(&self, filter: Filter) -> Result<SessionList, Refusal> {
         let limit = filter.limit;
         let filter = Filter {
             limit: limit + 1,
@@ -177,7 +182,8 @@ impl Sessions {
         Ok(SessionList { items, more })
     }
 
-    async fn show(&self, id: String) -> Result<Details, Refusal> {
+    /// One session.
+    pub(super) async fn show(&self, id: String) -> Result<Details, Refusal> {
         if let Some(live) = self.recorder.live().get(&id) {
             return Ok(Details {
                 session: live.into(),
@@ -190,12 +196,19 @@ impl Sessions {
         Ok(Details { session, summary })
     }
 
-    async fn cast(&self, id: String) -> Result<Response<Body>, Refusal> {
+    /// The files of a recording, in order.
+    pub(super) async fn parts(&self, id: String) -> Result<Vec<PathBuf>, Refusal> {
         let missing = unknown(&id);
         let parts = self.look_up(move |catalog| catalog.parts(&id)).await?;
         if parts.is_empty() {
             return Err(missing);
         }
+        Ok(parts)
+    }
+
+    /// A recording as an asciicast.
+    pub(super) async fn cast(&self, id: String) -> Result<Response<Body>, Refusal> {
+        let parts = self.parts(id).await?;
         let mut response = Response::new(cast::body(parts));
         response.headers_mut().insert(
             header::CONTENT_TYPE,
@@ -206,14 +219,7 @@ impl Sessions {
 
     /// Follows a session. What was recorded before the call is not part of it.
     fn live(&self, id: &str) -> Result<Response<Body>, Refusal> {
-        let Some(follower) = self.recorder.live().follow(id) else {
-            return Err(match self.recorder.live().get(id) {
-                Some(_) => Refusal::not_found(format!(
-                    "session {id} is not recorded, so there is nothing to follow"
-                )),
-                None => Refusal::not_found(format!("no session {id} is open")),
-            });
-        };
+        let follower = self.follow(id)?;
         let lines = stream::unfold(follower, |mut follower| async move {
             let lines: Bytes = follower.next().await?;
             Some((Ok(Frame::data(lines)), follower))
@@ -226,13 +232,37 @@ impl Sessions {
         Ok(response)
     }
 
-    fn kill(&self, id: &str, by: String, reason: String) -> Result<Response<Body>, Refusal> {
+    /// Where a text was seen or typed, as lines of [`News`](crate::recording::index::search::News).
+    pub(super) async fn search(
+        &self,
+        filter: Filter,
+        quest: Quest,
+    ) -> Result<Response<Body>, Refusal> {
+        let found = self.list(filter).await?;
+        self.searches.begin(self.catalog.clone(), found, quest)
+    }
+
+    /// Whoever follows an open session.
+    pub(super) fn follow(&self, id: &str) -> Result<Follower, Refusal> {
+        self.recorder
+            .live()
+            .follow(id)
+            .ok_or_else(|| match self.recorder.live().get(id) {
+                Some(_) => Refusal::not_found(format!(
+                    "session {id} is not recorded, so there is nothing to follow"
+                )),
+                None => Refusal::not_found(format!("no session {id} is open")),
+            })
+    }
+
+    /// Ends a session.
+    pub(super) fn kill(&self, id: &str, by: String, reason: String) -> Result<(), Refusal> {
         if !self.recorder.live().kill(id, Kill { by, reason }) {
             return Err(Refusal::not_found(format!(
                 "no session {id} is open, or it is ending already"
             )));
         }
-        json(&serde_json::json!({"id": id, "killed": true}))
+        Ok(())
     }
 
     /// Asks the catalog, which reads files, without holding up this thread.

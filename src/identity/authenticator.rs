@@ -1,5 +1,7 @@
 //! From a bearer token to an identity: the right issuer, its keys, and a memory of what was verified.
 
+mod cache;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -8,7 +10,6 @@ use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::cache::{Digest, Entry, TokenCache};
 use super::credential::BearerToken;
 use super::error::{IdentityError, TokenError};
 use super::keys::{Fetcher, IssuerKeys, Missing};
@@ -17,6 +18,7 @@ use super::token::Unverified;
 use super::{Blocks, Fault, Identity, Revocations};
 use crate::config::live::Live;
 use crate::limits::TOKEN_CACHE_ENTRIES_MAX;
+use cache::{Digest, Entry, TokenCache};
 
 /// Knows the issuers and verifies their tokens.
 pub struct Authenticator {

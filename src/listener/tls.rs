@@ -51,15 +51,18 @@ impl Certificates {
         }))
     }
 
-    /// TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1. No early data, which could be replayed, and no
+    /// TLS 1.2 and 1.3, and these protocols (ALPN). No early data, which could be replayed, and no
     /// resumption, which would outlive a change of the certificate.
-    pub(super) fn server_config(self: &Arc<Self>) -> Result<Arc<ServerConfig>, rustls::Error> {
+    pub(super) fn server_config(
+        self: &Arc<Self>,
+        protocols: &[&[u8]],
+    ) -> Result<Arc<ServerConfig>, rustls::Error> {
         let resolver: Arc<dyn ResolvesServerCert> = Arc::<Self>::clone(self);
         let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
             .with_cert_resolver(resolver);
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         Ok(Arc::new(config))

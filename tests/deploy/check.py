@@ -185,6 +185,13 @@ def objects_point_at_each_other():
             assert {"targetLabel": "job", "replacement": "portcullis"} in endpoint["relabelings"]
         for probe in ("livenessProbe", "readinessProbe"):
             assert container[probe]["httpGet"]["port"] == "control"
+            # Who configures people to log in at the control port gets TLS there, and whoever asks for health knows it.
+            control = yaml.safe_load(one(objects, "ConfigMap", gateway_map(objects))["data"]["gateway.yaml"])["control"]
+            has_tls = "tls" in control
+            assert has_tls == ("console" in control)
+            assert (container[probe]["httpGet"].get("scheme") == "HTTPS") == has_tls
+        for monitor in of_kind(objects, "ServiceMonitor"):
+            assert (monitor["spec"]["endpoints"][0].get("scheme") == "https") == has_tls
         volumes = {volume["name"] for volume in spec["volumes"]}
         volumes |= {claim["metadata"]["name"] for claim in stateful.get("volumeClaimTemplates", [])}
         assert {mount["name"] for mount in container["volumeMounts"]} <= volumes

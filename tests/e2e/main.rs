@@ -23,6 +23,7 @@ mod bulk;
 mod callers;
 mod clients;
 mod conditions;
+mod console;
 mod crash;
 mod forward;
 mod get;

@@ -73,7 +73,7 @@ check_lint() {
 }
 
 check_tests() {
-  step 'tools of the tests' tests/tools/install.sh kubectl python node asciinema
+  step 'tools of the tests' tests/tools/install.sh kubectl python node console asciinema
   step 'kube-rs client' cargo build --quiet --locked --manifest-path tests/clients/kube-rs/Cargo.toml \
     --target-dir target/clients
   counted 'tests' cargo test --quiet --workspace --locked --no-fail-fast

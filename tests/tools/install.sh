@@ -7,13 +7,15 @@
 #   cargo/bin/               cargo-fuzz
 #   asciinema/               asciinema 3 (bin/) and the last of its Python predecessors (2/)
 #   prometheus/promtool      checks and tests alert rules, from Debian's package, which is unpacked and not installed
+#   console/                 Playwright and axe, for the Chromium of the distribution; and the console's player, which
+#                            goes into src/control/console/player and from there into the program
 #   deploy/bin/              Python with helm, hadolint and the schemas of the Kubernetes API
 # Only when asked for by name, and on the machine itself, as Debian packages:
 #   proxies                  nginx and haproxy, which `cargo loadtest` compares the gateway with
 # Running it again costs a second: every part has a stamp that names what it was made from.
-# The machine itself is changed only where a base package (python3-venv, npm, curl, openssl, valgrind) is missing.
+# The machine itself is changed only where a base package (python3-venv, npm, curl, openssl, valgrind, chromium) is missing.
 #
-# usage: tests/tools/install.sh [kubectl|python|node|fuzz|asciinema|prometheus|deploy|valgrind|proxies ...]
+# usage: tests/tools/install.sh [kubectl|python|node|console|fuzz|asciinema|prometheus|deploy|valgrind|proxies ...]
 #        default: all but proxies
 set -euo pipefail
 
@@ -182,6 +184,37 @@ install_node() {
   mark_done node "$what"
 }
 
+install_console() {
+  local player=$root/src/control/console/player client=$root/tests/clients/console what
+  base_package npm npm
+  # Not under target/tools: a build takes it from beside the sources, on each checkout.
+  what=$(cat "$player/package.json" "$player/package-lock.json" | sha256sum)
+  if [ ! -f "$player/node_modules/.stamp" ] || [ "$(cat "$player/node_modules/.stamp")" != "$what" ]; then
+    say "the console's player"
+    npm ci --prefix "$player" --ignore-scripts --no-audit --no-fund >>"$log" 2>&1 ||
+      fail "npm could not install $player/package.json"
+    printf '%s\n' "$what" >"$player/node_modules/.stamp"
+  fi
+  if ! command -v chromium >/dev/null 2>&1; then
+    [ "$(id -u)" = 0 ] ||
+      fail "the tests of the console need a browser; install it as root: apt-get install --no-install-recommends chromium fonts-dejavu-core"
+    base_package chromium chromium
+    apt_update_once
+    DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends fonts-dejavu-core >>"$log" 2>&1 ||
+      fail "cannot install fonts-dejavu-core"
+  fi
+  what=$(cat "$client/package.json" "$client/package-lock.json" | sha256sum)
+  done_already console "$what" && return
+  say "Playwright and axe"
+  rm -rf "$tools/console"
+  mkdir -p "$tools/console"
+  cp "$client/package.json" "$client/package-lock.json" "$tools/console/"
+  # Not with --prefix, which npm gets wrong where target/ is a link.
+  (cd -P "$tools/console" && npm ci --ignore-scripts --no-audit --no-fund) >>"$log" 2>&1 ||
+    fail "npm could not install $client/package.json"
+  mark_done console "$what"
+}
+
 install_fuzz() {
   done_already fuzz "$cargo_fuzz_version" && return
   say "cargo-fuzz $cargo_fuzz_version"
@@ -228,11 +261,11 @@ install_proxies() {
 exec 9>"$tools/.lock"
 flock 9
 : >"$log"
-[ $# -gt 0 ] || set -- kubectl python node fuzz asciinema prometheus deploy valgrind
+[ $# -gt 0 ] || set -- kubectl python node console fuzz asciinema prometheus deploy valgrind
 for part in "$@"; do
   case $part in
-    kubectl | python | node | fuzz | asciinema | prometheus | deploy | valgrind | proxies) "install_$part" ;;
-    *) fail "unknown part '$part': kubectl, python, node, fuzz, asciinema, prometheus, deploy, valgrind or proxies" ;;
+    kubectl | python | node | console | fuzz | asciinema | prometheus | deploy | valgrind | proxies) "install_$part" ;;
+    *) fail "unknown part '$part': kubectl, python, node, console, fuzz, asciinema, prometheus, deploy, valgrind or proxies" ;;
   esac
 done
 base_package curl curl

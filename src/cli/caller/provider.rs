@@ -85,7 +85,11 @@ impl<'a> Provider<'a> {
                     failure.explained("the provider refuses the client's credentials")
                 });
         }
-        let device = self.client.metadata.device_authorization_endpoint.as_deref();
+        let device = self
+            .client
+            .metadata
+            .device_authorization_endpoint
+            .as_deref();
         let elsewhere = self.account.device || !browser::has_display();
         match device {
             Some(endpoint) if elsewhere => self.log_in_elsewhere(endpoint).await,

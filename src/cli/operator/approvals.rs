@@ -7,10 +7,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use super::client::{Client, Target};
-use crate::identity::client::login::encoded;
 use crate::approval::Approval;
 use crate::cli::output::{Outcome, Output, finish, note, print_json};
 use crate::control::approvals::{ApprovalList, No, Yes};
+use crate::identity::client::login::encoded;
 
 mod print;
 mod watch;

@@ -6,10 +6,11 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 
 use super::approvals::{open, print_list, print_outcome};
-use super::client::{Target, encoded};
+use super::client::Target;
 use crate::approval::Approval;
 use crate::cli::output::{Outcome, Output, finish, note, print_json};
 use crate::control::approvals::{ApprovalList, Revoke};
+use crate::identity::client::login::encoded;
 
 /// Looks at the roles that were given ahead of time.
 #[derive(Clone, Debug, clap::Args)]

@@ -7,9 +7,10 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 
 use super::approvals::{clock, duration, open, visible};
-use super::client::{Client, Target, encoded};
+use super::client::{Client, Target};
 use crate::approval::{Ahead, Approval, State};
 use crate::cli::output::{Outcome, Output, finish, print_json};
+use crate::identity::client::login::encoded;
 
 /// Asks for a role of the policy, for a while.
 #[derive(Clone, Debug, clap::Args)]

@@ -10,7 +10,8 @@ use crate::listener::{CertificateProblem, Settings, check_certificate};
 
 pub(super) fn read(section: &Section<'_>) -> Option<Settings> {
     let address = address(section);
-    let (certificate, key) = read_tls(section);
+    let tls = section.required_section("tls");
+    let (certificate, key) = tls.map_or((None, None), |tls| read_tls(&tls));
     let hosts = section.texts("hosts");
     for host in &hosts {
         check_host(section, host);
@@ -67,14 +68,12 @@ pub(super) fn read(section: &Section<'_>) -> Option<Settings> {
     (address.is_some() && certificate.is_some() && key.is_some()).then_some(listener)
 }
 
-fn read_tls(section: &Section<'_>) -> (Option<PathBuf>, Option<PathBuf>) {
-    let Some(tls) = section.required_section("tls") else {
-        return (None, None);
-    };
+/// Reads a section `tls`.
+pub(super) fn read_tls(tls: &Section<'_>) -> (Option<PathBuf>, Option<PathBuf>) {
     let certificate = tls.required("certificateFile");
     let key = tls.required("privateKeyFile");
     tls.finish();
-    let file = |found: &Found<String>| path(&tls, found);
+    let file = |found: &Found<String>| path(tls, found);
     let files = (certificate.as_ref().map(file), key.as_ref().map(file));
     if let (Some(certificate_file), Some(key_file)) = &files {
         for problem in check_certificate(certificate_file, key_file) {

@@ -50,6 +50,22 @@ fn recorder(directory: &Path, index: &Path, metrics: Metrics) -> Recorder {
     Recorder::start(settings, Some(index.to_owned()), metrics).unwrap()
 }
 
+/// What reports on these sessions and on nothing else.
+fn reports(sessions: Sessions, metrics: metrics_exporter_prometheus::PrometheusHandle) -> Reports {
+    Reports {
+        measure: Box::new(|| {}),
+        metrics,
+        not_ready: Box::new(Vec::new),
+        degraded: Box::new(Vec::new),
+        sessions: Some(Arc::new(sessions)),
+        callers: None,
+        approvals: None,
+        shipping: None,
+        console: None,
+        private: true,
+    }
+}
+
 impl World {
     async fn start(operators: Option<Operators>) -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -90,22 +106,14 @@ impl World {
             operators: operators.clone(),
             searches: Searches::default(),
         };
-        let reports = Reports {
-            measure: Box::new(|| {}),
-            metrics: rendering,
-            not_ready: Box::new(Vec::new),
-            degraded: Box::new(Vec::new),
-            sessions: Some(Arc::new(sessions)),
-            callers: None,
-            approvals: None,
-            shipping: None,
-            local: true,
-        };
+        let reports = reports(sessions, rendering);
         let settings = Settings {
             url: None,
             address: "127.0.0.1:0".parse().unwrap(),
             operators,
             webhooks: Vec::new(),
+            tls: None,
+            console: None,
         };
         let (address, socket) =
             control::start(&settings, folder.path(), reports, shutdown.clone()).unwrap();

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::Unverified;
 use super::claims::required_text;
+use crate::identity::credential::BearerToken;
 use crate::identity::error::{IdentityError, TokenError};
 use crate::identity::keys::key_set::KeySet;
 use crate::identity::settings::{IssuerSettings, SigningAlgorithm};
@@ -69,20 +70,34 @@ impl IssuedTo<'_> {
             .ok_or_else(|| TokenError::UnknownKey(read.key_id().map(str::to_owned)))?;
         let (_issued_at, expires_at) = read.check(key, &settings, now)?;
         let subject = required_text(&read.claims, "sub")?.to_owned();
-        if let Some(nonce) = self.nonce
-            && read.claims.get("nonce") != Some(&Value::from(nonce))
-        {
-            return Err(TokenError::claim(
-                "nonce",
-                "is not the one that was asked for; the answer belongs to another login",
-            )
-            .into());
+        if let Some(nonce) = self.nonce {
+            check_nonce(&read, nonce)?;
         }
         Ok(Issued {
             subject,
             expires_at,
         })
     }
+}
+
+/// Whether a token that the gateway has verified is the answer to one login: issued to this very client, with the
+/// nonce that it asked for (OIDC Core §3.1.3.7, points 3 to 5 and 11).
+pub fn answers(token: &BearerToken, client_id: &str, nonce: &str) -> Result<(), IdentityError> {
+    let read = Unverified::parse(token.expose())?;
+    let settings = IssuerSettings::new(read.issuer()?, vec![client_id.to_owned()]);
+    super::check_audience(&read.claims, &settings)?;
+    check_nonce(&read, nonce)
+}
+
+fn check_nonce(read: &Unverified<'_>, nonce: &str) -> Result<(), IdentityError> {
+    if read.claims.get("nonce") == Some(&Value::from(nonce)) {
+        return Ok(());
+    }
+    Err(TokenError::claim(
+        "nonce",
+        "is not the one that was asked for; the answer belongs to another login",
+    )
+    .into())
 }
 
 /// When a token says that it ends, unverified: good for knowing when to get another, nothing else.
@@ -132,6 +147,32 @@ mod tests {
             claims.as_object_mut().unwrap().extend(changed);
             let error = verify(&claims, Some("n-1")).unwrap_err().to_string();
             assert!(error.contains(problem), "{problem}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_login_is_answered_by_its_own_client_and_nonce() {
+        let keys = SigningKeys::generate("1").unwrap();
+        let key = keys.get(Algorithm::ES256).unwrap();
+        let good =
+            json!({"iss": ISSUER, "aud": ["console", "cli"], "azp": "console", "nonce": "n"});
+        let accepts = |changed: Value| {
+            let mut claims = good.clone();
+            let changed = changed.as_object().unwrap().clone();
+            claims.as_object_mut().unwrap().extend(changed);
+            let token = BearerToken::new(&key.token(&claims).unwrap()).unwrap();
+            answers(&token, "console", "n").is_ok()
+        };
+        assert!(accepts(json!({})));
+        assert!(accepts(json!({"aud": "console"})));
+        for changed in [
+            json!({"nonce": "m"}),
+            json!({"nonce": null}),
+            json!({"aud": "cli"}),
+            json!({"azp": "cli"}),
+            json!({"azp": null}),
+        ] {
+            assert!(!accepts(changed.clone()), "{changed}");
         }
     }
 

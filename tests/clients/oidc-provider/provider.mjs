@@ -56,6 +56,16 @@ clients.push(
     grant_types: ['authorization_code', 'refresh_token', 'urn:ietf:params:oauth:grant-type:device_code'],
     id_token_signed_response_alg: 'ES256',
   },
+  // The gateway's console: a browser comes back to it over HTTP on this machine, on any port.
+  {
+    client_id: 'console',
+    token_endpoint_auth_method: 'none',
+    application_type: 'native',
+    redirect_uris: ['http://127.0.0.1/console/callback'],
+    response_types: ['code'],
+    grant_types: ['authorization_code'],
+    id_token_signed_response_alg: 'ES256',
+  },
   {
     client_id: 'nightly',
     client_secret: 'a secret, with % and : in it',

@@ -57,6 +57,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 
 {{/* gateway.yaml: the user's configuration, and over it what the chart must own. Paths are relative to the file. */}}
+{{- /* Tokens and cookies are sent to the control port as soon as people use it: then it has the listener's certificate. */ -}}
+{{- define "portcullis.controlHasTls" -}}
+{{- if .Values.config.control }}true{{ end }}
+{{- end }}
+
 {{- define "portcullis.config" -}}
 {{- if not .Values.config.authentication.jwt }}
 {{- fail "config.authentication.jwt: name at least one OIDC issuer; docs/install.md has examples" }}
@@ -68,6 +73,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- range .Values.policies.profiles }}
 {{- $files = append $files (printf "policies/%s.yaml" .) }}
 {{- end }}
+{{- $control := dict "address" "0.0.0.0:9090" }}
+{{- if include "portcullis.controlHasTls" . }}
+{{- $_ := set $control "tls" (dict "certificateFile" "tls/tls.crt" "privateKeyFile" "tls/tls.key") }}
+{{- end }}
 {{- $own := dict
   "apiVersion" "portcullis.dev/v1alpha1"
   "kind" "GatewayConfiguration"
@@ -76,7 +85,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
     "address" "0.0.0.0:8443"
     "drainTimeout" (printf "%ds" (int .Values.drainSeconds))
     "tls" (dict "certificateFile" "tls/tls.crt" "privateKeyFile" "tls/tls.key"))
-  "control" (dict "address" "0.0.0.0:9090")
+  "control" $control
   "authentication" (dict "revocationFile" "policies/revoked.yaml")
   "policy" (dict "files" $files) }}
 {{- mergeOverwrite (deepCopy .Values.config) $own | toYaml }}

@@ -37,7 +37,10 @@ impl Provider<'_> {
         let awaited = Awaited {
             state: &attempt.state,
             issuer: &self.account.issuer,
-            issuer_is_told: self.client.metadata.authorization_response_iss_parameter_supported,
+            issuer_is_told: self
+                .client
+                .metadata
+                .authorization_response_iss_parameter_supported,
         };
         let code = match tokio::time::timeout(LOGIN_PATIENCE, listening.code(awaited)).await {
             Ok(code) => code?,

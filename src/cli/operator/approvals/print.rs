@@ -8,27 +8,7 @@ use jiff::Timestamp;
 use crate::approval::{Approval, Asked, State, Verdict};
 use crate::cli::output::print_table;
 use crate::control::approvals::spell;
-
-/// A text on one line, with everything in it visible.
-pub(in crate::cli) fn visible(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() || is_invisible(c) {
-            out.extend(c.escape_unicode());
-        } else {
-            out.push(c);
-        }
-    }
-    out
-}
-
-/// What has no picture of its own, or changes the direction or place of others.
-fn is_invisible(c: char) -> bool {
-    matches!(c,
-        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
-        | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202f}' | '\u{2060}'..='\u{206f}' | '\u{3164}'
-        | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
-}
+pub(in crate::cli) use crate::control::visible;
 
 /// Whether whoever reads this wants colours (<https://no-color.org>).
 pub(super) fn colours() -> bool {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 
-use super::Identity;
+use crate::identity::Identity;
 
 /// SHA-256 of a token.
 pub(super) type Digest = [u8; 32];

@@ -1,0 +1,28 @@
+//! Bounds of the console.
+
+use std::time::Duration;
+
+/// People who are logged in to the console at one time, each with a token of some KiB.
+pub const CONSOLE_SESSIONS_MAX: usize = 1024;
+/// Browsers that one person is logged in with; the one that was used least lately gives way.
+pub const CONSOLE_SESSIONS_PER_PERSON_MAX: usize = 8;
+/// How long nobody may touch the console before its session is over.
+pub const CONSOLE_IDLE_MAX: Duration = Duration::from_mins(30);
+/// How long a session lasts at most; it never outlives its token.
+pub const CONSOLE_SESSION_LIFETIME_MAX: Duration = Duration::from_hours(12);
+/// How long somebody may take at the provider's login page.
+pub const CONSOLE_LOGIN_LIFETIME: Duration = Duration::from_mins(10);
+/// Logins that talk to the provider at one time: anybody may begin one.
+pub const CONSOLE_LOGINS_MAX: usize = 16;
+/// How long what the provider says of itself is believed.
+pub const CONSOLE_DISCOVERY_LIFETIME: Duration = Duration::from_mins(10);
+/// How long the provider may take for one answer.
+pub const CONSOLE_PROVIDER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes of a form of the console; its longest text is a reason.
+pub const CONSOLE_FORM_BYTES_MAX: usize = 16 * 1024;
+/// Rows of a table of the console; for more there are filters.
+pub const CONSOLE_ROWS_MAX: usize = 200;
+/// Bytes of a recording that the player is given: a browser holds all of it, and some four times as much for its own sake.
+pub const CONSOLE_PLAYED_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Lines of a recording that are shown as text in a page; all of them are one link away.
+pub const CONSOLE_TRANSCRIPT_LINES_MAX: usize = 2000;
