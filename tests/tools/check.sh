@@ -76,7 +76,8 @@ check_tests() {
   step 'tools of the tests' tests/tools/install.sh kubectl python node console asciinema
   step 'kube-rs client' cargo build --quiet --locked --manifest-path tests/clients/kube-rs/Cargo.toml \
     --target-dir target/clients
-  counted 'tests' cargo test --quiet --workspace --locked --no-fail-fast
+  # More at once than there are cores here: end to end, most of them wait.
+  counted 'tests' cargo test --quiet --workspace --locked --no-fail-fast -- --test-threads=3
 }
 
 check_docs() {

@@ -66,10 +66,12 @@ impl Followers {
             })
         };
         let file = |name: &str| File::create(directory.join(name)).unwrap();
+        let programs = kubeconfig.into_iter().flat_map(start).collect();
+        // Last: the first start of a program may build it, and a connection without a request is not kept for so long.
         let endpoint = Endpoint::open(world, way, file("protobuf"), file("received"));
         let endpoint = world.runtime().block_on(endpoint);
         Self {
-            programs: kubeconfig.into_iter().flat_map(start).collect(),
+            programs,
             protobuf: world.runtime().spawn(protobuf::follow(Arc::new(endpoint))),
             directory,
         }
