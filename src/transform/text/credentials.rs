@@ -142,9 +142,12 @@ fn data_sources(text: &[u8]) -> Vec<Range<usize>> {
         let bytes = text.get(password.clone())?;
         (!bytes.is_empty() && !reference(bytes)).then_some(password)
     };
-    DATA_SOURCES
-        .iter()
-        .flat_map(|protocol| memchr::memmem::find_iter(text, protocol))
+    let protocol = |at: &usize| {
+        let behind = text.get(*at..).unwrap_or_default();
+        DATA_SOURCES.iter().any(|mark| behind.starts_with(mark))
+    };
+    memchr::memchr_iter(b'@', text)
+        .filter(protocol)
         .filter_map(password)
         .collect()
 }
