@@ -17,6 +17,7 @@
 
 mod support;
 
+mod alone;
 mod approvals;
 mod audit;
 mod bulk;

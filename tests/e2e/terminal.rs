@@ -1,4 +1,4 @@
-//! What a person at a terminal does: resize it, press Ctrl-C, leave it alone for minutes.
+//! What a person at a terminal does: resize it, press Ctrl-C. What happens when they leave it alone is in `alone`.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::support::world::{Caller, KUBECTLS, Kubectl, World, tool};
 
 /// `kubectl exec -it … -- sh` in a terminal of its own, at its first prompt; the terminal's name is in the
 /// file `terminal`.
-fn shell_in(world: &World, version: Kubectl, pod: &str, terminal: &str) -> Running {
+pub(crate) fn shell_in(world: &World, version: Kubectl, pod: &str, terminal: &str) -> Running {
     let kubectl = tool(version.name()).join("kubectl");
     let line = format!(
         "script -qec 'tty > {terminal}; exec {} exec -it {pod} -- sh' /dev/null",
@@ -80,32 +80,5 @@ fn control_c_ends_the_command_and_not_the_session() {
         assert!(!said.contains("\nnot-interrupted"), "{said}");
         shell.type_in("exit 5\n");
         shell.wait().expect_code(5);
-    }
-}
-
-#[test]
-fn a_terminal_left_alone_for_three_minutes_goes_on() {
-    let world = World::start();
-    let pod = world.pod();
-    let mut shells = KUBECTLS.map(|version| shell_in(&world, version, &pod, version.name()));
-    let since = tokio::time::Instant::now();
-    let said = shells.each_ref().map(Running::stdout);
-    for shell in &mut shells {
-        shell.wait_longer(Duration::from_mins(4), "three minutes", |_| {
-            since.elapsed() >= Duration::from_mins(3)
-        });
-    }
-    for (shell, before) in shells.iter_mut().zip(&said) {
-        assert_eq!(
-            shell.stdout(),
-            *before,
-            "something was said in the meantime"
-        );
-        shell.type_in("echo still-$((40+2))\n");
-        shell.wait_for("an answer", |text| text.contains("still-42"));
-        shell.type_in("exit 4\n");
-    }
-    for shell in shells {
-        shell.wait().expect_code(4);
     }
 }
