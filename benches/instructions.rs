@@ -8,7 +8,7 @@
 #[path = "support/answers.rs"]
 mod answers;
 
-use answers::{Masks, Sent, cases};
+use answers::{Case, LARGE, Masks, Sent, cases};
 
 /// Few, because valgrind waits until they are learned; the search costs the same with more.
 const KNOWN: usize = 100;
@@ -19,19 +19,25 @@ fn measured(sent: &Sent, masks: &Masks) -> usize {
     sent.release(masks)
 }
 
+/// All but the one that would take as long as the others together.
+fn counted() -> impl Iterator<Item = Case> {
+    cases().into_iter().filter(|case| case.name != LARGE)
+}
+
 #[expect(clippy::print_stdout, reason = "the list is what was asked for")]
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.iter().any(|it| it == "--list") {
-        for case in cases() {
-            println!("{}\t{}", case.name, case.body.len());
+        for case in counted() {
+            let name = case.name;
+            println!("{name}\t{}", Sent::new(case).bytes);
         }
         return;
     }
     // Cargo adds options of its own.
     let wanted = arguments.into_iter().find(|it| !it.starts_with("--"));
     let masks = Masks::new(KNOWN);
-    for case in cases() {
+    for case in counted() {
         if wanted.as_ref().is_some_and(|name| name != case.name) {
             continue;
         }

@@ -16,8 +16,8 @@ fn masking(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("masking");
     for case in cases() {
         let name = case.name;
-        group.throughput(Throughput::Bytes(case.body.len() as u64));
         let sent = Sent::new(case);
+        group.throughput(Throughput::Bytes(sent.bytes as u64));
         group.bench_function(name, |bencher| bencher.iter(|| sent.release(&masks)));
     }
     group.finish();

@@ -31,6 +31,9 @@ use zeroize::Zeroizing;
 const CHUNK_BYTES: usize = 16 * 1024;
 
 const JSON: &str = "application/json";
+/// The answer that is too large to be rewritten as a whole.
+pub(super) const LARGE: &str = "secrets/list protobuf above 4 MiB";
+
 const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 
 /// One kind of answer.
@@ -40,12 +43,17 @@ pub(super) struct Case {
     masks: &'static str,
     content_type: &'static str,
     gzip: bool,
-    /// As the API server makes it; inflated, where it comes compressed.
-    pub(super) body: Vec<u8>,
+    /// Makes it as the API server does; inflated, where it comes compressed.
+    body: fn() -> Vec<u8>,
 }
 
 impl Case {
-    fn json(name: &'static str, target: &'static str, masks: &'static str, body: Vec<u8>) -> Self {
+    fn json(
+        name: &'static str,
+        target: &'static str,
+        masks: &'static str,
+        body: fn() -> Vec<u8>,
+    ) -> Self {
         Self {
             name,
             target,
@@ -152,68 +160,50 @@ fn protobuf(secrets: &Value, times: usize) -> Vec<u8> {
     [b"k8s\0".to_vec(), field(1, &type_meta), field(2, &list)].concat()
 }
 
+fn secrets() -> Vec<u8> {
+    corpus("secrets.list.json")
+}
+
+fn secrets_parsed() -> Value {
+    serde_json::from_slice(&secrets()).unwrap_or_default()
+}
+
+fn pods() -> Vec<u8> {
+    corpus("pods.list.json")
+}
+
 /// All of them.
 pub(super) fn cases() -> Vec<Case> {
-    let secrets = corpus("secrets.list.json");
-    let parsed: Value = serde_json::from_slice(&secrets).unwrap_or_default();
     let (list, watch) = ("/api/v1/secrets", "/api/v1/secrets?watch=1");
-    let of_protobuf = |name, times| Case {
+    let of_protobuf = |name, body| Case {
         content_type: PROTOBUF,
-        ..Case::json(name, list, "secrets", protobuf(&parsed, times))
+        ..Case::json(name, list, "secrets", body)
     };
+    let of_pods = |name, masks| Case::json(name, "/api/v1/pods", masks, pods);
     vec![
         // -- encodings --
-        Case::json("secrets/list json", list, "secrets", secrets.clone()),
+        Case::json("secrets/list json", list, "secrets", secrets),
         Case {
             gzip: true,
-            ..Case::json("secrets/list json gzip", list, "secrets", secrets.clone())
+            ..Case::json("secrets/list json gzip", list, "secrets", secrets)
         },
-        of_protobuf("secrets/list protobuf", 1),
-        of_protobuf("secrets/list protobuf above 4 MiB", 24),
-        Case::json(
-            "secrets/watch json",
-            watch,
-            "secrets",
-            corpus("secrets.watch.jsonl"),
-        ),
-        Case::json(
-            "secrets/watch table",
-            watch,
-            "secrets",
-            corpus("secrets.watch.table.jsonl"),
-        ),
+        of_protobuf("secrets/list protobuf", || protobuf(&secrets_parsed(), 1)),
+        of_protobuf(LARGE, || protobuf(&secrets_parsed(), 24)),
+        Case::json("secrets/watch json", watch, "secrets", || {
+            corpus("secrets.watch.jsonl")
+        }),
+        Case::json("secrets/watch table", watch, "secrets", || {
+            corpus("secrets.watch.table.jsonl")
+        }),
         // -- carriers --
-        Case::json(
-            "pods/workloads",
-            "/api/v1/pods",
-            "workloads",
-            corpus("pods.list.json"),
-        ),
-        Case::json(
-            "pods/known-values",
-            "/api/v1/pods",
-            "known-values",
-            corpus("pods.list.json"),
-        ),
-        Case::json(
-            "pods/workloads and known-values",
-            "/api/v1/pods",
-            "workloads, known-values",
-            corpus("pods.list.json"),
-        ),
-        Case::json(
-            "configmaps",
-            "/api/v1/configmaps",
-            "configmaps",
-            config_maps(&parsed),
-        ),
+        of_pods("pods/workloads", "workloads"),
+        of_pods("pods/known-values", "known-values"),
+        of_pods("pods/workloads and known-values", "workloads, known-values"),
+        Case::json("configmaps", "/api/v1/configmaps", "configmaps", || {
+            config_maps(&secrets_parsed())
+        }),
         Case::json("secrets/all", list, "secrets, known-values", secrets),
-        Case::json(
-            "pods/storage",
-            "/api/v1/pods",
-            "storage",
-            corpus("pods.list.json"),
-        ),
+        of_pods("pods/storage", "storage"),
     ]
 }
 
@@ -282,13 +272,16 @@ pub(super) struct Sent {
     info: RequestInfo,
     permit: Permit,
     pieces: VecDeque<Bytes>,
+    /// Its length, inflated.
+    pub(super) bytes: usize,
 }
 
 impl Sent {
     /// Cuts it.
-    pub(super) fn new(mut case: Case) -> Self {
+    pub(super) fn new(case: Case) -> Self {
         let (info, permit) = permit(&case);
-        let body = std::mem::take(&mut case.body);
+        let body = (case.body)();
+        let bytes = body.len();
         let sent = Bytes::from(if case.gzip { gzip(&body) } else { body });
         let pieces = (0..sent.len())
             .step_by(CHUNK_BYTES)
@@ -299,6 +292,7 @@ impl Sent {
             info,
             permit,
             pieces,
+            bytes,
         }
     }
 
