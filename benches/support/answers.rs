@@ -31,9 +31,6 @@ use zeroize::Zeroizing;
 const CHUNK_BYTES: usize = 16 * 1024;
 
 const JSON: &str = "application/json";
-/// The answer that is too large to be rewritten as a whole.
-pub(super) const LARGE: &str = "secrets/list protobuf above 4 MiB";
-
 const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 
 /// One kind of answer.
@@ -188,7 +185,9 @@ pub(super) fn cases() -> Vec<Case> {
             ..Case::json("secrets/list json gzip", list, "secrets", secrets)
         },
         of_protobuf("secrets/list protobuf", || protobuf(&secrets_parsed(), 1)),
-        of_protobuf(LARGE, || protobuf(&secrets_parsed(), 24)),
+        of_protobuf("secrets/list protobuf above 4 MiB", || {
+            protobuf(&secrets_parsed(), 24)
+        }),
         Case::json("secrets/watch json", watch, "secrets", || {
             corpus("secrets.watch.jsonl")
         }),
