@@ -106,8 +106,9 @@ fuzz_one() {
   scratch=$(mktemp -d)
   mkdir -p "fuzz/corpus/$target"
   # New inputs go to the first directory, a scratch one: the committed corpus only grows on purpose.
-  # No sanitizer: unsafe code is in one file, which takes no pointer; and this builds and runs faster.
-  PATH=$PWD/target/tools/cargo/bin:$PATH RUSTC_BOOTSTRAP=1 \
+  # No sanitizer: unsafe code is in one file, which takes no pointer; and this builds and runs faster. Optimized less
+  # than for a long run, since building takes longer than the few seconds of each target.
+  PATH=$PWD/target/tools/cargo/bin:$PATH RUSTC_BOOTSTRAP=1 CARGO_PROFILE_RELEASE_OPT_LEVEL=1 \
     cargo fuzz run --sanitizer none "$target" "$scratch" "fuzz/corpus/$target" -- \
     -max_total_time="$fuzz_seconds" -rss_limit_mb=2048 -timeout=10 -verbosity=0 -print_final_stats=0 >"$scratch.log" 2>&1 ||
     status=$?
