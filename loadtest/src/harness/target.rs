@@ -5,11 +5,11 @@ mod process;
 mod proxies;
 pub mod relay;
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{anyhow, bail};
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 
@@ -20,8 +20,8 @@ use crate::issuer::{Issuer, Running as RunningIssuer};
 use crate::pki::Ca;
 pub use process::{Process, Usage};
 
-const READY_WITHIN: Duration = Duration::from_secs(30);
-const POLL_EVERY: Duration = Duration::from_millis(20);
+const PORTS: Range<u16> = 10_000..32_000;
+const PORT_TRIES: usize = 100;
 
 /// The folder of a measurement, the upstream and the issuer: what all targets share.
 pub struct Stage {
@@ -62,21 +62,18 @@ impl Stage {
         )
         .await?;
         let upstream = free_port()?;
-        let process = Process::this(&folder, "upstream", |command| {
+        let mut process = Process::this(&folder, "upstream", |command| {
             command
                 .args(["upstream", "--listen", &upstream.to_string(), "--dir"])
                 .arg(&folder);
         })?;
-        let stage = Self {
+        process.until(async || answers(upstream).await).await?;
+        Ok(Self {
             folder,
             upstream,
             issuer,
             _upstream: process,
-        };
-        answers(upstream)
-            .await
-            .context("the upstream does not start")?;
-        Ok(stage)
+        })
     }
 
     /// Starts a target; `None` when it is not installed.
@@ -87,7 +84,7 @@ impl Stage {
     ) -> anyhow::Result<Option<Candidate>> {
         let listen = free_port()?;
         let mut token = "nobody-looks-at-this".to_owned();
-        let process = match target {
+        let mut process = match target {
             Target::Direct => None,
             Target::Relay => Some(relay::start(self, listen)?),
             Target::Nginx | Target::Haproxy | Target::Envoy => {
@@ -104,14 +101,13 @@ impl Stage {
                 Some(gateway::start(self, target, scenario, listen).await?)
             }
         };
-        let address = if process.is_some() {
-            listen
-        } else {
-            self.upstream
+        let address = match &mut process {
+            Some(process) => {
+                process.until(async || answers(listen).await).await?;
+                listen
+            }
+            None => self.upstream,
         };
-        answers(address)
-            .await
-            .with_context(|| format!("{target} does not start; see {}", self.folder.display()))?;
         let endpoint = Endpoint {
             address,
             name: ServerName::from(address.ip()),
@@ -128,19 +124,21 @@ impl Stage {
     }
 }
 
-/// Waits until someone listens there.
-async fn answers(address: SocketAddr) -> anyhow::Result<()> {
-    let listening = async {
-        while TcpStream::connect(address).await.is_err() {
-            tokio::time::sleep(POLL_EVERY).await;
-        }
-    };
-    if tokio::time::timeout(READY_WITHIN, listening).await.is_err() {
-        bail!("nobody listens on {address}");
-    }
-    Ok(())
+/// Whether someone listens there.
+async fn answers(address: SocketAddr) -> bool {
+    TcpStream::connect(address).await.is_ok()
 }
 
-fn free_port() -> std::io::Result<SocketAddr> {
-    TcpListener::bind("127.0.0.1:0")?.local_addr()
+/// A port that was free a moment ago, and which no connection takes by chance meanwhile: those get ports above 32768
+/// (`ip_local_port_range`, ip-sysctl).
+fn free_port() -> anyhow::Result<SocketAddr> {
+    for _ in 0..PORT_TRIES {
+        let mut number = [0; 2];
+        aws_lc_rs::rand::fill(&mut number).map_err(|_| anyhow!("no randomness"))?;
+        let port = PORTS.start + u16::from_ne_bytes(number) % (PORTS.end - PORTS.start);
+        if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            return Ok(listener.local_addr()?);
+        }
+    }
+    bail!("no port is free between {} and {}", PORTS.start, PORTS.end)
 }

@@ -2,14 +2,13 @@
 
 use std::net::SocketAddr;
 
-use anyhow::Context as _;
 use jiff::Timestamp;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::process::Command;
 
-use super::{POLL_EVERY, Process, READY_WITHIN, Stage, free_port};
+use super::{Process, Stage, free_port};
 use crate::harness::scenario::{Scenario, Target};
 use crate::issuer::{self, Running as Issuer};
 
@@ -43,21 +42,15 @@ pub(super) async fn start(
         // As every other target. tokio reads this.
         command.env("TOKIO_WORKER_THREADS", "1");
     };
-    let process = match std::env::var_os(OTHER) {
+    let mut process = match std::env::var_os(OTHER) {
         Some(program) => Process::start(program, &folder, "gateway", arguments)?,
         None => Process::this(&folder, "gateway", |command| {
             arguments(command.arg("gateway"));
         })?,
     };
-    let ready = async {
-        while !is_ready(control).await.unwrap_or(false) {
-            tokio::time::sleep(POLL_EVERY).await;
-        }
-    };
-    let log = folder.join("gateway.log");
-    tokio::time::timeout(READY_WITHIN, ready)
-        .await
-        .with_context(|| format!("the gateway does not get ready; see {}", log.display()))?;
+    process
+        .until(async || is_ready(control).await.unwrap_or(false))
+        .await?;
     Ok(process)
 }
 

@@ -2,20 +2,24 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use tokio::process::{Child, Command};
+use tokio::time::{Instant, timeout_at};
 
 /// Linux counts CPU time for user space in hundredths of a second (`USER_HZ`, proc(5)).
 const TICK: Duration = Duration::from_millis(10);
+const READY_WITHIN: Duration = Duration::from_secs(30);
+const POLL_EVERY: Duration = Duration::from_millis(20);
 
 /// A running program; it is killed when this is dropped.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
+    log: PathBuf,
 }
 
 /// What a process and its children used so far, or hold.
@@ -37,7 +41,8 @@ impl Process {
         name: &str,
         prepare: impl FnOnce(&mut Command),
     ) -> anyhow::Result<Self> {
-        let log = fs::File::create(folder.join(format!("{name}.log")))?;
+        let path = folder.join(format!("{name}.log"));
+        let log = fs::File::create(&path)?;
         let mut command = Command::new(program);
         command
             .stdin(Stdio::null())
@@ -48,7 +53,7 @@ impl Process {
         let child = command
             .spawn()
             .with_context(|| format!("{name} does not start"))?;
-        Ok(Self { child })
+        Ok(Self { child, log: path })
     }
 
     /// Starts this program again, in another role.
@@ -60,6 +65,21 @@ impl Process {
         let program = std::env::var_os("LOADTEST_PROGRAM")
             .map_or_else(std::env::current_exe, |path| Ok(path.into()))?;
         Self::start(program, folder, name, prepare)
+    }
+
+    /// Waits until it does what `probe` asks for; fails when it has ended, or after half a minute, with its log.
+    pub async fn until(&mut self, probe: impl AsyncFn() -> bool) -> anyhow::Result<()> {
+        let deadline = Instant::now() + READY_WITHIN;
+        while !timeout_at(deadline, probe()).await.unwrap_or(false) {
+            let ended = self.child.try_wait()?;
+            if ended.is_some() || Instant::now() > deadline {
+                let state = ended.map_or("is not ready".to_owned(), |status| status.to_string());
+                let said = fs::read_to_string(&self.log).unwrap_or_default();
+                bail!("{}: {state}\n{said}", self.log.display());
+            }
+            tokio::time::sleep(POLL_EVERY).await;
+        }
+        Ok(())
     }
 
     /// What it and its children used and hold.
@@ -141,7 +161,7 @@ mod tests {
             command.args(["-c", "sh -c 'while kill -0 $PPID; do :; done'; true"]);
         })
         .unwrap();
-        let begun = tokio::time::Instant::now();
+        let begun = Instant::now();
         while process.usage().unwrap().cpu < Duration::from_millis(50) {
             assert!(begun.elapsed() < Duration::from_secs(20));
             tokio::time::sleep(Duration::from_millis(20)).await;
