@@ -31,7 +31,7 @@ perf-record: ## Run every scenario of the load test and append the reports to be
 	  { cat target/scenario.md; echo; } >>$$record || exit; \
 	done
 
-fuzz-smoke: ## Run every fuzz target for a few seconds from its corpus
+fuzz-smoke: ## Run every fuzz target for a few seconds from its corpus (fuzz/run TARGET: one, for as long as you like)
 	@tests/tools/check.sh fuzz
 
 informers: ## Follow changing objects through the masks with stock clients, for ten minutes

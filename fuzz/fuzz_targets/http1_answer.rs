@@ -21,7 +21,10 @@ fn read(answer: &[u8], cut: usize) -> Result<(u16, Vec<u8>, usize), Http1Error> 
         }
         if let Some((_, body)) = &mut begun {
             let taken = body.read(piece, &mut content)?;
-            assert!(taken == piece.len() || body.is_done(), "input was left over");
+            assert!(
+                taken == piece.len() || body.is_done(),
+                "input was left over"
+            );
             behind += piece.len() - taken;
         }
     }

@@ -20,7 +20,9 @@ static PLACEHOLDERS: LazyLock<Arc<Placeholders>> =
 fn mask(chunks: &[&[u8]]) -> Option<(Vec<u8>, u64)> {
     let chunks = chunks.iter().map(|chunk| Bytes::copy_from_slice(chunk));
     let mut text = Vec::new();
-    let masked = mask_json(&PLAN, &PLACEHOLDERS, chunks, |bytes| text.extend_from_slice(&bytes));
+    let masked = mask_json(&PLAN, &PLACEHOLDERS, chunks, |bytes| {
+        text.extend_from_slice(&bytes)
+    });
     masked.ok().map(|masked| (text, masked))
 }
 
@@ -47,11 +49,19 @@ fuzz_target!(|input: &[u8]| {
             Value::Object(data) => {
                 for value in data.values() {
                     // base64 of `[masked:v1:`
-                    assert!(value.as_str().is_some_and(|value| value.starts_with("W21hc2tlZDp2MT")));
+                    assert!(
+                        value
+                            .as_str()
+                            .is_some_and(|value| value.starts_with("W21hc2tlZDp2MT"))
+                    );
                 }
             }
             Value::Null => {}
-            value => assert!(value.as_str().is_some_and(|value| value.starts_with("[masked:v1:"))),
+            value => assert!(
+                value
+                    .as_str()
+                    .is_some_and(|value| value.starts_with("[masked:v1:"))
+            ),
         }
     }
 });

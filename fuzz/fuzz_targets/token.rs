@@ -1,11 +1,13 @@
 //! No bytes panic the token reader, and whatever a verified payload says, the identity it becomes
 //! holds no string that could start a header, be trimmed or pass for one of Kubernetes' own names.
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
-use libfuzzer_sys::fuzz_target;
+// What it calls is open to fuzz targets only.
+#[cfg(fuzzing)]
 use portcullis::identity::{credential, fuzzing};
 
-fuzz_target!(|input: &[u8]| {
+#[cfg(fuzzing)]
+libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     if let Ok(text) = std::str::from_utf8(input) {
         fuzzing::read_token(text);
     }
@@ -32,3 +34,8 @@ fuzz_target!(|input: &[u8]| {
         }
     }
 });
+
+#[cfg(not(fuzzing))]
+fn main() {
+    eprintln!("run it by: fuzz/run token");
+}

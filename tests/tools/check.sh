@@ -2,7 +2,7 @@
 # Runs the checks of this project, in order, and stops at the first that fails. `make test` runs them all.
 # Prints a heading with the time spent before each step, and ends with the plain line `N passed, N failed`.
 #
-# usage: tests/tools/check.sh [format|lint|tests|docs|benches|fuzz|profiles|deploy ...]    default: all, in that order
+# usage: tests/tools/check.sh [format|lint|tests|walk|docs|benches|fuzz|profiles|deploy ...]    default: all, in that order
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -93,33 +93,32 @@ check_benches() {
 }
 
 check_fuzz() {
-  [ -f fuzz/Cargo.toml ] || { heading 'fuzz smoke: no fuzz target yet'; return; }
-  step 'cargo-fuzz' tests/tools/install.sh fuzz
+  export FUZZ_OPT_LEVEL=0 # for a few seconds each, building takes longer than running
+  step 'fuzz targets' fuzz/run --build
   local target
-  for target in $(sed -n '/^\[\[bin\]\]/,/^$/s/^name *= *"\(.*\)"/\1/p' fuzz/Cargo.toml); do
+  for target in $(fuzz/run --list); do
     step "fuzz $target, $fuzz_seconds s" fuzz_one "$target"
   done
 }
 
 fuzz_one() {
-  local target=$1 scratch status=0
-  scratch=$(mktemp -d)
-  mkdir -p "fuzz/corpus/$target"
-  # New inputs go to the first directory, a scratch one: the committed corpus only grows on purpose.
-  # No sanitizer: unsafe code is in one file, which takes no pointer; and this builds and runs faster. Optimized less
-  # than for a long run, since building takes longer than the few seconds of each target.
-  PATH=$PWD/target/tools/cargo/bin:$PATH RUSTC_BOOTSTRAP=1 CARGO_PROFILE_RELEASE_OPT_LEVEL=1 \
-    cargo fuzz run --sanitizer none "$target" "$scratch" "fuzz/corpus/$target" -- \
-    -max_total_time="$fuzz_seconds" -rss_limit_mb=2048 -timeout=10 -verbosity=0 -print_final_stats=0 >"$scratch.log" 2>&1 ||
-    status=$?
-  [ "$status" -eq 0 ] || tail -n 40 "$scratch.log"
-  rm -rf "$scratch" "$scratch.log"
+  local target=$1 log status=0
+  log=$(mktemp)
+  fuzz/run "$target" -max_total_time="$fuzz_seconds" -verbosity=0 -print_final_stats=0 >"$log" 2>&1 || status=$?
+  [ "$status" -eq 0 ] || tail -n 40 "$log"
+  rm -f "$log"
   return "$status"
 }
 
-# The program as the tests built it: `cargo build` by itself would build many libraries again, with other features.
+# The programs as the tests built them: `cargo build` by itself would build many libraries again, with other features.
 program() {
   cargo test --quiet --workspace --locked --no-run
+}
+
+check_walk() {
+  step 'tools of the walk' tests/tools/install.sh kubectl node console
+  step 'portcullis and the demo' program
+  step "a stranger's walk through the README" tests/tools/walk.py --built
 }
 
 check_profiles() {
@@ -141,10 +140,14 @@ check_deploy() {
     target/tools/deploy/bin/python tests/deploy/check.py
 }
 
-[ $# -gt 0 ] || set -- format lint tests docs benches fuzz profiles deploy
+if [ $# -eq 0 ]; then
+  set -- format lint tests walk docs benches fuzz profiles deploy
+  # What takes long to fetch or to build, beside the lints. The step that needs it waits for it, and says what failed.
+  tests/tools/install.sh kubectl python node asciinema >/dev/null 2>&1 &
+fi
 for part in "$@"; do
   case $part in
-    format | lint | tests | docs | benches | fuzz | profiles | deploy) "check_$part" ;;
+    format | lint | tests | walk | docs | benches | fuzz | profiles | deploy) "check_$part" ;;
     *) printf "check.sh: unknown part '%s'\n" "$part" >&2; exit 2 ;;
   esac
 done

@@ -4,7 +4,6 @@
 #   kubectl-current/kubectl  a current stock kubectl (WebSocket), from a newer Debian suite
 #   venv/                    Python with the `kubernetes` package
 #   node/                    Node.js, `@kubernetes/client-node` and the certified `oidc-provider`
-#   cargo/bin/               cargo-fuzz
 #   asciinema/               asciinema 3 (bin/) and the last of its Python predecessors (2/)
 #   prometheus/promtool      checks and tests alert rules, from Debian's package, which is unpacked and not installed
 #   console/                 Playwright and axe, for the Chromium of the distribution; and the console's player, which
@@ -15,7 +14,7 @@
 # Running it again costs a second: every part has a stamp that names what it was made from.
 # The machine itself is changed only where a base package (python3-venv, npm, curl, openssl, valgrind, chromium) is missing.
 #
-# usage: tests/tools/install.sh [kubectl|python|node|console|fuzz|asciinema|prometheus|deploy|valgrind|proxies ...]
+# usage: tests/tools/install.sh [kubectl|python|node|console|asciinema|prometheus|deploy|valgrind|proxies ...]
 #        default: all but proxies
 set -euo pipefail
 
@@ -25,7 +24,6 @@ log=$tools/install.log
 mkdir -p "$tools"
 
 node_version=22.23.3      # @kubernetes/client-node 2 needs Node 22; Debian bookworm has 18
-cargo_fuzz_version=0.13.2
 asciinema_version=3.2.0   # reads asciicast v2 and v3
 asciinema_old_version=2.4.0 # what distributions have; reads v2
 kubectl_old_suite=bookworm
@@ -215,16 +213,6 @@ install_console() {
   mark_done console "$what"
 }
 
-install_fuzz() {
-  done_already fuzz "$cargo_fuzz_version" && return
-  say "cargo-fuzz $cargo_fuzz_version"
-  # Not optimized: it only starts other programs.
-  CARGO_TARGET_DIR=$tools/build cargo install --quiet --locked --debug --root "$tools/cargo" --version "$cargo_fuzz_version" \
-    cargo-fuzz >>"$log" 2>&1 || fail "cargo-fuzz does not build"
-  rm -rf "$tools/build"
-  mark_done fuzz "$cargo_fuzz_version"
-}
-
 install_asciinema() {
   local what="$asciinema_version $asciinema_old_version"
   done_already asciinema "$what" && return
@@ -261,11 +249,11 @@ install_proxies() {
 exec 9>"$tools/.lock"
 flock 9
 : >"$log"
-[ $# -gt 0 ] || set -- kubectl python node console fuzz asciinema prometheus deploy valgrind
+[ $# -gt 0 ] || set -- kubectl python node console asciinema prometheus deploy valgrind
 for part in "$@"; do
   case $part in
-    kubectl | python | node | console | fuzz | asciinema | prometheus | deploy | valgrind | proxies) "install_$part" ;;
-    *) fail "unknown part '$part': kubectl, python, node, console, fuzz, asciinema, prometheus, deploy, valgrind or proxies" ;;
+    kubectl | python | node | console | asciinema | prometheus | deploy | valgrind | proxies) "install_$part" ;;
+    *) fail "unknown part '$part': kubectl, python, node, console, asciinema, prometheus, deploy, valgrind or proxies" ;;
   esac
 done
 base_package curl curl

@@ -2,8 +2,8 @@
 """Counts the instructions that masking an answer takes, and compares with those on record.
 
 A case fails when it takes over 10 % more than the record says. `--record` writes the record anew: commit it together
-with the change that moved it. Both run the `dev` profile, which `make test` has built already; for how fast a release
-is see `make bench`. Needs valgrind (Debian package `valgrind`).
+with the change that moved it. Both run the `dev` profile, whose libraries `make test` has built already, with our own
+code optimized as they are; for how fast a release is see `make bench`. Needs valgrind (Debian package `valgrind`).
 
 usage: tests/tools/instructions.py [--record]
 """
@@ -23,7 +23,8 @@ NOTABLE = 0.02
 
 
 def program():
-    build = ["cargo", "bench", "--quiet", "--locked", "--profile", "dev", "--bench", "instructions", "--no-run"]
+    optimized = ["--config", "profile.dev.package.portcullis.opt-level=1"]
+    build = ["cargo", "bench", "--quiet", "--locked", "--profile", "dev", *optimized, "--bench", "instructions", "--no-run"]
     messages = subprocess.run([*build, "--message-format=json"], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
     built = [json.loads(line) for line in messages.stdout.splitlines() if line.startswith("{")]
     return next(it["executable"] for it in reversed(built) if it.get("executable"))
