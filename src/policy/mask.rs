@@ -6,10 +6,12 @@
 //! where the API server puts an object (see `plan`).
 
 mod builtin;
+mod name;
 mod path;
 mod plan;
 
 pub use self::builtin::{BUILTIN, builtin};
+pub use self::name::MaskName;
 pub use self::path::{FieldPath, FieldPathError, Pattern, Segment};
 pub use self::plan::{Action, Condition, Leaf, Look, MaskPlan, Root, Shape, StateId};
 

@@ -19,12 +19,12 @@ use std::sync::Arc;
 use self::begun::{Begun, Task};
 use self::held::Through;
 use super::output::{Joined, Sink};
-use super::placeholder::{Content, Digest, Linkable, Placeholders};
+use super::placeholder::{Content, Digest, Linkable, Placeholder, Placeholders};
 use super::report::Tally;
 use super::text::arguments::Arguments;
 use super::text::known::{Shelf, Strings};
 use crate::limits::EMBEDDED_JSON_BYTES_MAX;
-use crate::policy::mask::{Action, Leaf, Look, MaskPlan, Shape, StateId};
+use crate::policy::mask::{Action, Leaf, Look, MaskName, MaskPlan, Shape, StateId};
 use crate::request::body::ValuePath;
 use crate::wire::json::{Documents, JsonError, Kind, Scanner, Step, Unescaper};
 
@@ -43,6 +43,15 @@ pub(super) struct Mask {
     pub(super) known: Option<Arc<Shelf>>,
 }
 
+impl Mask {
+    /// What stands for a value that is in memory as a whole.
+    pub(super) fn placeholder(&self, value: &[u8]) -> Placeholder {
+        let mut digest = self.placeholders.start(Content::Text, self.linkable);
+        digest.update(value);
+        self.placeholders.finish(digest)
+    }
+}
+
 /// The masker of one stream.
 pub(super) struct JsonMasker {
     mask: Mask,
@@ -52,6 +61,8 @@ pub(super) struct JsonMasker {
     /// The state of the member whose key was just read.
     member: StateId,
     current: Current,
+    /// What hides the value that is open, if it is hidden.
+    hidden_by: MaskName,
     path: ValuePath,
     tally: Tally,
     /// Looks for known values.
@@ -120,6 +131,7 @@ impl JsonMasker {
             frames: Vec::new(),
             member: StateId::DEAD,
             current: Current::Walked,
+            hidden_by: MaskName::OWN,
             path: ValuePath::default(),
             tally: Tally::default(),
             level: 0,
@@ -241,6 +253,7 @@ impl JsonMasker {
             Kind::Scalar(b'n') => Shape::Null,
             Kind::Scalar(_) => Shape::Scalar,
         };
+        self.hidden_by = self.mask.plan.mask(state);
         match self.mask.plan.action(state, shape) {
             Action::Walk => {
                 self.frames.push(Frame {
@@ -402,7 +415,7 @@ impl JsonMasker {
             sink.write(placeholder.text().as_bytes());
         }
         sink.write(b"\"");
-        self.tally.count(self.path.text());
+        self.tally.count(self.hidden_by, self.path.text());
     }
 }
 

@@ -19,21 +19,24 @@ const KEPT: [&str; 3] = ["as", "g", "v"];
 
 /// Rewrites the headers of a request on its way to the API server so that the answer can be masked, and
 /// refuses what would tell masked values whatever the answer looks like.
-/// Nothing changes where no mask applies.
+/// Nothing changes where no mask applies, but that an answer that is kept comes as it is read.
 pub fn negotiate(
     headers: &mut HeaderMap,
     info: &RequestInfo,
     permit: &Permit,
 ) -> Result<(), MaskError> {
-    let Some(plan) = permit.mask() else {
+    let plan = permit.mask();
+    if plan.is_some() || permit.responses().is_some() {
+        headers.insert(
+            header::ACCEPT_ENCODING,
+            HeaderValue::from_static("identity"),
+        );
+    }
+    let Some(plan) = plan else {
         return Ok(());
     };
     refuse_selected_masks(info, plan)?;
     refuse_encoded_body(headers)?;
-    headers.insert(
-        header::ACCEPT_ENCODING,
-        HeaderValue::from_static("identity"),
-    );
     // Part of a document cannot be masked.
     headers.remove(header::RANGE);
     headers.remove(header::IF_RANGE);

@@ -13,6 +13,7 @@
 mod envelope;
 mod rewrite;
 mod schema;
+mod search;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use thiserror::Error;

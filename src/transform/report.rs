@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use parking_lot::Mutex;
 
 use crate::limits::MASKED_PATHS_MAX;
+use crate::policy::mask::MaskName;
 
 /// Counts and names masked values; complete once the body ended. Holds no value.
 #[derive(Debug, Default)]
@@ -15,7 +16,14 @@ pub struct MaskReport {
 impl MaskReport {
     /// How many values were masked so far.
     pub fn values_masked(&self) -> u64 {
-        self.tally.lock().values
+        self.tally.lock().values.iter().sum()
+    }
+
+    /// The same, by mask; only those that masked something.
+    pub fn by_mask(&self) -> Vec<(MaskName, u64)> {
+        let values = self.tally.lock().values;
+        let all = MaskName::all().into_iter().zip(values);
+        all.filter(|(_, values)| *values > 0).collect()
     }
 
     /// Where, such as `items[*].data.password`: at most [`MASKED_PATHS_MAX`] distinct paths.
@@ -24,7 +32,7 @@ impl MaskReport {
     }
 
     pub(super) fn add(&self, tally: &mut Tally) {
-        if tally.values > 0 {
+        if !tally.is_empty() {
             self.tally.lock().merge(tally);
         }
     }
@@ -33,7 +41,8 @@ impl MaskReport {
 /// A report in the making.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
-    values: u64,
+    /// By the place of the mask.
+    values: [u64; MaskName::COUNT],
     /// All so far, also those that were handed on.
     paths: BTreeSet<String>,
     /// Those that were not.
@@ -46,8 +55,10 @@ pub(super) struct Tally {
 const RECENT_PATHS: usize = 16;
 
 impl Tally {
-    pub(super) fn count(&mut self, path: &str) {
-        self.values += 1;
+    pub(super) fn count(&mut self, mask: MaskName, path: &str) {
+        if let Some(values) = self.values.get_mut(mask.place()) {
+            *values += 1;
+        }
         let Some(recent) = self.recent.get_mut(path.len() % RECENT_PATHS) else {
             return;
         };
@@ -62,12 +73,14 @@ impl Tally {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.values == 0
+        self.values.iter().all(|values| *values == 0)
     }
 
     /// Takes over what `other` has and has not handed on yet.
     pub(super) fn merge(&mut self, other: &mut Self) {
-        self.values += std::mem::take(&mut other.values);
+        for (values, more) in self.values.iter_mut().zip(&mut other.values) {
+            *values += std::mem::take(more);
+        }
         for path in other.fresh.drain(..) {
             if self.paths.len() < MASKED_PATHS_MAX && self.paths.insert(path.clone()) {
                 self.fresh.push(path);
@@ -85,12 +98,15 @@ mod tests {
         let report = MaskReport::default();
         let mut tally = Tally::default();
         for number in 0..=MASKED_PATHS_MAX {
-            tally.count(&format!("data.{number}"));
+            tally.count(MaskName::OWN, &format!("data.{number}"));
         }
         report.add(&mut tally);
-        tally.count("data.more");
+        tally.count(MaskName::KNOWN_VALUES, "data.more");
         report.add(&mut tally);
         assert_eq!(report.values_masked(), MASKED_PATHS_MAX as u64 + 2);
         assert_eq!(report.masked_paths().len(), MASKED_PATHS_MAX);
+        let own = MASKED_PATHS_MAX as u64 + 1;
+        let counts = [(MaskName::KNOWN_VALUES, 1), (MaskName::OWN, own)];
+        assert_eq!(report.by_mask(), counts);
     }
 }

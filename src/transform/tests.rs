@@ -9,7 +9,7 @@ use super::*;
 use crate::gateway::body::{Body, BodyError, full};
 use crate::identity::Identity;
 use crate::policy::Permit;
-use crate::policy::mask::{FieldPath, MaskRule, builtin};
+use crate::policy::mask::{FieldPath, MaskName, MaskRule, builtin};
 use crate::request::RequestInfo;
 use crate::transform::text::known::KnownValues;
 
@@ -114,6 +114,7 @@ async fn headers_say_what_happened_and_nothing_about_the_old_body() {
     assert_eq!(text, expected.as_bytes());
     assert_eq!(report.values_masked(), 1);
     assert_eq!(report.masked_paths(), ["data.a"]);
+    assert_eq!(report.by_mask(), [(MaskName::of("secrets"), 1)]);
 }
 
 #[tokio::test]

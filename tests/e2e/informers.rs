@@ -68,10 +68,8 @@ struct Report {
 /// The way to the API server.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 enum Way {
-    /// With the masks of the developers' profile, for which the gateway asks for JSON.
+    /// With the masks of the developers' profile.
     Gateway,
-    /// With all of them but `known-values`, so that protobuf is masked as such. Only what asks for protobuf goes here.
-    NativeProtobuf,
     /// Past the gateway.
     Direct,
 }
@@ -99,39 +97,29 @@ fn informers_stay_in_sync_through_masking() {
     let compactions = change(&mut churn, &mut requests, &world, seconds);
     churn.end();
     let real = state(&world);
-    let [gateway, native, direct] = followers.map(|followers| followers.finish(&world));
+    let [gateway, direct] = followers.map(|followers| followers.finish(&world));
     requests.count(&world.api_server);
 
     let mut table = Table::default();
-    let mut compared = Vec::new();
-    for (way, followed) in [(Way::Gateway, &gateway), (Way::NativeProtobuf, &native)] {
-        let mut oracle = Oracle::new(&churn.values, way == Way::Gateway);
-        for seen in &followed.reports {
-            let twin = direct.twin(seen);
-            oracle.stores(seen, twin, &real[seen.resource.as_str()]);
-            let expired = BTreeMap::from([("410 Expired".to_owned(), compactions)]);
-            assert_eq!(
-                (&seen.errors, &twin.errors),
-                (&expired, &expired),
-                "{way:?} {seen}"
-            );
-            let states = [way, Way::Direct].map(|way| requests.of(way, seen, Asked::State));
-            assert_eq!(states, [1 + compactions; 2], "{way:?} {seen}: lists");
-            table.row(way, seen, twin, &requests);
-        }
-        compared.push(oracle.events(followed, &direct));
+    let mut oracle = Oracle::new(&churn.values);
+    for seen in &gateway.reports {
+        let twin = direct.twin(seen);
+        oracle.stores(seen, twin, &real[seen.resource.as_str()]);
+        let expired = BTreeMap::from([("410 Expired".to_owned(), compactions)]);
+        assert_eq!((&seen.errors, &twin.errors), (&expired, &expired), "{seen}");
+        let states = Way::ALL.map(|way| requests.of(way, seen, Asked::State));
+        assert_eq!(states, [1 + compactions; 2], "{seen}: lists");
+        table.row(seen, twin, &requests);
     }
-    let searched = search(&world, &churn.values, [&gateway, &native, &direct]);
+    let compared = oracle.events(&gateway, &direct);
+    let searched = search(&world, &churn.values, &gateway, &direct);
     eprintln!(
         "{seconds} s of churn: {}. {compactions} compactions, {} secret values, {} objects at the end.\n\n{}\n\
-         Objects received that were compared with what the twin received: {} of the way `gateway`, {} of `gateway, \
-         protobuf`. Bytes searched for secret values: {searched}. Leaks: 0. Peak memory of the gateway: {} KiB.",
+         Objects received that were compared with what the twin received: {compared}. Bytes searched for secret values: {searched}. Leaks: 0. Peak memory of the gateway: {} KiB.",
         counted(&churn.operations),
         churn.values.count,
         real.values().map(BTreeMap::len).sum::<usize>(),
         table.0,
-        compared[0],
-        compared[1],
         world.gateway().peak_memory() / 1024,
     );
 }
@@ -171,14 +159,10 @@ fn step(churn: &mut Churn<'_>, requests: &mut Requests, world: &World) {
 
 /// Secret values are in nothing that came through the gateway; directly they are, so they would be found. How many
 /// bytes were searched.
-fn search(world: &World, values: &Values, [gateway, native, direct]: [&Followed; 3]) -> usize {
+fn search(world: &World, values: &Values, gateway: &Followed, direct: &Followed) -> usize {
     let stable = Canaries::default();
     stable.add(&values.stable);
-    let searched = [
-        gateway.search(&world.canaries),
-        gateway.search(&stable),
-        native.search(&world.canaries),
-    ];
+    let searched = [gateway.search(&world.canaries), gateway.search(&stable)];
     assert!(
         searched.iter().all(|(_, found)| found.is_none()),
         "{searched:?}"
@@ -198,41 +182,28 @@ struct Table(String);
 impl Default for Table {
     fn default() -> Self {
         Self(
-            "| way | informer | resource | objects received (directly) | lists (directly) | watches (directly) | errors (directly) |\n\
-             | --- | --- | --- | --- | --- | --- | --- |\n"
+            "| informer | resource | objects received (directly) | lists (directly) | watches (directly) | errors (directly) |\n\
+             | --- | --- | --- | --- | --- | --- |\n"
                 .to_owned(),
         )
     }
 }
 
 impl Table {
-    fn row(&mut self, way: Way, seen: &Report, twin: &Report, requests: &Requests) {
-        let both = |what| [way, Way::Direct].map(|way| requests.of(way, seen, what));
+    fn row(&mut self, seen: &Report, twin: &Report, requests: &Requests) {
+        let both = |what| Way::ALL.map(|way| requests.of(way, seen, what));
         let ([states, states_directly], [watches, watches_directly]) =
             (both(Asked::State), both(Asked::Watch));
         writeln!(
             self.0,
-            "| {} | {} | {} | {} ({}) | {states} ({states_directly}) | {watches} ({watches_directly}) | {} ({}) |",
-            way.name(), seen.informer, seen.resource, seen.events, twin.events, counted(&seen.errors), counted(&twin.errors))
+            "| {} | {} | {} ({}) | {states} ({states_directly}) | {watches} ({watches_directly}) | {} ({}) |",
+            seen.informer, seen.resource, seen.events, twin.events, counted(&seen.errors), counted(&twin.errors))
         .unwrap();
     }
 }
 
 impl Way {
-    const ALL: [Self; 3] = [Self::Gateway, Self::NativeProtobuf, Self::Direct];
-
-    /// Does this informer go there?
-    fn takes(self, informer: &str) -> bool {
-        self != Self::NativeProtobuf || informer.starts_with("protobuf")
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Gateway => "gateway",
-            Self::NativeProtobuf => "gateway, protobuf",
-            Self::Direct => "directly",
-        }
-    }
+    const ALL: [Self; 2] = [Self::Gateway, Self::Direct];
 }
 
 impl Display for Report {
@@ -241,25 +212,12 @@ impl Display for Report {
     }
 }
 
-/// Rules for what reads protobuf.
-const CONTROLLERS: &str = "
-- name: mask-without-known-values
-  subjects: {groups: [ai-agents]}
-  mask: [secrets, tokens, workloads, configmaps, events, storage, credentials]
-- name: controllers-read
-  subjects: {groups: [ai-agents]}
-  verbs: [get, list, watch]
-  apiGroups: [\"\"]
-  resources: [secrets, configmaps, pods]
-  decision: allow
-";
-
 /// A world in which developers have the masks of their profile.
 fn world() -> World {
     let profile = Path::new(env!("CARGO_MANIFEST_DIR")).join("profiles/developer.yaml");
     let profile = std::fs::read_to_string(profile).unwrap();
     let options = Options {
-        policy: Some(profile + CONTROLLERS),
+        policy: Some(profile),
         bookmark_interval: Some(Duration::from_secs(1)),
         ..Options::default()
     };

@@ -12,7 +12,7 @@ mod build;
 
 use self::build::Builder;
 use super::path::{FieldPath, Pattern, Segment};
-use super::{KAPP_ORIGINAL, LAST_APPLIED, MaskRule, Texts};
+use super::{KAPP_ORIGINAL, LAST_APPLIED, MaskName, MaskRule, Texts};
 
 /// First keys of paths that the API server's own printers never show in Table cells.
 const NOT_PRINTED: [&str; 3] = ["data", "stringData", "binaryData"];
@@ -140,6 +140,8 @@ pub struct MaskPlan {
 struct Node {
     /// Something is masked here or below.
     hides: bool,
+    /// By which mask, if it is here; the first in the order of rules.
+    mask: MaskName,
     /// A text that clients tell objects apart by, and that nobody keeps secrets in.
     identifies: bool,
     /// Such a text is here or below.
@@ -326,6 +328,11 @@ impl MaskPlan {
         }
     }
 
+    /// The mask that says what to do with a value in `state`.
+    pub fn mask(&self, state: StateId) -> MaskName {
+        self.node(state).map_or(MaskName::OWN, |node| node.mask)
+    }
+
     /// Would whoever can read the place a JSON Pointer names read something masked? True on, above
     /// and below a masked field.
     pub fn overlaps<'a>(&self, pointer: impl IntoIterator<Item = &'a str>) -> bool {
@@ -368,7 +375,7 @@ impl MaskPlan {
     }
 
     /// Is something masked at or below this place?
-    fn hides(&self, state: StateId) -> bool {
+    pub fn hides(&self, state: StateId) -> bool {
         self.node(state).is_some_and(|node| node.hides)
     }
 

@@ -6,7 +6,6 @@ use std::ops::Range;
 use super::embedded::Edits;
 use super::{Current, Held, JsonMasker, Kind, Scanner, Sink, Step};
 use crate::policy::mask::{Condition, Leaf, Look, MaskPlan, StateId};
-use crate::transform::placeholder::Content;
 use crate::transform::text::arguments::Arguments;
 use crate::transform::text::credentials::{self, Found};
 use crate::wire::json::{Documents, JsonError, unescape};
@@ -104,15 +103,11 @@ impl JsonMasker {
         let mut edits = Edits::default();
         let mut copied = 0;
         for part in parts {
-            let mut digest = self
-                .mask
-                .placeholders
-                .start(Content::Text, self.mask.linkable);
-            digest.update(text.get(part.clone()).unwrap_or_default());
-            let placeholder = self.mask.placeholders.finish(digest);
+            let value = text.get(part.clone()).unwrap_or_default();
+            let placeholder = self.mask.placeholder(value);
             edits.copy(copied..part.start);
             edits.write(placeholder.text().as_bytes());
-            self.tally.count(self.path.text());
+            self.tally.count(self.hidden_by, self.path.text());
             copied = part.end;
         }
         edits.copy(copied..text.len());

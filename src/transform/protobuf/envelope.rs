@@ -35,14 +35,26 @@ pub(super) fn list(
 ) -> Result<Growth, MaskProtobufError> {
     rewriter.fields(at, list, |rewriter, number, at, value| {
         match (number, value) {
-            (1, FieldValue::Bytes(_metadata)) => Ok(0),
+            (1, FieldValue::Bytes(metadata)) => list_metadata(rewriter, at, metadata),
             (2, FieldValue::Bytes(item)) => rewriter.item(at, item, kind.object),
             _ => Err(MaskProtobufError::Shape),
         }
     })
 }
 
-/// Masks a `WatchEvent`. The `Status` of an error holds no object and passes.
+/// Searches the metadata of a list, but for what tells its versions apart: `selfLink`, `resourceVersion`, `continue`.
+fn list_metadata(
+    rewriter: &mut Rewriter<'_>,
+    at: usize,
+    metadata: &[u8],
+) -> Result<Growth, MaskProtobufError> {
+    rewriter.fields(at, metadata, |rewriter, number, at, value| match number {
+        1..=3 => Ok(0),
+        _ => Ok(rewriter.unknown(at, value)),
+    })
+}
+
+/// Masks a `WatchEvent`. The `Status` of an error holds no object and is searched.
 pub(super) fn event(
     kind: Kind,
     rewriter: &mut Rewriter<'_>,
@@ -60,8 +72,13 @@ pub(super) fn event(
         require_only(extension, &[1])?;
         rewriter.fields(at, extension, |rewriter, _raw, at, value| match value {
             FieldValue::Bytes(raw) if Unknown::parse(raw)?.kind == "Status" => {
-                require_only(raw.strip_prefix(MAGIC).unwrap_or_default(), &[1, 2, 3, 4])?;
-                Ok(0)
+                let message = raw.strip_prefix(MAGIC).unwrap_or_default();
+                require_only(message, &[1, 2, 3, 4])?;
+                let at = at + MAGIC.len();
+                rewriter.fields(at, message, |rewriter, number, at, value| match number {
+                    2 => Ok(rewriter.unknown(at, value)),
+                    _ => Ok(0),
+                })
             }
             FieldValue::Bytes(raw) => body(kind, false, rewriter, at, raw),
             _ => Err(MaskProtobufError::Shape),

@@ -8,12 +8,14 @@ use std::ops::Range;
 use super::super::json::Mask;
 use super::super::json::embedded::mask_document;
 use super::super::output::Sink;
-use super::super::placeholder::Content;
+use super::super::placeholder::FAMILY;
 use super::super::report::Tally;
 use super::MaskProtobufError;
-use super::schema::{Holds, Message};
-use crate::policy::mask::{Action, Look, Shape, StateId};
+use super::schema::{inline, number_of};
+use super::search::{KnownIn, in_place};
+use crate::policy::mask::{Action, Look, MaskName, Shape as Form, StateId};
 use crate::request::body::ValuePath;
+use crate::request::body::kinds::{self, Field, Holds, Message, Shape};
 use crate::transform::text::arguments::Arguments;
 use crate::transform::text::credentials::{self, Found};
 use crate::transform::text::known::Passing;
@@ -33,8 +35,12 @@ pub(super) struct Rewriter<'a> {
     mask: &'a Mask,
     length: Length,
     passing: Option<&'a Passing>,
+    /// What is looked for in everything that the plan does not name.
+    known: Option<KnownIn>,
     /// A watch says that the object is gone.
     gone: bool,
+    /// What hides the text that is looked at, if it is hidden.
+    hidden_by: MaskName,
     path: ValuePath,
     edits: Vec<(Range<usize>, Vec<u8>)>,
     tally: &'a mut Tally,
@@ -54,7 +60,9 @@ impl<'a> Rewriter<'a> {
             mask,
             length,
             passing,
+            known: mask.known.as_deref().and_then(KnownIn::of),
             gone: false,
+            hidden_by: MaskName::OWN,
             path: ValuePath::default(),
             edits: Vec::new(),
             tally,
@@ -139,28 +147,30 @@ impl<'a> Rewriter<'a> {
     ) -> Result<Growth, MaskProtobufError> {
         let mut commands = Commands::default();
         self.fields(at, bytes, |this, number, at, value| {
-            let Some(row) = message.row(number) else {
-                return Ok(0);
+            let Some(field) = message.field(number) else {
+                return Ok(this.unknown(at, value));
             };
-            if let (Holds::Inline(inner), FieldValue::Bytes(value)) = (row.holds, value) {
+            if let (Some(inner), FieldValue::Bytes(value)) = (inline(field), value) {
                 return this.message(at, value, inner, state);
             }
-            let next = this.mask.plan.member(state, Some(row.key.as_bytes()));
-            if next.is_dead() {
+            let next = this.mask.plan.member(state, Some(field.key.as_bytes()));
+            if next.is_dead() && this.known.is_none() {
                 return Ok(0);
             }
-            // A known field of another type: readers would not agree on what it holds.
             let FieldValue::Bytes(value) = value else {
-                return Err(MaskProtobufError::Wire(ProtobufError::WireType));
+                // A known field of another type: readers would not agree on what it holds.
+                return if this.mask.plan.hides(next) {
+                    Err(MaskProtobufError::Wire(ProtobufError::WireType))
+                } else {
+                    Ok(0)
+                };
             };
             let length = this.path.len();
-            this.path.key(Some(row.key.as_bytes()));
-            let grown = if matches!(row.holds, Holds::Texts) {
-                this.path.element();
-                let arguments = commands.at(number);
-                Ok(this.text(at, value, this.mask.plan.element(next), arguments))
-            } else {
-                this.value(at, value, row.holds, next)
+            this.path.key(Some(field.key.as_bytes()));
+            let grown = match field.shape {
+                Shape::One => this.value(at, value, field.holds, next),
+                Shape::List => this.element(at, value, field, next, &mut commands),
+                Shape::Map => this.entry(at, value, field.holds, next),
             };
             this.path.truncate(length);
             grown
@@ -175,31 +185,78 @@ impl<'a> Rewriter<'a> {
         state: StateId,
     ) -> Result<Growth, MaskProtobufError> {
         match holds {
-            Holds::Text | Holds::Texts => {
+            Holds::Text | Holds::Bytes => {
                 Ok(self.text(at, value, state, &mut Arguments::default()))
             }
-            Holds::Map => self.entry(at, value, state),
-            Holds::One(message) | Holds::Inline(message) => self.message(at, value, message, state),
-            Holds::Many(message) => {
-                self.path.element();
-                let plan = &self.mask.plan;
-                let holds = plan.conditions(state).map(|condition| {
-                    let number = message.number(condition.key).unwrap_or_default();
-                    // Every reader takes the last name; any of them counts.
-                    all_bytes(value, number).any(|name| {
-                        std::str::from_utf8(name).map_or(true, |name| condition.holds(name))
-                    })
-                });
-                let element = plan.element_where(state, holds);
-                self.message(at, value, message, element)
-            }
+            Holds::Message(place) => match kinds::message(place) {
+                Some(message) => self.message(at, value, message, state),
+                None => Ok(self.opaque(at, value)),
+            },
+            Holds::Texts => self.inner(at, value, 1, self.mask.plan.element(state)),
+            Holds::Quantity => self.inner(at, value, 1, state),
+            Holds::IntOrString => self.inner(at, value, 3, state),
             Holds::Json => {
                 self.fields(at, value, |this, number, at, value| match (number, value) {
                     (1, FieldValue::Bytes(text)) => this.json(at, text, state),
-                    _ => Ok(0),
+                    _ => Ok(this.unknown(at, value)),
                 })
             }
+            // Numbers, if they are what the table says.
+            Holds::Time
+            | Holds::MicroTime
+            | Holds::Bool
+            | Holds::Int32
+            | Holds::Int64
+            | Holds::Double => Ok(self.opaque(at, value)),
         }
+    }
+
+    /// A message that is nothing but texts, in the field of this number.
+    fn inner(
+        &mut self,
+        at: usize,
+        message: &[u8],
+        texts: u32,
+        state: StateId,
+    ) -> Result<Growth, MaskProtobufError> {
+        self.fields(at, message, |this, number, at, value| match value {
+            FieldValue::Bytes(text) if number == texts => {
+                Ok(this.text(at, text, state, &mut Arguments::default()))
+            }
+            _ => Ok(this.unknown(at, value)),
+        })
+    }
+
+    /// An element of an array in `state`.
+    fn element(
+        &mut self,
+        at: usize,
+        value: &[u8],
+        field: &Field,
+        state: StateId,
+        commands: &mut Commands,
+    ) -> Result<Growth, MaskProtobufError> {
+        self.path.element();
+        let plan = &self.mask.plan;
+        let message = match field.holds {
+            Holds::Text | Holds::Bytes => {
+                let words = commands.at(field.number);
+                return Ok(self.text(at, value, plan.element(state), words));
+            }
+            Holds::Message(place) => kinds::message(place),
+            _ => None,
+        };
+        let Some(message) = message else {
+            return self.value(at, value, field.holds, plan.element(state));
+        };
+        let holds = plan.conditions(state).map(|condition| {
+            let number = number_of(message, condition.key).unwrap_or_default();
+            // Every reader takes the last name; any of them counts.
+            all_bytes(value, number)
+                .any(|name| std::str::from_utf8(name).map_or(true, |name| condition.holds(name)))
+        });
+        let element = plan.element_where(state, holds);
+        self.message(at, value, message, element)
     }
 
     /// An entry of a map: the key in field 1, the value in field 2. The last key counts.
@@ -207,19 +264,22 @@ impl<'a> Rewriter<'a> {
         &mut self,
         at: usize,
         entry: &[u8],
+        holds: Holds,
         state: StateId,
     ) -> Result<Growth, MaskProtobufError> {
         let key = last_bytes(entry, 1);
         let next = self.mask.plan.member(state, Some(key));
-        if next.is_dead() {
+        if next.is_dead() && self.known.is_none() {
             return Ok(0);
         }
+        // As in JSON: keys above what a mask names stay.
+        let keys = self.mask.plan.action(state, Form::Object) == Action::Search;
         self.path.key(Some(key));
         self.fields(at, entry, |this, number, at, value| match (number, value) {
-            (2, FieldValue::Bytes(text)) => {
-                Ok(this.text(at, text, next, &mut Arguments::default()))
-            }
-            _ => Ok(0),
+            (1, FieldValue::Bytes(_)) if !keys => Ok(0),
+            (1, FieldValue::Bytes(key)) => Ok(this.search(at, key)),
+            (2, FieldValue::Bytes(value)) => this.value(at, value, holds, next),
+            _ => Ok(this.unknown(at, value)),
         })
     }
 
@@ -230,9 +290,11 @@ impl<'a> Rewriter<'a> {
         state: StateId,
         arguments: &mut Arguments,
     ) -> Growth {
-        match self.mask.plan.action(state, Shape::String) {
+        self.hidden_by = self.mask.plan.mask(state);
+        match self.mask.plan.action(state, Form::String) {
             Action::Pass | Action::Walk => 0,
-            Action::Mask(_) | Action::Search => self.placeholder(at, text),
+            Action::Search => self.search(at, text),
+            Action::Mask(_) => self.placeholder(at, text),
             Action::Embedded if text.trim_ascii().is_empty() => 0,
             Action::Embedded => self.document(at, text, self.mask.clone()),
             // Bytes are themselves here, not base64.
@@ -241,23 +303,33 @@ impl<'a> Rewriter<'a> {
         }
     }
 
+    /// Masks the credentials that were found in a text, then known values in what is left.
     fn found(&mut self, at: usize, text: &[u8], found: Found) -> Growth {
-        match found {
-            Found::Nothing => 0,
-            Found::Whole => self.placeholder(at, text),
-            Found::Parts(parts) => {
-                let part = |part: Range<usize>| (part.start, text.get(part).unwrap_or_default());
-                parts
-                    .into_iter()
-                    .map(part)
-                    .map(|(start, part)| self.placeholder(at + start, part))
-                    .sum()
-            }
+        let parts = match found {
+            Found::Nothing => return self.search(at, text),
+            Found::Whole => return self.placeholder(at, text),
+            Found::Parts(parts) => parts,
+        };
+        if self.length == Length::Kept {
+            self.tally.count(self.hidden_by, self.path.text());
+            let masked = in_place(text, parts, self.mask);
+            let masked = self.searched(&masked).unwrap_or(masked);
+            return self.replace(at, text, masked);
         }
+        let mut masked = Vec::with_capacity(text.len());
+        let mut copied = 0;
+        for part in parts {
+            masked.extend_from_slice(text.get(copied..part.start).unwrap_or_default());
+            copied = part.end;
+            masked.extend(self.stand_in(text.get(part).unwrap_or_default()));
+        }
+        masked.extend_from_slice(text.get(copied..).unwrap_or_default());
+        let masked = self.searched(&masked).unwrap_or(masked);
+        self.replace(at, text, masked)
     }
 
-    /// The JSON of a `RawExtension`, which may also be an object in an envelope of its own: that is not
-    /// followed.
+    /// The JSON of a `RawExtension`, which may also be an object in an envelope of its own: where something in
+    /// it is to be masked by its field, that is not followed.
     fn json(
         &mut self,
         at: usize,
@@ -267,14 +339,23 @@ impl<'a> Rewriter<'a> {
         if text.trim_ascii().is_empty() {
             return Ok(0);
         }
+        let object = matches!(text.trim_ascii_start().first(), Some(b'{'));
+        let named = self.mask.plan.hides(state);
+        if !named && !object {
+            return Ok(self.opaque(at, text));
+        }
+        if !object {
+            return Err(MaskProtobufError::Shape);
+        }
+        // Most have nothing in them, which is found out faster in their text.
+        if !named && !self.known.as_mut().is_some_and(|known| known.finds(text)) {
+            return Ok(0);
+        }
         let mask = Mask {
             root: state,
             data_is_base64: false,
             ..self.mask.clone()
         };
-        if !matches!(text.trim_ascii_start().first(), Some(b'{')) {
-            return Err(MaskProtobufError::Shape);
-        }
         Ok(self.document(at, text, mask))
     }
 
@@ -285,25 +366,70 @@ impl<'a> Rewriter<'a> {
         let masked = match self.length {
             Length::Free => masked,
             Length::Kept if masked.len() <= text.len() => padded(masked, text.len(), b' '),
-            // Too long: an empty document is one, and says nothing.
-            Length::Kept => padded(b"{}".to_vec(), text.len(), b' '),
+            Length::Kept => self.stand_in_document(text),
         };
         self.replace(at, text, masked)
     }
 
+    /// Known values in a field that is in no table, or in a broken one.
+    pub(super) fn unknown(&mut self, at: usize, value: FieldValue<'_>) -> Growth {
+        match value {
+            FieldValue::Bytes(bytes) => self.opaque(at, bytes),
+            FieldValue::Varint(_) | FieldValue::Fixed32(_) | FieldValue::Fixed64(_) => 0,
+        }
+    }
+
+    /// Known values in what may be a text, a message, or both. Its length stays whatever the answer is.
+    fn opaque(&mut self, at: usize, bytes: &[u8]) -> Growth {
+        let Some(known) = &mut self.known else {
+            return 0;
+        };
+        let masked = known.masked_anyhow(bytes, self.mask, self.tally);
+        masked.map_or(0, |masked| self.replace(at, bytes, masked))
+    }
+
+    /// Known values in a text.
+    fn search(&mut self, at: usize, text: &[u8]) -> Growth {
+        let masked = self.searched(text);
+        masked.map_or(0, |masked| self.replace(at, text, masked))
+    }
+
+    /// A text without the known values in it; `None` if it has none.
+    fn searched(&mut self, text: &[u8]) -> Option<Vec<u8>> {
+        let known = self.known.as_mut()?;
+        match self.length {
+            Length::Free => known.masked(text, self.tally),
+            Length::Kept => known.masked_in_place(text, self.mask, self.tally),
+        }
+    }
+
     fn placeholder(&mut self, at: usize, value: &[u8]) -> Growth {
-        let mut digest = self
-            .mask
-            .placeholders
-            .start(Content::Text, self.mask.linkable);
-        digest.update(value);
-        let placeholder = self.mask.placeholders.finish(digest);
-        self.tally.count(self.path.text());
-        let text = match self.length {
+        let text = self.stand_in(value);
+        self.replace(at, value, text)
+    }
+
+    /// What stands in the place of a value.
+    fn stand_in(&mut self, value: &[u8]) -> Vec<u8> {
+        self.tally.count(self.hidden_by, self.path.text());
+        let placeholder = self.mask.placeholder(value);
+        match self.length {
             Length::Free => placeholder.text().as_bytes().to_vec(),
             Length::Kept => placeholder.fitted(value.len()),
-        };
-        self.replace(at, value, text)
+        }
+    }
+
+    /// A document of the same length that says nothing, but that it is masked: written back it would take the place of
+    /// the whole one, so the guard of writes has to know it again.
+    fn stand_in_document(&self, text: &[u8]) -> Vec<u8> {
+        const BEFORE: &[u8] = b"{\"";
+        const BEHIND: &[u8] = b"\":0}";
+        match text.len().checked_sub(BEFORE.len() + BEHIND.len()) {
+            Some(room) if room >= FAMILY.len() => {
+                let key = self.mask.placeholder(text).fitted(room);
+                [BEFORE, &key, BEHIND].concat()
+            }
+            _ => padded(b"{}".to_vec(), text.len(), b' '),
+        }
     }
 
     fn replace(&mut self, at: usize, old: &[u8], new: Vec<u8>) -> Growth {

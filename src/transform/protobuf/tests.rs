@@ -8,7 +8,11 @@ use crate::request::RequestInfo;
 use crate::transform::Placeholders;
 use crate::transform::placeholder::Linkable;
 use crate::wire::protobuf::tests::field;
-use crate::wire::protobuf::{FieldValue, fields};
+use crate::wire::protobuf::{Field, FieldValue, fields};
+
+mod back;
+mod known;
+mod odd;
 
 type Build<'a> = &'a dyn Fn(&[u8]) -> Vec<u8>;
 
@@ -280,7 +284,7 @@ fn c_03_a_long_list_passes_item_by_item_and_values_keep_their_length() {
                 "{value:?}"
             );
             let annotations = fields(at(item, &[1])).filter_map(|field| match field.unwrap() {
-                crate::wire::protobuf::Field {
+                Field {
                     number: 12,
                     value: FieldValue::Bytes(entry),
                 } => Some(entry),
@@ -463,6 +467,7 @@ fn what_the_built_in_masks_hide_has_numbers() {
         "events",
         "secrets",
         "credentials",
+        "known-values",
     ]
     .into_iter()
     .flat_map(builtin)
@@ -481,6 +486,12 @@ fn what_the_built_in_masks_hide_has_numbers() {
         "/apis/apps/v1/namespaces/shop/controllerrevisions",
         "/apis/batch/v1/namespaces/shop/jobs",
         "/apis/batch/v1/namespaces/shop/cronjobs",
+        "/api/v1/namespaces/shop/services",
+        "/api/v1/persistentvolumes",
+        "/apis/storage.k8s.io/v1/storageclasses",
+        "/apis/storage.k8s.io/v1/volumeattachments",
+        "/apis/networking.k8s.io/v1/namespaces/shop/ingresses",
+        "/apis/events.k8s.io/v1/namespaces/shop/events",
     ] {
         let info = info(target);
         let applies =
@@ -566,18 +577,20 @@ fn fields_without_a_number_are_served_as_json() {
     };
     let pod = "/api/v1/namespaces/shop/pods/web";
     assert!(kind(SECRET, &["data.*", "metadata.annotations.*"]));
+    assert!(kind(SECRET, &["type"]));
     assert!(kind(
         "/api/v1/namespaces/shop/pods/web/status",
         &["status.message"]
     ));
     for (target, paths) in [
-        (SECRET, &["type"][..]),
-        (SECRET, &["data"]),
+        (SECRET, &["data"][..]),
         (SECRET, &["*.x"]),
         (pod, &["data.*"]),
         (pod, &["spec.volumes[*].csi"]),
         (pod, &["spec.containers[*]"]),
         (pod, &["spec.*"]),
+        (pod, &["spec.priority"]),
+        (pod, &["spec.containers[*].resources.limits.*"]),
         ("/api/v1/namespaces/shop/pods/web/log", &["spec.x"]),
         ("/apis/example.com/v1/widgets", &["metadata.annotations.x"]),
         (

@@ -202,6 +202,15 @@ async fn answers_leave_masked() {
             secret.clone().into(),
         ),
         (
+            "C-28 apply",
+            (
+                &Method::PATCH,
+                "/api/v1/namespaces/n/secrets/db?fieldManager=me&force=true&dryRun=All",
+            ),
+            &plain,
+            applied.clone().into(),
+        ),
+        (
             "C-21 delete",
             (&Method::DELETE, SECRET),
             &plain,

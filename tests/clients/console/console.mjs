@@ -94,6 +94,15 @@ const steps = {
     await page.getByLabel(label).fill(text);
     return text;
   },
+  /** What the browser shows of where it was before: nothing that it kept, if the page was not to be kept. */
+  async back() {
+    await page.goBack();
+    return await page.locator('main').innerText();
+  },
+  async choose({ label, option }) {
+    await page.getByLabel(label).selectOption({ label: option });
+    return option;
+  },
   async press({ keys }) {
     for (const key of keys) await page.keyboard.press(key);
     return await page.evaluate(() => document.activeElement.textContent.trim().slice(0, 80));

@@ -122,6 +122,13 @@ const provider = new Provider(issuer, {
   },
 });
 
+// With a certificate the console is at any free port, too; the library has that for plain HTTP alone (RFC 8252 §7.3).
+const { redirectUriAllowed } = provider.Client.prototype;
+provider.Client.prototype.redirectUriAllowed = function allowed(uri) {
+  const ours = this.clientId === 'console' && /^https:\/\/127\.0\.0\.1:\d+\/console\/callback$/.test(uri);
+  return ours || redirectUriAllowed.call(this, uri);
+};
+
 // The login page: the account that the browser says is logged in, or the one that the client hinted at.
 provider.use(async (context, next) => {
   if (!context.path.startsWith('/interaction/')) return next();

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::super::BUILTIN;
 use super::super::path::{FieldPath, Segment};
+use super::super::{BUILTIN, MaskName};
 use super::{KAPP_ORIGINAL, LAST_APPLIED, Leaf, Look, MaskRule, Node, StateId, likeness};
 
 /// Patterns for keys, and conditions on elements, that are told apart at one place. Further ones count
@@ -40,6 +40,7 @@ struct Rooted {
     cells: bool,
     /// A rule names it.
     hides: bool,
+    mask: MaskName,
 }
 
 #[derive(Clone, Copy, Eq, PartialEq)]
@@ -166,8 +167,22 @@ impl Builder {
         Some(self.state(hidden))
     }
 
+    /// The mask of the first path that ends here, or else leads through here.
+    fn mask(&self, positions: &[Position]) -> MaskName {
+        let mut paths = positions.iter().filter_map(|(path, at, _)| {
+            let path = self.paths.get(*path)?;
+            path.hides.then_some((path, *at))
+        });
+        let ended = paths.clone().find(|(path, at)| path.segments.len() == *at);
+        let first = ended.or_else(|| paths.next());
+        first.map_or(MaskName::OWN, |(path, _)| path.mask)
+    }
+
     fn describe(&self, positions: &[Position]) -> Node {
-        let mut node = Node::default();
+        let mut node = Node {
+            mask: self.mask(positions),
+            ..Node::default()
+        };
         for (index, at, leaf) in positions {
             let Some(path) = self.paths.get(*index) else {
                 continue;
@@ -306,27 +321,28 @@ fn ownership_of(path: &[Segment]) -> Vec<Segment> {
 }
 
 /// Every path that a rule names, from the object on, the annotations that are manifests, and what is noted of them.
-fn named(rules: &[&MaskRule]) -> Vec<(Vec<Segment>, End)> {
+fn named(rules: &[&MaskRule]) -> Vec<(Vec<Segment>, End, MaskName)> {
     let annotation = |name| vec![key("metadata"), key("annotations"), key(name)];
     let manifests = [LAST_APPLIED, KAPP_ORIGINAL].map(annotation);
     let mut paths: Vec<_> = manifests
         .iter()
-        .map(|path| (path.clone(), End::Embedded))
+        .map(|path| (path.clone(), End::Embedded, first(rules)))
         .collect();
     for rule in rules {
+        let mask = MaskName::of(&rule.name);
         for field in rule
             .fields
             .iter()
             .filter(|field| manifests.iter().all(|path| field.segments() != path))
         {
-            paths.push((field.segments().to_vec(), End::Mask));
+            paths.push((field.segments().to_vec(), End::Mask, mask));
         }
         for field in &rule.credentials {
-            paths.push((field.segments().to_vec(), End::Scan(Look::Text)));
+            paths.push((field.segments().to_vec(), End::Scan(Look::Text), mask));
         }
         for field in &rule.arguments {
             let elements = [field.segments(), &[Segment::AnyElement]].concat();
-            paths.push((elements, End::Scan(Look::Argument)));
+            paths.push((elements, End::Scan(Look::Argument), mask));
         }
     }
     // No list that a built-in mask names is a set or a map by a field it hides.
@@ -334,12 +350,18 @@ fn named(rules: &[&MaskRule]) -> Vec<(Vec<Segment>, End)> {
         .iter()
         .filter(|rule| !BUILTIN.contains(&rule.name.as_str()));
     for path in own.flat_map(|rule| rule.paths()) {
-        let noted = (ownership_of(path.segments()), End::Mask);
+        let noted = (ownership_of(path.segments()), End::Mask, MaskName::OWN);
         if !paths.contains(&noted) {
             paths.push(noted);
         }
     }
     paths
+}
+
+/// The mask of what no rule names itself.
+fn first(rules: &[&MaskRule]) -> MaskName {
+    let first = rules.first();
+    first.map_or(MaskName::OWN, |rule| MaskName::of(&rule.name))
 }
 
 /// Where a revealed field is: in the one object that was asked for, as such or in the row of a Table.
@@ -351,6 +373,7 @@ fn shown(field: &FieldPath) -> [Rooted; 2] {
         end: End::Reveal,
         cells: false,
         hides: false,
+        mask: MaskName::OWN,
     })
 }
 
@@ -358,7 +381,7 @@ fn shown(field: &FieldPath) -> [Rooted; 2] {
 fn rooted(rules: &[&MaskRule]) -> Vec<Rooted> {
     let mut paths = named(rules);
     let searched = rules.iter().any(|rule| rule.texts.known_values);
-    let named = paths.iter().any(|(_, end)| *end != End::Embedded);
+    let named = paths.iter().any(|(_, end, _)| *end != End::Embedded);
     if !named && !searched {
         return Vec::new();
     }
@@ -368,9 +391,9 @@ fn rooted(rules: &[&MaskRule]) -> Vec<Rooted> {
             name => key(name),
         };
         let ways = IDENTIFYING.iter().map(|way| way.iter().map(step).collect());
-        paths.extend(ways.map(|way: Vec<Segment>| (way, End::Identify)));
+        paths.extend(ways.map(|way: Vec<Segment>| (way, End::Identify, MaskName::OWN)));
     }
-    let scans = paths.iter().any(|(_, end)| matches!(end, End::Scan(_)));
+    let scans = paths.iter().any(|(_, end, _)| matches!(end, End::Scan(_)));
     let objects = [
         Vec::new(),
         vec![key("items"), Segment::AnyElement],
@@ -385,13 +408,14 @@ fn rooted(rules: &[&MaskRule]) -> Vec<Rooted> {
     let mut rooted = Vec::new();
     for event in [Vec::new(), vec![key("object")]] {
         for object in &objects {
-            for (path, end) in &paths {
+            for (path, end, mask) in &paths {
                 rooted.push(Rooted {
                     segments: [&event[..], object, path].concat(),
                     object_at: event.len() + object.len(),
                     end: *end,
                     cells: false,
                     hides: named && *end != End::Identify,
+                    mask: *mask,
                 });
             }
         }
@@ -404,6 +428,7 @@ fn rooted(rules: &[&MaskRule]) -> Vec<Rooted> {
                 end: End::Scan(Look::Text),
                 cells: false,
                 hides: true,
+                mask: first(rules),
             });
         }
         if named {
@@ -413,6 +438,7 @@ fn rooted(rules: &[&MaskRule]) -> Vec<Rooted> {
                 end: End::Mask,
                 cells: true,
                 hides: true,
+                mask: first(rules),
             });
         }
     }

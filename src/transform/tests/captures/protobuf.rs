@@ -24,7 +24,7 @@ pub(super) fn assert_only_values_changed(masked: &[u8], original: &[u8], watch: 
         .sum()
 }
 
-fn frames(mut text: &[u8]) -> Vec<&[u8]> {
+pub(super) fn frames(mut text: &[u8]) -> Vec<&[u8]> {
     let mut frames = Vec::new();
     while let Some((length, rest)) = text.split_first_chunk() {
         let (frame, rest) = rest.split_at(u32::from_be_bytes(*length) as usize);

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::search::{Decided, Ending, Search, Secret};
+use crate::policy::mask::MaskName;
 use crate::transform::output::Sink;
 use crate::transform::placeholder::{Content, Digest, FAMILY, Linkable, Placeholder, Placeholders};
 use crate::transform::report::Tally;
@@ -114,7 +115,7 @@ impl Writer {
     fn hide(&mut self, text: &[u8], secret: Secret, sink: &mut impl Sink) {
         if let Run::Ended = self.run {
             self.run = if self.fits {
-                self.tally.count(secret.name);
+                self.tally.count(MaskName::CREDENTIALS, secret.name);
                 let digest = self.placeholders.start(Content::Text, self.linkable);
                 Run::Fitted {
                     placeholder: self.placeholders.finish(digest),
@@ -174,7 +175,7 @@ impl Writer {
     fn put(&mut self, digest: Digest, name: &str, sink: &mut impl Sink) {
         let placeholder = self.placeholders.finish(digest);
         sink.write(placeholder.text().as_bytes());
-        self.tally.count(name);
+        self.tally.count(MaskName::CREDENTIALS, name);
     }
 }
 

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use regex::bytes::{Regex, RegexBuilder};
 
 pub(super) use self::samples::{ORDINARY, SAMPLES};
-use super::patterns::PATTERNS;
+use super::patterns::{AUTOMATON, AUTOMATON_BYTES_MAX, PATTERNS};
 use super::*;
 
 fn hidden(text: &str) -> Vec<&str> {
@@ -233,4 +233,19 @@ proptest! {
     fn nothing_that_regular_expressions_find_is_missed(text in pieces()) {
         assert_finds_what_the_slow_way_finds(&text);
     }
+}
+
+#[test]
+fn the_automaton_of_all_patterns_fits_its_bound() {
+    // Built from constants alone, so what holds here holds in every gateway.
+    let automaton = AUTOMATON.as_ref().expect(
+        "AUTOMATON_BYTES_MAX is too small for the patterns, or one of them is no regular expression; \
+         without an automaton everything would be taken for a credential",
+    );
+    let bytes = automaton.memory_usage();
+    assert!(bytes <= AUTOMATON_BYTES_MAX, "{bytes}");
+    assert!(
+        bytes <= AUTOMATON_BYTES_MAX / 10 * 9,
+        "{bytes} bytes: nearly all of AUTOMATON_BYTES_MAX; share parts of the patterns or raise it, and say why"
+    );
 }

@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_has_the_forms_that_programs_write() {
+    fn c_47_a_value_has_the_forms_that_programs_write() {
         let forms = all(b"p<\"w rd+1\n");
         for form in [
             "p<\"w rd+1",
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn base64_is_found_at_every_alignment() {
+    fn c_47_base64_is_found_at_every_alignment() {
         let value = b"correct?>horse~~battery";
         let forms = all(value);
         for engine in [general_purpose::STANDARD, general_purpose::URL_SAFE_NO_PAD] {

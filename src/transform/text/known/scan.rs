@@ -25,6 +25,7 @@ use memchr::memrchr;
 
 use super::forms::plain::{self, UNIT_BYTES_MAX, Unit};
 use super::index::{Candidates, Found, Index, KEY_BYTES};
+use crate::policy::mask::MaskName;
 use crate::transform::output::Sink;
 use crate::transform::report::Tally;
 
@@ -392,7 +393,8 @@ impl Scanner {
 
     fn mask(&mut self, form: u32, out: &mut impl FnMut(Piece<'_>)) {
         out(Piece::Instead(&self.index.placeholder(form)));
-        self.tally.count(self.index.source(form));
+        self.tally
+            .count(MaskName::KNOWN_VALUES, self.index.source(form));
     }
 
     /// Keeps `text` from `from` on; the first `released` bytes of `text` have left.

@@ -1,0 +1,220 @@
+//! Looks for known values in texts of protobuf, and in fields that no table knows.
+//!
+//! A field that is newer than the table may hold a text, a message or both at once: protobuf does not say. So it is
+//! searched as all it may be, on every level: where it was a message a value is a text in it, and where it was a
+//! text the value stands in it anyway. What is found keeps its length, so whatever it was, it still is.
+
+use std::ops::Range;
+
+use super::super::json::Mask;
+use super::super::output::{Collected, Sink};
+use super::super::placeholder::FAMILY;
+use super::super::report::Tally;
+use crate::limits::PROTOBUF_DEPTH_MAX;
+use crate::transform::text::known::{Scanner, Shelf, Wait};
+use crate::wire::protobuf::{FieldValue, fields, is_message};
+
+/// Known values, to be looked for in one object.
+pub(super) struct KnownIn {
+    scanner: Scanner,
+}
+
+impl KnownIn {
+    /// `None` if there is nothing to look for.
+    pub(super) fn of(shelf: &Shelf) -> Option<Self> {
+        let index = shelf.load_full();
+        (!index.is_empty()).then(|| Self {
+            scanner: Scanner::new(index, Wait::Live),
+        })
+    }
+
+    /// Whether there is one in a text.
+    pub(super) fn finds(&mut self, text: &[u8]) -> bool {
+        let found = !self.hits(text).is_empty();
+        self.forget();
+        found
+    }
+
+    /// A text with a placeholder for every known value in it; `None` if it has none.
+    pub(super) fn masked(&mut self, text: &[u8], tally: &mut Tally) -> Option<Vec<u8>> {
+        if !self.finds(text) {
+            return None;
+        }
+        let mut masked = Vec::with_capacity(text.len());
+        self.scanner
+            .push_whole(text, &mut Collected::new(text, &mut masked));
+        tally.merge(self.scanner.tally());
+        Some(masked)
+    }
+
+    /// The same, of the same length.
+    pub(super) fn masked_in_place(
+        &mut self,
+        text: &[u8],
+        mask: &Mask,
+        tally: &mut Tally,
+    ) -> Option<Vec<u8>> {
+        let hits = self.hits(text);
+        if hits.is_empty() {
+            return None;
+        }
+        tally.merge(self.scanner.tally());
+        Some(in_place(text, hits, mask))
+    }
+
+    /// The same, of bytes that may be a text, a message, or both.
+    pub(super) fn masked_anyhow(
+        &mut self,
+        bytes: &[u8],
+        mask: &Mask,
+        tally: &mut Tally,
+    ) -> Option<Vec<u8>> {
+        let mut covered = vec![false; bytes.len()];
+        self.cover_levels(bytes, &mut covered, PROTOBUF_DEPTH_MAX, tally);
+        covered_over(bytes, &covered, mask)
+    }
+
+    /// Covers what is to be hidden, from the inside out.
+    fn cover_levels(
+        &mut self,
+        bytes: &[u8],
+        covered: &mut [bool],
+        levels: usize,
+        tally: &mut Tally,
+    ) {
+        if is_message(bytes) {
+            let Some(levels) = levels.checked_sub(1) else {
+                // Nothing of Kubernetes is as deep.
+                covered.fill(true);
+                return;
+            };
+            let mut all = fields(bytes);
+            while let Some(Ok(field)) = all.next() {
+                let end = bytes.len() - all.remaining();
+                if let FieldValue::Bytes(value) = field.value
+                    && let Some(covered) = covered.get_mut(end - value.len()..end)
+                {
+                    self.cover_levels(value, covered, levels, tally);
+                }
+            }
+        }
+        // What a field within was found to hold needs no room beside that field: nor for a `\` before it, which may be the
+        // length of that field.
+        let mut hits = self.hits(bytes);
+        hits.retain(|hit| {
+            let inside = covered.get(hit.clone()).unwrap_or_default();
+            let text = bytes.get(hit.clone()).unwrap_or_default();
+            !inside.contains(&true)
+                || inside
+                    .iter()
+                    .zip(text)
+                    .any(|(covered, byte)| !covered && *byte != b'\\')
+        });
+        if hits.is_empty() {
+            self.forget();
+        } else {
+            tally.merge(self.scanner.tally());
+        }
+        for hit in hits {
+            cover(covered, recognisable(hit, bytes));
+        }
+    }
+
+    /// Where known values stand in a text; they are not counted yet.
+    fn hits(&mut self, text: &[u8]) -> Vec<Range<usize>> {
+        let mut gaps = Gaps::default();
+        self.scanner.push_whole(text, &mut gaps);
+        gaps.until(text.len())
+    }
+
+    fn forget(&mut self) {
+        if !self.scanner.tally().is_empty() {
+            *self.scanner.tally() = Tally::default();
+        }
+    }
+}
+
+/// A text with placeholders over these spans of it, and its length.
+pub(super) fn in_place(
+    text: &[u8],
+    spans: impl IntoIterator<Item = Range<usize>>,
+    mask: &Mask,
+) -> Vec<u8> {
+    let mut covered = vec![false; text.len()];
+    for span in spans {
+        cover(&mut covered, recognisable(span, text));
+    }
+    covered_over(text, &covered, mask).unwrap_or_else(|| text.to_vec())
+}
+
+/// A span that the guard of writes knows again when it comes back: no shorter than the prefix of placeholders, if the
+/// text has room for that, and no part of a character.
+fn recognisable(span: Range<usize>, text: &[u8]) -> Range<usize> {
+    let Range { mut start, mut end } = span;
+    let lacking = FAMILY.len().saturating_sub(end - start);
+    if lacking == 0 {
+        return start..end;
+    }
+    let within = |at: usize| text.get(at).is_some_and(|byte| byte & 0xc0 == 0x80);
+    end = (end + lacking).min(text.len());
+    start = start.min(end.saturating_sub(FAMILY.len()));
+    while start > 0 && within(start) {
+        start -= 1;
+    }
+    while within(end) {
+        end += 1;
+    }
+    start..end
+}
+
+fn cover(covered: &mut [bool], span: Range<usize>) {
+    if let Some(span) = covered.get_mut(span) {
+        span.fill(true);
+    }
+}
+
+/// The bytes with a placeholder over every run of covered ones; `None` if there is none.
+fn covered_over(bytes: &[u8], covered: &[bool], mask: &Mask) -> Option<Vec<u8>> {
+    let mut at = 0;
+    let mut masked: Option<Vec<u8>> = None;
+    for run in covered.chunk_by(|one, next| one == next) {
+        let span = at..at + run.len();
+        at = span.end;
+        if run.first() != Some(&true) {
+            continue;
+        }
+        let value = bytes.get(span.clone()).unwrap_or_default();
+        let fitted = mask.placeholder(value).fitted(value.len());
+        let masked = masked.get_or_insert_with(|| bytes.to_vec());
+        if let Some(place) = masked.get_mut(span) {
+            place.copy_from_slice(&fitted);
+        }
+    }
+    masked
+}
+
+/// A sink that remembers what did not pass.
+#[derive(Default)]
+struct Gaps {
+    passed: usize,
+    gaps: Vec<Range<usize>>,
+}
+
+impl Gaps {
+    /// All of them, in a text of this length.
+    fn until(mut self, length: usize) -> Vec<Range<usize>> {
+        self.copy(length..length);
+        self.gaps
+    }
+}
+
+impl Sink for Gaps {
+    fn copy(&mut self, span: Range<usize>) {
+        if span.start > self.passed {
+            self.gaps.push(self.passed..span.start);
+        }
+        self.passed = span.end;
+    }
+
+    fn write(&mut self, _text: &[u8]) {}
+}
