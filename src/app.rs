@@ -10,18 +10,18 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use secrecy::SecretString;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::approval::{self, Desk, Store};
 use crate::audit::AuditLog;
+use crate::audit::responses::Responses;
 use crate::callers::Callers;
 use crate::config::live::Live;
 use crate::config::reload::{self, Reload, Reloader};
 use crate::config::{Config, placeholder_key, policy_file};
 use crate::control;
-use crate::control::console::{Client, Rooms, Rulebook};
+use crate::control::console::{Client, Rooms, Rulebook, Trail};
 use crate::gateway::Gateway;
 use crate::gateway::grant::Holder;
 use crate::gateway::learning::Learner;
@@ -29,7 +29,6 @@ use crate::gateway::record::Keeper;
 use crate::gateway::route::Clusters;
 use crate::gateway::write::budget::BodyBudget;
 use crate::identity::{Authenticator, IssuerSettings, Refused, Revocations};
-use crate::limits;
 use crate::listener;
 use crate::metrics::Metrics;
 use crate::policy::Policy;
@@ -100,9 +99,10 @@ pub async fn start(config_file: &Path, shutdown: CancellationToken) -> anyhow::R
     })?;
 
     let drain_timeout = config.listener.drain_timeout;
-    let audit = gateway.keeper.audit.clone();
+    let (audit, metrics) = (gateway.keeper.audit.clone(), gateway.keeper.metrics.clone());
     let answer = move |arrival, peer| Arc::clone(&gateway).answer(arrival, peer);
-    let address = listener::serve(config.listener, answer, &answering, shutdown.clone()).await?;
+    let stop = shutdown.clone();
+    let address = listener::serve(config.listener, answer, &answering, stop, metrics).await?;
     Ok(App {
         address,
         control_address,
@@ -118,15 +118,13 @@ pub async fn start(config_file: &Path, shutdown: CancellationToken) -> anyhow::R
 }
 
 /// What sends the audit log elsewhere.
-fn shipping(config: &Config, metrics: &Metrics) -> anyhow::Result<Option<control::Shipping>> {
-    let Some(settings) = &config.audit_webhook else {
-        return Ok(None);
-    };
+fn shipping(config: &Config, metrics: &Metrics) -> anyhow::Result<Vec<control::Shipping>> {
     let (file, place) = (&config.audit.file, &config.data_directory);
-    let shipping = control::Shipping::open(settings, file, place, metrics.clone());
-    shipping
-        .map(Some)
-        .map_err(|why| anyhow::anyhow!("audit.webhook: {why}"))
+    let sinks = config.audit_sinks.iter().map(|settings| {
+        control::Shipping::open(settings, file, place, metrics.clone())
+            .map_err(|why| anyhow::anyhow!("audit: the log cannot be sent: {why}"))
+    });
+    sinks.collect()
 }
 
 /// What the control plane reports on.
@@ -142,8 +140,9 @@ fn reports(
         audit: gateway.keeper.audit.clone(),
         authenticator: Arc::clone(&gateway.authenticator),
         operators: config.control.operators.clone(),
-        watchers: Arc::new(Semaphore::new(limits::APPROVALS_WATCHERS_MAX)),
+        watchers: control::approvals::Watchers::default(),
         policy: Arc::clone(&gateway.holder.policy),
+        at: config.control.url(),
     });
     let sessions = Arc::new(control::Sessions {
         recorder: Arc::clone(&gateway.recorder),
@@ -172,7 +171,7 @@ fn reports(
         sessions: Some(sessions),
         callers: Some(callers),
         approvals: Some(approvals),
-        shipping: None,
+        shipping: Vec::new(),
     })
 }
 
@@ -213,6 +212,7 @@ fn console(
     let rooms = Rooms {
         approvals: Arc::clone(approvals),
         sessions: Arc::clone(sessions),
+        trail: Trail::of(&config.audit.file),
         callers: Arc::clone(callers),
         rulebook: Rulebook {
             policy: Arc::clone(&gateway.holder.policy),
@@ -349,12 +349,14 @@ fn assemble(
         ),
         approvals_at: config.control.url(),
         budget: BodyBudget::default(),
-        keeper: Keeper {
+        keeper: Arc::new(Keeper {
             audit,
+            responses: Responses::start(config.responses.clone(), metrics.clone())
+                .context("what keeps answers cannot start")?,
             metrics,
             stories: Arc::default(),
             tasks: answering.clone(),
-        },
+        }),
     })
 }
 

@@ -20,8 +20,10 @@ use crate::transform::scrubbed_words;
 pub mod chain;
 pub mod commands;
 pub mod follow;
+pub mod history;
 mod journal;
 pub mod log;
+pub mod responses;
 pub mod seal;
 pub mod segments;
 pub mod verify;
@@ -140,6 +142,11 @@ impl Event {
             }
         }
         event
+    }
+
+    /// Its id, also upstream.
+    pub fn id(&self) -> &str {
+        &self.audit_id
     }
 
     /// Who the verified caller is.

@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 pub use document::{Position, Problem};
 
+use crate::audit::responses;
 use crate::gateway::route::Clusters;
 use crate::policy::Policy;
 use crate::transform::text::known;
@@ -53,9 +54,11 @@ pub struct Config {
     /// The audit log.
     pub audit: audit::Settings,
     /// Where the audit log is sent.
-    pub audit_webhook: Option<control::webhook::Settings>,
+    pub audit_sinks: Vec<control::shipping::Settings>,
     /// Where recordings go.
     pub recording: recording::Settings,
+    /// Where answers are kept.
+    pub responses: responses::Settings,
     /// What is learned of Secrets, to mask their values elsewhere.
     pub known_values: known::Settings,
     /// What works but deserves a second look.

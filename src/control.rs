@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -23,7 +24,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::gateway::body::{self, Body};
 use crate::limits;
-use crate::listener::{Tls, TlsFiles};
+use crate::listener::{Patient, Tls, TlsFiles};
 
 mod api;
 pub mod approvals;
@@ -32,7 +33,7 @@ pub mod callers;
 pub mod console;
 mod search;
 pub mod sessions;
-mod shipping;
+pub mod shipping;
 pub mod socket;
 pub mod webhook;
 
@@ -82,7 +83,7 @@ pub struct Reports {
     /// What waits for a yes; what it is asked is answered by nobody when absent.
     pub approvals: Option<Arc<Approvals>>,
     /// Sends the audit log elsewhere, if it is to be sent.
-    pub shipping: Option<Shipping>,
+    pub shipping: Vec<Shipping>,
     /// The console.
     pub console: Option<Arc<Console>>,
     /// Whether nobody can read on the way what is sent to the control address: it is this machine's own, or has TLS.
@@ -130,12 +131,19 @@ pub fn start(
     };
     let webhooks = match &reports.approvals {
         Some(approvals) => Some(
-            Webhooks::open(&settings.webhooks, approvals.desk.clone(), settings.url())
-                .map_err(std::io::Error::other)?,
+            Webhooks::open(
+                &settings.webhooks,
+                approvals.desk.clone(),
+                webhook::Places {
+                    server: settings.url(),
+                    console: settings.console.is_some(),
+                },
+            )
+            .map_err(std::io::Error::other)?,
         ),
         None => None,
     };
-    let shipping = reports.shipping.take();
+    let shipping = std::mem::take(&mut reports.shipping);
     let tls = settings.tls.as_ref().map(Tls::load).transpose();
     let tls = tls.map_err(std::io::Error::other)?;
     let reports = Arc::new(reports);
@@ -154,9 +162,8 @@ pub fn start(
                     }
                 };
                 let shipped = async {
-                    if let Some(shipping) = shipping {
-                        shipping.run(shutdown.clone()).await;
-                    }
+                    let runs = shipping.into_iter();
+                    join_all(runs.map(|sink| sink.run(shutdown.clone()))).await;
                 };
                 match TcpListener::from_std(listener) {
                     Ok(listener) => {
@@ -237,6 +244,7 @@ async fn connection(
         let reports = Arc::clone(&reports);
         async move { Ok::<_, Infallible>(route(request, peer, &reports).await) }
     });
+    let stream = Patient::new(stream, limits::CONTROL_WRITE_TIMEOUT);
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits::CONTROL_HEADER_TIMEOUT)
@@ -358,7 +366,7 @@ mod tests {
             sessions: None,
             callers: None,
             approvals: None,
-            shipping: None,
+            shipping: Vec::new(),
             console: None,
             private: true,
         }
@@ -409,6 +417,27 @@ mod tests {
         let mut answer = Vec::new();
         let _broken = plain.read_to_end(&mut answer).await;
         assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
+    }
+
+    /// Nobody who has no login may keep a place for long: neither by saying nothing nor by taking nothing.
+    #[tokio::test(start_paused = true)]
+    async fn d01_who_takes_nothing_or_says_nothing_loses_the_place() {
+        use tokio::io::AsyncWriteExt as _;
+
+        let peer = "127.0.0.1:1".parse().unwrap();
+        for said in [
+            "",
+            "GET /metrics HTT",
+            "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n",
+        ] {
+            let (mut client, server) = tokio::io::duplex(64);
+            client.write_all(said.as_bytes()).await.unwrap();
+            let begun = tokio::time::Instant::now();
+            connection(server, peer, Arc::new(reports(&[]))).await;
+            let most = limits::CONTROL_WRITE_TIMEOUT + limits::CONTROL_HEADER_TIMEOUT;
+            assert!(begun.elapsed() <= most, "{said:?}: {:?}", begun.elapsed());
+            drop(client);
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::callers::Callers;
 use crate::identity::Authenticator;
 use crate::identity::credential;
 use crate::listener::{self, Arrival, Peer, Unreadable};
-use crate::metrics::{Health, VerbClass};
+use crate::metrics::{Health, Load, VerbClass};
 use crate::policy::Permit;
 use crate::recording::Recorder;
 use crate::request::RequestInfo;
@@ -69,7 +69,7 @@ pub struct Gateway {
     /// How much of request bodies may be held.
     pub budget: BodyBudget,
     /// Where records are kept.
-    pub keeper: Keeper,
+    pub keeper: Arc<Keeper>,
 }
 
 impl Gateway {
@@ -235,6 +235,11 @@ impl Gateway {
         transform::negotiate(request.headers_mut(), info, permit)?;
         let (request, held) = self.checked(request, info, permit).await?;
 
+        // What they will see has a place, if it is to be kept.
+        if let Some(mode) = permit.responses() {
+            Box::pin(record.keeps(mode)).await?;
+        }
+
         // As whom, where to? Whatever changes something is on record before it happens, and whoever was blocked, or lost
         // a role, since they came changes nothing.
         self.holder.still_holds(permit)?;
@@ -247,6 +252,7 @@ impl Gateway {
             Some(review) => Box::pin(self.reviewed(review, request, info, permit, call)).await?,
             None => self.upstream.send(request, permit, call).await?,
         };
+        record.heard();
         self.keep_unused(&mut response, (permit, held), record)
             .await;
 
@@ -283,6 +289,13 @@ impl Gateway {
     /// Tells the metrics what works at the moment.
     pub fn measure(&self) {
         self.holder.desk.measure();
+        let mut load = Load {
+            audit_unsealed: self.keeper.audit.unsealed_for(),
+            recording_waiting: self.recorder.waiting(),
+            ..Load::default()
+        };
+        self.upstream.count(&mut load);
+        self.keeper.metrics.load(load);
         self.keeper.metrics.measure(Health {
             audit_log: self.keeper.audit.healthy(),
             issuer_keys: self.authenticator.without_keys().is_empty(),

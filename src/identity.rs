@@ -15,7 +15,7 @@ mod revocation;
 mod settings;
 mod token;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
@@ -66,7 +66,7 @@ impl Identity {
         self.uid.as_deref()
     }
 
-    /// The user's groups in the token's order, prefix included, each once.
+    /// The user's groups, prefix included, each once and in the order of their bytes: rules look for some of many.
     pub fn groups(&self) -> &[String] {
         &self.groups
     }
@@ -116,7 +116,12 @@ impl Identity {
         Self {
             username: username.to_owned(),
             uid: None,
-            groups: groups.iter().map(|&group| group.to_owned()).collect(),
+            groups: groups
+                .iter()
+                .map(|&group| group.to_owned())
+                .collect::<BTreeSet<_>>()
+                .into_iter()
+                .collect(),
             extra: BTreeMap::new(),
             agent: None,
             issuer: "https://issuer.test".to_owned(),

@@ -155,6 +155,8 @@ pub const AUDIT_COMMANDS_LISTED_DEFAULT: usize = 100;
 pub const AUDIT_COMMANDS_LISTED_MAX: usize = 10_000;
 /// Requests kept of one command; more are counted. `kubectl delete` of a namespace's pods is one command.
 pub const AUDIT_COMMAND_REQUESTS_MAX: usize = 200;
+/// Lines of the transcript of one session within a run of many; `portcullis replay ID` has them all.
+pub const REPLAY_TRANSCRIPT_LINES_MAX: usize = 10_000;
 /// Requests that have begun and are not over while the log is read: more than a gateway has streams.
 pub const AUDIT_OPEN_REQUESTS_MAX: usize = 100_000;
 /// Bytes of one line that a command reads back: URI, annotations and names are far less together.
@@ -169,6 +171,9 @@ pub const REQUEST_BODY_TIMEOUT: Duration = Duration::from_mins(1);
 pub const CONTROL_CONNECTIONS_MAX: usize = 64;
 /// Time a request head on the control listener may take.
 pub const CONTROL_HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a client of the control listener may take nothing of what is written to it. There are few places, health is
+/// asked for at the same address, and some of what is served there asks for no login.
+pub const CONTROL_WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 // -- identity: what a token and its issuer may cost --
 

@@ -9,6 +9,7 @@ mod flood;
 mod framing;
 mod gather;
 mod guard;
+mod patience;
 mod target;
 mod tls;
 mod unreadable;
@@ -27,6 +28,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use patience::Patient;
 pub use target::{TargetRefused, check as check_target};
 pub use tls::{CertificateProblem, check_certificate};
 pub use unreadable::Unreadable;
@@ -36,6 +38,7 @@ use self::connection::Shared;
 use self::tls::Certificates;
 use crate::gateway::body::Body;
 use crate::limits;
+use crate::metrics::Metrics;
 
 /// Where and how the gateway listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,6 +128,7 @@ pub async fn serve<H, F>(
     handler: H,
     tasks: &TaskTracker,
     shutdown: CancellationToken,
+    metrics: Metrics,
 ) -> Result<SocketAddr, ListenError>
 where
     H: Fn(Arrival, Peer) -> F + Clone + Send + Sync + 'static,
@@ -144,7 +148,14 @@ where
         address: settings.address,
         source,
     })?;
-    tasks.spawn(follow(certificates, tasks.clone(), shutdown.clone()));
+    let counted = move |until| metrics.certificate(until);
+    certificates.until().into_iter().for_each(&counted);
+    tasks.spawn(follow(
+        certificates,
+        tasks.clone(),
+        shutdown.clone(),
+        counted,
+    ));
     let admission = Admission::new(
         settings.connections_max,
         settings.connections_per_address_max,
@@ -195,7 +206,7 @@ impl Tls {
 
     /// Follows changes of the files until `shutdown`.
     pub async fn follow(self, tasks: TaskTracker, shutdown: CancellationToken) {
-        follow(self.certificates, tasks, shutdown).await;
+        follow(self.certificates, tasks, shutdown, drop).await;
     }
 }
 
@@ -266,7 +277,12 @@ fn prepare(tcp: &TcpStream) -> io::Result<()> {
 }
 
 /// Follows changes of the certificate's files.
-async fn follow(certificates: Arc<Certificates>, tasks: TaskTracker, shutdown: CancellationToken) {
+async fn follow(
+    certificates: Arc<Certificates>,
+    tasks: TaskTracker,
+    shutdown: CancellationToken,
+    tell: impl Fn(i64) + Send,
+) {
     let mut last_problem = None;
     loop {
         tokio::select! {
@@ -279,6 +295,7 @@ async fn follow(certificates: Arc<Certificates>, tasks: TaskTracker, shutdown: C
             Ok(Ok(changed)) => {
                 if changed {
                     tracing::info!("a certificate changed and is in use");
+                    certificates.until().into_iter().for_each(&tell);
                 }
                 None
             }

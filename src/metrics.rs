@@ -4,188 +4,38 @@
 //! from users, objects or paths. `docs/metrics.md` lists them; the tidy test keeps it complete.
 
 mod approvals;
+mod catalog;
+mod flow;
 mod outcome;
+mod responses;
 mod scraped;
 mod verb;
 
-use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Recorder, Unit};
+use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{
     Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
 
 use crate::listener::Unreadable;
+use crate::policy::mask::MaskName;
 use crate::policy::{Measure, RecordMode};
 use crate::transform::text::known::{Knowledge, LeftOut};
 
-pub use outcome::{ClusterState, Outcome, StreamEnd};
-pub use scraped::Health;
-use scraped::{
-    APPROVALS_OLDEST, APPROVALS_OPEN, CALLERS_BLOCKED, GRANTS_ACTIVE, HEALTHCHECKS,
-    RESIDENT_MEMORY, Scraped,
+pub use catalog::ALL;
+use catalog::{
+    ADDED, APPROVAL_ANSWERS, AUDIT_BEHIND, AUDIT_EVENTS, AUDIT_EVENTS_LOST, AUDIT_QUEUE,
+    AUDIT_SEGMENTS_LOST, CLUSTERS, DURATION, IN_FLIGHT, INDEX_FAILURES, KNOWN_VALUES,
+    KNOWN_VALUES_LEFT_OUT, MASKED, OBSERVED, OVER_BUDGET, PLACEHOLDER_WRITES, POLICY_RELOADS,
+    RECORDING_BYTES, RECORDING_FAILURES, RECORDINGS, REQUESTS, REVOCATION_RELOADS, STREAMS,
+    STREAMS_ENDED, UNREADABLE,
 };
+pub use flow::Load;
+use flow::{ADDED_BUCKETS, Flow};
+pub use outcome::{AuditSink, ClusterState, Outcome, StreamEnd};
+use responses::Responses;
+pub use scraped::Health;
+use scraped::Scraped;
 pub use verb::VerbClass;
-
-/// What a metric is called, measured in, and says. Listed in `docs/metrics.md`.
-pub const ALL: &[(&str, Option<Unit>, &str)] = &[
-    (
-        REQUESTS,
-        None,
-        "Requests answered, by decision and verb class.",
-    ),
-    (
-        UNREADABLE,
-        None,
-        "HTTP/1.1 requests refused before they were read, by what was wrong with them.",
-    ),
-    (
-        IN_FLIGHT,
-        None,
-        "Requests being answered, long-running ones included.",
-    ),
-    (
-        DURATION,
-        Some(Unit::Seconds),
-        "Time from arrival to the last byte of the answer, by verb class; long-running requests are left out.",
-    ),
-    (STREAMS, None, "Open watches, logs and sessions, by kind."),
-    (MASKED, None, "Values replaced by placeholders."),
-    (
-        PLACEHOLDER_WRITES,
-        None,
-        "Writes refused because they carried a placeholder.",
-    ),
-    (
-        STREAMS_ENDED,
-        None,
-        "Streams the gateway ended before their time, by reason.",
-    ),
-    (
-        OVER_BUDGET,
-        None,
-        "Requests refused because a budget of the caller is used up, by what it limits.",
-    ),
-    (
-        OBSERVED,
-        None,
-        "Requests that went on although the policy, which only observes, would have stopped them, by what it would have done.",
-    ),
-    (
-        CLUSTERS,
-        None,
-        "Configured clusters, by whether they can be used.",
-    ),
-    (POLICY_RELOADS, None, "Policy reloads, by result."),
-    (
-        REVOCATION_RELOADS,
-        None,
-        "Reloads of the revocation list, by result.",
-    ),
-    (AUDIT_EVENTS, None, "Audit events written."),
-    (AUDIT_QUEUE, None, "Audit events waiting to be written."),
-    (
-        AUDIT_EVENTS_LOST,
-        None,
-        "Refusals that are not in the audit log, because it could not be written.",
-    ),
-    (
-        AUDIT_BEHIND,
-        None,
-        "Bytes of the audit log that were not sent to its webhook yet.",
-    ),
-    (
-        AUDIT_SEGMENTS_LOST,
-        None,
-        "Segments of the audit log that were removed before they were sent.",
-    ),
-    (RECORDINGS, None, "Sessions being recorded."),
-    (
-        RECORDING_BYTES,
-        Some(Unit::Bytes),
-        "Bytes of recordings made.",
-    ),
-    (
-        RECORDING_FAILURES,
-        None,
-        "Recordings that could not be begun or finished, by what the policy demands.",
-    ),
-    (
-        INDEX_FAILURES,
-        None,
-        "Times the index of recordings was damaged or could not be written.",
-    ),
-    (
-        KNOWN_VALUES,
-        None,
-        "Values of Secrets that are masked wherever they turn up, in all clusters.",
-    ),
-    (
-        KNOWN_VALUES_LEFT_OUT,
-        None,
-        "Values of Secrets that are not, by reason.",
-    ),
-    (
-        HEALTHCHECKS,
-        None,
-        "Whether a part of the gateway works (1) or not (0), by its name; asked at every scrape.",
-    ),
-    (
-        APPROVALS_OPEN,
-        None,
-        "Questions that wait for an approver's answer; asked at every scrape.",
-    ),
-    (
-        APPROVALS_OLDEST,
-        Some(Unit::Seconds),
-        "For how long the oldest question has waited; asked at every scrape.",
-    ),
-    (
-        APPROVAL_ANSWERS,
-        Some(Unit::Seconds),
-        "Time from a question to what became of it, by outcome.",
-    ),
-    (
-        GRANTS_ACTIVE,
-        None,
-        "Roles that are given at the moment; asked at every scrape.",
-    ),
-    (
-        CALLERS_BLOCKED,
-        None,
-        "Users and agents whom an operator keeps out; asked at every scrape.",
-    ),
-    (
-        RESIDENT_MEMORY,
-        Some(Unit::Bytes),
-        "Memory of the process that is in RAM; Linux only.",
-    ),
-];
-
-const REQUESTS: &str = "portcullis_requests_total";
-const UNREADABLE: &str = "portcullis_unreadable_requests_total";
-const IN_FLIGHT: &str = "portcullis_requests_in_flight";
-const DURATION: &str = "portcullis_request_duration_seconds";
-const STREAMS: &str = "portcullis_streams_open";
-const MASKED: &str = "portcullis_masked_values_total";
-const PLACEHOLDER_WRITES: &str = "portcullis_placeholder_writes_total";
-const STREAMS_ENDED: &str = "portcullis_streams_ended_total";
-const OVER_BUDGET: &str = "portcullis_over_budget_total";
-const APPROVAL_ANSWERS: &str = "portcullis_approval_answer_seconds";
-const OBSERVED: &str = "portcullis_observed_total";
-const CLUSTERS: &str = "portcullis_clusters";
-const POLICY_RELOADS: &str = "portcullis_policy_reloads_total";
-const REVOCATION_RELOADS: &str = "portcullis_revocation_reloads_total";
-const AUDIT_EVENTS: &str = "portcullis_audit_events_total";
-const AUDIT_QUEUE: &str = "portcullis_audit_queue_events";
-const AUDIT_BEHIND: &str = "portcullis_audit_webhook_behind_bytes";
-const AUDIT_SEGMENTS_LOST: &str = "portcullis_audit_webhook_segments_lost_total";
-const RECORDINGS: &str = "portcullis_recordings_open";
-const RECORDING_BYTES: &str = "portcullis_recording_bytes_total";
-const RECORDING_FAILURES: &str = "portcullis_recording_failures_total";
-const INDEX_FAILURES: &str = "portcullis_recording_index_failures_total";
-const AUDIT_EVENTS_LOST: &str = "portcullis_audit_events_lost_total";
-
-const KNOWN_VALUES: &str = "portcullis_known_values";
-const KNOWN_VALUES_LEFT_OUT: &str = "portcullis_known_values_left_out";
 
 /// Upper bounds of the duration histogram's buckets, in seconds: from a cached small read to a long list.
 const DURATION_BUCKETS: &[f64] = &[
@@ -212,15 +62,17 @@ pub struct Metrics {
     policy_reloads: [Counter; 2],
     revocation_reloads: [Counter; 2],
     in_flight: Gauge,
-    masked: Counter,
+    masked: [Counter; MaskName::COUNT],
+    flow: Flow,
     placeholder_writes: Counter,
     audit_events: Counter,
     audit_queue: Gauge,
-    audit_behind: Gauge,
-    audit_segments_lost: Counter,
+    audit_behind: [Gauge; 2],
+    audit_segments_lost: [Counter; 2],
     recordings: Gauge,
     recording_bytes: Counter,
     recording_failures: [Counter; 2],
+    responses: Responses,
     index_failures: Counter,
     audit_events_lost: Counter,
     known_values: Gauge,
@@ -228,27 +80,50 @@ pub struct Metrics {
     scraped: Scraped,
 }
 
+/// In the order of [`AuditSink`].
+const AUDIT_SINKS: [&str; 2] = ["webhook", "otlp"];
 const OUTCOMES: [&str; 5] = ["allowed", "denied", "held", "refused", "failed"];
 const VERB_CLASSES: [&str; 5] = ["read", "write", "stream", "session", "other"];
+
+type Labels<'a> = &'a [(&'static str, &'static str)];
+
+/// Counters by how much depends on what is kept.
+fn by_mode(
+    counter: &impl Fn(&'static str, Labels<'_>) -> Counter,
+    name: &'static str,
+) -> [Counter; 2] {
+    [RecordMode::BestEffort, RecordMode::Required]
+        .map(|mode| counter(name, &[("mode", mode.as_str())]))
+}
+
+/// The one of [`by_mode`].
+fn of([best_effort, required]: &[Counter; 2], mode: RecordMode) -> &Counter {
+    match mode {
+        RecordMode::BestEffort => best_effort,
+        RecordMode::Required => required,
+    }
+}
 
 impl Metrics {
     /// Registers every metric and returns the handles together with what renders them.
     pub fn new() -> (Self, PrometheusHandle) {
+        let buckets = [
+            (DURATION, DURATION_BUCKETS),
+            (APPROVAL_ANSWERS, ANSWER_BUCKETS),
+            (ADDED, ADDED_BUCKETS),
+        ];
+        let builder =
+            buckets
+                .iter()
+                .try_fold(PrometheusBuilder::new(), |builder, (name, buckets)| {
+                    builder.set_buckets_for_metric(Matcher::Full((*name).to_owned()), buckets)
+                });
         // Buckets can only be refused when the list is empty; the default summary is no harm then.
-        let builder = PrometheusBuilder::new();
-        let recorder = match builder
-            .set_buckets_for_metric(Matcher::Full(DURATION.to_owned()), DURATION_BUCKETS)
-            .and_then(|builder| {
-                let answers = Matcher::Full(APPROVAL_ANSWERS.to_owned());
-                builder.set_buckets_for_metric(answers, ANSWER_BUCKETS)
-            }) {
-            Ok(builder) => builder.build_recorder(),
-            Err(_) => PrometheusBuilder::new().build_recorder(),
-        };
+        let recorder = builder.unwrap_or_default().build_recorder();
         for (name, unit, help) in ALL {
             if name.ends_with("_total") {
                 recorder.describe_counter(KeyName::from_const_str(name), *unit, (*help).into());
-            } else if [DURATION, APPROVAL_ANSWERS].contains(name) {
+            } else if buckets.iter().any(|(histogram, _)| histogram == name) {
                 recorder.describe_histogram(KeyName::from_const_str(name), *unit, (*help).into());
             } else {
                 recorder.describe_gauge(KeyName::from_const_str(name), *unit, (*help).into());
@@ -259,12 +134,12 @@ impl Metrics {
     }
 
     fn register(recorder: &PrometheusRecorder) -> Self {
-        let counter = |name, labels: &[(&'static str, &'static str)]| {
-            recorder.register_counter(&key(name, labels), &METADATA)
-        };
-        let gauge = |name, labels: &[(&'static str, &'static str)]| {
-            recorder.register_gauge(&key(name, labels), &METADATA)
-        };
+        let counter =
+            |name, labels: Labels<'_>| recorder.register_counter(&key(name, labels), &METADATA);
+        let gauge =
+            |name, labels: Labels<'_>| recorder.register_gauge(&key(name, labels), &METADATA);
+        let histogram =
+            |name, labels: Labels<'_>| recorder.register_histogram(&key(name, labels), &METADATA);
         Self {
             requests: OUTCOMES.map(|decision| {
                 VERB_CLASSES.map(|class| {
@@ -273,9 +148,7 @@ impl Metrics {
             }),
             unreadable: ["not-canonical", "too-large", "too-slow"]
                 .map(|reason| counter(UNREADABLE, &[("reason", reason)])),
-            durations: VERB_CLASSES.map(|class| {
-                recorder.register_histogram(&key(DURATION, &[("verb_class", class)]), &METADATA)
-            }),
+            durations: VERB_CLASSES.map(|class| histogram(DURATION, &[("verb_class", class)])),
             streams: ["stream", "session"].map(|kind| gauge(STREAMS, &[("kind", kind)])),
             streams_ended: [
                 "expired", "revoked", "policy", "drain", "approval", "blocked", "budget",
@@ -284,10 +157,8 @@ impl Metrics {
             over_budget: ["requests", "deletes", "namespaces", "bytes"]
                 .map(|measure| counter(OVER_BUDGET, &[("measure", measure)])),
 
-            answers: ["approved", "denied", "expired", "withdrawn"].map(|outcome| {
-                recorder
-                    .register_histogram(&key(APPROVAL_ANSWERS, &[("outcome", outcome)]), &METADATA)
-            }),
+            answers: ["approved", "denied", "expired", "withdrawn"]
+                .map(|outcome| histogram(APPROVAL_ANSWERS, &[("outcome", outcome)])),
             observed: ["deny", "hold"].map(|would| counter(OBSERVED, &[("would", would)])),
             clusters: ["usable", "unreachable", "credential-rejected"]
                 .map(|state| gauge(CLUSTERS, &[("state", state)])),
@@ -296,16 +167,18 @@ impl Metrics {
             revocation_reloads: ["applied", "refused"]
                 .map(|result| counter(REVOCATION_RELOADS, &[("result", result)])),
             in_flight: gauge(IN_FLIGHT, &[]),
-            masked: counter(MASKED, &[]),
+            masked: MaskName::all().map(|mask| counter(MASKED, &[("mask", mask.label())])),
+            flow: Flow::register(&gauge, &histogram),
             placeholder_writes: counter(PLACEHOLDER_WRITES, &[]),
             audit_events: counter(AUDIT_EVENTS, &[]),
             audit_queue: gauge(AUDIT_QUEUE, &[]),
-            audit_behind: gauge(AUDIT_BEHIND, &[]),
-            audit_segments_lost: counter(AUDIT_SEGMENTS_LOST, &[]),
+            audit_behind: AUDIT_SINKS.map(|sink| gauge(AUDIT_BEHIND, &[("sink", sink)])),
+            audit_segments_lost: AUDIT_SINKS
+                .map(|sink| counter(AUDIT_SEGMENTS_LOST, &[("sink", sink)])),
             recordings: gauge(RECORDINGS, &[]),
             recording_bytes: counter(RECORDING_BYTES, &[]),
-            recording_failures: ["best-effort", "required"]
-                .map(|mode| counter(RECORDING_FAILURES, &[("mode", mode)])),
+            recording_failures: by_mode(&counter, RECORDING_FAILURES),
+            responses: Responses::register(&counter),
             index_failures: counter(INDEX_FAILURES, &[]),
             audit_events_lost: counter(AUDIT_EVENTS_LOST, &[]),
             known_values: gauge(KNOWN_VALUES, &[]),
@@ -375,8 +248,10 @@ impl Metrics {
     }
 
     /// Values were masked in one response.
-    pub fn masked(&self, values: u64) {
-        self.masked.increment(values);
+    pub fn masked(&self, mask: MaskName, values: u64) {
+        if let Some(masked) = self.masked.get(mask.place()) {
+            masked.increment(values);
+        }
     }
 
     /// A write carried a placeholder and was refused.
@@ -444,12 +319,7 @@ impl Metrics {
 
     /// A recording could not be begun, or not be finished.
     pub fn recording_failed(&self, mode: RecordMode) {
-        let [best_effort, required] = &self.recording_failures;
-        match mode {
-            RecordMode::BestEffort => best_effort,
-            RecordMode::Required => required,
-        }
-        .increment(1);
+        of(&self.recording_failures, mode).increment(1);
     }
 
     /// The index of recordings was damaged, or could not be written.
@@ -460,13 +330,6 @@ impl Metrics {
     /// A refusal could not be put on record.
     pub fn audit_event_lost(&self) {
         self.audit_events_lost.increment(1);
-    }
-
-    /// How far the audit log is behind at its webhook, and what it will never get, since the start.
-    pub fn audit_shipped(&self, behind: u64, segments_lost: u64) {
-        #[expect(clippy::cast_precision_loss, reason = "a log is far below 2^52 bytes")]
-        self.audit_behind.set(behind as f64);
-        self.audit_segments_lost.absolute(segments_lost);
     }
 
     /// An audit event was written; `queued` wait behind it.
@@ -491,7 +354,7 @@ impl Drop for InFlight {
 
 static METADATA: Metadata<'static> = Metadata::new("portcullis", Level::INFO, None);
 
-fn key(name: &'static str, labels: &[(&'static str, &'static str)]) -> Key {
+fn key(name: &'static str, labels: Labels<'_>) -> Key {
     let labels = labels
         .iter()
         .map(|(key, value)| Label::from_static_parts(key, value))
@@ -511,6 +374,7 @@ mod tests {
         for class in [VerbClass::Read, VerbClass::Write, VerbClass::Other] {
             metrics.answered(Outcome::Allowed, class, 0.01); // a histogram is rendered once it has a value
         }
+        metrics.added(VerbClass::Read, 0.002);
         metrics.question_over(Answered::Approved, std::time::Duration::from_secs(20));
         let rendered = handle.render();
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -557,6 +421,7 @@ mod tests {
         metrics.answered(Outcome::Denied, VerbClass::Write, 0.01);
         metrics.answered(Outcome::Allowed, VerbClass::Session, 900.0);
         let open = metrics.opened(VerbClass::Session);
+        metrics.added(VerbClass::Read, 0.002);
         metrics.question_over(Answered::Denied, std::time::Duration::from_secs(20));
         metrics.approvals((2, std::time::Duration::from_secs(90)), 1);
         let text = handle.render();

@@ -236,6 +236,7 @@ impl Policy {
             self.mask(asked, revealed),
             self.record(asked),
         )
+        .keeping_responses(self.responses(asked))
         .audited_strictly(self.rules.iter().any(|rule| rule.audits_strictly(asked)))
         .in_view_of(seen)
     }
@@ -297,6 +298,14 @@ impl Policy {
             .iter()
             .filter_map(|rule| rule.records(asked))
             .reduce(RecordObligation::and)
+    }
+
+    /// Whether the answer is to be kept, and whether it depends on that: the strongest word of all rules that match.
+    fn responses(&self, asked: &Asked<'_>) -> Option<RecordMode> {
+        self.rules
+            .iter()
+            .filter_map(|rule| rule.keeps_responses(asked))
+            .max()
     }
 
     /// The rule that decides. A hold that the request only touches decides if a later rule allows the rest.

@@ -113,6 +113,11 @@ impl Recorder {
         &self.settings.directory
     }
 
+    /// Bytes of recordings that wait for the disk.
+    pub fn waiting(&self) -> usize {
+        self.store.waiting()
+    }
+
     /// Begins a recording: when this returns, its header is in the file.
     pub async fn open(
         &self,

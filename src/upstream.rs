@@ -36,7 +36,7 @@ pub use identity::IdentityRefused;
 use self::cluster::Cluster;
 use self::identity::UpstreamIdentity;
 use crate::gateway::body::Body;
-use crate::metrics::{ClusterState, Metrics};
+use crate::metrics::{ClusterState, Load, Metrics};
 use crate::policy::{Inquiry, Permit};
 use crate::request::RequestInfo;
 use crate::transform::Unreleased;
@@ -139,6 +139,13 @@ impl Upstream {
         clusters.any(|cluster| cluster.reach.state() == ClusterState::Usable)
     }
 
+    /// Adds what is open to all of them.
+    pub fn count(&self, load: &mut Load) {
+        for cluster in self.clusters.values() {
+            cluster.count(load);
+        }
+    }
+
     /// What is wrong with those that cannot be used, one line for each.
     pub fn unusable(&self) -> Vec<String> {
         let wrong = |cluster: &Arc<Cluster>| {
@@ -187,7 +194,8 @@ impl Upstream {
             .map_or("", PathAndQuery::as_str);
         let harmless = RequestInfo::parse(request.method(), target).is_ok_and(|info| {
             info.is_resource_request
-                && (info.verb == "get" || !info.verb.starts_with("delete") && info.is_dry_run(b""))
+                && (matches!(info.verb.as_str(), "get" | "list")
+                    || !info.verb.starts_with("delete") && info.is_dry_run(b""))
         });
         if !harmless {
             return Err(UpstreamError::Unbuildable);

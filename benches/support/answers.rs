@@ -126,6 +126,11 @@ fn field(number: u8, value: &[u8]) -> Vec<u8> {
 
 /// The same Secrets as protobuf, `times` over.
 fn protobuf(secrets: &Value, times: usize) -> Vec<u8> {
+    protobuf_of("SecretList", secrets, times)
+}
+
+/// What a list of Secrets has, as a list of this kind.
+fn protobuf_of(kind: &str, secrets: &Value, times: usize) -> Vec<u8> {
     let text = |value: &Value| value.as_str().unwrap_or_default().as_bytes().to_vec();
     let items = secrets["items"].as_array().into_iter().flatten();
     let items: Vec<Vec<u8>> = items
@@ -148,13 +153,20 @@ fn protobuf(secrets: &Value, times: usize) -> Vec<u8> {
                 let entry = [field(1, key.as_bytes()), field(2, &value)].concat();
                 item.extend(field(2, &entry));
             }
-            item.extend(field(3, &text(&secret["type"])));
+            if kind == "SecretList" {
+                item.extend(field(3, &text(&secret["type"])));
+            }
             field(2, &item)
         })
         .collect();
     let list = [field(1, &field(2, b"12308")), items.concat().repeat(times)].concat();
-    let type_meta = [field(1, b"v1"), field(2, b"SecretList")].concat();
+    let type_meta = [field(1, b"v1"), field(2, kind.as_bytes())].concat();
     [b"k8s\0".to_vec(), field(1, &type_meta), field(2, &list)].concat()
+}
+
+/// Config maps as protobuf, with the Secrets' annotations and with their data as text: fields 1 and 2 are the same.
+fn config_maps_of_protobuf() -> Vec<u8> {
+    protobuf_of("ConfigMapList", &secrets_parsed(), 1)
 }
 
 fn secrets() -> Vec<u8> {
@@ -202,6 +214,21 @@ pub(super) fn cases() -> Vec<Case> {
             config_maps(&secrets_parsed())
         }),
         Case::json("secrets/all", list, "secrets, known-values", secrets),
+        Case {
+            masks: "secrets, known-values",
+            ..of_protobuf("secrets/all protobuf", || protobuf(&secrets_parsed(), 1))
+        },
+        Case {
+            masks: "secrets, known-values",
+            ..of_protobuf("secrets/all protobuf above 4 MiB", || {
+                protobuf(&secrets_parsed(), 24)
+            })
+        },
+        Case {
+            target: "/api/v1/configmaps",
+            masks: "known-values",
+            ..of_protobuf("configmaps/known-values protobuf", config_maps_of_protobuf)
+        },
         of_pods("pods/storage", "storage"),
     ]
 }

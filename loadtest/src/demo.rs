@@ -35,7 +35,7 @@ pub struct Args {
     /// Where the gateway listens.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8443")]
     pub gateway_address: SocketAddr,
-    /// Where the gateway serves /healthz, /readyz and /metrics.
+    /// Where the gateway serves the console, /healthz, /readyz and /metrics.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9090")]
     pub control_address: SocketAddr,
     /// Where the simulated API server listens.
@@ -104,10 +104,11 @@ impl Demo {
         let folder = Folder::make(&args.dir)?;
         let tls = folder
             .ca
-            .server_config(&["localhost", "127.0.0.1"], &["h2", "http/1.1"])?;
+            .server_config(&["localhost", "127.0.0.1"], &["http/1.1"])?;
         let issuer = issuer::Issuer::start(args.issuer_address, tls)
             .await
             .with_context(|| busy("the OIDC issuer", args.issuer_address, "--issuer-address"))?;
+        issuer.open(files::door(args));
         let cluster = if let Some(kubeconfig) = &args.cluster_kubeconfig {
             folder.use_cluster(kubeconfig)?;
             Cluster::Real
@@ -164,8 +165,8 @@ impl Demo {
         let real = matches!(self.cluster, Cluster::Real);
         words::what_next(
             &self.folder.dir,
-            self.gateway.address,
-            self.gateway.control_address,
+            (self.gateway.address, self.gateway.control_address),
+            self.issuer.url(),
             real,
         )
     }

@@ -1,14 +1,15 @@
 //! A local OIDC issuer: discovery, key set, tokens on demand, and failures on demand.
 //!
 //! It authenticates nobody. The demo and the tests ask it for the token they want; whoever may
-//! call [`Running::issue`] is whoever they say they are.
+//! call [`Running::issue`] is whoever they say they are, and so is whoever comes through its [`Door`].
 
+mod door;
 mod keys;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,6 +26,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use door::{AUTHORIZE_PATH, Open, TOKEN_PATH};
+pub use door::{Client, Door, Person};
 pub use jsonwebtoken::Algorithm;
 pub use keys::{KeyError, SigningKey, SigningKeys};
 
@@ -103,6 +106,7 @@ impl Issuer {
             discovery: Route::default(),
             key_set: Route::default(),
             rotations: AtomicU64::new(1),
+            door: OnceLock::new(),
         });
         let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
         let acceptor = TlsAcceptor::from(tls);
@@ -133,6 +137,11 @@ impl Running {
         self.address
     }
 
+    /// From now on people can log in with a browser. Only the first door counts.
+    pub fn open(&self, door: Door) {
+        drop(self.shared.door.set(Open::new(door)));
+    }
+
     /// An RS256 token with `claims`; `iss`, `aud`, `iat` and `exp` (in an hour) are filled in
     /// where they are missing.
     pub fn issue(&self, claims: Value) -> Result<String, KeyError> {
@@ -141,8 +150,7 @@ impl Running {
 
     /// As [`Running::issue`], signed with `algorithm` (RS256, ES256 or `EdDSA`).
     pub fn issue_with(&self, algorithm: Algorithm, claims: Value) -> Result<String, KeyError> {
-        let claims = with_defaults(claims, &self.shared.url, Timestamp::now());
-        self.shared.keys.lock().get(algorithm)?.token(&claims)
+        self.shared.issue(algorithm, claims)
     }
 
     /// The current keys, for tokens that need a hand-made header or payload.
@@ -206,6 +214,8 @@ struct Shared {
     discovery: Route,
     key_set: Route,
     rotations: AtomicU64,
+    /// Where people log in, if they can.
+    door: OnceLock<Open>,
 }
 
 #[derive(Debug, Default)]
@@ -224,16 +234,30 @@ impl Shared {
 
     fn good(&self, document: Document) -> Value {
         match document {
-            Document::Discovery => json!({
-                "issuer": self.url,
-                "jwks_uri": format!("{}{KEYS_PATH}", self.url),
-                "authorization_endpoint": format!("{}/authorize", self.url),
-                "response_types_supported": ["id_token"],
-                "subject_types_supported": ["public"],
-                "id_token_signing_alg_values_supported": ["RS256", "ES256", "EdDSA"],
-            }),
+            Document::Discovery => {
+                let mut document = json!({
+                    "issuer": self.url,
+                    "jwks_uri": format!("{}{KEYS_PATH}", self.url),
+                    "authorization_endpoint": format!("{}{AUTHORIZE_PATH}", self.url),
+                    "response_types_supported": ["id_token"],
+                    "subject_types_supported": ["public"],
+                    "id_token_signing_alg_values_supported": ["RS256", "ES256", "EdDSA"],
+                });
+                let door = self.door.get().map(|_| Open::discovery(&self.url));
+                if let (Some(document), Some(Value::Object(door))) =
+                    (document.as_object_mut(), door)
+                {
+                    document.extend(door);
+                }
+                document
+            }
             Document::Keys => self.keys.lock().key_set(),
         }
+    }
+
+    fn issue(&self, algorithm: Algorithm, claims: Value) -> Result<String, KeyError> {
+        let claims = with_defaults(claims, &self.url, Timestamp::now());
+        self.keys.lock().get(algorithm)?.token(&claims)
     }
 }
 
@@ -280,7 +304,7 @@ async fn serve(socket: TcpStream, acceptor: TlsAcceptor, shared: Arc<Shared>) {
     };
     let service = hyper::service::service_fn(move |request| {
         let shared = Arc::clone(&shared);
-        async move { Ok::<_, Infallible>(answer(&request, &shared).await) }
+        async move { Ok::<_, Infallible>(answer(request, &shared).await) }
     });
     let served = hyper::server::conn::http1::Builder::new()
         .serve_connection(TokioIo::new(stream), service)
@@ -292,10 +316,11 @@ async fn serve(socket: TcpStream, acceptor: TlsAcceptor, shared: Arc<Shared>) {
 
 type Reply = Response<http_body_util::Either<Full<Bytes>, Drip>>;
 
-async fn answer(request: &Request<Incoming>, shared: &Shared) -> Reply {
-    let document = match request.uri().path() {
-        DISCOVERY_PATH => Document::Discovery,
-        KEYS_PATH => Document::Keys,
+async fn answer(request: Request<Incoming>, shared: &Shared) -> Reply {
+    let document = match (request.uri().path(), shared.door.get()) {
+        (DISCOVERY_PATH, _) => Document::Discovery,
+        (KEYS_PATH, _) => Document::Keys,
+        (AUTHORIZE_PATH | TOKEN_PATH, Some(door)) => return door.answer(request, shared).await,
         _ => return text(StatusCode::NOT_FOUND, "text/plain", "no such document"),
     };
     let route = shared.route(document);

@@ -34,6 +34,8 @@ pub struct Case<'a> {
     pub content_type: &'a str,
     /// The body as it came.
     pub body: &'a [u8],
+    /// Which object is there that it acts on, whatever it is called; empty where none is named or nobody can say.
+    pub object: &'a str,
     /// The rule that holds it, as `POLICY/RULE`.
     pub rule: &'a str,
     /// Its terms.
@@ -67,11 +69,13 @@ impl Case<'_> {
         }
         parts.add(self.content_type);
         parts.add_bytes(self.body);
+        parts.add(self.object);
         parts.finish()
     }
 
     /// The digest of the class: the same caller, rule, verb, resource and namespace. Names, parameters and
-    /// bodies are free, as far as the rule still holds them.
+    /// bodies are free, as far as the rule still holds them. Behind `proxy` something else stands than objects: what is
+    /// proxied has to be the same, and of a kubelet, whose paths have namespaces and pods of their own, the path.
     #[must_use]
     pub fn class(&self) -> Digest {
         let mut parts = self.begin("class");
@@ -91,10 +95,14 @@ impl Case<'_> {
             parts.add(part);
         }
         // Neither a path that is no resource nor another field to reveal is of the same kind.
-        parts.add(if info.is_resource_request {
-            ""
-        } else {
+        parts.add(if !info.is_resource_request {
             &info.path
+        } else if info.subresource != "proxy" {
+            ""
+        } else if info.resource == "nodes" {
+            &info.path
+        } else {
+            &info.name
         });
         parts.add(info.reveal().map_or("", |reveal| reveal.field));
         parts.finish()
@@ -104,7 +112,7 @@ impl Case<'_> {
     /// groups or extra attributes is not, since they are what the API server gives rights to.
     fn begin(&self, what: &str) -> Parts {
         let mut parts = Parts(Context::new(&SHA256));
-        parts.add("portcullis approval 1");
+        parts.add("portcullis approval 2");
         parts.add(what);
         parts.add_caller(self.identity);
         parts.add(self.cluster);
@@ -182,9 +190,8 @@ impl Parts {
         ] {
             self.add(part);
         }
-        let mut groups: Vec<&str> = identity.groups().iter().map(String::as_str).collect();
-        groups.sort_unstable();
-        self.add_all(groups.len(), groups.into_iter());
+        let groups = identity.groups();
+        self.add_all(groups.len(), groups.iter().map(String::as_str));
         let extra = identity.extra();
         self.add_all(extra.len(), extra.keys().map(String::as_str));
         for values in extra.values() {

@@ -1,5 +1,7 @@
 //! Approvals in the database: each function is one step within one transaction ([`super::store`]).
 
+mod room;
+
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -15,6 +17,8 @@ use super::store::{StoreError, Work};
 use crate::identity::Identity;
 use crate::limits;
 use crate::policy::{Askable, Hold};
+
+pub use room::TooMany;
 
 /// A held request, to be looked up or asked about.
 #[derive(Clone, Debug)]
@@ -90,15 +94,6 @@ pub enum Found {
     Refused(TooMany),
 }
 
-/// Too many questions are open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TooMany {
-    /// Of this caller.
-    OfCaller,
-    /// Of all.
-    InAll,
-}
-
 /// Uses a yes for the request if there is one; asks if nobody has yet.
 pub fn consult(
     work: &Work<'_>,
@@ -151,7 +146,7 @@ fn ask(work: &Work<'_>, held: &Held, id: String, now: Timestamp) -> Result<Found
             }
         }
     }
-    if let Some(why) = is_full(work, &held.caller, now)? {
+    if let Some(why) = room::is_full(work, &held.caller, now)? {
         return Ok(Found::Refused(why));
     }
     let approval = Approval {
@@ -173,35 +168,6 @@ fn ask(work: &Work<'_>, held: &Held, id: String, now: Timestamp) -> Result<Found
     save(work, &approval)?;
     forget(work)?;
     Ok(Found::Asked(Box::new(approval)))
-}
-
-/// Whether too many questions are open to ask another.
-fn is_full(
-    work: &Work<'_>,
-    caller: &Person,
-    now: Timestamp,
-) -> Result<Option<TooMany>, StoreError> {
-    sweep(work, now)?;
-    let open = |of: Option<&str>| -> Result<u32, rusqlite::Error> {
-        work.prepare_cached(
-            "SELECT count(*) FROM approvals WHERE state = 'asked' AND (?1 IS NULL OR caller = ?1)",
-        )?
-        .query_row([of], |row| row.get(0))
-    };
-    if open(Some(caller_key(caller).as_str()))? >= limits::APPROVALS_OPEN_PER_CALLER_MAX {
-        return Ok(Some(TooMany::OfCaller));
-    }
-    // Whoever has any number of agents could otherwise leave no question to anybody else.
-    let of_agents: u32 = work
-        .prepare_cached(
-            "SELECT count(*) FROM approvals WHERE state = 'asked' AND approval ->> '$.caller.agent' IS NOT NULL
-               AND approval ->> '$.caller.issuer' = ?1 AND approval ->> '$.caller.subject' = ?2",
-        )?
-        .query_row((&caller.issuer, &caller.subject), |row| row.get(0))?;
-    if caller.agent.is_some() && of_agents >= limits::APPROVALS_OPEN_OF_AGENTS_MAX {
-        return Ok(Some(TooMany::OfCaller));
-    }
-    Ok((open(None)? >= limits::APPROVALS_OPEN_MAX).then_some(TooMany::InAll))
 }
 
 /// Asks for a role, and says whether that is new: what is asked for already, or was denied and stands so, is not asked
@@ -230,7 +196,7 @@ pub fn wish(
     if given >= limits::APPROVALS_OPEN_PER_CALLER_MAX {
         return Ok(Err(TooMany::OfCaller));
     }
-    if let Some(why) = is_full(work, &wish.caller, now)? {
+    if let Some(why) = room::is_full(work, &wish.caller, now)? {
         return Ok(Err(why));
     }
     let approval = Approval {
@@ -431,7 +397,7 @@ fn save(work: &Work<'_>, approval: &Approval) -> Result<(), StoreError> {
     .execute((
         &approval.id,
         approval.state.as_str(),
-        caller_key(&approval.caller).as_str(),
+        room::caller_key(&approval.caller).as_str(),
         approval.class.as_str(),
         approval.command.as_ref().map(Digest::as_str),
         approval.asked.as_microsecond(),
@@ -469,15 +435,6 @@ fn forget(work: &Work<'_>) -> Result<(), StoreError> {
     )?
     .execute([limits::APPROVALS_KEPT_MAX])?;
     Ok(())
-}
-
-/// What the questions of one caller are counted by: a human's agents count for themselves.
-fn caller_key(caller: &Person) -> Digest {
-    Digest::of(&[
-        &caller.issuer,
-        &caller.subject,
-        caller.agent.as_deref().unwrap_or_default(),
-    ])
 }
 
 #[cfg(test)]

@@ -17,6 +17,9 @@ pub struct Person {
     /// The agent that acts for them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<String>,
+    /// The agents that this one acts through (`act` in `act`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub chain: Vec<String>,
     /// Who vouches for them; with `subject` they are told apart whatever they are called.
     pub issuer: String,
     /// Their name there, for good.
@@ -48,6 +51,9 @@ impl From<&Identity> for Person {
             user: identity.username().to_owned(),
             groups: identity.groups().to_vec(),
             agent: identity.agent().map(|agent| agent.name.clone()),
+            chain: identity
+                .agent()
+                .map_or_else(Vec::new, |agent| agent.chain.clone()),
             issuer: identity.issuer().to_owned(),
             subject: identity.subject().to_owned(),
         }
@@ -62,6 +68,7 @@ impl Person {
             user: "local".to_owned(),
             groups: Vec::new(),
             agent: None,
+            chain: Vec::new(),
             issuer: String::new(),
             subject: String::new(),
         }
@@ -81,12 +88,9 @@ impl Person {
                 Err(Unfit::Own)
             };
         }
-        // The agent's own account, if it has one, is the agent.
-        if caller
-            .agent
-            .as_ref()
-            .is_some_and(|agent| *agent == self.user)
-        {
+        // The agent's own account, if it has one, is the agent; so is that of one that it acts through.
+        let mut agents = caller.agent.iter().chain(&caller.chain);
+        if agents.any(|agent| *agent == self.user) {
             return Err(Unfit::Agent);
         }
         if approvers.name(&self.user, &self.groups) {

@@ -239,4 +239,4 @@ fn migrate(db: &mut Connection) -> Result<(), StoreError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::limits;
 
+pub mod recent;
+
 /// An event, as it is read again.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -151,6 +153,20 @@ impl Request {
             claimed_command: self.annotations.get("claimed-command").cloned(),
         })
     }
+
+    /// Whether somebody who may do so looked at a page of the console.
+    fn is_look_at_console(&self) -> bool {
+        self.verb == "get" && self.decision == "allow" && self.object.starts_with("/console")
+    }
+
+    /// `delete pods web-0 in shop`.
+    pub fn asked(&self) -> String {
+        let mut text = format!("{} {}", self.verb, self.object);
+        if !self.namespace.is_empty() {
+            text = format!("{text} in {}", self.namespace);
+        }
+        text
+    }
 }
 
 /// Which requests are looked for; what is not given counts for all.
@@ -201,6 +217,29 @@ impl Seen {
     /// Reads a line of the log; nothing if it is not an event, such as one that a crash tore.
     pub fn read(line: &[u8]) -> Option<Self> {
         serde_json::from_slice(line).ok()
+    }
+
+    /// When what it tells happened, and it was written.
+    pub fn written(&self) -> Timestamp {
+        self.stage_timestamp
+    }
+}
+
+impl Command {
+    /// What it asked for that matters most, and how much besides: `delete pods web-0 in shop (+2)`.
+    pub fn asked(&self) -> String {
+        let asked = self.chief().map(Request::asked).unwrap_or_default();
+        match (self.requests.len() as u64).saturating_sub(1) + self.more_requests {
+            0 => asked,
+            others => format!("{asked} (+{others})"),
+        }
+    }
+}
+
+impl Run {
+    /// The session that its client claims.
+    pub fn session(&self) -> &str {
+        &self.claimed_session
     }
 }
 

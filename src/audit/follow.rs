@@ -10,7 +10,7 @@ use super::segments::Segments;
 use crate::limits;
 
 /// A place in a log: behind so many bytes of a segment. In segment 0: before everything that is there.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Place {
     /// The segment's number.
     pub segment: u64,

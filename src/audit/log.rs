@@ -14,8 +14,10 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 use super::Event;
 use super::chain::Link;
@@ -59,6 +61,27 @@ pub const KEY_FILE: &str = "audit.key";
 pub struct AuditLog {
     lines: mpsc::Sender<Entry>,
     healthy: watch::Receiver<bool>,
+    unsealed: Arc<Unsealed>,
+}
+
+/// Since when something is in the file that is not on the disk and sealed yet.
+#[derive(Debug, Default)]
+struct Unsealed(Mutex<Option<Instant>>);
+
+impl Unsealed {
+    fn begin(&self) {
+        self.0.lock().get_or_insert_with(Instant::now);
+    }
+
+    /// Since when; from now on nothing, until more comes.
+    fn take(&self) -> Option<Instant> {
+        self.0.lock().take()
+    }
+
+    /// It could not be sealed.
+    fn put_back(&self, since: Instant) {
+        *self.0.lock() = Some(since);
+    }
 }
 
 /// The audit log could not take an event.
@@ -99,7 +122,7 @@ impl AuditLog {
             let standing = journal.standing();
             (Some(Arc::new(journal)), file, standing)
         };
-        let (unsealed, astray) = (Arc::default(), Arc::default());
+        let (unsealed, astray) = (Arc::<Unsealed>::default(), Arc::default());
         if let Some(journal) = &journal {
             let flags = (Arc::clone(&unsealed), Arc::clone(&astray));
             seal_every_second(Arc::downgrade(journal), flags)?;
@@ -114,13 +137,17 @@ impl AuditLog {
             rotate_after: Timestamp::MIN,
             queue,
             health,
-            unsealed,
+            unsealed: Arc::clone(&unsealed),
             astray,
         };
         std::thread::Builder::new()
             .name("audit".to_owned())
             .spawn(move || writer.run())?;
-        Ok(Self { lines, healthy })
+        Ok(Self {
+            lines,
+            healthy,
+            unsealed,
+        })
     }
 
     /// Whether events can be kept at the moment; when not, nothing new may start.
@@ -131,6 +158,12 @@ impl AuditLog {
     /// Events waiting to be written.
     pub fn queued(&self) -> usize {
         self.lines.max_capacity() - self.lines.capacity()
+    }
+
+    /// For how long the oldest event has been in the file that is not on the disk and sealed; nothing where none is.
+    pub fn unsealed_for(&self) -> Duration {
+        let since = *self.unsealed.0.lock();
+        since.map(|since| since.elapsed()).unwrap_or_default()
     }
 
     /// Keeps an event; returns when it is in the file.
@@ -220,7 +253,7 @@ struct Writer {
     rotate_after: Timestamp,
     queue: mpsc::Receiver<Entry>,
     health: watch::Sender<bool>,
-    unsealed: Arc<AtomicBool>,
+    unsealed: Arc<Unsealed>,
     /// The file could not be sealed: it may not be where it was.
     astray: Arc<AtomicBool>,
 }
@@ -247,8 +280,8 @@ impl Writer {
             batch.clear();
             if let Some(journal) = &self.journal {
                 journal.advance(&self.standing);
+                self.unsealed.begin();
             }
-            self.unsealed.store(true, Ordering::Release);
             // Whoever only waits for the file does not wait for the disk.
             for (kept, _) in waiting.extract_if(.., |(_, until)| *until == Until::Written) {
                 kept.send(()).ok(); // whoever waited may be gone
@@ -386,16 +419,16 @@ const ROTATE_AGAIN_AFTER: Duration = Duration::from_secs(10);
 /// writer.
 fn seal_every_second(
     journal: Weak<Journal>,
-    (unsealed, astray): (Arc<AtomicBool>, Arc<AtomicBool>),
+    (unsealed, astray): (Arc<Unsealed>, Arc<AtomicBool>),
 ) -> std::io::Result<()> {
     let seal = move || {
         let mut failing = false;
         while let Some(journal) = journal.upgrade() {
-            if unsealed.swap(false, Ordering::Acquire) {
+            if let Some(since) = unsealed.take() {
                 match journal.seal() {
                     Ok(()) => failing = false,
                     Err(error) => {
-                        unsealed.store(true, Ordering::Relaxed);
+                        unsealed.put_back(since);
                         astray.store(true, Ordering::Relaxed);
                         if !std::mem::replace(&mut failing, true) {
                             tracing::error!(%error, "the audit log could not be synced and sealed");

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::*;
 use crate::approval::FILE;
+use crate::approval::store::tests::Crashes;
 
 fn store(folder: &Path) -> Store {
     Store::open(&folder.join(FILE)).unwrap()
@@ -90,6 +91,41 @@ async fn whoever_leaves_while_a_block_is_written_has_blocked_all_the_same() {
     callers.tasks.wait().await;
     let again = Callers::open(store).await.unwrap();
     assert!(kept_out(&again, "alice"));
+}
+
+/// After a crash at any moment somebody is kept out if and only if the operator was told so last.
+#[tokio::test]
+async fn e_20_a_crash_between_any_two_writes_forgets_no_block_and_lifts_none_by_half() {
+    let mut crashes = Crashes::begin().await;
+    let callers = Callers::open(crashes.store.clone()).await.unwrap();
+    let whom = |callers: &Callers| -> Vec<Whom> {
+        let list = callers.blocks().current().list(Timestamp::now());
+        list.into_iter().map(|block| block.whom).collect()
+    };
+    let bot = Whom::Agent("bot".to_owned());
+    let mut after = vec![whom(&callers)];
+    for (is_block, name) in [
+        (true, user("alice")),
+        (true, bot.clone()),
+        (false, user("alice")),
+        (true, user("bob")),
+        (true, user("alice")),
+        (false, bot),
+    ] {
+        if is_block {
+            callers.block(block(name)).await.unwrap();
+        } else {
+            assert!(callers.unblock(&name).await.unwrap());
+        }
+        crashes.told();
+        after.push(whom(&callers));
+    }
+    crashes
+        .each(async |store, steps| {
+            let again = Callers::open(store).await.unwrap();
+            assert_eq!(whom(&again), after[steps], "after {steps} steps");
+        })
+        .await;
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use serde::Serialize;
 
 use crate::config::Problem;
@@ -42,6 +43,20 @@ pub(super) fn finish(outcome: anyhow::Result<Outcome>) -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// The same of a command that talks to others.
+pub(super) fn finish_talking(work: impl Future<Output = anyhow::Result<Outcome>>) -> ExitCode {
+    finish(talk(work))
+}
+
+/// Talks to others, on this thread, to the end.
+pub(super) fn talk<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("the runtime could not be started")?
+        .block_on(work)
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

@@ -1,5 +1,6 @@
 //! Reads policy files (`kind: Policy`) into one compiled [`Policy`].
 
+mod record;
 mod subjects;
 
 use std::collections::BTreeSet;
@@ -19,8 +20,9 @@ use crate::policy::matcher::check_resource;
 use crate::policy::rule::budget::BudgetSource;
 use crate::policy::rule::role::RoleSource;
 use crate::policy::rule::{Effect, RuleSource};
-use crate::policy::{Contents, Hold, Part, Policy, PolicySource, RecordMode, RecordObligation};
+use crate::policy::{Hold, Part, Policy, PolicySource};
 
+use record::read_record;
 use subjects::{read_approvers, read_budget, read_role, read_subjects};
 
 /// What whoever runs a gateway has to know of a policy that only observes.
@@ -345,6 +347,7 @@ fn read_rule(section: &Section<'_>, policy: &str, names: &mut BTreeSet<String>) 
         }
         values(found)
     };
+    let (record, responses) = read_record(section);
     let rule = RuleSource {
         id: format!("{policy}/{name}"),
         location: format!("{}:{}", document.file().display(), section.at().line),
@@ -359,7 +362,8 @@ fn read_rule(section: &Section<'_>, policy: &str, names: &mut BTreeSet<String>) 
         when: read_conditions(section, "when"),
         mask: texts("mask"),
         reveal: read_paths(section, "reveal"),
-        record: read_record(section),
+        record,
+        responses,
         strict_audit: section
             .word("audit", &[("strict", true)])
             .unwrap_or_default(),
@@ -436,36 +440,6 @@ fn read_conditions(section: &Section<'_>, key: &'static str) -> Vec<ConditionSou
             read
         })
         .collect()
-}
-
-const RECORD_MODES: &[(&str, RecordMode)] = &[
-    ("required", RecordMode::Required),
-    ("best-effort", RecordMode::BestEffort),
-];
-
-/// `record: required`, or a mapping that says more.
-fn read_record(rule: &Section<'_>) -> Option<RecordObligation> {
-    if !rule.is_section("record") {
-        return rule.word("record", RECORD_MODES).map(RecordObligation::new);
-    }
-    let section = rule.section("record")?;
-    if !section.has("mode") {
-        section.report_key("mode", "is missing: say required or best-effort");
-    }
-    let mode = section.word("mode", RECORD_MODES);
-    let stdin = section.flag("stdin").unwrap_or(false);
-    let contents = section
-        .word(
-            "contents",
-            &[("summary", Contents::Summary), ("full", Contents::Full)],
-        )
-        .unwrap_or(Contents::Summary);
-    section.finish();
-    Some(RecordObligation {
-        mode: mode?,
-        stdin,
-        contents,
-    })
 }
 
 fn read_paths(section: &Section<'_>, key: &'static str) -> Vec<FieldPath> {

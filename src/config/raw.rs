@@ -15,7 +15,8 @@ use std::time::Duration;
 use super::document::Problem;
 use super::section::{Document, Found, Section};
 use super::{Config, placeholder_key, policy_file};
-use crate::control::webhook;
+use crate::audit::responses;
+use crate::control::shipping;
 use crate::gateway::route::Clusters;
 use crate::listener::check_address;
 use crate::policy::Policy;
@@ -92,8 +93,8 @@ fn read_top(top: &Section<'_>, others: &mut Vec<Problem>) -> Option<Config> {
     let (sources, clusters) = read_clusters(top);
     let policy_files = policy_files(top);
     let policy = load_policy(top, &policy_files, others);
-    let (audit, audit_webhook) = read_audit(top, &data_directory);
-    let recording = read_recording(top, &data_directory);
+    let (audit, audit_sinks) = read_audit(top, &data_directory);
+    let (recording, responses) = read_recording(top, &data_directory);
     if policy.as_ref().is_some_and(Policy::observes) {
         warnings.push(policy_file::OBSERVES.to_owned());
     }
@@ -124,8 +125,9 @@ fn read_top(top: &Section<'_>, others: &mut Vec<Problem>) -> Option<Config> {
         policy_files: policy_files.into_iter().map(|found| found.value).collect(),
         policy: Arc::new(policy?),
         audit,
-        audit_webhook,
+        audit_sinks,
         recording,
+        responses,
         known_values,
         warnings,
     })
@@ -134,12 +136,12 @@ fn read_top(top: &Section<'_>, others: &mut Vec<Problem>) -> Option<Config> {
 fn read_audit(
     top: &Section<'_>,
     data_directory: &Path,
-) -> (audit::Settings, Option<webhook::Settings>) {
+) -> (audit::Settings, Vec<shipping::Settings>) {
     const MEBIBYTE: usize = 1024 * 1024;
     let file = data_directory.join(audit::log::FILE);
     let mut settings = audit::Settings::new(&file, data_directory);
     let Some(section) = top.section("audit") else {
-        return (settings, None);
+        return (settings, Vec::new());
     };
     if let Some(found) = section.text("file") {
         settings.file = path(&section, &found);
@@ -153,11 +155,18 @@ fn read_audit(
     }
     let webhook = section.section("webhook");
     let webhook = webhook.and_then(|section| control::read_webhook(&section, &[]));
+    let collector = section.section("otlp");
+    let collector = collector.and_then(|section| control::read_collector(&section));
     section.finish();
-    (settings, webhook)
+    let webhook = webhook.map(shipping::Settings::Webhook);
+    let collector = collector.map(shipping::Settings::Collector);
+    (settings, webhook.into_iter().chain(collector).collect())
 }
 
-fn read_recording(top: &Section<'_>, data_directory: &Path) -> recording::Settings {
+fn read_recording(
+    top: &Section<'_>,
+    data_directory: &Path,
+) -> (recording::Settings, responses::Settings) {
     const MEBIBYTE: usize = 1024 * 1024;
     const MOST: usize = 1024 * 1024 * MEBIBYTE;
     let mut settings = recording::Settings {
@@ -167,7 +176,8 @@ fn read_recording(top: &Section<'_>, data_directory: &Path) -> recording::Settin
         part_bytes: limits::RECORDING_PART_BYTES_DEFAULT,
     };
     let Some(section) = top.section("recording") else {
-        return settings;
+        let responses = responses::Settings::new(&settings.directory);
+        return (settings, responses);
     };
     let formats = [
         ("asciicast-v2", asciicast::Version::V2),
@@ -185,8 +195,13 @@ fn read_recording(top: &Section<'_>, data_directory: &Path) -> recording::Settin
     if let Some(found) = section.text("directory") {
         settings.directory = path(&section, &found);
     }
+    let mut responses = responses::Settings::new(&settings.directory);
+    let most = limits::RESPONSE_BYTES_MAX;
+    if let Some(bytes) = section.number("responseBytes", 4096..=most) {
+        responses.max_bytes = bytes as u64;
+    }
     section.finish();
-    settings
+    (settings, responses)
 }
 
 fn read_known_values(

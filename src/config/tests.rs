@@ -60,8 +60,8 @@ clusters:
   default: true
   kubeconfig: {file: east.kubeconfig, context: admin}
 policy: {files: [policy.yaml]}
-audit: {file: logs/audit.jsonl, segmentBytes: 1048576, segmentAge: 12h, webhook: {urlFile: tls.crt, secretFile: tls.key}}
-recording: {format: asciicast-v3, maxBytes: 1048576, partBytes: 1048576, directory: tapes}
+audit: {file: logs/audit.jsonl, segmentBytes: 1048576, segmentAge: 12h, webhook: {urlFile: tls.crt, secretFile: tls.key}, otlp: {urlFile: tls.crt, headersFile: tls.key}}
+recording: {format: asciicast-v3, maxBytes: 1048576, partBytes: 1048576, directory: tapes, responseBytes: 65536}
 "#;
 
 const MINIMAL: &str = r"apiVersion: portcullis.dev/v1alpha1

@@ -14,7 +14,6 @@ use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Incoming;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Semaphore;
 
 use super::call::{self, Door, json, one_line};
 use super::sessions::Operators;
@@ -29,8 +28,10 @@ use crate::policy::Policy;
 use crate::request::Query;
 
 mod grants;
+mod watchers;
 
 pub use grants::{Revoke, spell};
+pub use watchers::Watchers;
 
 /// What the paths of approvals begin with.
 const PREFIX: &str = "/v1/approvals";
@@ -52,10 +53,12 @@ pub struct Approvals {
     pub authenticator: Arc<Authenticator>,
     /// Who sees everything.
     pub operators: Option<Operators>,
-    /// Places for those who watch: everybody with a token may, and health is asked for at the same address.
-    pub watchers: Arc<Semaphore>,
+    /// Places for those who watch; health is asked for at the same address.
+    pub watchers: Watchers,
     /// Which roles there are to be asked for.
     pub policy: Arc<Live<Policy>>,
+    /// Where callers reach all this, as refusals name it.
+    pub at: String,
 }
 
 /// The approvals that were asked for.
@@ -293,13 +296,7 @@ impl Approvals {
         &self,
         visitor: Visitor,
     ) -> Result<impl Stream<Item = ApprovalList> + Send + use<>, Refusal> {
-        let place = Arc::clone(&self.watchers)
-            .try_acquire_owned()
-            .map_err(|_| {
-                Refusal::too_many(
-                    "too many people watch approvals here; list them instead, or try again later",
-                )
-            })?;
+        let place = self.watchers.admit(&visitor)?;
         let identity = match &visitor {
             Visitor::Local => None,
             Visitor::Known { identity, .. } => Some(Arc::clone(identity)),

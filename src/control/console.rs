@@ -8,12 +8,12 @@
 mod answer;
 mod approvals;
 mod callers;
+mod commands;
 mod form;
 mod login;
 mod page;
 mod policy;
 mod sessions;
-mod text;
 mod visits;
 
 use std::net::SocketAddr;
@@ -39,9 +39,10 @@ use crate::gateway::refuse::Refusal;
 use crate::identity::client::login::parameters;
 use crate::identity::{Authenticator, Fault, Identity};
 
+pub use commands::Trail;
 pub use login::Client;
+pub(crate) use page::text::visible;
 pub use policy::Rulebook;
-pub(crate) use text::visible;
 
 /// What every path of the console begins with.
 pub(super) const PREFIX: &str = "/console";
@@ -73,6 +74,8 @@ pub struct Rooms {
     pub approvals: Arc<Approvals>,
     /// The sessions, open and past.
     pub sessions: Arc<Sessions>,
+    /// What was asked for.
+    pub trail: Trail,
     /// Who calls.
     pub callers: Arc<Callers>,
     /// What is allowed.
@@ -144,7 +147,8 @@ impl Console {
         B: http_body::Body<Data = Bytes>,
         B::Error: Into<BodyError>,
     {
-        answer::secured(self.route(request, peer).await)
+        let answer = answer::secured(self.route(request, peer).await);
+        self.place.kept_to_tls(answer)
     }
 
     async fn route<B>(&self, request: Request<B>, peer: SocketAddr) -> Response<Body>
@@ -209,9 +213,15 @@ impl Console {
         let by_hand = by_itself.is_none_or(|mode| mode == "navigate");
         let pass = id.and_then(|id| self.visits.look(id, now, by_hand));
         let (Some(id), Some(pass)) = (id.map(str::to_owned), pass) else {
-            return self.reception.sign_in(&path, id.is_some());
+            // What a form was sent to is no page: one goes on at the page that had the form.
+            let page = match (request.method(), path.rsplit_once('/')) {
+                (&Method::POST, Some((page, _))) => page,
+                _ => &path,
+            };
+            return self.reception.sign_in(page, id.is_some());
         };
-        let mut event = call::received(&request, &Door::Address(peer), now);
+        let target = on_record(request.uri());
+        let mut event = call::received_at(&target, &request, &Door::Address(peer), now);
         let identity = match self.rooms.authenticator.identify(&pass.token, now).await {
             Ok(identity) => identity,
             Err(error) => {
@@ -255,7 +265,10 @@ impl Console {
         if !blocks && !self.rooms.audit.healthy() {
             return Err(call::unrecorded());
         }
-        if matches!(parts.first(), Some(&("sessions" | "callers" | "policy"))) {
+        if matches!(
+            parts.first(),
+            Some(&("commands" | "sessions" | "callers" | "policy"))
+        ) {
             let door = Door::Console(peer, Arc::clone(&guest.identity));
             let operators = (&*self.rooms.authenticator, self.rooms.operators.as_ref());
             call::operator(operators, &request, &door, event, now).await?;
@@ -314,6 +327,8 @@ impl Console {
             ["approvals"] => approvals::list(desk, guest, now).await,
             ["approvals", "events"] => lasting(approvals::events(desk, guest)),
             ["approvals", id] => approvals::show(desk, guest, id, now).await,
+            ["commands"] => commands::list(&self.rooms.trail, guest, query, now).await,
+            ["commands", id] => commands::show(&self.rooms.trail, guest, id).await,
             ["sessions"] => sessions::list(shells, guest, query, now).await,
             ["sessions", id] => sessions::show(shells, guest, id, now).await,
             ["sessions", id, "cast"] => lasting(sessions::cast(shells, id).await),
@@ -324,6 +339,25 @@ impl Console {
             _ => Err(nothing_here()),
         }
     }
+}
+
+/// The target of a request as the audit log keeps it: what is searched for in recordings may be the very secret that
+/// leaked.
+fn on_record(uri: &http::Uri) -> String {
+    let Some(query) = uri.query() else {
+        return uri.path().to_owned();
+    };
+    let kept: Vec<&str> = query
+        .split('&')
+        .map(|pair| {
+            if pair.starts_with("text=") {
+                "text=scrubbed"
+            } else {
+                pair
+            }
+        })
+        .collect();
+    format!("{}?{}", uri.path(), kept.join("&"))
 }
 
 fn nothing_here() -> Refusal {

@@ -1,27 +1,45 @@
-//! Sends the audit log to another program, in batches as the API server's audit webhook sends them.
+//! Sends the audit log elsewhere, in batches: to a program that takes what the API server's audit webhook sends, and to
+//! an OpenTelemetry collector.
 //!
 //! What is sent is read from the files of the log, from a place that is kept in the data directory. So nothing
 //! waits in memory, nothing waits for the other program, and what it missed it gets when it is back, however
 //! long that takes and however often the gateway is restarted. It may get a batch twice, and none never.
 
+pub mod collector;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 
+use collector::Collector;
+
+use super::webhook::post::Failure;
 use super::webhook::{self, Hook};
 use crate::audit::follow::{Follower, Place};
 use crate::audit::segments::{Segments, replace};
 use crate::limits;
-use crate::metrics::Metrics;
+use crate::metrics::{AuditSink, Metrics};
 
-/// The name in the data directory of the file that says how far it has come.
-const FILE: &str = "audit-webhook.json";
+/// Where a log is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Settings {
+    /// To a program.
+    Webhook(webhook::Settings),
+    /// To an OpenTelemetry collector.
+    Collector(collector::Settings),
+}
 
-/// Sends one log to one program.
+enum Sink {
+    Webhook(Box<Hook>),
+    Collector(Box<Collector>),
+}
+
+/// Sends one log to one place.
 pub struct Shipping {
-    hook: Hook,
+    sink: Sink,
     follower: Follower,
     place_file: PathBuf,
     metrics: Metrics,
@@ -30,7 +48,7 @@ pub struct Shipping {
 impl Shipping {
     /// Reads what the settings name, and how far it has come.
     pub fn open(
-        settings: &webhook::Settings,
+        settings: &Settings,
         audit_file: &Path,
         data_directory: &Path,
         metrics: Metrics,
@@ -41,11 +59,15 @@ impl Shipping {
                 "it needs a log that can be read again, and {name} is no file"
             ));
         }
-        let place_file = data_directory.join(FILE);
+        let sink = match settings {
+            Settings::Webhook(settings) => Sink::Webhook(Box::new(Hook::open(settings)?)),
+            Settings::Collector(settings) => Sink::Collector(Box::new(Collector::open(settings)?)),
+        };
+        let place_file = data_directory.join(sink.place_file());
         let place = read_place(&place_file)
             .map_err(|error| format!("{}: {error}", place_file.display()))?;
         Ok(Self {
-            hook: Hook::open(settings)?,
+            sink,
             follower: Follower::at(Segments::of(audit_file), place),
             place_file,
             metrics,
@@ -74,7 +96,7 @@ impl Shipping {
             self = back;
             self.report();
             match batch {
-                Ok(batch) if batch.events > 0 => self.deliver(&batch.body).await,
+                Ok(batch) if !batch.events.is_empty() => self.deliver(&batch.events).await,
                 Ok(batch) if batch.read => {}
                 Ok(_) => {
                     tokio::time::sleep(LOOK_AGAIN_AFTER).await;
@@ -98,12 +120,12 @@ impl Shipping {
     }
 
     /// Tries until it is taken.
-    async fn deliver(&self, body: &str) {
+    async fn deliver(&self, events: &[Box<RawValue>]) {
         let mut pause = PAUSE_MIN;
-        while let Err(why) = self.hook.post(body).await {
+        while let Err(why) = self.sink.post(events).await {
             if pause == PAUSE_MIN {
                 tracing::error!(
-                    webhook = self.hook.name(), %why,
+                    to = self.sink.name(), %why,
                     "the audit log is not taken; it is kept and sent later"
                 );
             }
@@ -112,22 +134,63 @@ impl Shipping {
             pause = (pause * 2).min(PAUSE_MAX);
         }
         if pause > PAUSE_MIN {
-            tracing::info!(webhook = self.hook.name(), "the audit log is taken again");
+            tracing::info!(to = self.sink.name(), "the audit log is taken again");
         }
     }
 
     fn report(&self) {
         let behind = self.follower.behind();
         self.metrics
-            .audit_shipped(behind, self.follower.lost_segments());
+            .audit_shipped(self.sink.kind(), behind, self.follower.lost_segments());
     }
+}
+
+impl Sink {
+    fn kind(&self) -> AuditSink {
+        match self {
+            Self::Webhook(_) => AuditSink::Webhook,
+            Self::Collector(_) => AuditSink::Otlp,
+        }
+    }
+
+    /// The name in the data directory of the file that says how far it has come.
+    fn place_file(&self) -> &'static str {
+        match self {
+            Self::Webhook(_) => "audit-webhook.json",
+            Self::Collector(_) => "audit-otlp.json",
+        }
+    }
+
+    fn name(&self) -> &str {
+        match self {
+            Self::Webhook(hook) => hook.name(),
+            Self::Collector(collector) => collector.name(),
+        }
+    }
+
+    /// Tries once.
+    async fn post(&self, events: &[Box<RawValue>]) -> Result<(), Failure> {
+        match self {
+            Self::Webhook(hook) => hook.post(&event_list(events)).await,
+            Self::Collector(collector) => collector.post(events).await,
+        }
+    }
+}
+
+/// As the API server's audit webhook sends them.
+fn event_list(events: &[Box<RawValue>]) -> String {
+    let events: Vec<&str> = events.iter().map(|event| event.get()).collect();
+    format!(
+        r#"{{"kind":"EventList","apiVersion":"audit.k8s.io/v1","metadata":{{}},"items":[{}]}}"#,
+        events.join(",")
+    )
 }
 
 /// Events that are sent as one.
 #[derive(Default)]
 struct Batch {
-    body: String,
-    events: usize,
+    events: Vec<Box<RawValue>>,
+    bytes: usize,
     /// Something was read, if only what is no event.
     read: bool,
 }
@@ -136,8 +199,8 @@ impl Batch {
     /// Reads what there is, up to the bounds of a batch.
     fn read(follower: &mut Follower) -> io::Result<Self> {
         let mut batch = Self::default();
-        while batch.events < limits::AUDIT_SHIPPED_EVENTS_MAX
-            && batch.body.len() < limits::AUDIT_SHIPPED_BYTES_MAX
+        while batch.events.len() < limits::AUDIT_SHIPPED_EVENTS_MAX
+            && batch.bytes < limits::AUDIT_SHIPPED_BYTES_MAX
         {
             let Some(line) = follower.advance()? else {
                 break;
@@ -145,24 +208,17 @@ impl Batch {
             batch.read = true;
             batch.push(&line);
         }
-        batch.body.push_str("]}");
         Ok(batch)
     }
 
     /// What a crash tore is no event, and stays in the file only.
     fn push(&mut self, line: &[u8]) {
-        let Ok(event) = serde_json::from_slice::<&serde_json::value::RawValue>(line) else {
-            return;
-        };
-        self.body
-            .push_str(if self.events == 0 { HEAD } else { "," });
-        self.body.push_str(event.get());
-        self.events += 1;
+        if let Ok(event) = serde_json::from_slice::<Box<RawValue>>(line) {
+            self.bytes += line.len();
+            self.events.push(event);
+        }
     }
 }
-
-/// How the API server's audit webhook begins.
-const HEAD: &str = r#"{"kind":"EventList","apiVersion":"audit.k8s.io/v1","metadata":{},"items":["#;
 
 /// How far it has come; from the beginning if nothing says so.
 fn read_place(file: &Path) -> io::Result<Place> {

@@ -4,7 +4,7 @@
 //! does not fit, or is not taken after a few tries, is dropped and logged. The question itself stays.
 
 mod message;
-mod post;
+pub(super) mod post;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -12,6 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::hmac;
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use jiff::Timestamp;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio_util::sync::CancellationToken;
@@ -19,9 +21,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::approval::{Approval, Change, Desk, News};
 use crate::limits;
-use post::{Failure, Poster};
+use post::{Failure, Message, Poster};
 
-pub use message::Format;
+pub use message::{Format, Places};
 
 /// One webhook.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,8 +44,7 @@ pub struct Webhooks {
     desk: Desk,
     /// Listens from the beginning: nothing that happens before the tasks run is missed.
     news: News,
-    /// Where people reach the approvals API.
-    server: String,
+    places: Places,
 }
 
 pub(super) struct Hook {
@@ -55,13 +56,13 @@ pub(super) struct Hook {
 
 impl Webhooks {
     /// Reads what the settings name.
-    pub fn open(settings: &[Settings], desk: Desk, server: String) -> Result<Self, String> {
+    pub fn open(settings: &[Settings], desk: Desk, places: Places) -> Result<Self, String> {
         let hooks = settings.iter().map(Hook::open).collect::<Result<_, _>>()?;
         Ok(Self {
             hooks,
             news: desk.news(),
             desk,
-            server,
+            places,
         })
     }
 
@@ -77,7 +78,7 @@ impl Webhooks {
         if !queues.is_empty() {
             tokio::select! {
                 () = end.cancelled() => {}
-                () = follow(&self.desk, self.news, &self.server, &queues) => {}
+                () = follow(&self.desk, self.news, &self.places, &queues) => {}
             }
         }
         drop(queues);
@@ -87,7 +88,12 @@ impl Webhooks {
     }
 }
 
-async fn follow(desk: &Desk, mut news: News, server: &str, queues: &[(Format, Sender<Arc<str>>)]) {
+async fn follow(
+    desk: &Desk,
+    mut news: News,
+    places: &Places,
+    queues: &[(Format, Sender<Arc<str>>)],
+) {
     let mut told: HashMap<Arc<str>, Change> = HashMap::new();
     loop {
         let Some(change) = news.next().await else {
@@ -106,7 +112,7 @@ async fn follow(desk: &Desk, mut news: News, server: &str, queues: &[(Format, Se
             }
         };
         for (format, queue) in queues {
-            let message = message::body(*format, &approval, server);
+            let message = message::body(*format, &approval, places);
             if queue.try_send(Arc::from(message)).is_err() {
                 tracing::error!(approval = %approval.id, "a webhook is too slow; it is not told of an approval");
             }
@@ -177,11 +183,20 @@ impl Hook {
     /// Tries once.
     pub(super) async fn post(&self, message: &str) -> Result<(), Failure> {
         let now = Timestamp::now().as_second();
-        let signature = self
-            .key
-            .as_ref()
-            .map(|key| message::signature(key, now, message));
-        self.poster.post(message, signature.as_deref()).await
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(key) = &self.key {
+            let signature = message::signature(key, now, message);
+            let signature = HeaderValue::try_from(signature)
+                .map_err(|error| Failure::Refused(error.to_string()))?;
+            headers.insert(SIGNATURE, signature);
+        }
+        let message = Message {
+            body: Bytes::copy_from_slice(message.as_bytes()),
+            headers,
+            answer_bytes_max: 0,
+        };
+        self.poster.post(message).await.map(drop)
     }
 
     async fn deliver(&self, message: &str) {
@@ -205,6 +220,9 @@ impl Hook {
         tracing::error!(webhook = self.name, "a message to a webhook is given up");
     }
 }
+
+/// The header with the signature.
+const SIGNATURE: HeaderName = HeaderName::from_static("portcullis-signature");
 
 /// How long to wait after each try.
 const PAUSES: [Duration; 4] = [

@@ -104,11 +104,10 @@ impl Gateway {
         self.holder.still_holds(permit)?;
         record.begun(permit).await?;
         record.sent();
-        match self
-            .upstream
-            .upgrade(Request::from_parts(head, ()), permit, call)
-            .await?
-        {
+        let request = Request::from_parts(head, ());
+        let answer = self.upstream.upgrade(request, permit, call).await?;
+        record.heard();
+        match answer {
             UpgradeAnswer::Refused(response) => {
                 self.unused(permit).await;
                 self.release(response, info, permit)

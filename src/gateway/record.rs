@@ -3,7 +3,9 @@
 
 mod alarm;
 mod farewell;
+mod kept;
 mod recorded;
+mod timing;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,7 +20,9 @@ use tokio_util::task::TaskTracker;
 
 use self::alarm::Alarm;
 use self::recorded::Recorded;
+use self::timing::Timing;
 use crate::approval::Approval;
+use crate::audit::responses::{Keeping, Responses};
 use crate::audit::{AuditLog, Event, Stage, Until};
 use crate::callers::meter::Meter;
 use crate::callers::spending::Exceeded;
@@ -34,14 +38,10 @@ use crate::transform::MaskReport;
 use crate::wire::events::EventCounter;
 
 /// The record of one request in the making.
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is something that happened or not, in no order"
-)]
 pub struct Record {
     /// The event, open for what the rooms have to say.
     pub event: Event,
-    keeper: Keeper,
+    keeper: Arc<Keeper>,
     outcome: Outcome,
     class: VerbClass,
     arrived: Timestamp,
@@ -58,8 +58,10 @@ pub struct Record {
     open: Option<Open>,
     /// The session that is asked for, as part of its story.
     attempt: Option<Attempt>,
-    /// The API server may have seen the request.
-    sent: bool,
+    /// The answer, if it is kept.
+    kept: Option<Box<Keeping>>,
+    /// Who took how long.
+    timing: Timing,
     /// The request is in the metrics.
     summed_up: bool,
     /// The last event is with the audit log; from here on nothing more may be written.
@@ -67,10 +69,11 @@ pub struct Record {
 }
 
 /// Where records are kept.
-#[derive(Clone)]
 pub struct Keeper {
     /// The audit log.
     pub audit: AuditLog,
+    /// The answers that are kept.
+    pub responses: Arc<Responses>,
     /// The counts.
     pub metrics: Metrics,
     /// What was refused over WebSocket and may come again over SPDY.
@@ -81,10 +84,10 @@ pub struct Keeper {
 
 impl Record {
     /// Opens the record of a request that has just arrived.
-    pub fn open(keeper: &Keeper, event: Event, arrived: Timestamp) -> Self {
+    pub fn open(keeper: &Arc<Keeper>, event: Event, arrived: Timestamp) -> Self {
         Self {
             event,
-            keeper: keeper.clone(),
+            keeper: Arc::clone(keeper),
             outcome: Outcome::Failed,
             class: VerbClass::Other,
             arrived,
@@ -96,7 +99,8 @@ impl Record {
             meter: None,
             open: None,
             attempt: None,
-            sent: false,
+            kept: None,
+            timing: Timing::default(),
             summed_up: false,
             closed: false,
         }
@@ -165,18 +169,9 @@ impl Record {
         self.attempt.as_ref().is_some_and(Attempt::is_second)
     }
 
-    /// From now on the API server may have seen the request.
-    pub fn sent(&mut self) {
-        self.sent = true;
-    }
-
-    /// Whether the API server may have seen it.
-    pub fn is_sent(&self) -> bool {
-        self.sent
-    }
-
     /// The request may go on; a policy that only observes may have thought otherwise.
     pub fn allowed(&mut self, permit: &Permit) {
+        self.timing.goes_on(Timestamp::now());
         self.event.allowed(permit);
         if let Some(would) = permit.would() {
             self.keeper.metrics.observed(would);
@@ -185,6 +180,7 @@ impl Record {
 
     /// The request waits for somebody to answer this.
     pub fn asked(&mut self, approval: &Approval) {
+        self.timing.asks(Timestamp::now());
         self.event.annotate("portcullis.dev/decision", "hold");
         self.event
             .annotate("portcullis.dev/rule", approval.rule.clone());
@@ -263,6 +259,7 @@ impl Record {
         long_running: bool,
     ) -> Response<Body> {
         self.outcome = Outcome::Allowed;
+        self.answers();
         self.masks = Some(masks);
         self.event.answered(response.status(), None, None);
         if long_running && response.status().is_success() {
@@ -275,9 +272,11 @@ impl Record {
             }
             self.started(response.status()).await;
         }
+        self.keeps_as(response.headers());
         let (head, body) = response.into_parts();
         if body.is_end_stream() {
             // hyper does not poll such a body, so nothing is left to tie the record to.
+            self.kept = None;
             self.complete().await;
             return Response::from_parts(head, body);
         }
@@ -301,6 +300,9 @@ impl Record {
         self.bytes += bytes.len() as u64;
         if let Some(events) = &mut self.events {
             events.push(bytes);
+        }
+        if let Some(kept) = &mut self.kept {
+            kept.push(bytes);
         }
         true
     }
@@ -371,6 +373,7 @@ impl Record {
     /// The caller is gone: nobody waits for the answer, and nobody may wait for the audit log.
     fn abandoned(&mut self) {
         self.event.annotate("portcullis.dev/ended", "client-gone");
+        self.leave_kept();
         self.close();
         if let Err(event) = self.hand_over() {
             // The queue is full: a task waits in our place, and drain waits for the task.
@@ -394,6 +397,7 @@ impl Record {
     fn close(&mut self) {
         let now = Timestamp::now();
         self.event.at(Stage::ResponseComplete, now);
+        self.note_durations(now);
         if self.bytes > 0 || self.events.is_some() {
             self.event
                 .annotate("portcullis.dev/bytes", self.bytes.to_string());
@@ -415,7 +419,9 @@ impl Record {
         if std::mem::replace(&mut self.summed_up, true) {
             return;
         }
-        self.keeper.metrics.masked(masked);
+        for (mask, values) in self.masks.iter().flat_map(|masks| masks.by_mask()) {
+            self.keeper.metrics.masked(mask, values);
+        }
         if let Some(attempt) = &self.attempt {
             if !self.event.is_switched() {
                 self.keeper.stories.refused(attempt, self.outcome, now);
@@ -470,26 +476,28 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
-    use crate::audit::Settings;
+    use crate::audit::{Settings, responses};
     use crate::limits;
 
-    fn keeper(folder: &Path) -> Keeper {
-        Keeper {
+    pub(super) fn keeper(folder: &Path) -> Arc<Keeper> {
+        Arc::new(Keeper {
             audit: AuditLog::open(&Settings::new(&folder.join("audit.jsonl"), folder)).unwrap(),
+            responses: Responses::start(responses::Settings::new(folder), Metrics::new().0)
+                .unwrap(),
             metrics: Metrics::new().0,
             stories: Arc::default(),
             tasks: TaskTracker::new(),
-        }
+        })
     }
 
-    fn record(keeper: &Keeper) -> Record {
+    pub(super) fn record(keeper: &Arc<Keeper>) -> Record {
         let (peer, now) = (Ipv4Addr::LOCALHOST.into(), Timestamp::now());
         let event = Event::received("id-1", "GET", "/api", &HeaderMap::new(), peer, now);
         Record::open(keeper, event, now)
     }
 
     /// The lines in the file, once a later event is behind them.
-    async fn lines(keeper: &Keeper, folder: &Path) -> Vec<serde_json::Value> {
+    pub(super) async fn lines(keeper: &Arc<Keeper>, folder: &Path) -> Vec<serde_json::Value> {
         record(keeper).complete().await;
         let text = std::fs::read_to_string(folder.join("audit.jsonl")).unwrap();
         let mut lines: Vec<_> = text
@@ -517,10 +525,10 @@ mod tests {
     async fn f_01_leaving_while_the_last_event_waits_counts_once() {
         let folder = tempfile::tempdir().unwrap();
         let (metrics, rendering) = Metrics::new();
-        let keeper = Keeper {
+        let keeper = Arc::new(Keeper {
             metrics,
-            ..keeper(folder.path())
-        };
+            ..Arc::into_inner(keeper(folder.path())).unwrap()
+        });
         let mut places = Vec::new();
         for _ in 0..limits::AUDIT_QUEUE_LINES_MAX {
             places.push(keeper.audit.place().await.unwrap());

@@ -11,10 +11,16 @@ pub const STATE_QUEUE_MAX: usize = 1024;
 pub const STATE_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Questions that one caller may have open: enough for a busy hour, too few to bury another one's.
 pub const APPROVALS_OPEN_PER_CALLER_MAX: u32 = 16;
-/// Questions that all agents of one human may have open together.
-pub const APPROVALS_OPEN_OF_AGENTS_MAX: u32 = 32;
+/// Questions that all agents of one human may have open together, so that a human has 32 with theirs: agents that
+/// ask without end leave their human's own alone.
+pub const APPROVALS_OPEN_OF_AGENTS_MAX: u32 = 16;
+/// Questions from which on only those may ask who have none open. The other half is a reserve: to fill it takes 64
+/// different humans with an agent each, and whoever is busy cannot shut out who is not.
+pub const APPROVALS_OPEN_BUSY: u32 = 128;
 /// Questions that may be open in all: nobody reads more.
 pub const APPROVALS_OPEN_MAX: u32 = 256;
+/// Questions that one caller may ask within an hour, however they end: approvers are told of each.
+pub const APPROVALS_ASKED_PER_HOUR_MAX: u32 = 120;
 /// Requests that one question may be about: what fits on a screen.
 pub const APPROVAL_REQUESTS_MAX: usize = 16;
 /// Approvals that are kept when they are over; the audit log has all of them.
@@ -45,6 +51,8 @@ pub const APPROVALS_LISTED_MAX: usize = 1000;
 pub const APPROVALS_WATCH_INTERVAL: Duration = Duration::from_secs(10);
 /// Messages that wait for one webhook.
 pub const WEBHOOK_QUEUE_MAX: usize = 256;
+/// Bytes of an answer of an OpenTelemetry collector; a longer one is not read.
+pub const OTLP_ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// How long one try to tell a webhook may take.
 pub const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(10);
 /// Approvals of which it is remembered what webhooks were told.
@@ -57,8 +65,11 @@ pub const APPROVAL_DIFF_BYTES_MAX: usize = 16 * 1024;
 pub const APPROVAL_COMPARED_BYTES_MAX: usize = 512 * 1024;
 /// Bytes of that object; etcd takes no larger ones.
 pub const APPROVAL_CONTEXT_BYTES_MAX: usize = 3 * 1024 * 1024;
-/// People who watch approvals at one time; there are four times as many connections, and health needs some.
-pub const APPROVALS_WATCHERS_MAX: usize = 16;
+/// Those who watch approvals at one time; there are twice as many connections, and health needs some.
+pub const APPROVALS_WATCHERS_MAX: usize = 32;
+/// How often one person, and their agents, may do so at the same time. Over HTTP/1.1 browsers open six connections to a
+/// host: with all of them taken by tabs that follow, no further page would load.
+pub const APPROVALS_WATCHERS_PER_PERSON_MAX: usize = 4;
 /// Roles of a policy: which of them somebody has is one number's bits.
 pub const POLICY_ROLES_MAX: usize = 64;
 /// The shortest time for which a role can be asked for.

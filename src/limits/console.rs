@@ -26,3 +26,13 @@ pub const CONSOLE_ROWS_MAX: usize = 200;
 pub const CONSOLE_PLAYED_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Lines of a recording that are shown as text in a page; all of them are one link away.
 pub const CONSOLE_TRANSCRIPT_LINES_MAX: usize = 2000;
+/// Commands on one page: what one likes to scroll through.
+pub const CONSOLE_COMMANDS_MAX: usize = 50;
+/// Bytes of the audit log that are read for one page of commands: some 30,000 events, in a fraction of a second. What is not
+/// among them is one link further back.
+pub const CONSOLE_COMMANDS_READ_BYTES_MAX: u64 = 32 * 1024 * 1024;
+/// Bytes of the audit log that are looked through for the requests of one command; a shell that ended hours after it began
+/// has both its ends in so much of most logs.
+pub const CONSOLE_COMMAND_READ_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// Pages that read the audit log at one time, each in a thread of its own; others are asked to try again.
+pub const CONSOLE_LOG_READERS_MAX: usize = 2;

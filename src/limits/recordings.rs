@@ -25,6 +25,19 @@ pub const RECORDING_BLOCKS_MAX: usize = 64;
 pub const RECORDING_FLUSH_INTERVAL: Duration = Duration::from_millis(250);
 /// Time a recording may take to open, the disk included. Past it the recorder counts as not working.
 pub const RECORDING_OPEN_TIMEOUT: Duration = Duration::from_secs(5);
+/// The default of `recording.responseBytes`: masked bytes that are kept of one answer. More than anybody reads; the
+/// list of 1,000 pods has three times as much.
+pub const RESPONSE_BYTES_DEFAULT: u64 = 1024 * 1024;
+/// The most that `recording.responseBytes` may be: whoever looks at an answer holds it in memory.
+pub const RESPONSE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of an answer that is read again: the largest, and the mark where it was cut.
+pub const RESPONSE_READ_BYTES_MAX: u64 = RESPONSE_BYTES_MAX as u64 + 1024;
+/// Bytes of an answer that gather before they are compressed and written. As many again may be with the writer.
+pub const RESPONSE_BLOCK_BYTES: usize = 64 * 1024;
+/// Time after which what gathered of a watch or a log is written, however little it is.
+pub const RESPONSE_FLUSH_INTERVAL: Duration = Duration::from_secs(1);
+/// Answers whose next block waits for the writer; further ones wait for a place.
+pub const RESPONSE_QUEUE_MAX: usize = 256;
 /// Time a best-effort recorder may hold its session up. Past it the recording is given up.
 pub const RECORDING_STALL_MAX: Duration = Duration::from_secs(10);
 /// Pieces of lines that wait for one who follows a live session; more are skipped, with a marker.

@@ -19,6 +19,7 @@ use tokio::time::{Instant, Sleep, sleep};
 use super::Unreadable;
 use super::flood::FrameMeter;
 use super::framing::{Framing, Verdict};
+use super::patience::Patient;
 use crate::limits;
 
 /// What hyper is given instead of a refused head.
@@ -44,11 +45,10 @@ impl Refused {
 /// A guarded connection.
 #[derive(Debug)]
 pub(super) struct Guard<I, P> {
-    inner: I,
+    inner: Patient<I>,
     reading: Reading,
     head_timeout: Duration,
     head_deadline: Option<Pin<Box<Sleep>>>,
-    write_deadline: Option<Pin<Box<Sleep>>>,
     /// After a refusal: until when, and how many more bytes, what the client still sends is dropped.
     farewell: Option<(Pin<Box<Sleep>>, usize)>,
     /// The connection's places under the caps; given back when the bytes end, also after an upgrade.
@@ -100,11 +100,10 @@ impl<I, P> Guard<I, P> {
 
     fn new(inner: I, permit: P, reading: Reading, head_timeout: Duration) -> Self {
         Self {
-            inner,
+            inner: Patient::new(inner, limits::LISTENER_WRITE_TIMEOUT),
             reading,
             head_timeout,
             head_deadline: None,
-            write_deadline: None,
             farewell: None,
             _permit: permit,
         }
@@ -153,7 +152,7 @@ impl Held {
 
 impl<I: AsyncRead + Unpin, P> Guard<I, P> {
     fn poll_read_http1(
-        inner: &mut I,
+        inner: &mut Patient<I>,
         held: &mut Held,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
@@ -243,25 +242,6 @@ impl<I: AsyncRead + Unpin, P: Unpin> AsyncRead for Guard<I, P> {
     }
 }
 
-impl<I: AsyncWrite + Unpin, P: Unpin> Guard<I, P> {
-    /// Watches a write: a peer that takes nothing for long is let go.
-    fn watch<T>(
-        &mut self,
-        cx: &mut Context<'_>,
-        written: Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
-        if written.is_ready() {
-            self.write_deadline = None;
-            return written;
-        }
-        let deadline = self
-            .write_deadline
-            .get_or_insert_with(|| Box::pin(sleep(limits::LISTENER_WRITE_TIMEOUT)));
-        ready!(deadline.as_mut().poll(cx));
-        Poll::Ready(Err(timed_out("the peer takes nothing")))
-    }
-}
-
 impl<I: AsyncRead + Unpin, P> Guard<I, P> {
     fn poll_farewell(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let (deadline, left) = self.farewell.get_or_insert_with(|| {
@@ -293,9 +273,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin, P: Unpin> AsyncWrite for Guard<I, P> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let written = Pin::new(&mut this.inner).poll_write(cx, bytes);
-        this.watch(cx, written)
+        Pin::new(&mut self.get_mut().inner).poll_write(cx, bytes)
     }
 
     fn poll_write_vectored(
@@ -303,9 +281,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin, P: Unpin> AsyncWrite for Guard<I, P> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let written = Pin::new(&mut this.inner).poll_write_vectored(cx, slices);
-        this.watch(cx, written)
+        Pin::new(&mut self.get_mut().inner).poll_write_vectored(cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -313,17 +289,14 @@ impl<I: AsyncRead + AsyncWrite + Unpin, P: Unpin> AsyncWrite for Guard<I, P> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let flushed = Pin::new(&mut this.inner).poll_flush(cx);
-        this.watch(cx, flushed)
+        Pin::new(&mut self.get_mut().inner).poll_flush(cx)
     }
 
     /// A client that was refused may still be sending. To close on it at once would make its system
     /// throw our answer away, so what comes is dropped for a moment (RFC 9112 §9.6).
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let shut = Pin::new(&mut this.inner).poll_shutdown(cx);
-        ready!(this.watch(cx, shut))?;
+        ready!(Pin::new(&mut this.inner).poll_shutdown(cx))?;
         match &this.reading {
             Reading::Http1(held) if held.is_over() => this.poll_farewell(cx).map(Ok),
             _ => Poll::Ready(Ok(())),

@@ -93,9 +93,15 @@ impl World {
                 }
             }
         };
-        let address = serve(settings, handler, &tasks, shutdown.clone())
-            .await
-            .unwrap();
+        let address = serve(
+            settings,
+            handler,
+            &tasks,
+            shutdown.clone(),
+            Metrics::new().0,
+        )
+        .await
+        .unwrap();
         Self {
             ca,
             address,
@@ -371,6 +377,7 @@ async fn a_listener_that_cannot_start_says_why() {
         handler,
         &tasks,
         CancellationToken::new(),
+        Metrics::new().0,
     )
     .await;
     assert!(missing.unwrap_err().to_string().contains("tls.crt"));
@@ -378,7 +385,14 @@ async fn a_listener_that_cannot_start_says_why() {
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut settings = settings(directory.path());
     settings.address = taken.local_addr().unwrap();
-    let refused = serve(settings, handler, &tasks, CancellationToken::new()).await;
+    let refused = serve(
+        settings,
+        handler,
+        &tasks,
+        CancellationToken::new(),
+        Metrics::new().0,
+    )
+    .await;
     assert!(
         refused
             .unwrap_err()

@@ -11,6 +11,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 use zeroize::Zeroizing;
 
 use crate::limits;
@@ -49,6 +50,13 @@ impl Certificates {
             provider,
             current: ArcSwap::from_pointee(loaded),
         }))
+    }
+
+    /// When the server's own certificate ends, in seconds since 1970; `None` where that cannot be read.
+    pub(super) fn until(&self) -> Option<i64> {
+        let loaded = self.current.load();
+        let (_, certificate) = X509Certificate::from_der(loaded.key.cert.first()?).ok()?;
+        Some(certificate.validity().not_after.timestamp())
     }
 
     /// TLS 1.2 and 1.3, and these protocols (ALPN). No early data, which could be replayed, and no

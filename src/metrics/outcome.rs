@@ -34,6 +34,15 @@ pub enum StreamEnd {
     Budget,
 }
 
+/// Where the audit log is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuditSink {
+    /// A program that takes what the API server's audit webhook sends.
+    Webhook,
+    /// An OpenTelemetry collector.
+    Otlp,
+}
+
 /// Whether a cluster can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClusterState {

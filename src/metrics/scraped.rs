@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use metrics::Gauge;
 
+use super::Labels;
+
 pub(super) const APPROVALS_OPEN: &str = "portcullis_approvals_open";
 pub(super) const APPROVALS_OLDEST: &str = "portcullis_approvals_oldest_seconds";
 pub(super) const GRANTS_ACTIVE: &str = "portcullis_grants_active";
@@ -42,9 +44,7 @@ pub(super) struct Scraped {
 }
 
 impl Scraped {
-    pub(super) fn register(
-        gauge: &impl Fn(&'static str, &[(&'static str, &'static str)]) -> Gauge,
-    ) -> Self {
+    pub(super) fn register(gauge: &impl Fn(&'static str, Labels<'_>) -> Gauge) -> Self {
         Self {
             healthchecks: ["audit-log", "issuer-keys", "clusters", "known-values"]
                 .map(|name| gauge(HEALTHCHECKS, &[("name", name)])),

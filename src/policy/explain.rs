@@ -13,7 +13,7 @@ use super::condition::explain::{ConditionStep, conditions, lacking, unmet};
 use super::condition::{Scope, Seen};
 use super::matcher::Reach;
 use super::rule::{Asked, Criterion, Effect, Rule};
-use super::{Decision, Help, Hold, Policy, RecordObligation};
+use super::{Decision, Help, Hold, Policy, RecordMode, RecordObligation};
 use crate::identity::Identity;
 use crate::request::RequestInfo;
 
@@ -63,6 +63,9 @@ pub struct Explanation {
     /// How the session would be recorded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub record: Option<RecordObligation>,
+    /// Whether the masked answer would be kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub responses: Option<RecordMode>,
     /// `strict` if the request would be on the disk before it is carried out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub audit: Option<&'static str>,
@@ -89,6 +92,9 @@ pub struct Step {
     /// How it wants a session recorded when it matches.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub record: Option<RecordObligation>,
+    /// Whether it wants the answer kept when it matches.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub responses: Option<RecordMode>,
     /// `strict` if it wants the request on the disk before it is carried out, when it matches.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub audit: Option<&'static str>,
@@ -153,6 +159,7 @@ impl Policy {
             revealed: outcome.revealed,
             reveal: self.offered(&asked),
             record: outcome.record,
+            responses: outcome.responses,
             audit: strict(
                 outcome.decision != Effect::Deny
                     && self.rules.iter().any(|rule| rule.audits_strictly(&asked)),
@@ -175,6 +182,7 @@ struct Outcome {
     masks: Vec<String>,
     revealed: Option<String>,
     record: Option<RecordObligation>,
+    responses: Option<RecordMode>,
 }
 
 impl Outcome {
@@ -190,6 +198,7 @@ impl Outcome {
                 masks: Vec::new(),
                 revealed: None,
                 record: None,
+                responses: None,
             },
             Decision::Allow(permit) => Self {
                 decision: Effect::Allow,
@@ -201,6 +210,7 @@ impl Outcome {
                 masks: permit.mask_names().to_vec(),
                 revealed: permit.revealed().map(ToString::to_string),
                 record: permit.record(),
+                responses: permit.responses(),
             },
             Decision::Hold(question) => Self {
                 decision: Effect::Hold,
@@ -212,6 +222,7 @@ impl Outcome {
                 masks: question.mask_names().to_vec(),
                 revealed: question.revealed().map(ToString::to_string),
                 record: question.record(),
+                responses: question.responses(),
             },
             Decision::Deny(reason) => Self {
                 decision: Effect::Deny,
@@ -223,6 +234,7 @@ impl Outcome {
                 masks: Vec::new(),
                 revealed: None,
                 record: None,
+                responses: None,
             },
         }
     }
@@ -247,6 +259,7 @@ fn step(rule: &Rule, scope: &Scope<'_>, decided: bool) -> Step {
         effect: rule.source.decision,
         masks: rule.source.mask.clone(),
         record: rule.source.record,
+        responses: rule.source.responses,
         audit: strict(rule.source.strict_audit),
         reveal: rule.source.reveal.iter().map(ToString::to_string).collect(),
         when: if comes_up {

@@ -101,3 +101,21 @@ impl Approvers {
         format!("{people} of {}", named.join(" or "))
     }
 }
+
+#[cfg(test)]
+impl Hold {
+    /// For tests: one of these groups answers, and nothing else is said.
+    pub(crate) fn by_one_of(groups: &[&str]) -> Self {
+        Self {
+            approvers: Approvers {
+                groups: groups.iter().map(|&group| group.to_owned()).collect(),
+                users: Vec::new(),
+                count: 1,
+                principal: false,
+            },
+            wait: None,
+            expires: Self::EXPIRES,
+            same_class: None,
+        }
+    }
+}

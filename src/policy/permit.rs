@@ -6,7 +6,7 @@ use super::Reason;
 use super::condition::{Seen, Wanted};
 use super::hold::Hold;
 use super::mask::{FieldPath, MaskPlan};
-use super::record::{self, RecordObligation};
+use super::record::{self, RecordMode, RecordObligation};
 use crate::approval::Admission;
 use crate::approval::Grant;
 use crate::identity::Identity;
@@ -21,6 +21,7 @@ pub struct Permit {
     policy_version: Arc<str>,
     mask: Option<Mask>,
     record: Option<RecordObligation>,
+    responses: Option<RecordMode>,
     strict_audit: bool,
     /// Who said yes to it and under which terms, where a rule holds it.
     admitted: Option<(Arc<Admission>, Arc<Hold>)>,
@@ -134,6 +135,7 @@ impl Permit {
             policy_version,
             mask,
             record,
+            responses: None,
             strict_audit: false,
             admitted: None,
             grants: Vec::new(),
@@ -148,6 +150,11 @@ impl Permit {
             strict_audit,
             ..self
         }
+    }
+
+    /// The same permit, with this obligation.
+    pub(super) fn keeping_responses(self, responses: Option<RecordMode>) -> Self {
+        Self { responses, ..self }
     }
 
     /// The same permit, given although the policy would have decided this.
@@ -242,6 +249,7 @@ impl Permit {
         self.mask() == other.mask()
             && ids(self) == ids(other)
             && record::satisfies(self.record, other.record)
+            && self.responses >= other.responses
     }
 
     /// What the request had shown when it was decided, to decide it again when the policy changes.
@@ -257,6 +265,11 @@ impl Permit {
     /// How the session must be recorded; `None` when it need not be, and for what is no session.
     pub fn record(&self) -> Option<RecordObligation> {
         self.record
+    }
+
+    /// Whether the masked answer must be kept; `None` when it need not be.
+    pub fn responses(&self) -> Option<RecordMode> {
+        self.responses
     }
 
     /// Whether the request must be on the disk before it is carried out.
@@ -339,6 +352,11 @@ impl Question {
     /// How the session will have to be recorded.
     pub fn record(&self) -> Option<RecordObligation> {
         self.permit.record
+    }
+
+    /// Whether the masked answer will have to be kept.
+    pub fn responses(&self) -> Option<RecordMode> {
+        self.permit.responses
     }
 
     /// The field that will be shown although a mask hides it.

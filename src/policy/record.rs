@@ -1,4 +1,4 @@
-//! The obligation to record a session.
+//! The obligation to record a session. That to keep answers is a [`RecordMode`] and nothing else.
 
 use serde::Serialize;
 
@@ -14,7 +14,7 @@ pub struct RecordObligation {
     pub contents: Contents,
 }
 
-/// Whether a session depends on its recording.
+/// Whether a session depends on its recording, or an answer on being kept. The greater one is the stronger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RecordMode {
@@ -58,9 +58,17 @@ impl RecordObligation {
     /// The word for it in rules and explanations.
     #[must_use]
     pub fn as_str(self) -> &'static str {
-        match self.mode {
-            RecordMode::BestEffort => "best-effort",
-            RecordMode::Required => "required",
+        self.mode.as_str()
+    }
+}
+
+impl RecordMode {
+    /// The word for it in rules, explanations and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::BestEffort => "best-effort",
+            Self::Required => "required",
         }
     }
 }

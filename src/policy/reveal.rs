@@ -177,7 +177,7 @@ mod tests {
     fn what_is_revealed_after_an_approval_is_revealed_no_other_way() {
         let held = RuleSource {
             reveal: vec!["data.password".parse().unwrap()],
-            hold: Some(super::super::tests::terms()),
+            hold: Some(crate::policy::Hold::by_one_of(&["sre"])),
             ..rule("held", Effect::Hold, &["get"], &[""], &["secrets"])
         };
         let mask = RuleSource {

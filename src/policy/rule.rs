@@ -14,7 +14,7 @@ use super::mask::{BUILTIN, FieldPath};
 use super::matcher::{
     Globs, Reach, is_cluster_scoped, resource_matches, resource_touches, url_matches, url_touches,
 };
-use super::record::RecordObligation;
+use super::record::{RecordMode, RecordObligation};
 use crate::identity::Identity;
 use crate::request::RequestInfo;
 pub(super) use asked::Asked;
@@ -58,6 +58,8 @@ pub struct RuleSource {
     pub reveal: Vec<FieldPath>,
     /// How the sessions that the rule matches are recorded.
     pub record: Option<RecordObligation>,
+    /// Whether the masked answers to what the rule matches are kept, and whether they depend on that.
+    pub responses: Option<RecordMode>,
     /// The requests that the rule matches are on the disk before they are carried out.
     pub strict_audit: bool,
     /// `allow`, `hold`, `deny`, or nothing: then the rule only adds its obligations.
@@ -238,6 +240,7 @@ impl Rule {
     pub(super) fn obliges(&self, asked: &Asked<'_>) -> bool {
         self.demands(asked) != 0
             || self.records(asked).is_some()
+            || self.keeps_responses(asked).is_some()
             || self.audits_strictly(asked)
             || !self.reveals(asked).is_empty()
     }
@@ -246,6 +249,13 @@ impl Rule {
     pub(super) fn audits_strictly(&self, asked: &Asked<'_>) -> bool {
         self.source.strict_audit
             && (self.mismatch(asked, Reach::Touches).is_none() || self.is_by_way_of_node(asked))
+    }
+
+    /// Whether the rule wants the answer kept, wherever the rule stands.
+    pub(super) fn keeps_responses(&self, asked: &Asked<'_>) -> Option<RecordMode> {
+        let responses = self.source.responses?;
+        let matches = self.mismatch(asked, Reach::Touches).is_none();
+        (matches || self.is_by_way_of_node(asked)).then_some(responses)
     }
 
     /// How the rule wants a session recorded, wherever the rule stands.

@@ -838,22 +838,8 @@ fn a_record_that_could_never_matter_is_a_mistake() {
 fn hold(name: &str, verbs: &[&str], resources: &[&str], namespaces: &[&str]) -> RuleSource {
     RuleSource {
         namespaces: strings(namespaces),
-        hold: Some(terms()),
+        hold: Some(Hold::by_one_of(&["sre"])),
         ..rule(name, Effect::Hold, verbs, &[""], resources)
-    }
-}
-
-pub(super) fn terms() -> Hold {
-    Hold {
-        approvers: Approvers {
-            groups: strings(&["sre"]),
-            users: Vec::new(),
-            count: 1,
-            principal: false,
-        },
-        wait: None,
-        expires: Hold::EXPIRES,
-        same_class: None,
     }
 }
 
@@ -953,17 +939,7 @@ fn a_hold_that_nobody_could_answer_is_a_mistake() {
 )]
 fn a_policy_that_observes_stops_nothing_but_still_masks_and_records() {
     let hold = RuleSource {
-        hold: Some(Hold {
-            approvers: Approvers {
-                groups: strings(&["sre"]),
-                users: Vec::new(),
-                count: 1,
-                principal: false,
-            },
-            wait: None,
-            expires: Hold::EXPIRES,
-            same_class: None,
-        }),
+        hold: Some(Hold::by_one_of(&["sre"])),
         ..rule("held", Effect::Hold, &["delete"], &[""], &["pods"])
     };
     let rules = vec![

@@ -328,7 +328,7 @@ impl Encoder {
             joiner.length = 0;
             return self.put_bytes(kind, &joined, now, out);
         }
-        if let Ok(text) = std::str::from_utf8(bytes) {
+        if let Ok(text) = simdutf8::basic::from_utf8(bytes) {
             self.put_text(kind, text, None, now, out);
         } else {
             let (body, tail) = bytes.split_at(bytes.len() - incomplete_tail(bytes));
@@ -339,7 +339,7 @@ impl Encoder {
 
     /// Puts bytes of which nothing is to be held back.
     fn put_whole(&mut self, kind: StreamType, bytes: &[u8], now: Duration, out: &mut Vec<u8>) {
-        match std::str::from_utf8(bytes) {
+        match simdutf8::basic::from_utf8(bytes) {
             Ok("") => {}
             Ok(text) => self.put_text(kind, text, None, now, out),
             Err(_) => {

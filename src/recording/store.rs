@@ -125,6 +125,11 @@ impl Store {
         Ok(Self { shared })
     }
 
+    /// Bytes of all recordings that wait for the disk.
+    pub fn waiting(&self) -> usize {
+        self.shared.waiting.load(Ordering::Relaxed)
+    }
+
     /// A recording whose files go into `folder` under the name `id`. [`Tape::open`] makes the first.
     pub fn tape(&self, folder: PathBuf, id: &str) -> Arc<Tape> {
         Arc::new(Tape {
@@ -273,6 +278,9 @@ impl Tape {
             return Err(failure.clone());
         }
         let full = state.gather(lines, &self.shared.blocks);
+        self.shared
+            .waiting
+            .fetch_add(lines.len(), Ordering::Relaxed);
         self.queued.fetch_add(lines.len(), Ordering::AcqRel);
         self.most.store(state.most(), Ordering::Release);
         let listed = std::mem::replace(&mut state.listed, true);
@@ -345,7 +353,8 @@ impl Tape {
         state.jobs.retain(|job| !matches!(job, Job::Lines(_)));
         state.gathering = Gathering::default();
         state.spare = None;
-        self.queued.store(0, Ordering::Release);
+        let queued = self.queued.swap(0, Ordering::AcqRel);
+        self.shared.waiting.fetch_sub(queued, Ordering::Relaxed);
         drop(state);
         self.failed.cancel();
         self.room.notify_waiters();
@@ -411,7 +420,10 @@ impl Tape {
         let (set, get) = (Ordering::AcqRel, Ordering::Acquire);
         let less = |queued: usize| Some(queued.saturating_sub(length));
         // The closure always gives a value.
-        let _infallible = self.queued.fetch_update(set, get, less).is_ok();
+        if let Ok(queued) = self.queued.fetch_update(set, get, less) {
+            let less = queued.min(length);
+            self.shared.waiting.fetch_sub(less, Ordering::Relaxed);
+        }
         self.room.notify_waiters();
     }
 

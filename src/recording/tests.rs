@@ -143,6 +143,19 @@ fn metadata() -> Metadata {
     }
 }
 
+/// A session with input, all of which has to be recorded.
+fn with_input() -> (Metadata, RecordObligation) {
+    let asked = Metadata {
+        stdin: true,
+        ..metadata()
+    };
+    let obligation = RecordObligation {
+        stdin: true,
+        ..RecordObligation::new(RecordMode::Required)
+    };
+    (asked, obligation)
+}
+
 fn on_shelf(change: impl FnOnce(&mut Settings)) -> (Arc<Shelf>, Recorder) {
     let shelf = Arc::new(Shelf::default());
     let mut settings = settings(Path::new("/tapes"));
@@ -889,14 +902,7 @@ fn e13_zeroes_that_a_crash_of_the_machine_left_are_cut_off_or_left_out() {
 #[tokio::test]
 async fn c52_recorded_input_is_masked_wherever_it_is_cut() {
     let (shelf, recorder) = on_shelf(|_| {});
-    let asked = Metadata {
-        stdin: true,
-        ..metadata()
-    };
-    let obligation = RecordObligation {
-        stdin: true,
-        ..RecordObligation::new(RecordMode::Required)
-    };
+    let (asked, obligation) = with_input();
     let (mut recording, _killed) = recorder.open(asked, obligation).await.unwrap();
     let mut toys = session::filter::tests::toys();
     recording.mask_input(toys(StreamType::Stdin));
@@ -916,14 +922,7 @@ async fn c52_recorded_input_is_masked_wherever_it_is_cut() {
 #[tokio::test]
 async fn input_that_is_still_carried_out_is_on_a_full_recording() {
     let (shelf, recorder) = on_shelf(|settings| settings.max_bytes = 5000);
-    let asked = Metadata {
-        stdin: true,
-        ..metadata()
-    };
-    let obligation = RecordObligation {
-        stdin: true,
-        ..RecordObligation::new(RecordMode::Required)
-    };
+    let (asked, obligation) = with_input();
     let (mut recording, _killed) = recorder.open(asked, obligation).await.unwrap();
     recording.begin();
     // Both in what was read at once: the session ends before anything more is.

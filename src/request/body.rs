@@ -12,7 +12,7 @@
 //! other), text that is not UTF-8, more than one document.
 
 mod document;
-mod kinds;
+pub(crate) mod kinds;
 pub mod patch;
 mod pin;
 mod place;

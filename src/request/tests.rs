@@ -203,6 +203,16 @@ fn b28_dry_run_is_never_believed_by_text_alone() {
     assert!(!says("POST", token, ""));
     let request = "/apis/certificates.k8s.io/v1/certificatesigningrequests?dryRun=All";
     assert!(!says("POST", request, ""));
+    // Who serves other groups may not know the parameter.
+    for (group, dry) in [
+        ("apps", true),
+        ("storage.k8s.io", true),
+        ("example.com", false),
+    ] {
+        let target = format!("/apis/{group}/v1/namespaces/n/things/x?dryRun=All");
+        assert_eq!(says("PUT", &target, "{}"), dry, "{group}");
+        assert_eq!(says("DELETE", &target, ""), dry, "{group}");
+    }
 }
 
 #[test]

@@ -29,7 +29,7 @@ use super::pool::{Kind, Lease, NoConnection, NotSent, Pool};
 use super::{Call, ReplayableBody};
 use crate::gateway::body::{self, Body};
 use crate::limits;
-use crate::metrics::Metrics;
+use crate::metrics::{Load, Metrics};
 
 /// A configured cluster.
 #[derive(Debug)]
@@ -63,6 +63,11 @@ impl Cluster {
             reach: Reach::new(metrics),
             refreshing: tokio::sync::Mutex::default(),
         })
+    }
+
+    /// Adds what is open to it.
+    pub(super) fn count(&self, load: &mut Load) {
+        self.pool.count(load);
     }
 
     pub(super) fn access(&self) -> Arc<Access> {

@@ -34,6 +34,7 @@ use super::connect::{self, Offer, Stream};
 use super::credential::Access;
 use super::exchange::Outgoing;
 use crate::limits;
+use crate::metrics::Load;
 
 /// Which requests share connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,6 +177,20 @@ impl Pool {
                 !idle.sender.is_closed() && now.duration_since(idle.since) < limits::UPSTREAM_IDLE
             });
         }
+    }
+
+    /// Adds what is open: connections of HTTP/2, unused ones of HTTP/1.1, those of one long answer; and streams in use.
+    pub(super) fn count(&self, load: &mut Load) {
+        let [http2, http1, direct] = &mut load.connections;
+        for lane in [&self.long_running, &self.short] {
+            let state = lane.state.lock();
+            *http2 += state.http2.len();
+            *http1 += state.http1.len();
+            let open = state.http2.iter().map(|it| it.open.load(Ordering::Relaxed));
+            load.streams += open.sum::<usize>();
+        }
+        let (open, idle) = self.direct.open_and_idle();
+        *direct += open + idle;
     }
 
     /// Keeps no connection from now on; open exchanges finish, further ones are still carried.

@@ -203,7 +203,7 @@ def objects_point_at_each_other():
                 assert {item["key"] for item in source["configMap"].get("items", [])} <= set(data)
         for certificate in of_kind(objects, "Certificate"):
             secrets = [source["secret"]["name"] for source in projected["sources"] if "secret" in source]
-            assert secrets == [certificate["spec"]["secretName"]]
+            assert secrets[0] == certificate["spec"]["secretName"]
             assert certificate["spec"]["issuerRef"]["name"] and certificate["spec"]["dnsNames"]
         accounts = {it["metadata"]["name"] for it in of_kind(objects, "ServiceAccount")} or {spec["serviceAccountName"]}
         assert accounts == {spec["serviceAccountName"]}
@@ -298,6 +298,7 @@ def what_cannot_work_is_refused_with_a_word():
     refused = [
         ({"image": {"repository": ""}}, "image.repository"),
         ({"tls": {"secretName": ""}}, "certManager.enabled"),
+        ({"secretFiles": {"secretName": "a"}}, "secretFiles.keys"),
         ({"tls": {"certManager": {"enabled": True, "dnsNames": ["a"], "issuerRef": {"name": "b"}}}}, "either secretName or"),
         ({"tls": {"secretName": "", "certManager": {"enabled": True, "issuerRef": {"name": "b"}}}}, "dnsNames"),
         ({"config": {"authentication": {"jwt": []}}}, "config.authentication.jwt"),
@@ -396,13 +397,15 @@ def chart_configuration_is_accepted(folder, objects, what):
         items = source[kind].get("items") or [{"key": key, "path": key} for key in data]
         for item in items:
             paths.add(item["path"])
-            if data is not None:
-                path = folder / item["path"]
+            path = folder / item["path"]
+            if data is not None or path.parent.name == "secrets":
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(data[item["key"]])
+                path.write_text(data[item["key"]] if data is not None else "a secret of sixteen bytes and more")
     config = yaml.safe_load((folder / "gateway.yaml").read_text())
     tls = config["listener"]["tls"]
     named = {tls["certificateFile"], tls["privateKeyFile"], config["authentication"]["revocationFile"], *config["policy"]["files"]}
+    console = config.get("control", {}).get("console", {})
+    named |= {console["clientSecretFile"]} if "clientSecretFile" in console else set()
     assert named <= paths, f"{what}: not in the volume: {named - paths}"
     (container,) = pod["containers"]
     mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}

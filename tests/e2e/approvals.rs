@@ -356,6 +356,30 @@ fn an_agent_reads_what_it_waits_for_and_its_retry_passes_once() {
     seed(&world, "web");
     assert_eq!(call(&world, "DELETE", &target, "{}").0, "403");
     assert_eq!(count(&world, "DELETE", "web"), 1);
+    // What could be read in two ways is asked nobody.
+    let twice = r#"{"gracePeriodSeconds":0,"gracePeriodSeconds":30}"#;
+    let (code, status) = call(&world, "DELETE", &target, twice);
+    assert_eq!(code, "400", "{status}");
+    // A yes is to the pod that was there, not to another that has its name since.
+    seed(&world, "api");
+    let held = || {
+        let (code, status) = call(&world, "DELETE", &format!("{PODS}/api"), "{}");
+        assert_eq!(code, "403");
+        let causes = status["details"]["causes"].as_array().unwrap().iter();
+        let mut ids = causes.filter(|cause| cause["field"] == "approval.id");
+        ids.next().unwrap()["message"].as_str().unwrap().to_owned()
+    };
+    let of_the_first = held();
+    approvals(&world, "oscar", &["approve", &of_the_first]).expect_code(0);
+    world.api_server.delete("pods", "default", "api").unwrap();
+    assert_ne!(held(), of_the_first, "nothing is there");
+    seed(&world, "api");
+    let of_the_second = held();
+    assert_ne!(of_the_second, of_the_first);
+    assert_eq!(count(&world, "DELETE", "api"), 0);
+    approvals(&world, "oscar", &["approve", &of_the_second]).expect_code(0);
+    let (code, _) = call(&world, "DELETE", &format!("{PODS}/api"), "{}");
+    assert_eq!(code, "200");
 }
 
 #[test]
@@ -508,6 +532,41 @@ fn h_03_names_and_commands_that_play_tricks_are_shown_as_what_they_are() {
     let shown = approvals(&world, "oscar", &["show", id(&question)]);
     let tricks = |c: char| c != '\n' && (c.is_control() || c == '\u{202e}');
     assert!(!shown.stdout.contains(tricks), "{:?}", shown.stdout);
+}
+
+/// An agent does not wait, so its kubectl sends all of them: one question lists them, and the same command passes as
+/// a whole. kubectl 1.20 does not say which command a request is from.
+#[test]
+fn what_one_kubectl_sends_is_one_question_and_its_retry_passes_as_a_whole() {
+    let world = world_with("", false);
+    for version in KUBECTLS {
+        let pods = ["a", "b", "c"].map(|pod| format!("{pod}-{}", version.name().replace('.', "-")));
+        for pod in &pods {
+            seed(&world, pod);
+        }
+        let names: Vec<&str> = pods.iter().map(String::as_str).collect();
+        let refused = delete(&world, version, Caller::Agent, &names).run();
+        refused
+            .expect_code(1)
+            .expect_error("holds this for approval");
+        let open = open(&world);
+        let requests = |question: &Value| question["requests"].as_array().unwrap().len();
+        let asked: Vec<usize> = open.iter().map(requests).collect();
+        match version {
+            Kubectl::Current => assert_eq!(asked, [3], "{open:?}"),
+            Kubectl::Old => assert_eq!(asked, [1, 1, 1], "{open:?}"),
+        }
+        for question in &open {
+            approvals(&world, "oscar", &["approve", id(question)]).expect_code(0);
+        }
+        delete(&world, version, Caller::Agent, &names)
+            .run()
+            .expect_code(0);
+        for pod in &pods {
+            assert!(!exists(&world, pod));
+            assert_eq!(count(&world, "DELETE", pod), 1);
+        }
+    }
 }
 
 #[test]

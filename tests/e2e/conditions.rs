@@ -14,7 +14,7 @@ fn world() -> World {
   subjects: {groups: [developers]}
   verbs: [create, update, patch]
   apiGroups: ['', apps, batch]
-  resources: [pods, deployments, cronjobs]
+  resources: [pods, pods/ephemeralcontainers, deployments, cronjobs]
   when:
   - anyOf: [{name: privileged}, {name: host-namespaces}, {name: host-path}]
   decision: deny
@@ -113,6 +113,22 @@ fn a_privileged_pod_is_refused_however_it_is_made() {
             "privileged",
             &["run", &name, "--image=nginx", "--privileged"],
         );
+
+        // In protobuf, which `create -f` never sends; the 1.20 writes JSON.
+        let node = world.admin(&["get", "nodes", "-o", "name"]).stdout;
+        let on_node = ["debug", node.trim(), "--image=nginx"];
+        shell.refused("host-namespaces", &on_node);
+        if version == Kubectl::Current {
+            let sysadmin = ["--profile=sysadmin", "--image=nginx"];
+            shell.refused(
+                "privileged",
+                &[&["debug", node.trim()], &sysadmin[..]].concat(),
+            );
+            // A patch of the pod's ephemeral containers.
+            let pod = world.pod();
+            let into_pod = [&["debug", &pod], &sysadmin[..]].concat();
+            shell.refused("privileged", &into_pod);
+        }
 
         let file = shell.file(&deployment(&name, HOST_PATH));
         shell.refused("host-path", &["apply", "-f", &file]);

@@ -27,7 +27,6 @@ const PICTURES: &str = "PORTCULLIS_SCREENSHOTS";
 /// A browser that is driven line by line.
 struct Browser {
     process: Running,
-    answers: usize,
 }
 
 impl Browser {
@@ -49,25 +48,14 @@ impl Browser {
             .interactive()
             .start();
         process.wait_longer(Duration::from_mins(1), "the browser", |text| {
-            text.contains("ready")
+            text.contains("\"ready\":true}\n")
         });
-        Self {
-            process,
-            answers: 1,
-        }
+        Self { process }
     }
 
     #[track_caller]
     fn ask(&mut self, wish: &Value) -> Value {
-        self.process.type_in(&format!("{wish}\n"));
-        self.answers += 1;
-        let answers = self.answers;
-        let said = self
-            .process
-            .wait_longer(Duration::from_mins(1), "an answer", |text| {
-                text.matches('\n').count() >= answers
-            });
-        let answer: Value = serde_json::from_str(said.lines().nth(answers - 1).unwrap()).unwrap();
+        let answer = self.process.ask(wish, Duration::from_mins(1));
         assert!(answer["error"].is_null(), "{wish}: {}", answer["error"]);
         answer["done"].clone()
     }
@@ -123,7 +111,10 @@ fn world() -> (World, Provider) {
     let options = Options {
         issuers: vec![jwt(&provider.issuer, &workshop.path("ca.crt"), &audiences)],
         policy: Some(POLICY.replacen("\n- name: agents-open-no-sessions", &rules, 1)),
-        control: json!({"console": {"clientID": "console", "scopes": ["profile"]}}),
+        control: json!({
+            "tls": {"certificateFile": "tls.crt", "privateKeyFile": "tls.key"},
+            "console": {"clientID": "console", "scopes": ["profile"]},
+        }),
         ..Options::default()
     };
     let world = World::start_with(workshop, &options);
@@ -160,11 +151,16 @@ fn people_work_with_the_console_in_a_browser() {
     browser.check("an empty inbox");
     let cookies = browser.ask(&json!({"do": "cookies"}));
     assert_eq!(cookies.as_array().map(Vec::len), Some(1), "{cookies}");
-    assert_eq!(cookies[0]["httpOnly"], true, "{cookies}");
+    assert_eq!(cookies[0]["name"], "__Host-portcullis-console", "{cookies}");
+    for flag in ["httpOnly", "secure"] {
+        assert_eq!(cookies[0][flag], true, "{cookies}");
+    }
     assert_eq!(cookies[0]["sameSite"], "Lax", "{cookies}");
+    assert_eq!(cookies[0]["expires"], -1, "it goes with the browser");
 
     answer_what_waits(&world, &mut browser, &pods);
     play_and_end_sessions(&world, &mut browser, pods[0]);
+    what_people_did(&mut browser, &pods);
     look_around(&world, &mut browser);
 }
 
@@ -210,6 +206,17 @@ fn answer_what_waits(world: &World, browser: &mut Browser, pods: &[&str]) {
     let inbox = browser.see("Nothing waits for you");
     assert!(inbox.contains("not <b>today</b>"), "{inbox}");
     world.admin(&["get", "pod", pods[2]]);
+
+    // A yes to all of the kind: the next one of it waits for nobody.
+    let third = delete(pods[3]);
+    browser.see(&format!("delete pods {}", pods[3]));
+    browser.click("link", &format!("delete pods {}", pods[3]));
+    let kind = "all of its kind for 15 min";
+    browser.ask(&json!({"do": "choose", "label": "Admits", "option": kind}));
+    browser.click("button", "Approve");
+    browser.see("yes, to all of its kind for 15 min");
+    third.wait().expect_code(0).expect("deleted");
+    delete(pods[4]).wait().expect_code(0).expect("deleted");
 
     // A form on somebody else's page, with the cookies that the browser then sends.
     let form = json!({"kind": "user", "name": "dora", "reason": "evil"});
@@ -277,6 +284,32 @@ fn play_and_end_sessions(world: &World, browser: &mut Browser, pod: &str) {
     browser.check("a search");
 }
 
+/// What was asked for above, as commands: each with its verdict, the approval that let it through and its recording.
+fn what_people_did(browser: &mut Browser, pods: &[&str]) {
+    browser.open("/console/commands");
+    let commands = browser.see("kubectl delete");
+    for part in ["delete pods", "pods/exec", "kubectl exec", "dora", "deny"] {
+        assert!(commands.contains(part), "{part}: {commands}");
+    }
+    assert!(!commands.contains("get /api"), "folded away: {commands}");
+    browser.check("commands");
+    browser.picture("commands", "light", 620);
+    browser.open("/console/commands?verdict=deny&user=dora");
+    let denied = browser.see(&format!("delete pods {}", pods[2]));
+    assert!(!denied.contains("pods/exec"), "{denied}");
+    browser.open("/console/commands?verdict=allow&user=dora");
+    browser.click("link", &format!("delete pods {}", pods[1]));
+    let command = browser.see("Approved by");
+    for part in ["end-to-end/deleting", "oscar", "INC-42", "Took, ms"] {
+        assert!(command.contains(part), "{part}: {command}");
+    }
+    browser.check("a command");
+    browser.open("/console/commands?namespace=default");
+    browser.click("link", "pods/exec");
+    browser.click("link", "Play it");
+    browser.see("About it");
+}
+
 fn look_around(world: &World, browser: &mut Browser) {
     browser.open("/console/callers?all=true");
     let callers = browser.see("dora");
@@ -294,6 +327,9 @@ fn look_around(world: &World, browser: &mut Browser) {
 
     browser.click("button", "Log out");
     browser.see("Log in to the console");
+    let before = browser.ask(&json!({"do": "back"}));
+    let before = before.as_str().unwrap();
+    assert!(before.contains("Log in to the console"), "{before}");
     browser.open("/console/sessions");
     browser.see("Log in to the console");
     let mut told = String::new();

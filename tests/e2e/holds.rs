@@ -306,7 +306,9 @@ fn a_yes_is_not_used_up_by_an_object_that_changed_in_between() {
         let name = format!("web-{}", version.name().replace('.', "-"));
         let object = |shape: &str| {
             json!({
-                "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "default"},
+                "apiVersion": "v1", "kind": "ConfigMap",
+                // Changed, and the same one: of another a yes says nothing.
+                "metadata": {"name": name, "namespace": "default", "uid": format!("uid-of-{name}")},
                 "data": {"colour": "blue", "shape": shape},
             })
         };

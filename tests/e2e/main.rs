@@ -47,6 +47,8 @@ mod recorder;
 mod reveal;
 mod review;
 mod revocation;
+mod run;
+mod samples;
 mod session;
 mod smuggling;
 mod terminal;

@@ -99,6 +99,31 @@ const ROWS: &[Row] = &[
         shows: &["\"NotAcceptable\"", "add application/json", "\n406"],
         ..READ
     },
+    Row {
+        threat: "C-03",
+        does: r#"api -H 'Accept: application/vnd.kubernetes.protobuf' "$SECRETS/$NAME" | tr '\0' ' '"#,
+        shows: &["k8s ", MASKED, "\n200"],
+        ..READ
+    },
+    Row {
+        threat: "C-04",
+        does: r#"api -H 'Accept: application/cbor' "$SECRETS/$NAME""#,
+        shows: &["\"NotAcceptable\"", "\n406"],
+        ..READ
+    },
+    Row {
+        threat: "C-05 C-06",
+        does: "kubectl get secrets --sort-by=.metadata.name -v9 2>&1 | grep -v Bearer",
+        shows: &["includeObject=Object"],
+        ..READ
+    },
+    // Typed clients read it: kubectl 1.36 asks for protobuf here.
+    Row {
+        threat: "C-87",
+        does: r#"kubectl describe secret "$NAME""#,
+        shows: &["password:  54 bytes", "Type:  Opaque"],
+        ..READ
+    },
     // -- WebSocket where a stream is not a session --
     Row {
         threat: "C-08",

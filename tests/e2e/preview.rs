@@ -8,14 +8,14 @@ use base64::engine::general_purpose::STANDARD;
 use loadtest::apiserver::Denial;
 use serde_json::{Value, json};
 
-use crate::support::process::{Outcome, Running};
+use crate::support::process::{Outcome, Process, Running};
 use crate::support::world::{Caller, KUBECTLS, Kubectl, Options, POLICY, Workshop, World};
 
 fn world() -> World {
     let rules = r#"
 - name: writing
   subjects: {groups: [developers]}
-  verbs: [create, update, patch]
+  verbs: [create, update, patch, deletecollection]
   apiGroups: ["", apps]
   resources: [configmaps, secrets, deployments, serviceaccounts/token]
   decision: hold
@@ -187,4 +187,44 @@ fn what_cannot_be_tried_out_is_said() {
     let id = asked(&world, &mut waiting);
     approvals(&world, &["show", &id]).expect("knows no dry run of it");
     end(&world, &id, waiting);
+}
+
+/// kubectl never sends one; controllers and programs do.
+#[test]
+fn of_a_deletecollection_it_is_shown_what_it_would_delete() {
+    let world = world();
+    for (name, app) in [("one", "web"), ("two", "web"), ("three", "other")] {
+        let object = json!({
+            "apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"name": name, "namespace": "default", "labels": {"app": app}},
+        });
+        world.api_server.put(object).unwrap();
+    }
+    let authorization = format!("Authorization: Bearer {}", world.token(Caller::Developer));
+    let selected = "api/v1/namespaces/default/configmaps?labelSelector=app%3Dweb";
+    let mut waiting = Process::new(world.runtime(), "curl")
+        .args([
+            "-sS",
+            "-k",
+            "-X",
+            "DELETE",
+            "-w",
+            "%{http_code}",
+            "-H",
+            &authorization,
+        ])
+        .args([format!("{}/{selected}", world.url())])
+        .start();
+    let id = asked(&world, &mut waiting);
+    let shown = approvals(&world, &["show", &id]);
+    shown
+        .expect("it would delete 2 objects")
+        .expect("deletes one")
+        .expect("deletes two");
+    assert!(!shown.stdout.contains("deletes three"), "{shown}");
+    approvals(&world, &["approve", &id]);
+    waiting.wait().expect("200");
+    let left = world.admin(&["get", "configmaps", "-o", "name"]);
+    assert!(left.stdout.contains("configmap/three"), "{left}");
+    assert!(!left.stdout.contains("configmap/one"), "{left}");
 }

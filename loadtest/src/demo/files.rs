@@ -13,6 +13,7 @@ use jiff::{Timestamp, ToSpan};
 use serde_json::{Value, json};
 
 use super::Args;
+use crate::issuer::{AUDIENCE, Client, Door, Person};
 use crate::pki::Ca;
 
 /// The folder a demo lives in, and its CA. Everything in it that grants something has mode 0600.
@@ -28,6 +29,8 @@ pub(super) struct Caller {
     /// The kubeconfig's file name.
     pub(super) file: &'static str,
     group: &'static str,
+    /// What they are, in words.
+    title: &'static str,
     /// The agent that acts for `name`, if the token is an agent's.
     agent: Option<&'static str>,
 }
@@ -38,28 +41,33 @@ pub(super) const CALLERS: &[Caller] = &[
         name: "dana",
         file: "developer.kubeconfig",
         group: "developers",
+        title: "a developer",
         agent: None,
     },
     Caller {
         name: "omar",
         file: "on-call.kubeconfig",
         group: "on-call",
+        title: "on call; says yes or no, and sees everything",
         agent: None,
     },
     Caller {
         name: "dana",
         file: "agent.kubeconfig",
         group: "ai-agents",
+        title: "an AI agent",
         agent: Some("helper-bot"),
     },
 ];
 
-/// The ready-made policies in the order profiles/README.md asks for, as the demo's own copies: edit them and watch the gateway reload.
+/// The ready-made policies in the order profiles/README.md asks for, as the demo's own copies, and a rule of its own:
+/// edit them and watch the gateway reload.
 const POLICIES: &[(&str, &str)] = &[
     (
         "ai-agent.yaml",
         include_str!("../../../profiles/ai-agent.yaml"),
     ),
+    ("payments.yaml", include_str!("payments.yaml")),
     (
         "on-call.yaml",
         include_str!("../../../profiles/on-call.yaml"),
@@ -69,6 +77,35 @@ const POLICIES: &[(&str, &str)] = &[
         include_str!("../../../profiles/developer.yaml"),
     ),
 ];
+
+/// The client that the console is at the issuer.
+const CONSOLE: &str = "portcullis-console";
+/// The client that `portcullis login` is there.
+pub(super) const CLI: &str = "portcullis-cli";
+
+/// Where the demo's people log in: to the console, and for kubectl.
+pub(super) fn door(args: &Args) -> Door {
+    let people = CALLERS.iter().filter(|caller| caller.agent.is_none());
+    Door {
+        clients: vec![
+            Client {
+                id: CONSOLE.to_owned(),
+                redirect_uri: format!("http://{}/console/callback", args.control_address),
+            },
+            Client {
+                id: CLI.to_owned(),
+                redirect_uri: "http://127.0.0.1/callback".to_owned(),
+            },
+        ],
+        people: people
+            .map(|caller| Person {
+                name: caller.name.to_owned(),
+                title: caller.title.to_owned(),
+                claims: caller.claims(args.token_hours),
+            })
+            .collect(),
+    }
+}
 
 impl Caller {
     /// The claims of an ID token; an agent's names the human it acts for (RFC 8693 `act`).
@@ -163,13 +200,17 @@ listener:
   tls: {{certificateFile: tls.crt, privateKeyFile: tls.key}}
   hosts: [localhost, {host}]
   drainTimeout: 5s
-control: {{address: \"{control}\"}}
+control:
+  address: \"{control}\"
+  operators: {{groups: [on-call]}}
+  console: {{clientID: {CONSOLE}, scopes: [groups]}}
 authentication:
   jwt:
   - issuer:
       url: {issuer}
       certificateAuthorityFile: ca.crt
-      audiences: [{audience}]
+      audiences: [{AUDIENCE}, {CONSOLE}, {CLI}]
+      audienceMatchPolicy: MatchAny
     claimMappings:
       username: {{claim: sub, prefix: \"\"}}
       groups: {{claim: groups, prefix: \"\"}}
@@ -184,7 +225,6 @@ audit: {{file: data/audit.jsonl}}
             gateway = args.gateway_address,
             host = args.gateway_address.ip(),
             control = args.control_address,
-            audience = crate::issuer::AUDIENCE,
             files = files.join(", "),
         );
         self.write("gateway.yaml", &text)

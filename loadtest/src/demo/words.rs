@@ -17,8 +17,8 @@ use super::shown;
 /// What to type next; ends with the one line `ready`.
 pub(super) fn what_next(
     dir: &Path,
-    gateway: SocketAddr,
-    control: SocketAddr,
+    (gateway, control): (SocketAddr, SocketAddr),
+    issuer: &str,
     real_cluster: bool,
 ) -> String {
     let cwd = std::env::current_dir().unwrap_or_default();
@@ -43,13 +43,24 @@ Type next, in another terminal:
   kubectl get secret db -o yaml                # masked; compare with --kubeconfig {dir}/admin.kubeconfig
   kubectl get pods -n payments -w
   kubectl exec -it deploy/web -- sh
-  cargo run --quiet -- sessions ls --data-dir {dir}/data    # that shell is on tape; `replay ID` shows it
+  cargo run --quiet -- sessions ls --data-dir {dir}/data    # that shell is on tape; `replay ID --data-dir {dir}/data` shows it
+  kubectl delete pod -n payments -l app=ledger # waits for a yes: open the console and be omar
   kubectl --kubeconfig {dir}/agent.kubeconfig delete deployment web    # refused, and says why
   tail -f {dir}/data/audit.jsonl
   curl http://{control}/metrics
 
+The console: http://{control}/console
+  It logs you in at {issuer}, which asks who you are. Your browser does not know
+  its certificate, which is the demo's own ({dir}/ca.crt), and says so.
+
+With a login instead of a token in the file (portcullis is `cargo run --quiet --`):
+  portcullis kubeconfig --server https://{gateway} --certificate-authority {dir}/ca.crt --issuer {issuer} \\
+    --issuer-ca-file {dir}/ca.crt --client-id {cli} --scope groups --kubeconfig {dir}/login.kubeconfig
+  portcullis login --kubeconfig {dir}/login.kubeconfig
+
 Edit {dir}/policies/*.yaml and the gateway reloads them. Ctrl-C stops everything.
-ready"
+ready",
+        cli = super::files::CLI,
     )
 }
 

@@ -9,24 +9,9 @@
 use http::Method;
 
 use super::*;
-use crate::policy::Approvers;
 
 const EXEC: &str =
     "/api/v1/namespaces/shop/pods/web/exec?command=sh&command=-c&container=app&stdin=true";
-
-fn terms() -> Hold {
-    Hold {
-        approvers: Approvers {
-            groups: vec!["sre".to_owned()],
-            users: Vec::new(),
-            count: 1,
-            principal: false,
-        },
-        wait: None,
-        expires: Hold::EXPIRES,
-        same_class: None,
-    }
-}
 
 struct Made {
     identity: Identity,
@@ -35,6 +20,7 @@ struct Made {
     target: String,
     content_type: &'static str,
     body: &'static [u8],
+    object: &'static str,
     rule: &'static str,
     terms: Hold,
 }
@@ -48,8 +34,9 @@ impl Made {
             target: "/api/v1/namespaces/shop/pods/web?gracePeriodSeconds=0&pretty=true".to_owned(),
             content_type: "application/json",
             body: b"{}",
+            object: "5f8e-1",
             rule: "p/delete",
-            terms: terms(),
+            terms: Hold::by_one_of(&["sre"]),
         }
     }
 
@@ -62,6 +49,7 @@ impl Made {
             info: &info,
             content_type: self.content_type,
             body: self.body,
+            object: self.object,
             rule: self.rule,
             terms: &self.terms,
         };
@@ -170,6 +158,16 @@ fn h_01_every_part_of_a_request_is_bound() {
             Box::new(|made| made.target.push_str("&dryRun=All")),
         ),
         ("body", true, Box::new(|made| made.body = b"{} ")),
+        (
+            "another object of the same name",
+            true,
+            Box::new(|made| made.object = "5f8e-2"),
+        ),
+        (
+            "an object that is gone",
+            true,
+            Box::new(|made| made.object = ""),
+        ),
         ("no body", true, Box::new(|made| made.body = b"")),
         (
             "content type",
@@ -197,7 +195,7 @@ fn what_no_server_tells_apart_is_one_request() {
         identity: Identity::for_tests("alice", &["shop", "dev"]).with_token_id("renewed"),
         terms: Hold {
             wait: Some(std::time::Duration::from_secs(1)),
-            ..terms()
+            ..Hold::by_one_of(&["sre"])
         },
         ..Made::new()
     };
@@ -244,4 +242,39 @@ fn a_field_that_is_revealed_is_a_class_of_its_own() {
         .1
     };
     assert_ne!(reveal("data.a"), reveal("data.b"));
+}
+
+#[test]
+fn of_what_is_proxied_a_class_is_not_wider_than_what_was_seen() {
+    let class = |target: &str| {
+        Made {
+            method: Method::POST,
+            target: target.to_owned(),
+            ..Made::new()
+        }
+        .both()
+        .1
+    };
+    // A kubelet's paths name namespaces and pods that the request itself does not.
+    let shell = class("/api/v1/nodes/n1/proxy/exec/shop/web/app?command=sh");
+    for other in [
+        "/api/v1/nodes/n1/proxy/exec/kube-system/etcd/etcd?command=sh",
+        "/api/v1/nodes/n1/proxy/attach/shop/web/app",
+        "/api/v1/nodes/n2/proxy/exec/shop/web/app?command=sh",
+    ] {
+        assert_ne!(class(other), shell, "{other}");
+    }
+    let same = class("/api/v1/nodes/n1/proxy/exec/shop/web/app?command=id");
+    assert_eq!(same, shell);
+    let run = class("/api/v1/nodes/n1/proxy/run/shop/web/app?cmd=id");
+    assert_ne!(run, class("/api/v1/nodes/n1/proxy/checkpoint/shop/web/app"));
+    let service = class("/api/v1/namespaces/shop/services/grafana/proxy/a");
+    assert_eq!(
+        service,
+        class("/api/v1/namespaces/shop/services/grafana/proxy/b?x=y")
+    );
+    assert_ne!(
+        service,
+        class("/api/v1/namespaces/shop/services/vault/proxy/a")
+    );
 }

@@ -2,14 +2,14 @@
 
 #![expect(clippy::disallowed_methods, reason = "a test waits for its own tasks")]
 
-use std::fs;
-use std::path::Path;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::*;
 use crate::approval::state::tests::{person, terms};
+use crate::approval::store::tests::Crashes;
 use crate::approval::store::{FILE, Store};
 
 fn at(second: i64) -> Timestamp {
@@ -68,6 +68,44 @@ impl World {
             .await
             .unwrap()
     }
+
+    /// Alice asks for a role for a minute.
+    async fn wish(&self, role: &str, id: &str, second: i64) -> Result<(Approval, bool), TooMany> {
+        let alice = Identity::for_tests("alice", &[]);
+        let wish = Wish {
+            caller: Person::from(&alice),
+            holder: Digest::of_caller(&alice),
+            ahead: Ahead {
+                role: role.to_owned(),
+                seconds: 60,
+                reason: "INC-7".to_owned(),
+            },
+            rule: format!("p/{role}"),
+            terms: terms(1, None),
+        };
+        let id = id.to_owned();
+        let asked = self.store.run(move |work| wish_of(work, wish, id, second));
+        asked.await.unwrap()
+    }
+
+    async fn revoke(&self, id: &str, second: i64) -> Result<Approval, NotAnswered> {
+        let id = id.to_owned();
+        let by = (person("carol", &["sre"]), false);
+        let taken = self.store.run(move |work| {
+            let taken = revoke(work, &id, by, "over".to_owned(), at(second))?;
+            Ok(taken.unwrap())
+        });
+        taken.await.unwrap()
+    }
+}
+
+fn wish_of(
+    work: &Work<'_>,
+    asks: Wish,
+    id: String,
+    second: i64,
+) -> Result<Result<(Approval, bool), TooMany>, StoreError> {
+    wish(work, asks, id, at(second))
 }
 
 fn answer_by_carol(
@@ -179,100 +217,150 @@ async fn a_yes_to_a_class_admits_others_of_it_until_it_ends_or_is_taken_back() {
     ));
 }
 
+/// A held request of somebody, or of their agent.
+fn held_of(number: usize, user: &str, agent: Option<String>) -> Held {
+    Held {
+        caller: Person {
+            agent,
+            ..person(user, &[])
+        },
+        ..held(number)
+    }
+}
+
+impl World {
+    /// As many questions of one caller as are taken, numbered from `first`; how many that were, and why no more.
+    async fn fill(
+        &self,
+        first: usize,
+        of: impl Fn(usize) -> Held + Send + 'static,
+    ) -> (u32, TooMany) {
+        let all = move |work: &Work<'_>| {
+            let mut taken = 0;
+            for number in first.. {
+                match consult(work, &of(number), format!("q{number}"), at(0))? {
+                    Found::Asked(_) => taken += 1,
+                    Found::Refused(why) => return Ok((taken, why)),
+                    other => panic!("{other:?}"),
+                }
+            }
+            unreachable!()
+        };
+        self.store.run(all).await.unwrap()
+    }
+}
+
 #[tokio::test]
 async fn open_questions_are_bounded_and_expired_ones_do_not_count() {
     let world = World::new();
-    let own = usize::try_from(limits::APPROVALS_OPEN_PER_CALLER_MAX).unwrap();
-    for number in 0..own {
-        waits(world.consult(held(number), &format!("q{number}"), 0).await);
-    }
-    assert!(matches!(
-        world.consult(held(own), "x", 1).await,
-        Found::Refused(TooMany::OfCaller)
-    ));
+    let own = limits::APPROVALS_OPEN_PER_CALLER_MAX;
+    let filled = world.fill(0, |number| held_of(number, "alice", None)).await;
+    assert_eq!(filled, (own, TooMany::OfCaller));
     // What is open can be asked again, and somebody else can ask.
     waits(world.consult(held(0), "x", 1).await);
-    let bob = |number| Held {
-        caller: person(&format!("user-{number}"), &[]),
-        ..held(1000 + number)
+    waits(world.consult(held_of(900, "bob", None), "y", 1).await);
+    // Another account of the same name is the same human.
+    let mut twin = held_of(901, "alice", None);
+    twin.caller.subject = "alice-2".to_owned();
+    let twin = world.consult(twin, "z", 1).await;
+    assert!(
+        matches!(twin, Found::Refused(TooMany::OfCaller)),
+        "{twin:?}"
+    );
+    waits(world.consult(held_of(902, "alice", None), "z", 200).await);
+}
+
+/// Nobody fills the approvers' inbox by asking and taking back.
+#[tokio::test]
+async fn d_21_what_is_asked_within_an_hour_is_bounded_however_it_ends() {
+    let world = World::new();
+    let most = usize::try_from(limits::APPROVALS_ASKED_PER_HOUR_MAX).unwrap();
+    let asked_and_taken_back = move |work: &Work<'_>| {
+        for number in 0..most {
+            let id = format!("q{number}");
+            waits(consult(work, &held(number), id.clone(), at(0))?);
+            let by = person("alice", &[]);
+            withdraw(work, &id, &by, at(0))?.unwrap().unwrap();
+        }
+        Ok(())
     };
-    let all = usize::try_from(limits::APPROVALS_OPEN_MAX).unwrap();
-    for number in own..all {
-        waits(world.consult(bob(number), &format!("b{number}"), 1).await);
-    }
-    assert!(matches!(
-        world.consult(bob(all), "y", 1).await,
-        Found::Refused(TooMany::InAll)
-    ));
-    waits(world.consult(held(own), "z", 200).await);
+    world.store.run(asked_and_taken_back).await.unwrap();
+    let more = world.consult(held(most), "x", 3599).await;
+    assert!(
+        matches!(more, Found::Refused(TooMany::InAnHour)),
+        "{more:?}"
+    );
+    waits(world.consult(held_of(most, "bob", None), "b", 3599).await);
+    waits(world.consult(held(most), "x", 3600).await);
 }
 
 /// However many agents somebody has, others can ask, and so can they.
 #[tokio::test]
 async fn the_agents_of_one_human_leave_room_for_others() {
     let world = World::new();
-    let of = |number: usize, agent: Option<String>| Held {
-        caller: Person {
-            agent,
-            ..person("alice", &[])
-        },
-        ..held(number)
-    };
-    let most = usize::try_from(limits::APPROVALS_OPEN_OF_AGENTS_MAX).unwrap();
-    for number in 0..most {
-        let bot = Some(format!("bot-{number}"));
-        waits(
-            world
-                .consult(of(number, bot), &format!("q{number}"), 0)
-                .await,
-        );
+    let most = limits::APPROVALS_OPEN_OF_AGENTS_MAX;
+    let each = |number| held_of(number, "alice", Some(format!("bot-{number}")));
+    assert_eq!(world.fill(0, each).await, (most, TooMany::OfAgents));
+    waits(world.consult(held_of(900, "alice", None), "own", 1).await);
+    let bobs = held_of(901, "bob", Some("bot".to_owned()));
+    waits(world.consult(bobs, "bob", 1).await);
+}
+
+/// Few who ask all they can leave a half to those who have not asked: everybody else has room for a question of their
+/// own and one of their agents.
+#[tokio::test]
+async fn whoever_is_busy_leaves_room_for_whoever_is_not() {
+    let world = World::new();
+    let mut asked = 0;
+    let mut busy = 0;
+    while asked < limits::APPROVALS_OPEN_BUSY {
+        for agent in [None, Some("bot".to_owned())] {
+            let user = format!("busy-{busy}");
+            let first = 1000 * usize::try_from(asked + 1).unwrap();
+            let user = user.clone();
+            let of = move |number| held_of(number, &user, agent.clone());
+            asked += world.fill(first, of).await.0;
+        }
+        busy += 1;
     }
-    let another = of(most, Some("another".to_owned()));
-    assert!(matches!(
-        world.consult(another, "x", 1).await,
-        Found::Refused(TooMany::OfCaller)
-    ));
-    waits(world.consult(of(most + 1, None), "own", 1).await);
-    let bob = Held {
-        caller: Person {
-            agent: Some("bot".to_owned()),
-            ..person("bob", &[])
-        },
-        ..held(most + 2)
+    assert_eq!((busy, asked), (4, limits::APPROVALS_OPEN_BUSY));
+    let mut quiet = 0;
+    let full = loop {
+        let user = format!("quiet-{quiet}");
+        for (side, agent) in [None, Some("bot".to_owned())].into_iter().enumerate() {
+            let first = 1_000_000 + 10 * (2 * quiet + side);
+            let user = user.clone();
+            let of = move |number| held_of(number, &user, agent.clone());
+            let (taken, why) = world.fill(first, of).await;
+            if taken == 1 {
+                assert!(matches!(why, TooMany::Busy | TooMany::InAll), "{why:?}");
+                asked += 1;
+            } else {
+                assert_eq!((taken, why), (0, TooMany::InAll));
+            }
+        }
+        if asked == limits::APPROVALS_OPEN_MAX {
+            break quiet + 1;
+        }
+        quiet += 1;
     };
-    waits(world.consult(bob, "bob", 1).await);
+    assert_eq!(full, 64);
+    let late = world.consult(held_of(7, "late", None), "late", 0).await;
+    assert!(matches!(late, Found::Refused(TooMany::InAll)));
 }
 
 #[tokio::test]
 async fn a_role_is_asked_for_once_and_stays_given_when_the_database_is_opened_again() {
     let world = World::new();
-    let alice = Identity::for_tests("alice", &[]);
-    let wished = |reason: &str, second| {
-        let wish = Wish {
-            caller: Person::from(&alice),
-            holder: Digest::of_caller(&alice),
-            ahead: Ahead {
-                role: "debug".to_owned(),
-                seconds: 60,
-                reason: reason.to_owned(),
-            },
-            rule: "p/debug".to_owned(),
-            terms: terms(1, None),
-        };
-        let id = format!("{reason}-{second}");
-        world
-            .store
-            .run(move |work| super::wish(work, wish, id, at(second)))
-    };
-    let (first, is_new) = wished("a", 0).await.unwrap().unwrap();
+    let (first, is_new) = world.wish("a", "first", 0).await.unwrap();
     assert!(is_new);
-    let (again, is_new) = wished("a", 1).await.unwrap().unwrap();
+    let (again, is_new) = world.wish("a", "again", 1).await.unwrap();
     assert_eq!((again.id, is_new), (first.id.clone(), false));
-    let (other, _) = wished("b", 1).await.unwrap().unwrap();
+    let (other, _) = world.wish("b", "other", 1).await.unwrap();
     world.answer(&first.id, Verdict::Yes, 0, 2).await.unwrap();
     world.answer(&other.id, Verdict::No, 0, 2).await.unwrap();
     // A no stands.
-    assert_eq!(wished("b", 3).await.unwrap().unwrap().0.id, other.id);
+    assert_eq!(world.wish("b", "more", 3).await.unwrap().0.id, other.id);
     for (second, count) in [(3, 1), (61, 1), (62, 0)] {
         let given = world.store.run(move |work| grants(work, at(second))).await;
         assert_eq!(given.unwrap().count(at(second)), count, "{second}");
@@ -320,87 +408,113 @@ async fn e_20_of_many_who_use_one_yes_at_once_one_does() {
     }
 }
 
-/// What the database says after a crash, for those ids.
-async fn states(file: &Path, ids: [&'static str; 3]) -> Vec<Option<(State, usize)>> {
-    let store = Store::open(file).unwrap();
-    let state = |work: &Work<'_>, id: &str| -> Result<_, StoreError> {
-        Ok(get(work, id, at(3))?.map(|approval| {
+/// What the database says of each approval, as it was written: where it stands, how often it was used, and whether it
+/// gives a role.
+async fn told(store: &Store) -> BTreeMap<String, (State, usize, bool)> {
+    let early = at(3);
+    let read = move |work: &Work<'_>| {
+        let all = list(work, false, 100, early)?.into_iter();
+        let said = |approval: Approval| {
             let used = approval.requests.iter().filter(|one| one.used_by.is_some());
-            (approval.state, used.count())
-        }))
+            let said = (
+                approval.state,
+                used.count(),
+                approval.granted(early).is_some(),
+            );
+            (approval.id, said)
+        };
+        Ok(all.map(said).collect())
     };
-    let read = store.run(move |work| ids.iter().map(|id| state(work, id)).collect());
-    read.await.unwrap()
+    store.run(read).await.unwrap()
 }
 
-/// Every step is made by appending to the write-ahead log; a crash leaves a beginning of it. So each beginning is
-/// tried, cut at every half page: what was told before that point is there, and nothing is there by half.
+/// What was told before a crash is there, nothing is there by half, no yes is lost, and none is used twice.
+#[expect(clippy::too_many_lines, reason = "one history")]
 #[tokio::test]
 async fn e_20_a_crash_between_any_two_writes_loses_no_answer_and_forgets_no_use() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join(FILE);
-    let store = Store::open(&file).unwrap();
-    // The tables are in the file itself, the steps in the log.
-    store
-        .run(|work| {
-            work.query_row("PRAGMA wal_autocheckpoint = 0", [], |_| Ok(()))?;
-            Ok(())
-        })
-        .await
-        .unwrap();
+    let mut crashes = Crashes::begin().await;
     let world = World {
-        _folder: folder,
-        store,
+        _folder: tempfile::tempdir().unwrap(),
+        store: crashes.store.clone(),
     };
-    let log = file.with_extension("db-wal");
-    let ids = ["a", "b", "c"];
-    let length = || fs::metadata(&log).map_or(0, |log| log.len());
-    // After each step: how long the log is, and what the database says.
-    let mut told = vec![(length(), vec![None, None, None])];
-    let mut note = |states: [Option<(State, usize)>; 3]| told.push((length(), states.to_vec()));
-    let asked = Some((State::Asked, 0));
+    let mut after = vec![told(&world.store).await];
+    let mut step = async || {
+        crashes.told();
+        after.push(told(&crashes.store).await);
+    };
     waits(world.consult(held(1), "a", 0).await);
-    note([asked, None, None]);
+    step().await;
     waits(world.consult(held(2), "b", 0).await);
-    note([asked, asked, None]);
+    step().await;
     world.answer("a", Verdict::Yes, 1, 1).await.unwrap();
-    note([Some((State::Approved, 0)), asked, None]);
+    step().await;
     let found = world.consult(held(1), "-", 2).await;
     assert!(matches!(found, Found::Admitted(..)));
-    note([Some((State::Used, 1)), asked, None]);
+    step().await;
     world.answer("b", Verdict::No, 1, 2).await.unwrap();
-    note([Some((State::Used, 1)), Some((State::Denied, 0)), None]);
+    step().await;
     waits(world.consult(held(3), "c", 2).await);
-    note([Some((State::Used, 1)), Some((State::Denied, 0)), asked]);
+    step().await;
     world.answer("c", Verdict::Yes, 1, 2).await.unwrap();
-    note([
-        Some((State::Used, 1)),
-        Some((State::Denied, 0)),
-        Some((State::Approved, 0)),
-    ]);
-
-    let (database, log) = (fs::read(&file).unwrap(), fs::read(&log).unwrap());
-    let first = told[0].0;
-    let mut cut = usize::try_from(first).unwrap();
-    let mut tried = 0;
-    while cut <= log.len() {
-        let crashed = tempfile::tempdir().unwrap();
-        let file = crashed.path().join(FILE);
-        fs::write(&file, &database).unwrap();
-        fs::write(file.with_extension("db-wal"), &log[..cut]).unwrap();
-        let expected = told
-            .iter()
-            .rev()
-            .find(|(length, _)| *length <= cut as u64)
-            .unwrap();
-        assert_eq!(
-            states(&file, ids).await,
-            expected.1,
-            "the log was cut at {cut} of {}",
-            log.len()
-        );
-        tried += 1;
-        cut += 2060; // half of a page and its header
+    step().await;
+    for (role, id) in [("debug", "g"), ("deploy", "h")] {
+        world.wish(role, id, 2).await.unwrap();
+        step().await;
+        world.answer(id, Verdict::Yes, 0, 2).await.unwrap();
+        step().await;
     }
-    assert!(tried > 30, "only {tried} crashes were tried");
+    world.revoke("g", 3).await.unwrap();
+    step().await;
+    // Whoever asks next writes down that the others are over.
+    waits(world.consult(held(4), "d", 500).await);
+    step().await;
+    let history = |id: &str| {
+        let mut states: Vec<State> = after
+            .iter()
+            .filter_map(|told| told.get(id).map(|said| said.0))
+            .collect();
+        states.dedup();
+        states
+    };
+    assert_eq!(history("a"), [State::Asked, State::Approved, State::Used]);
+    assert_eq!(history("b"), [State::Asked, State::Denied]);
+    assert_eq!(
+        history("c"),
+        [State::Asked, State::Approved, State::Expired]
+    );
+    assert_eq!(
+        history("g"),
+        [State::Asked, State::Approved, State::Revoked]
+    );
+    assert_eq!(
+        history("h"),
+        [State::Asked, State::Approved, State::Expired]
+    );
+
+    crashes
+        .each(async |store, steps| {
+            let expected = &after[steps];
+            assert_eq!(told(&store).await, *expected, "after {steps} steps");
+            let given = expected.values().filter(|said| said.2).count();
+            // Whoever comes back with the same requests, twice.
+            let use_all = |work: &Work<'_>| {
+                let grants = grants(work, at(3))?.count(at(3));
+                let mut admitted = [0; 2];
+                for (number, admitted) in [1, 3].into_iter().zip(&mut admitted) {
+                    for again in ["x", "y"] {
+                        let id = format!("{number}-{again}");
+                        let found = consult(work, &held(number), id, at(3))?;
+                        *admitted += usize::from(matches!(found, Found::Admitted(..)));
+                    }
+                }
+                Ok((grants, admitted))
+            };
+            let may = |id: &str| {
+                let said = expected.get(id);
+                usize::from(said.is_some_and(|said| said.0 == State::Approved))
+            };
+            let used = store.run(use_all).await.unwrap();
+            assert_eq!(used, (given, [may("a"), may("c")]), "after {steps} steps");
+        })
+        .await;
 }

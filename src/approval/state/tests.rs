@@ -118,6 +118,8 @@ fn h_04_nobody_answers_for_themselves_nor_for_their_agent() {
     of_agent.caller.agent = Some("bot".to_owned());
     assert_eq!(yes(&mut of_agent, "alice", 1), Err(Unfit::Own.into()));
     assert_eq!(yes(&mut of_agent, "bot", 1), Err(Unfit::Agent.into()));
+    of_agent.caller.chain = vec!["hub".to_owned()];
+    assert_eq!(yes(&mut of_agent, "hub", 1), Err(Unfit::Agent.into()));
     of_agent.terms.approvers.principal = true;
     assert_eq!(yes(&mut of_agent, "alice", 1), Ok(()));
     // That is for what agents ask and for nothing else.

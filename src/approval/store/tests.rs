@@ -2,9 +2,72 @@
 
 #![expect(clippy::disallowed_methods, reason = "a test waits for its own tasks")]
 
+use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
+
+/// A database that can be looked at as it is after a crash at any moment.
+///
+/// Every step is made by appending to the write-ahead log; a crash leaves a beginning of it. So each beginning is
+/// tried, cut at every half page.
+pub(crate) struct Crashes {
+    folder: tempfile::TempDir,
+    pub(crate) store: Store,
+    /// How long the log was when each step was told.
+    told: Vec<usize>,
+}
+
+impl Crashes {
+    /// The tables are in the file itself; all steps from here on stay in the log.
+    pub(crate) async fn begin() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join(FILE)).unwrap();
+        let keep = |work: &Work<'_>| {
+            work.query_row("PRAGMA wal_autocheckpoint = 0", [], |_| Ok(()))?;
+            Ok(())
+        };
+        store.run(keep).await.unwrap();
+        let mut crashes = Self {
+            folder,
+            store,
+            told: Vec::new(),
+        };
+        crashes.told();
+        crashes
+    }
+
+    fn log(&self) -> std::path::PathBuf {
+        self.folder.path().join(FILE).with_extension("db-wal")
+    }
+
+    /// Whoever asked for a step was told that it is done.
+    pub(crate) fn told(&mut self) {
+        let length = fs::metadata(self.log()).map_or(0, |log| log.len());
+        self.told.push(usize::try_from(length).unwrap());
+    }
+
+    /// Shows the database after each crash, and how many steps had been told by then.
+    pub(crate) async fn each(self, mut look: impl AsyncFnMut(Store, usize)) {
+        let database = fs::read(self.folder.path().join(FILE)).unwrap();
+        let log = fs::read(self.log()).unwrap();
+        let mut tried = 0;
+        for cut in (self.told[0]..=log.len()).step_by(HALF_A_PAGE) {
+            let crashed = tempfile::tempdir().unwrap();
+            let file = crashed.path().join(FILE);
+            fs::write(&file, &database).unwrap();
+            fs::write(file.with_extension("db-wal"), &log[..cut]).unwrap();
+            let told = self.told.iter().filter(|length| **length <= cut).count() - 1;
+            look(Store::open(&file).unwrap(), told).await;
+            tried += 1;
+        }
+        let steps = self.told.len() - 1;
+        assert!(tried > 2 * steps, "only {tried} crashes in {steps} steps");
+    }
+}
+
+/// Of a page in the log, with its header.
+const HALF_A_PAGE: usize = 2060;
 
 async fn count(store: &Store) -> i64 {
     store
@@ -37,7 +100,7 @@ async fn what_fails_is_undone_and_what_was_told_is_there_after_a_restart() {
     assert_eq!(count(&store).await, 1);
     let again = Store::open(&file).unwrap();
     assert_eq!(count(&again).await, 1);
-    let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+    let mode = fs::metadata(&file).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 }
 
@@ -150,7 +213,7 @@ fn a_database_of_a_later_version_is_left_alone() {
     drop(db);
     assert!(matches!(Store::open(&file), Err(StoreError::Version(99))));
     let file = folder.path().join("other.db");
-    std::fs::write(
+    fs::write(
         &file,
         b"this is no database at all, but long enough to look like one",
     )

@@ -10,7 +10,7 @@ use super::account::AccountArgs;
 use super::exec::{ExecVersion, Question};
 use super::obtain::{Effort, obtain};
 use super::provider::browser::has_display;
-use crate::cli::output::Outcome;
+use crate::cli::output::{Outcome, finish_talking};
 
 /// Prints a token for kubectl, as an `ExecCredential`.
 #[derive(Clone, Debug, clap::Args)]
@@ -26,7 +26,7 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args) -> ExitCode {
-    super::run(answer(args))
+    finish_talking(answer(args))
 }
 
 async fn answer(args: &Args) -> anyhow::Result<Outcome> {

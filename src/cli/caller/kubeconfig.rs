@@ -18,7 +18,7 @@ use http::Uri;
 
 use super::account::{AccountArgs, Source};
 use super::exec::ExecVersion;
-use crate::cli::output::{Outcome, note};
+use crate::cli::output::{Outcome, finish_talking, note};
 use document::Node;
 use merge::Addition;
 
@@ -88,7 +88,7 @@ Examples:
 
 /// Runs the command.
 pub fn run(args: &Args) -> ExitCode {
-    super::run(write(args))
+    finish_talking(write(args))
 }
 
 async fn write(args: &Args) -> anyhow::Result<Outcome> {

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::account::{AccountArgs, Source};
 use super::kubeconfig::current::{Selection, Session};
 use super::obtain::{Effort, obtain};
-use crate::cli::output::{Outcome, note};
+use crate::cli::output::{Outcome, finish_talking, note};
 
 /// Logs in at the identity provider.
 #[derive(Clone, Debug, clap::Args)]
@@ -34,7 +34,7 @@ Examples:
 
 /// Runs the command.
 pub fn run(args: &Args) -> ExitCode {
-    super::run(log_in(args))
+    finish_talking(log_in(args))
 }
 
 async fn log_in(args: &Args) -> anyhow::Result<Outcome> {

@@ -8,7 +8,7 @@ use super::cache::Cache;
 use super::kubeconfig::current::Selection;
 use super::login::whose;
 use super::provider::Provider;
-use crate::cli::output::{Outcome, note};
+use crate::cli::output::{Outcome, finish_talking, note};
 
 /// Forgets the tokens of a login, and ends it at the provider where that can be told.
 #[derive(Clone, Debug, clap::Args)]
@@ -28,7 +28,7 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args) -> ExitCode {
-    super::run(log_out(args))
+    finish_talking(log_out(args))
 }
 
 async fn log_out(args: &Args) -> anyhow::Result<Outcome> {

@@ -22,7 +22,7 @@ use super::login::span;
 use super::obtain::{Effort, Token, obtain};
 use super::provider::browser::has_display;
 use crate::cli::https::{Server, trust_file};
-use crate::cli::output::{Outcome, Output, clean, note, print_json};
+use crate::cli::output::{Outcome, Output, clean, finish_talking, note, print_json};
 use crate::gateway::body;
 
 /// Where the API server answers who asks (KEP-3325).
@@ -102,7 +102,7 @@ struct Refused {
 
 /// Runs the command.
 pub fn run(args: &Args) -> ExitCode {
-    super::run(ask(args))
+    finish_talking(ask(args))
 }
 
 async fn ask(args: &Args) -> anyhow::Result<Outcome> {

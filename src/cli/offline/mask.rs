@@ -21,7 +21,7 @@ use crate::transform::{MaskReport, Placeholders, Released, Unreleased, negotiate
 /// gateway would refuse the request or withhold the answer.
 #[derive(Clone, Debug, clap::Args)]
 #[command(
-    after_help = "Example:\n  kubectl get --raw /api/v1/namespaces/shop/secrets/db | portcullis mask --config gateway.yaml \\\n      --as bot --as-group ai-agents --request 'GET /api/v1/namespaces/shop/secrets/db'\n\nWith ?watch=1 in the request the body is a watch.\nPlaceholders are made with a key of this call: they are not those of the gateway."
+    after_help = "Example:\n  kubectl get --raw /api/v1/namespaces/shop/secrets/db | portcullis mask --config gateway.yaml \\\n      --as bot --as-group ai-agents --request 'GET /api/v1/namespaces/shop/secrets/db'\n\nWith ?watch=1 in the request the body is a watch.\nPlaceholders are made with a key of this call: they are not those of the gateway. Known values are those of a running gateway: none is masked here."
 )]
 pub struct Args {
     #[command(flatten)]
@@ -227,6 +227,19 @@ rules:
             text.contains("[masked:v1:") && !text.contains("\u{6}secret"),
             "{text}"
         );
+        let field = |number: u8, bytes: &[u8]| {
+            let head = [number << 3 | 2, u8::try_from(bytes.len()).unwrap()];
+            [&head[..], bytes].concat()
+        };
+        let event = [field(1, b"ADDED"), field(2, &field(1, body))].concat();
+        let length = u32::try_from(event.len()).unwrap().to_be_bytes();
+        let frames = [&length[..], &event].concat().repeat(2);
+        let watch = "GET /api/v1/namespaces/shop/secrets?watch=1";
+        let stream = "application/vnd.kubernetes.protobuf;stream=watch";
+        let (outcome, text) = try_it("bob", watch, &["--content-type", stream], &frames);
+        assert_eq!(outcome, Outcome::Good, "{text}");
+        assert_eq!(text.matches("[masked:v1:").count(), 2, "{text}");
+        assert!(!text.contains("\u{6}secret"), "{text}");
         for more in [
             &["--content-type", "application/yaml"][..],
             &["--content-type", "application/cbor"],

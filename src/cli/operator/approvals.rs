@@ -8,7 +8,7 @@ use anyhow::Context as _;
 
 use super::client::{Client, Target};
 use crate::approval::Approval;
-use crate::cli::output::{Outcome, Output, finish, note, print_json};
+use crate::cli::output::{Outcome, Output, finish_talking, note, print_json};
 use crate::control::approvals::{ApprovalList, No, Yes};
 use crate::identity::client::login::encoded;
 
@@ -119,12 +119,7 @@ pub struct WatchArgs {
 
 /// Runs the command.
 pub fn run(args: &Args) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("the runtime could not be started");
-    let mut out = io::stdout().lock();
-    finish(runtime.and_then(|runtime| runtime.block_on(execute(args, &mut out))))
+    finish_talking(execute(args, &mut io::stdout().lock()))
 }
 
 async fn execute(args: &Args, out: &mut dyn Write) -> anyhow::Result<Outcome> {

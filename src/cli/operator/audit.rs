@@ -14,7 +14,7 @@ use crate::audit::segments::Segments;
 use crate::cli::output::{Outcome, finish};
 
 pub mod list;
-mod print;
+pub(in crate::cli::operator) mod print;
 pub mod tail;
 pub mod verify;
 

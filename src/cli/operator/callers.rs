@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::client::{Client, Target};
 use crate::approval::{self, Store, StoreError};
 use crate::callers::ledger;
-use crate::cli::output::{Outcome, Output, finish, note, print_json};
+use crate::cli::output::{Outcome, Output, finish_talking, note, print_json};
 use crate::control::callers::{BlockCall, Blocked, CallerItem, CallerList, block, in_words, whom};
 use crate::identity::{Block, Whom};
 use crate::limits;
@@ -106,12 +106,7 @@ pub struct UnblockArgs {
 
 /// Runs the command.
 pub fn run(args: &Args) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("the runtime could not be started");
-    let mut out = io::stdout().lock();
-    finish(runtime.and_then(|runtime| runtime.block_on(execute(args, &mut out))))
+    finish_talking(execute(args, &mut io::stdout().lock()))
 }
 
 async fn execute(args: &Args, out: &mut dyn Write) -> anyhow::Result<Outcome> {

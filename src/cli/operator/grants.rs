@@ -3,12 +3,10 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use anyhow::Context as _;
-
 use super::approvals::{open, print_list, print_outcome};
 use super::client::Target;
 use crate::approval::Approval;
-use crate::cli::output::{Outcome, Output, finish, note, print_json};
+use crate::cli::output::{Outcome, Output, finish_talking, note, print_json};
 use crate::control::approvals::{ApprovalList, Revoke};
 use crate::identity::client::login::encoded;
 
@@ -59,12 +57,7 @@ pub struct RevokeArgs {
 
 /// Runs the command.
 pub fn run(args: &Args) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("the runtime could not be started");
-    let mut out = io::stdout().lock();
-    finish(runtime.and_then(|runtime| runtime.block_on(execute(args, &mut out))))
+    finish_talking(execute(args, &mut io::stdout().lock()))
 }
 
 async fn execute(args: &Args, out: &mut dyn Write) -> anyhow::Result<Outcome> {

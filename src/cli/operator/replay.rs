@@ -1,14 +1,12 @@
-//! `portcullis replay`: what happened in a session?
+//! `portcullis replay`: what happened in a session, or in all that a caller did?
 
 use std::io::{self, IsTerminal as _, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context as _;
-
 use super::sessions::source::{Among, Source, Tape};
-use crate::cli::output::{Outcome, finish};
+use crate::cli::output::{Outcome, finish, talk};
 use crate::recording::Summary;
 use crate::recording::replay::filter::visible;
 use crate::recording::replay::player::{Player, parse_time};
@@ -16,8 +14,11 @@ use crate::recording::replay::transcript::Needle;
 use crate::recording::replay::{Flaws, Reader, clock_face, files, transcript};
 use crate::session::EndReason;
 
+mod answer;
+pub mod run;
 mod show;
 mod terminal;
+mod told;
 
 use super::client::Target;
 use show::Show;
@@ -25,19 +26,30 @@ use show::Show;
 /// Places that `n` goes to; more are left out.
 const PLACES_MAX: usize = 10_000;
 
-/// Plays a recorded session.
+/// Plays a recorded session, or with --caller everything that somebody did
+///
+/// What somebody did are their commands, what was decided about each request and why, the answers they saw where a rule
+/// says `record: responses`, and their sessions, in the order of time.
 ///
 /// In a terminal: space stops and goes on, `.` shows the next output, `+` and `-` change the speed,
 /// the arrows or `<` and `>` jump five seconds, `n` goes to the next place that `--search` found, `q`
 /// ends. When the output is no terminal, everything is written at once.
 #[derive(Clone, Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  portcullis replay 01997c3e-8f0e-7c52-9d2b-6a1f0f4c1f11 --speed 2\n  portcullis replay session.cast --from 1:30\n  portcullis replay session.cast --search 'DROP TABLE' --text"
+    after_help = "Examples:\n  portcullis replay 01997c3e-8f0e-7c52-9d2b-6a1f0f4c1f11 --speed 2\n  portcullis replay session.cast --from 1:30\n  portcullis replay session.cast --search 'DROP TABLE' --text\n  # what an agent did in the last two hours, and what it saw\n  portcullis replay --caller dora --agent coding-assistant --since 2h --text"
 )]
 pub struct Args {
     /// The id of a recording, or the beginning of it when no other's is the same, or an asciicast file (v2 or v3), for which nothing else is needed
-    #[arg(value_name = "ID|FILE.cast")]
-    pub recording: String,
+    #[arg(
+        value_name = "ID|FILE.cast",
+        required_unless_present_any = ["caller", "agent"],
+        conflicts_with_all = ["caller", "agent"]
+    )]
+    pub recording: Option<String>,
+
+    /// Whose doings
+    #[command(flatten)]
+    pub whose: run::Whose,
 
     /// Where
     #[command(flatten)]
@@ -111,7 +123,10 @@ fn execute(
     out: &mut dyn Write,
     notes: &mut dyn Write,
 ) -> anyhow::Result<Outcome> {
-    let (tape, summary) = find(args)?;
+    let Some(recording) = &args.recording else {
+        return run::replay(args, plays, out, notes);
+    };
+    let (tape, summary) = find(args, recording)?;
     let open = || Reader::new(tape.parts());
     let from = args.from.unwrap_or_default();
     let mut reader = open()?;
@@ -148,19 +163,15 @@ fn execute(
 
 /// The recording to play, and what its sidecar says: a file, or what the data directory or a gateway
 /// has under this id.
-fn find(args: &Args) -> anyhow::Result<(Tape, Option<Summary>)> {
-    let file = Path::new(&args.recording);
+fn find(args: &Args, recording: &str) -> anyhow::Result<(Tape, Option<Summary>)> {
+    let file = Path::new(recording);
     if file.is_file() {
         let summary = files::summary(file);
         return Ok((Tape::Files(files::with_later_parts(file)), summary));
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("the runtime could not be started")?;
-    runtime.block_on(async {
+    talk(async {
         let source = Source::open(&args.target).await?;
-        let id = source.id(&args.recording, Among::All).await?;
+        let id = source.id(recording, Among::All).await?;
         let details = source.show(&id).await?;
         let tape = source.tape(&details.session.metadata.id).await?;
         Ok((tape, details.summary))

@@ -4,12 +4,12 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{bail, ensure};
 
 use super::approvals::{clock, duration, open, visible};
 use super::client::{Client, Target};
 use crate::approval::{Ahead, Approval, State};
-use crate::cli::output::{Outcome, Output, finish, print_json};
+use crate::cli::output::{Outcome, Output, finish_talking, print_json};
 use crate::identity::client::login::encoded;
 
 /// Asks for a role of the policy, for a while.
@@ -40,12 +40,7 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("the runtime could not be started");
-    let mut out = io::stdout().lock();
-    finish(runtime.and_then(|runtime| runtime.block_on(execute(args, &mut out))))
+    finish_talking(execute(args, &mut io::stdout().lock()))
 }
 
 async fn execute(args: &Args, out: &mut dyn Write) -> anyhow::Result<Outcome> {

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use jiff::{Span, SpanRelativeTo, Timestamp};
 
 use super::client::Target;
-use crate::cli::output::{Outcome, Output, complain, finish, note, print_json};
+use crate::cli::output::{Outcome, Output, complain, finish_talking, note, print_json};
 use crate::limits;
 use crate::recording::index::search::{News, Quest};
 use crate::recording::index::{self, Catalog, Filter};
@@ -194,12 +194,7 @@ pub struct SearchArgs {
 
 /// Runs the command.
 pub fn run(args: &Args) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("the runtime could not be started");
-    let mut out = io::stdout().lock();
-    finish(runtime.and_then(|runtime| runtime.block_on(execute(args, &mut out))))
+    finish_talking(execute(args, &mut io::stdout().lock()))
 }
 
 async fn execute(args: &Args, out: &mut dyn Write) -> anyhow::Result<Outcome> {

@@ -1,10 +1,13 @@
 //! `control`: where health, metrics and the APIs for people are, and who is told what waits for them.
 
+use std::path::PathBuf;
+
 use super::super::policy_file;
 use super::super::section::Section;
 use super::listener::read_tls;
 use super::{address, path};
 use crate::control;
+use crate::control::shipping::collector;
 use crate::control::{console, webhook};
 use crate::identity::{self, check_authority};
 use crate::listener::TlsFiles;
@@ -190,6 +193,51 @@ fn read_operators(section: &Section<'_>) -> control::Operators {
     operators
 }
 
+/// A file that a section names, which can be read.
+fn named_file(section: &Section<'_>, key: &'static str) -> Option<PathBuf> {
+    let found = section.text(key)?;
+    let file = path(section, &found);
+    if let Err(problem) = policy_file::read(&file) {
+        let name = file.display();
+        found.report(section.document(), format!("{name}: {}", problem.message));
+    }
+    Some(file)
+}
+
+/// The file with the URL of whoever is told something.
+fn url_file(section: &Section<'_>) -> Option<PathBuf> {
+    if !section.has("urlFile") {
+        section.report_key(
+            "urlFile",
+            "is missing: the file that holds the URL, which often has a credential in it",
+        );
+    }
+    named_file(section, "urlFile")
+}
+
+/// The certificates that are trusted for it.
+fn authority(section: &Section<'_>) -> Option<String> {
+    let file = named_file(section, "certificateAuthorityFile")?;
+    let pem = policy_file::read(&file).ok()?;
+    if let Err(problem) = check_authority(Some(&pem)) {
+        section.report_key("certificateAuthorityFile", &problem);
+    }
+    Some(pem)
+}
+
+/// `audit.otlp`.
+pub(super) fn read_collector(section: &Section<'_>) -> Option<collector::Settings> {
+    let url_file = url_file(section);
+    let headers_file = named_file(section, "headersFile");
+    let certificate_authority = authority(section);
+    section.finish();
+    Some(collector::Settings {
+        url_file: url_file?,
+        headers_file,
+        certificate_authority,
+    })
+}
+
 const FORMATS: [(&str, webhook::Format); 3] = [
     ("json", webhook::Format::Json),
     ("slack", webhook::Format::Slack),
@@ -201,29 +249,9 @@ pub(super) fn read_webhook(
     section: &Section<'_>,
     formats: &[(&str, webhook::Format)],
 ) -> Option<webhook::Settings> {
-    let file = |key: &'static str| {
-        let found = section.text(key)?;
-        let file = path(section, &found);
-        if let Err(problem) = policy_file::read(&file) {
-            let name = file.display();
-            found.report(section.document(), format!("{name}: {}", problem.message));
-        }
-        Some(file)
-    };
-    let url_file = file("urlFile");
-    if !section.has("urlFile") {
-        section.report_key(
-            "urlFile",
-            "is missing: the file that holds the URL, which often has a credential in it",
-        );
-    }
-    let secret_file = file("secretFile");
-    let authority = file("certificateAuthorityFile").and_then(|file| policy_file::read(&file).ok());
-    if let Some(pem) = &authority
-        && let Err(problem) = check_authority(Some(pem))
-    {
-        section.report_key("certificateAuthorityFile", &problem);
-    }
+    let url_file = url_file(section);
+    let secret_file = named_file(section, "secretFile");
+    let authority = authority(section);
     let format = if formats.is_empty() {
         None
     } else {

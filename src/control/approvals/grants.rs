@@ -65,7 +65,7 @@ impl Approvals {
         };
         let ahead = checked(ahead, role)?;
         let asked = self.desk.wish(Wish::of(identity, ahead, role)).await?;
-        let asked = asked.map_err(Refusal::too_many_questions)?;
+        let asked = asked.map_err(|why| Refusal::too_many_questions(why, &self.at))?;
         event.annotate("portcullis.dev/approval", asked.id.clone());
         Ok(asked)
     }

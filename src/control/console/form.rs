@@ -1,8 +1,8 @@
 //! What comes from a browser: cookies, and forms that only the console's own pages can have sent.
 
 use bytes::Bytes;
-use http::header::COOKIE;
-use http::{HeaderMap, HeaderValue, Method, Request};
+use http::header::{COOKIE, STRICT_TRANSPORT_SECURITY};
+use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use subtle::ConstantTimeEq as _;
 
 use crate::gateway::body::{self, BodyError};
@@ -12,6 +12,9 @@ use crate::limits;
 
 /// The field that shows that a form is from a page of this session.
 pub(super) const CSRF: &str = "csrf";
+
+/// How long a browser remembers, without the names below this one.
+const A_YEAR: &str = "max-age=31536000";
 
 /// Where the console is, as browsers know it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,6 +84,17 @@ impl Place {
             .filter(|(key, _)| *key == name);
         let (_, value) = found.next()?;
         found.next().is_none().then_some(value)
+    }
+
+    /// Tells the browser to ask this host over TLS alone from now on (RFC 6797), so that nobody on the way can answer in
+    /// its place. Not of `localhost`, where others serve plain HTTP; of an address browsers take no notice.
+    pub(super) fn kept_to_tls<B>(&self, mut answer: Response<B>) -> Response<B> {
+        let name = self.host.split(':').next().unwrap_or_default();
+        if self.secure && name != "localhost" && !name.ends_with(".localhost") {
+            let headers = answer.headers_mut();
+            headers.insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(A_YEAR));
+        }
+        answer
     }
 
     /// Whether the browser says that one of our own pages sent this.
@@ -246,6 +260,22 @@ mod tests {
             assert!(!place.is_named_by(&headers(&[("host", other)])), "{other}");
         }
         assert!(!place.is_named_by(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn browsers_come_back_over_tls_but_to_localhost() {
+        let kept = |url: &str| {
+            let answer = Place::new(url).kept_to_tls(Response::new(()));
+            answer.headers().contains_key(STRICT_TRANSPORT_SECURITY)
+        };
+        assert!(kept(OURS) && kept("https://localhost.example.com"));
+        for not in [
+            "http://127.0.0.1:9090",
+            "https://localhost:9090",
+            "https://gw.localhost",
+        ] {
+            assert!(!kept(not), "{not}");
+        }
     }
 
     async fn read(pairs: &[(&'static str, &str)], text: &str) -> Result<Form, u16> {

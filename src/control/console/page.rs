@@ -4,11 +4,15 @@ use maud::{DOCTYPE, Markup, html};
 
 use super::form::CSRF;
 
+pub(super) mod text;
+
 /// The parts of the console.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tab {
     /// What waits for a yes.
     Approvals,
+    /// What people and agents did.
+    Commands,
     /// Shells and forwarded ports.
     Sessions,
     /// Who calls.
@@ -18,8 +22,9 @@ pub(super) enum Tab {
 }
 
 impl Tab {
-    const ALL: [(Self, &'static str, &'static str); 4] = [
+    const ALL: [(Self, &'static str, &'static str); 5] = [
         (Self::Approvals, "/console/approvals", "Approvals"),
+        (Self::Commands, "/console/commands", "Commands"),
         (Self::Sessions, "/console/sessions", "Sessions"),
         (Self::Callers, "/console/callers", "Callers"),
         (Self::Policy, "/console/policy", "Policy"),
@@ -56,7 +61,7 @@ pub(super) fn of(viewer: &Viewer, tab: Tab, title: &str, content: &Markup) -> Ma
                 }
                 form.who method="post" action="/console/logout" {
                     (csrf(viewer))
-                    span { (super::text::visible(&viewer.name)) }
+                    span { (text::visible(&viewer.name)) }
                     button.quiet type="submit" { "Log out" }
                 }
             }
@@ -95,7 +100,7 @@ pub(super) fn problem(code: u16, message: &str) -> Markup {
                 div.card {
                     p.brand { (mark()) "Portcullis" }
                     h1 { "That was not done" }
-                    p role="alert" { (super::text::visible(message)) }
+                    p role="alert" { (text::visible(message)) }
                     p.faint { "Code " (code) }
                     p { a.button href="/console/approvals" { "Back to the console" } }
                 }
@@ -123,7 +128,7 @@ pub(super) fn nothing(title: &str, text: &str) -> Markup {
 pub(super) fn fact(name: &str, value: &str) -> Markup {
     html! {
         @if !value.is_empty() {
-            div { dt { (name) } dd { (super::text::visible(value)) } }
+            div { dt { (name) } dd { (text::visible(value)) } }
         }
     }
 }
@@ -136,7 +141,7 @@ fn frame(title: &str, body: &Markup) -> Markup {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
-                title { (title) " · Portcullis" }
+                title { (text::visible(title)) " · Portcullis" }
                 link rel="icon" href="/console/static/icon.svg" type="image/svg+xml";
                 link rel="stylesheet" href="/console/static/console.css";
                 script src="/console/static/console.js" defer {}

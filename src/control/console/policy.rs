@@ -7,8 +7,8 @@ use maud::{Markup, html};
 
 use super::Guest;
 use super::answer::page;
+use super::page::text::{block, visible};
 use super::page::{self, Tab};
-use super::text::{block, visible};
 use crate::config::case_file;
 use crate::config::live::Live;
 use crate::gateway::body::Body;
@@ -210,6 +210,9 @@ fn besides(rule: &RuleSource) -> String {
     }
     if let Some(record) = &rule.record {
         parts.push(format!("records ({})", record.as_str()));
+    }
+    if let Some(responses) = rule.responses {
+        parts.push(format!("keeps answers ({})", responses.as_str()));
     }
     if !rule.reveal.is_empty() {
         parts.push("reveals fields with a reason".to_owned());

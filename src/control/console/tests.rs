@@ -1,6 +1,7 @@
 //! A browser at the console, with an issuer whose answers are scripted.
 
 use http::header::{COOKIE, LOCATION, SET_COOKIE};
+use http_body_util::BodyExt as _;
 use loadtest::issuer::{Answer, Document, Issuer, Running};
 use loadtest::pki::Ca;
 use serde_json::{Value, json};
@@ -10,13 +11,14 @@ use tokio_util::task::TaskTracker;
 
 use super::policy::Rulebook;
 use super::*;
-use crate::approval::{Desk, Store};
+use crate::approval::ledger::Wish;
+use crate::approval::{Ahead, Desk, Digest, Person, Store};
 use crate::callers::Callers as Table;
 use crate::config::live::Live;
 use crate::gateway::body;
 use crate::identity::{IssuerSettings, Refused, Revocations};
 use crate::metrics::Metrics;
-use crate::policy::Policy;
+use crate::policy::{Hold, Policy};
 use crate::recording::index::Catalog;
 use crate::recording::{self, Recorder};
 use crate::wire::asciicast::Version;
@@ -73,7 +75,13 @@ impl Place {
             .unwrap();
         let mut settings = IssuerSettings::new(issuer.url(), vec!["console".to_owned()]);
         settings.certificate_authority = Some(ca.pem());
-        let refused = Refused::nobody();
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("state.db")).unwrap();
+        let callers = Table::open(store.clone()).await.unwrap();
+        let refused = Refused {
+            blocks: Arc::clone(callers.blocks()),
+            ..Refused::nobody()
+        };
         let revocations = Arc::clone(&refused.revocations);
         let authenticator = Authenticator::start(
             crate::identity::Settings {
@@ -88,14 +96,13 @@ impl Place {
         while authenticator.ready().is_err() {
             tokio::task::yield_now().await;
         }
-        let folder = tempfile::tempdir().unwrap();
         let client = Client {
             issuer: settings,
             client_id: "console".to_owned(),
             client_secret: None,
             scopes: vec!["profile".to_owned()],
         };
-        let rooms = rooms(&folder, authenticator).await;
+        let rooms = rooms(&folder, authenticator, (store, callers)).await;
         let place = Self {
             console: Console::new(PLACE, client, rooms),
             issuer,
@@ -214,10 +221,13 @@ impl Place {
     }
 }
 
-async fn rooms(folder: &TempDir, authenticator: Arc<Authenticator>) -> Rooms {
+async fn rooms(
+    folder: &TempDir,
+    authenticator: Arc<Authenticator>,
+    (store, callers): (Store, Arc<Table>),
+) -> Rooms {
     let log = crate::audit::Settings::new(&folder.path().join("audit.jsonl"), folder.path());
     let audit = AuditLog::open(&log).unwrap();
-    let store = Store::open(&folder.path().join("state.db")).unwrap();
     let operators = Some(Operators {
         users: Vec::new(),
         groups: vec!["ops".to_owned()],
@@ -230,14 +240,15 @@ async fn rooms(folder: &TempDir, authenticator: Arc<Authenticator>) -> Rooms {
     };
     Rooms {
         approvals: Arc::new(Approvals {
-            desk: Desk::open(store.clone(), Metrics::new().0).await.unwrap(),
+            desk: Desk::open(store, Metrics::new().0).await.unwrap(),
             audit: audit.clone(),
             authenticator: Arc::clone(&authenticator),
             operators: operators.clone(),
-            watchers: Arc::new(tokio::sync::Semaphore::new(1)),
+            watchers: crate::control::approvals::Watchers::default(),
             policy: Live::new(Arc::new(
                 Policy::compile(crate::policy::PolicySource::default()).unwrap(),
             )),
+            at: "https://portcullis.example".to_owned(),
         }),
         sessions: Arc::new(Sessions {
             recorder: Arc::new(Recorder::start(settings, None, Metrics::new().0).unwrap()),
@@ -251,11 +262,12 @@ async fn rooms(folder: &TempDir, authenticator: Arc<Authenticator>) -> Rooms {
             searches: crate::control::Searches::default(),
         }),
         callers: Arc::new(Callers {
-            callers: Table::open(store).await.unwrap(),
+            callers,
             audit: audit.clone(),
             authenticator: Arc::clone(&authenticator),
             operators: operators.clone(),
         }),
+        trail: Trail::of(&log.file),
         rulebook: Rulebook {
             policy: Live::new(Arc::new(
                 Policy::compile(crate::policy::PolicySource::default()).unwrap(),
@@ -295,6 +307,8 @@ async fn somebody_logs_in_looks_around_and_logs_out() {
     for (target, title) in [
         ("/console/approvals", "Nothing waits for you"),
         ("/console/sessions", "No session"),
+        ("/console/commands", "No command"),
+        ("/console/commands?verdict=deny", "No command"),
         ("/console/callers?all=true", "Block somebody"),
         ("/console/policy", "What would it say?"),
         (
@@ -366,6 +380,7 @@ async fn every_answer_has_the_strict_headers() {
             ("referrer-policy", "no-referrer"),
             ("cache-control", "no-store"),
             ("cross-origin-opener-policy", "same-origin"),
+            ("strict-transport-security", "max-age=31536000"),
         ] {
             assert_eq!(page.header(name), value, "{target}");
         }
@@ -575,6 +590,8 @@ async fn whoever_is_no_operator_sees_approvals_alone() {
     assert_eq!(page.status, 200);
     assert!(!page.text.contains("/console/sessions"), "{}", page.text);
     for target in [
+        "/console/commands",
+        "/console/commands/01997c3e-8f0e-7c52-9d2b-6a1f0f4c1f11",
         "/console/sessions",
         "/console/sessions/0199",
         "/console/sessions/0199/cast",
@@ -632,6 +649,9 @@ async fn names_that_are_markup_are_shown_and_do_nothing() {
         format!("/console/sessions?user={name}&command={name}"),
         format!("/console/sessions?text={name}"),
         format!("/console/sessions?{name}={name}"),
+        format!("/console/commands?user={name}&namespace={name}"),
+        format!("/console/commands?{name}={name}"),
+        format!("/console/commands/{name}"),
         format!("/console/policy?user={name}&request={name}"),
         format!(
             "/console/policy?user={name}&groups={name}&agent={name}&request=GET+/api/v1/pods&cluster=east"
@@ -694,4 +714,297 @@ async fn a_provider_that_is_away_is_said_so_and_nothing_more() {
     plain["authorization_endpoint"] = json!("http://evil.test/auth");
     place.answer(plain);
     assert_eq!(place.get("/console/login", "").await.status, 503);
+}
+
+/// What a caller claims, asks for and is told is shown as it is, and hides nothing.
+#[tokio::test]
+async fn commands_show_what_callers_chose_and_nothing_of_it_acts() {
+    let place = Place::start().await;
+    let evil = "<script>alert(1)</script><img src=x>\"' \u{202e}\u{1b}[2J";
+    let carol = place.log_in(json!({})).await;
+    let id = uuid::Uuid::now_v7().to_string();
+    let now = Timestamp::now();
+    let event = json!({
+        "auditID": id, "stage": "ResponseComplete", "verb": "delete", "requestURI": evil, "user": {"username": evil},
+        "objectRef": {"resource": evil, "namespace": evil, "name": evil, "apiVersion": "v1"},
+        "responseStatus": {"code": 403, "message": evil}, "requestReceivedTimestamp": now, "stageTimestamp": now,
+        "annotations": {
+            "portcullis.dev/decision": "deny", "portcullis.dev/rule": evil, "portcullis.dev/agent": evil,
+            "portcullis.dev/cluster": evil, "portcullis.dev/claimed-command": evil, "portcullis.dev/claimed-session": evil,
+            "portcullis.dev/approval": evil, "portcullis.dev/grant": evil, "portcullis.dev/recording": evil,
+            "portcullis.dev/masked-paths": evil, "portcullis.dev/other": evil,
+        },
+    });
+    let file = place.folder.path().join("audit.jsonl");
+    let mut log = std::fs::OpenOptions::new().append(true).open(file).unwrap();
+    std::io::Write::write_all(&mut log, format!("{event}\n").as_bytes()).unwrap();
+
+    let agent = crate::identity::client::login::encoded(evil);
+    for target in [
+        "/console/commands".to_owned(),
+        format!("/console/commands?agent={agent}&verdict=deny"),
+        format!("/console/commands/{id}"),
+    ] {
+        let page = place.get(&target, &carol).await;
+        assert_eq!(page.status, 200, "{target}: {}", page.text);
+        assert!(
+            page.text.contains("&lt;script&gt;alert(1)"),
+            "{target}: {}",
+            page.text
+        );
+        assert!(page.text.contains(&format!("/console/commands/{id}")) || target.ends_with(&id));
+        // What was typed into a field stays in it as it was.
+        let behind = page.text.rsplit("</form>").next().unwrap();
+        let told = if target.contains('?') {
+            behind
+        } else {
+            &page.text
+        };
+        for bad in ["<script>", "<img", "\"'"] {
+            assert!(
+                !page.text.contains(bad),
+                "{target}: {bad:?} in {}",
+                page.text
+            );
+        }
+        for bad in ["\u{202e}", "\u{1b}"] {
+            assert!(!told.contains(bad), "{target}: {bad:?} in {told}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_people_look_at_is_on_record_and_not_in_their_way() {
+    let place = Place::start().await;
+    let carol = place.log_in(json!({})).await;
+    // What people look at here is on record, and not in their way.
+    let list = place.get("/console/commands", &carol).await;
+    assert!(
+        !list.text.contains("get /console/commands"),
+        "{}",
+        list.text
+    );
+    let audit = place.audit();
+    assert!(
+        audit
+            .iter()
+            .any(|event| event["requestURI"] == "/console/commands")
+    );
+    for (target, status) in [
+        ("/console/commands/x", 404),
+        (
+            "/console/commands/01997c3e-8f0e-7c52-9d2b-6a1f0f4c1f11",
+            404,
+        ),
+        ("/console/commands?verdict=maybe", 400),
+        ("/console/commands?since=yesterday", 400),
+        ("/console/commands?at=x", 400),
+        ("/console/commands?at=99-99", 200),
+    ] {
+        assert_eq!(place.get(target, &carol).await.status, status, "{target}");
+    }
+}
+
+#[tokio::test]
+async fn so_many_read_the_log_at_one_time() {
+    let place = Place::start().await;
+    let carol = place.log_in(json!({})).await;
+    let all = place.console.rooms.trail.hold_in_tests();
+    assert_eq!(place.get("/console/commands", &carol).await.status, 429);
+    drop(all);
+    assert_eq!(place.get("/console/commands", &carol).await.status, 200);
+}
+
+#[tokio::test]
+async fn what_is_searched_for_is_on_no_record() {
+    let place = Place::start().await;
+    let carol = place.log_in(json!({})).await;
+    let target = "/console/sessions?user=a&text=hunter2&te%78t=hunter2";
+    place.get(target, &carol).await;
+    place.get("/console/sessions?text=hunter2", &carol).await;
+    let told = format!("{:?}", place.audit());
+    assert!(told.contains("/console/sessions?text=scrubbed"), "{told}");
+    assert!(!told.contains("hunter2"), "{told}");
+}
+
+#[tokio::test]
+async fn a_form_that_comes_too_late_leads_back_to_its_page() {
+    let place = Place::start().await;
+    for (sent, page) in [
+        ("/console/approvals/abc/approve", "/console/approvals/abc"),
+        ("/console/callers/block", "/console/callers"),
+        ("/console/logout", "/console/approvals"),
+    ] {
+        let answer = place.post(sent, "", "reason=x").await;
+        let login = format!("\"/console/login?next={page}\"");
+        assert!(
+            answer.status == 401 && answer.text.contains(&login),
+            "{}",
+            answer.text
+        );
+    }
+}
+
+impl Place {
+    /// A question of carol's that people of these groups may answer; its id.
+    async fn question(&self, reason: &str, groups: &[&str]) -> String {
+        let carol = Identity::for_tests("carol", &["ops"]);
+        let caller = Person {
+            issuer: self.issuer.url().to_owned(),
+            subject: "carol".to_owned(),
+            ..Person::from(&carol)
+        };
+        let wish = Wish {
+            caller,
+            holder: Digest::of_caller(&carol),
+            ahead: Ahead {
+                role: reason.to_owned(),
+                seconds: 600,
+                reason: reason.to_owned(),
+            },
+            rule: reason.to_owned(),
+            terms: Hold::by_one_of(groups),
+        };
+        let desk = &self.console.rooms.approvals.desk;
+        desk.wish(wish).await.unwrap().unwrap().id
+    }
+
+    /// What goes on until somebody ends it.
+    async fn follow(&self, cookie: &str) -> (Body, String) {
+        let request = Request::get("/console/approvals/events")
+            .header("host", "console.test")
+            .header(COOKIE, cookie)
+            .body(body::empty());
+        let peer = "127.0.0.1:1".parse().unwrap();
+        let response = self.console.serve(request.unwrap(), peer).await;
+        assert_eq!(response.status(), 200);
+        let mut body = response.into_body();
+        let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        (body, String::from_utf8(first.to_vec()).unwrap())
+    }
+}
+
+/// Whoever asked may look and take it back; a form that their page does not have changes nothing (threats H-04).
+#[tokio::test]
+async fn h_04_nobody_answers_their_own_question_with_a_form_of_their_own_making() {
+    let place = Place::start().await;
+    let id = place.question("debugging", &["ops"]).await;
+    let carol = place.log_in(json!({})).await;
+    let oscar = place.log_in(json!({"sub": "oscar"})).await;
+    let dora = place
+        .log_in(json!({"sub": "dora", "groups": ["developers"]}))
+        .await;
+    let page = format!("/console/approvals/{id}");
+    let own = place.get(&page, &carol).await;
+    assert!(
+        own.text.contains("Withdraw it") && !own.text.contains("/approve"),
+        "{}",
+        own.text
+    );
+    let (csrf, theirs) = (place.csrf(&carol).await, place.csrf(&dora).await);
+    let approve = format!("{page}/approve");
+    for (cookie, csrf, status) in [(&carol, &csrf, 403), (&dora, &theirs, 404)] {
+        let form = format!("csrf={csrf}&requests=0&reason=mine");
+        assert_eq!(place.post(&approve, cookie, &form).await.status, status);
+    }
+    // A yes to another number of requests than there are is one to something else; links and previews say nothing.
+    let csrf = place.csrf(&oscar).await;
+    for what in ["approve", "deny", "withdraw"] {
+        let link = format!("{page}/{what}?csrf={csrf}&requests=0&reason=x");
+        assert_eq!(place.get(&link, &oscar).await.status, 404, "{what}");
+    }
+    assert!(place.get(&page, &oscar).await.text.contains("/approve"));
+    let form = format!("csrf={csrf}&requests=0&reason=fine");
+    assert_eq!(place.post(&approve, &oscar, &form).await.status, 303);
+    let again = place.post(&approve, &oscar, &form).await;
+    assert_eq!(again.status, 409, "{}", again.text);
+    let page = place.get(&page, &oscar).await;
+    assert!(page.text.contains("state-approved"), "{}", page.text);
+}
+
+/// What asks for a yes cannot reach into the page that it is read on, nor into its live news.
+#[tokio::test]
+async fn h_03_what_a_question_says_is_shown_and_does_nothing() {
+    let place = Place::start().await;
+    let evil = "<script>alert(1)</script><img src=x>\"' \u{202e}\u{1b}[2J\r\n\r\nevent: approvals";
+    let id = place.question(evil, &["ops"]).await;
+    let oscar = place.log_in(json!({"sub": "oscar"})).await;
+    for target in [
+        "/console/approvals".to_owned(),
+        format!("/console/approvals/{id}"),
+    ] {
+        let page = place.get(&target, &oscar).await;
+        assert!(
+            page.text.contains("&lt;script&gt;alert(1)"),
+            "{}",
+            page.text
+        );
+        for bad in ["<script>", "<img", "\u{202e}", "\u{1b}", "\"'"] {
+            assert!(!page.text.contains(bad), "{bad:?} in {}", page.text);
+        }
+    }
+    let (_body, news) = place.follow(&oscar).await;
+    assert!(
+        news.starts_with("event: approvals\ndata: {\"waiting\":1,"),
+        "{news}"
+    );
+    assert_eq!(news.matches("event:").count(), 1, "{news}");
+    assert!(!news.contains("script"), "{news}");
+}
+
+/// What a page follows ends with its session, however that ends; and one person has not all of the places.
+#[tokio::test]
+async fn h_07_live_news_end_with_the_session_the_block_and_the_revocation() {
+    let place = Place::start().await;
+    for how in ["log out", "another login", "block", "revocation"] {
+        let name = how.replace(' ', "-");
+        let carol = place.log_in(json!({"sub": name})).await;
+        let (mut body, news) = place.follow(&carol).await;
+        assert!(news.contains("\"waiting\":0"), "{news}");
+        let whose = crate::identity::Whose::User(name);
+        match how {
+            "log out" => {
+                let form = format!("csrf={}", place.csrf(&carol).await);
+                assert_eq!(
+                    place.post("/console/logout", &carol, &form).await.status,
+                    303
+                );
+            }
+            "another login" => {
+                let away = place.begin("").await;
+                place.grant(&away, &json!({"sub": "somebody-else"}));
+                let both = Away {
+                    cookie: format!("{}; {carol}", away.cookie),
+                    ..away
+                };
+                assert_eq!(place.come_back(&both).await.status, 303);
+            }
+            "block" => {
+                let oscar = place.log_in(json!({"sub": "oscar"})).await;
+                let csrf = place.csrf(&oscar).await;
+                let form = format!("csrf={csrf}&kind=user&name=block&reason=why");
+                let blocked = place.post("/console/callers/block", &oscar, &form).await;
+                assert_eq!(blocked.status, 303, "{}", blocked.text);
+            }
+            _ => {
+                let list = Revocations::new("1".to_owned(), [(whose, None)]);
+                place.revocations.replace_in_tests(list);
+            }
+        }
+        let end = tokio::time::timeout(std::time::Duration::from_secs(20), async {
+            while let Some(Ok(_)) = body.frame().await {}
+        });
+        assert!(end.await.is_ok(), "{how}: it goes on");
+        let page = place.get("/console/approvals", &carol).await;
+        assert!([401, 403].contains(&page.status), "{how}: {}", page.text);
+    }
+    let dave = place.log_in(json!({"sub": "dave"})).await;
+    let mut open = Vec::new();
+    for _ in 0..crate::limits::APPROVALS_WATCHERS_PER_PERSON_MAX {
+        open.push(place.follow(&dave).await);
+    }
+    let more = place.get("/console/approvals/events", &dave).await;
+    assert_eq!(more.status, 429, "{}", more.text);
+    let erin = place.log_in(json!({"sub": "erin"})).await;
+    place.follow(&erin).await;
 }

@@ -60,7 +60,7 @@ fn reports(sessions: Sessions, metrics: metrics_exporter_prometheus::PrometheusH
         sessions: Some(Arc::new(sessions)),
         callers: None,
         approvals: None,
-        shipping: None,
+        shipping: Vec::new(),
         console: None,
         private: true,
     }

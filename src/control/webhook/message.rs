@@ -20,12 +20,29 @@ pub enum Format {
     Teams,
 }
 
+/// Where people look closer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Places {
+    /// Where the approvals API is, as a URL.
+    pub server: String,
+    /// Whether the console is there, too.
+    pub console: bool,
+}
+
+impl Places {
+    /// The console's page about an approval, which shows and asks: to open it answers nothing.
+    fn page(&self, approval: &Approval) -> Option<String> {
+        let Self { server, console } = self;
+        console.then(|| format!("{server}/console/approvals/{}", approval.id))
+    }
+}
+
 /// The body of the message about an approval as it stands.
-pub(super) fn body(format: Format, approval: &Approval, server: &str) -> String {
+pub(super) fn body(format: Format, approval: &Approval, places: &Places) -> String {
     match format {
-        Format::Json => plain(approval, server),
-        Format::Slack => slack(approval, server),
-        Format::Teams => teams(approval, server),
+        Format::Json => plain(approval, places),
+        Format::Slack => slack(approval, places),
+        Format::Teams => teams(approval, places),
     }
     .to_string()
 }
@@ -42,7 +59,7 @@ pub(super) fn signature(key: &hmac::Key, now: i64, body: &str) -> String {
     text
 }
 
-fn plain(approval: &Approval, server: &str) -> Value {
+fn plain(approval: &Approval, places: &Places) -> Value {
     let requests = approval.requests.iter().map(|request| {
         let shown = &request.shown;
         json!({
@@ -65,25 +82,36 @@ fn plain(approval: &Approval, server: &str) -> Value {
         })),
         "requests": requests.collect::<Vec<_>>(),
         "answers": approval.answers.iter().map(|answer| visible(&answer.by.user)).collect::<Vec<_>>(),
-        "url": url(approval, server),
+        "url": format!("{}/v1/approvals/{}", places.server, approval.id),
+        "console": places.page(approval),
     })
 }
 
-fn slack(approval: &Approval, server: &str) -> Value {
-    let text = words(approval, server);
+fn slack(approval: &Approval, places: &Places) -> Value {
+    let text = words(approval, &places.server);
     // The blocks are plain text, in which nothing is marked up; the other is for notifications, where only these
     // three characters mean something: https://docs.slack.dev/messaging/formatting-message-text.
     let escaped = text
         .replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;");
-    json!({
-        "text": escaped,
-        "blocks": [{"type": "section", "text": {"type": "plain_text", "text": text, "emoji": false}}],
-    })
+    let mut blocks = vec![
+        json!({"type": "section", "text": {"type": "plain_text", "text": text, "emoji": false}}),
+    ];
+    // The one text that is marked up has nothing in it that anybody but the operator has written.
+    let link = places.page(approval).map(|page| {
+        let text = format!("<{page}|{}>", title(approval));
+        json!({"type": "section", "text": {"type": "mrkdwn", "text": text}})
+    });
+    blocks.extend(link);
+    json!({"text": escaped, "blocks": blocks})
 }
 
-fn teams(approval: &Approval, server: &str) -> Value {
+fn teams(approval: &Approval, places: &Places) -> Value {
+    let page = places.page(approval);
+    let actions =
+        page.map(|page| json!({"type": "Action.OpenUrl", "title": title(approval), "url": page}));
+    let actions: Vec<Value> = actions.into_iter().collect();
     // A run of text is not read as Markdown, unlike a TextBlock.
     json!({
         "type": "message",
@@ -95,8 +123,9 @@ fn teams(approval: &Approval, server: &str) -> Value {
                 "version": "1.4",
                 "body": [{
                     "type": "RichTextBlock",
-                    "inlines": [{"type": "TextRun", "text": words(approval, server)}],
+                    "inlines": [{"type": "TextRun", "text": words(approval, &places.server)}],
                 }],
+                "actions": actions,
             },
         }],
     })
@@ -163,8 +192,9 @@ fn words(approval: &Approval, server: &str) -> String {
     }
 }
 
-fn url(approval: &Approval, server: &str) -> String {
-    format!("{server}/v1/approvals/{}", approval.id)
+/// What a link to the console's page is called.
+fn title(approval: &Approval) -> String {
+    format!("Approval {} in the console", approval.id)
 }
 
 /// A text on one line, of which nothing is hidden and which is not endless.

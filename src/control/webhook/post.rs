@@ -1,10 +1,10 @@
-//! One POST to a fixed place: no redirect is followed, and no answer is read but its code.
+//! One POST to a fixed place: no redirect is followed, and of an answer its code is read and no more than is asked for.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HOST, USER_AGENT};
-use http::{Request, StatusCode, Uri};
+use http::header::{HOST, USER_AGENT};
+use http::{HeaderMap, Request, StatusCode, Uri};
 use http_body_util::Full;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
@@ -12,11 +12,19 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use crate::gateway::body::read_bounded;
 use crate::identity::tls_config;
 use crate::limits;
 
-/// The header with the signature.
-const SIGNATURE: &str = "portcullis-signature";
+/// What is posted.
+pub(in crate::control) struct Message {
+    /// What it says.
+    pub(in crate::control) body: Bytes,
+    /// Its type, and what shows that it is ours.
+    pub(in crate::control) headers: HeaderMap,
+    /// Bytes of the answer that are of interest; a longer one counts as empty.
+    pub(in crate::control) answer_bytes_max: usize,
+}
 
 /// Why a message was not taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +36,7 @@ pub(in crate::control) enum Failure {
 }
 
 /// Posts to one URL.
-pub(super) struct Poster {
+pub(in crate::control) struct Poster {
     uri: Uri,
     host: String,
     port: u16,
@@ -43,7 +51,7 @@ impl std::fmt::Display for Failure {
 }
 
 impl Poster {
-    pub(super) fn new(url: &str, authority: Option<&str>) -> Result<Self, String> {
+    pub(in crate::control) fn new(url: &str, authority: Option<&str>) -> Result<Self, String> {
         let uri: Uri = url.parse().map_err(|_| "does not hold a URL".to_owned())?;
         let host = uri
             .host()
@@ -66,19 +74,20 @@ impl Poster {
         })
     }
 
-    pub(super) async fn post(&self, body: &str, signature: Option<&str>) -> Result<(), Failure> {
-        tokio::time::timeout(limits::WEBHOOK_TIMEOUT, self.post_untimed(body, signature))
+    /// What was answered, if it was taken.
+    pub(in crate::control) async fn post(&self, message: Message) -> Result<Bytes, Failure> {
+        tokio::time::timeout(limits::WEBHOOK_TIMEOUT, self.post_untimed(message))
             .await
             .unwrap_or_else(|_| Err(Failure::Again("no answer in time".to_owned())))
     }
 
-    async fn post_untimed(&self, body: &str, signature: Option<&str>) -> Result<(), Failure> {
+    async fn post_untimed(&self, message: Message) -> Result<Bytes, Failure> {
         let again = |error: &dyn std::fmt::Display| Failure::Again(error.to_string());
         let socket = TcpStream::connect((self.host.as_str(), self.port))
             .await
             .map_err(|error| again(&error))?;
-        let code = match &self.tls {
-            None => self.exchange(socket, body, signature).await?,
+        let (code, answer) = match &self.tls {
+            None => self.exchange(socket, message).await?,
             Some(tls) => {
                 let name =
                     ServerName::try_from(self.host.clone()).map_err(|error| again(&error))?;
@@ -86,12 +95,12 @@ impl Poster {
                     .connect(name, socket)
                     .await
                     .map_err(|error| again(&error))?;
-                self.exchange(stream, body, signature).await?
+                self.exchange(stream, message).await?
             }
         };
         let why = || format!("it answered {code}");
         match code {
-            code if code.is_success() => Ok(()),
+            code if code.is_success() => Ok(answer),
             StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {
                 Err(Failure::Again(why()))
             }
@@ -103,9 +112,8 @@ impl Poster {
     async fn exchange(
         &self,
         stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-        body: &str,
-        signature: Option<&str>,
-    ) -> Result<StatusCode, Failure> {
+        message: Message,
+    ) -> Result<(StatusCode, Bytes), Failure> {
         let again = |error: &dyn std::fmt::Display| Failure::Again(error.to_string());
         let target = self
             .uri
@@ -115,18 +123,15 @@ impl Poster {
             .uri
             .authority()
             .map_or("", |authority| authority.as_str());
-        let mut request = Request::post(target)
-            .header(HOST, authority)
-            .header(CONTENT_TYPE, "application/json")
-            .header(
-                USER_AGENT,
-                concat!("portcullis/", env!("CARGO_PKG_VERSION")),
-            );
-        if let Some(signature) = signature {
-            request = request.header(SIGNATURE, signature);
+        let mut request = Request::post(target).header(HOST, authority).header(
+            USER_AGENT,
+            concat!("portcullis/", env!("CARGO_PKG_VERSION")),
+        );
+        if let Some(headers) = request.headers_mut() {
+            headers.extend(message.headers);
         }
         let request = request
-            .body(Full::new(Bytes::copy_from_slice(body.as_bytes())))
+            .body(Full::new(message.body))
             .map_err(|error| Failure::Refused(error.to_string()))?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
@@ -136,9 +141,18 @@ impl Poster {
             drop(connection.await);
             std::future::pending().await
         };
+        let asked = async {
+            let response = sender.send_request(request).await;
+            let (head, body) = response.map_err(|error| again(&error))?.into_parts();
+            let answer = match message.answer_bytes_max {
+                0 => Bytes::new(),
+                most => read_bounded(body, most).await.unwrap_or_default(),
+            };
+            Ok((head.status, answer))
+        };
         tokio::select! {
-            response = sender.send_request(request) => Ok(response.map_err(|error| again(&error))?.status()),
-            code = run => code,
+            answered = asked => answered,
+            answered = run => answered,
         }
     }
 }

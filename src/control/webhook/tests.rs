@@ -48,10 +48,50 @@ fn approval(name: &str) -> Approval {
     }
 }
 
+fn places(console: bool) -> Places {
+    Places {
+        server: "https://p.test".to_owned(),
+        console,
+    }
+}
+
+/// Where a message leads: what is pressed or followed in it.
+fn link(format: Format, message: &Value) -> Value {
+    match format {
+        Format::Json => message["console"].clone(),
+        Format::Slack => message["blocks"][1]["text"]["text"].clone(),
+        Format::Teams => message["attachments"][0]["content"]["actions"][0]["url"].clone(),
+    }
+}
+
+#[test]
+fn messages_lead_to_the_console_where_there_is_one() {
+    let page = "https://p.test/console/approvals/k3mzp4qa7x";
+    for (format, expected) in [
+        (Format::Json, page.to_owned()),
+        (
+            Format::Slack,
+            format!("<{page}|Approval k3mzp4qa7x in the console>"),
+        ),
+        (Format::Teams, page.to_owned()),
+    ] {
+        for console in [true, false] {
+            let message = message::body(format, &approval("web"), &places(console));
+            let message: Value = serde_json::from_str(&message).unwrap();
+            let expected = if console {
+                expected.clone().into()
+            } else {
+                Value::Null
+            };
+            assert_eq!(link(format, &message), expected, "{format:?}");
+        }
+    }
+}
+
 #[test]
 fn h_08_messages_name_the_request_and_hold_nothing_of_its_content() {
     for format in [Format::Json, Format::Slack, Format::Teams] {
-        let text = message::body(format, &approval("web"), "https://p.test");
+        let text = message::body(format, &approval("web"), &places(true));
         let _json: Value = serde_json::from_str(&text).unwrap();
         for part in [
             "k3mzp4qa7x",
@@ -70,7 +110,7 @@ fn h_08_messages_name_the_request_and_hold_nothing_of_its_content() {
 #[test]
 fn h_08_names_ping_nobody_mark_nothing_up_and_hide_nothing() {
     let name = "<!channel> *x* [a](https://evil.test) \u{202e}\u{1b}[2J\n& end";
-    let slack = message::body(Format::Slack, &approval(name), "https://p.test");
+    let slack = message::body(Format::Slack, &approval(name), &places(true));
     let slack: Value = serde_json::from_str(&slack).unwrap();
     let text = slack["text"].as_str().unwrap();
     assert!(
@@ -78,7 +118,7 @@ fn h_08_names_ping_nobody_mark_nothing_up_and_hide_nothing() {
         "{text}"
     );
     assert_eq!(slack["blocks"][0]["text"]["type"], "plain_text");
-    let teams = message::body(Format::Teams, &approval(name), "https://p.test");
+    let teams = message::body(Format::Teams, &approval(name), &places(true));
     let teams: Value = serde_json::from_str(&teams).unwrap();
     let run = &teams["attachments"][0]["content"]["body"][0]["inlines"][0];
     assert_eq!(run["type"], "TextRun");
@@ -125,6 +165,13 @@ async fn what_is_refused_is_not_repeated_and_a_redirect_is_not_followed() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/hook?key=x", listener.local_addr().unwrap());
         let poster = Poster::new(&url, None).unwrap();
+        let mut headers = HeaderMap::new();
+        headers.insert(SIGNATURE, HeaderValue::from_static("t=1,v1=2"));
+        let message = Message {
+            body: Bytes::from_static(b"{\"a\":1}"),
+            headers,
+            answer_bytes_max: 0,
+        };
         let server = async {
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut seen = Vec::new();
@@ -139,13 +186,15 @@ async fn what_is_refused_is_not_repeated_and_a_redirect_is_not_followed() {
             stream.write_all(head.as_bytes()).await.unwrap();
             String::from_utf8(seen).unwrap()
         };
-        let (posted, seen) = tokio::join!(poster.post("{\"a\":1}", Some("t=1,v1=2")), server);
+        let (posted, seen) = tokio::join!(poster.post(message), server);
         assert!(seen.starts_with("POST /hook?key=x HTTP/1.1\r\n"), "{seen}");
         assert!(
             seen.contains("portcullis-signature: t=1,v1=2\r\n"),
             "{seen}"
         );
-        let outcome = posted.map_err(|failure| matches!(failure, Failure::Again(_)));
+        let outcome = posted
+            .map(drop)
+            .map_err(|failure| matches!(failure, Failure::Again(_)));
         assert_eq!(outcome, expected, "{answer}");
     }
 }
@@ -215,8 +264,8 @@ async fn every_change_is_told_and_signed_and_none_waits_for_it() {
     )
     .await
     .unwrap();
-    assert!(Webhooks::open(&[weak], desk.clone(), String::new()).is_err());
-    let hooks = Webhooks::open(&[settings], desk.clone(), "https://p.test".to_owned()).unwrap();
+    assert!(Webhooks::open(&[weak], desk.clone(), places(false)).is_err());
+    let hooks = Webhooks::open(&[settings], desk.clone(), places(false)).unwrap();
     let one = approval("web");
     let held = Held {
         digest: Digest::of(&["one"]),

@@ -12,8 +12,8 @@ use http::{HeaderValue, Response, StatusCode};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::decide::Looking;
-use crate::approval::ledger::Held;
+use super::decide::{Looking, unambiguous};
+use crate::approval::ledger::{Held, TooMany};
 use crate::approval::{Case, Digest, Found, Person, Standing};
 use crate::gateway::Gateway;
 use crate::gateway::open;
@@ -74,7 +74,7 @@ impl Gateway {
                 Standing::Denied(approval) => {
                     return Err(Refusal::approval_denied(act.info, identity, &approval));
                 }
-                Standing::TooMany(why) => return Err(Refusal::too_many_questions(why)),
+                Standing::TooMany(why) => return Err(self.too_many(why, act.info)),
                 Standing::Waits(approval) => approval,
             };
             record.asked(&approval);
@@ -105,6 +105,10 @@ impl Gateway {
                 ));
             }
         }
+    }
+
+    fn too_many(&self, why: TooMany, info: &RequestInfo) -> Refusal {
+        Refusal::too_many_questions(why, &self.approvals_at).about(info)
     }
 
     /// Adds to a question what it is about.
@@ -197,8 +201,11 @@ impl Gateway {
             return Ok(());
         }
         let info = Arc::new(act.info.clone());
-        let checked = check(&info, permit, readable_type(act.headers)?, body).await;
-        checked.map_err(|error| Refusal::from(error).about(&info))
+        let content_type = readable_type(act.headers)?;
+        let checked = check(&info, permit, content_type, body).await;
+        checked.map_err(|error| Refusal::from(error).about(&info))?;
+        let read = unambiguous(&info, content_type, body).await;
+        read.map_err(|error| Refusal::from(error).about(&info))
     }
 
     /// The body that an answer is bound to; a session has none.
@@ -221,6 +228,13 @@ impl Gateway {
         } else {
             readable_type(act.headers)?
         };
+        let inquiry = question.inquiry();
+        let looking = Looking {
+            inquiry: &inquiry,
+            act,
+            audit_id,
+        };
+        let object = Box::pin(self.object_there(looking, content_type)).await?;
         let case = Case {
             identity: act.identity,
             cluster: act.cluster,
@@ -228,6 +242,7 @@ impl Gateway {
             info: act.info,
             content_type: content_type.unwrap_or_default(),
             body,
+            object: &object,
             rule: question.rule(),
             terms: question.terms(),
         };

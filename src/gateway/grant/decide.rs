@@ -205,12 +205,14 @@ impl Gateway {
     pub(super) async fn look(
         &self,
         path: &str,
+        accept: HeaderValue,
         looking: Looking<'_>,
     ) -> Result<Response<Unreleased>, Refusal> {
         let mut asking = Request::new(body::empty());
         *asking.method_mut() = Method::GET;
         *asking.uri_mut() = uri(path)?;
         *asking.headers_mut() = for_json(&HeaderMap::new());
+        asking.headers_mut().insert(ACCEPT, accept);
         let call = looking.call();
         Ok(self.upstream.ask(asking, looking.inquiry, &call).await?)
     }
@@ -219,7 +221,8 @@ impl Gateway {
     pub(super) async fn old_object(&self, looking: Looking<'_>) -> Result<Option<Value>, Refusal> {
         let Looking { inquiry, act, .. } = looking;
         let info = act.info;
-        let response = self.look(&info.object_path(), looking).await?;
+        let json = HeaderValue::from_static(written::JSON);
+        let response = self.look(&info.object_path(), json, looking).await?;
         match inspect::inspect(response).await? {
             Inspected::Object(object) => Ok(Some(object)),
             Inspected::Refused(status) if status.code == 404 => Ok(None),
@@ -251,6 +254,24 @@ pub(super) async fn decoded(
         written::object(&info, content_type.as_deref(), &bytes)
     });
     decoding.await.unwrap_or(Err(Undecoded::Opaque))
+}
+
+/// Refuses a body that an approver could read in another way than the API server: one with the same key twice.
+pub(super) async fn unambiguous(
+    info: &RequestInfo,
+    content_type: Option<&str>,
+    body: &Bytes,
+) -> Result<(), Undecoded> {
+    if body.is_empty() || !info.is_resource_request || info.subresource == "proxy" {
+        return Ok(());
+    }
+    let body = body.clone();
+    let content_type = content_type.map(str::to_owned);
+    let reading = tokio::task::spawn_blocking(move || {
+        let (keys, nothing) = (written::Keys::Unique, &mut |_: &[u8]| false);
+        written::search::find(content_type.as_deref(), &body, keys, nothing).map(drop)
+    });
+    reading.await.unwrap_or(Err(Undecoded::Opaque))
 }
 
 /// The client's headers, for an answer that is read here.

@@ -19,7 +19,8 @@ pub(super) struct Recorded {
     pub(super) ended: Alarm<StreamEnd>,
     pub(super) long_running: bool,
     pub(super) record: Option<Record>,
-    pub(super) finishing: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// Whether the answer is kept as it has to be, once it is over.
+    pub(super) finishing: Option<Pin<Box<dyn Future<Output = bool> + Send>>>,
     /// What is told when the event is written: the last frame, or the error.
     pub(super) last: Option<Result<Frame<Bytes>, BodyError>>,
 }
@@ -38,16 +39,24 @@ impl http_body::Body for Recorded {
             }
             if let Poll::Ready(why) = self.ended.poll(context) {
                 self.cut(why);
-            } else {
-                let frame = ready!(Pin::new(&mut self.inner).poll_frame(context));
+            } else if ready!(self.poll_kept(context)) {
+                let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(context) else {
+                    self.idle(context);
+                    return Poll::Pending;
+                };
                 if let Some(frame) = self.passed(frame) {
                     return Poll::Ready(Some(frame));
                 }
+            } else {
+                self.unrecorded();
             }
         }
         if let Some(finishing) = &mut self.finishing {
-            ready!(finishing.as_mut().poll(context));
+            let kept = ready!(finishing.as_mut().poll(context));
             self.finishing = None;
+            if !kept && !matches!(self.last, Some(Err(_))) {
+                self.last = Some(Err(NOT_KEPT.into()));
+            }
         }
         Poll::Ready(self.last.take())
     }
@@ -61,7 +70,29 @@ impl http_body::Body for Recorded {
     }
 }
 
+/// Why an answer broke off that policy demands to be kept.
+const NOT_KEPT: &str = "ended by the gateway: recorder-failed";
+
 impl Recorded {
+    /// Whether more of the answer may be asked for, once there is room for it where it is kept.
+    fn poll_kept(&mut self, context: &mut Context<'_>) -> Poll<bool> {
+        let record = self.record.as_mut();
+        record.map_or(Poll::Ready(true), |record| record.poll_kept(context))
+    }
+
+    fn idle(&mut self, context: &mut Context<'_>) {
+        if let Some(record) = &mut self.record {
+            record.kept_idle(context);
+        }
+    }
+
+    /// What must be kept no longer can be. A stream ends cleanly, and whoever comes back is refused.
+    fn unrecorded(&mut self) {
+        self.inner = body::empty();
+        let last = (!self.long_running).then(|| Err(NOT_KEPT.into()));
+        self.finish(last, Some("recorder-failed"));
+    }
+
     /// Lets a frame pass, or keeps it back while the record is completed because it is the last one.
     fn passed(
         &mut self,
@@ -125,7 +156,11 @@ impl Recorded {
             if let Some(why) = why {
                 record.event.annotate("portcullis.dev/ended", why);
             }
-            self.finishing = Some(Box::pin(record.complete()));
+            self.finishing = Some(Box::pin(async move {
+                let kept = record.seal_kept().await;
+                record.complete().await;
+                kept
+            }));
         }
     }
 }

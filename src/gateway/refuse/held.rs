@@ -97,20 +97,57 @@ impl Refusal {
         refusal
     }
 
-    /// 403: too much waits for an answer to ask for more.
-    pub fn too_many_questions(why: TooMany) -> Self {
-        let message = match why {
-            TooMany::OfCaller => format!(
-                "{} of your requests wait for an approval, or {} of all agents of one human, which is the most; wait for answers, or take some back with: portcullis approvals withdraw ID",
-                limits::APPROVALS_OPEN_PER_CALLER_MAX,
-                limits::APPROVALS_OPEN_OF_AGENTS_MAX
+    /// 403: too much waits for an answer to ask for more. `server` is where the approvals are listed.
+    pub fn too_many_questions(why: TooMany, server: &str) -> Self {
+        let own = format!(
+            "wait for an answer, or take one back: portcullis approvals ls --server {server} shows them, and portcullis approvals withdraw ID --server {server} takes one back"
+        );
+        let (which, message) = match why {
+            TooMany::OfCaller => (
+                "caller",
+                format!(
+                    "{} of your requests wait for an approval, which is the most for one caller; {own}",
+                    limits::APPROVALS_OPEN_PER_CALLER_MAX,
+                ),
             ),
-            TooMany::InAll => format!(
-                "{} requests wait for an approval here, which is the most; ask the approvers to answer some, then try again",
-                limits::APPROVALS_OPEN_MAX
+            TooMany::OfAgents => (
+                "agents",
+                format!(
+                    "{} requests of agents that act for the same human wait for an approval, which is the most for all of them; {own}",
+                    limits::APPROVALS_OPEN_OF_AGENTS_MAX,
+                ),
+            ),
+            TooMany::InAnHour => (
+                "hour",
+                format!(
+                    "you have asked for {} approvals within an hour, which is the most for one caller; try again later",
+                    limits::APPROVALS_ASKED_PER_HOUR_MAX,
+                ),
+            ),
+            TooMany::Busy => (
+                "busy",
+                format!(
+                    "{} or more requests wait for an approval here, and until some are answered whoever has one open asks no other; {own}",
+                    limits::APPROVALS_OPEN_BUSY,
+                ),
+            ),
+            TooMany::InAll => (
+                "all",
+                format!(
+                    "{} requests wait for an approval here, which is the most; ask the approvers to answer some, then try again",
+                    limits::APPROVALS_OPEN_MAX
+                ),
             ),
         };
-        Self::new(Fault::Policy, StatusCode::FORBIDDEN, "Forbidden", message)
+        let mut refusal = Self::new(Fault::Policy, StatusCode::FORBIDDEN, "Forbidden", message);
+        let details = refusal.details.get_or_insert_default();
+        details.causes = vec![Cause {
+            reason: "TooManyApprovals",
+            message: which.to_owned(),
+            field: "approvals.open".to_owned(),
+        }];
+        details.retry_after_seconds = RETRY_AFTER_SECONDS;
+        refusal
     }
 
     /// 403: the role by which a request was allowed is over, or was taken away, before it was sent.

@@ -6,7 +6,7 @@
 //! groups that are missing because there are too many, and delegations that are not understood
 //! refuse the token instead of being dropped from it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
@@ -148,8 +148,7 @@ fn groups(claims: &Claims, mapping: &PrefixedClaim) -> Result<Vec<String>, Ident
         }
         .into());
     }
-    let mut groups: Vec<String> = Vec::with_capacity(values.len());
-    let mut seen = std::collections::HashSet::new();
+    let mut groups = BTreeSet::new();
     let mut bytes = 0;
     for value in values {
         if value.is_empty() {
@@ -157,9 +156,7 @@ fn groups(claims: &Claims, mapping: &PrefixedClaim) -> Result<Vec<String>, Ident
         }
         let group = prefixed("group", &mapping.prefix, value, GROUP_BYTES_MAX)?;
         bytes += group.len();
-        if seen.insert(value) {
-            groups.push(group);
-        }
+        groups.insert(group);
     }
     if bytes > GROUPS_BYTES_MAX {
         return Err(CallerError::TooManyGroups {
@@ -168,7 +165,7 @@ fn groups(claims: &Claims, mapping: &PrefixedClaim) -> Result<Vec<String>, Ident
         }
         .into());
     }
-    Ok(groups)
+    Ok(groups.into_iter().collect())
 }
 
 /// Some issuers leave a long group list out and leave a note instead (distributed claims, OIDC

@@ -89,10 +89,23 @@ variables.podSpec.?hostIPC.orValue(false)",
         "variables.containers.exists(c,
   c.?securityContext.?procMount.orValue('Default') != 'Default' ||
   c.?securityContext.?seccompProfile.?type.orValue('') == 'Unconfined' ||
-  c.?securityContext.?appArmorProfile.?type.orValue('') == 'Unconfined') ||
+  c.?securityContext.?appArmorProfile.?type.orValue('') == 'Unconfined' ||
+  !(c.?securityContext.?seLinuxOptions.?type.orValue('') in
+    ['', 'container_t', 'container_init_t', 'container_kvm_t', 'container_engine_t']) ||
+  c.?securityContext.?seLinuxOptions.?user.orValue('') != '' ||
+  c.?securityContext.?seLinuxOptions.?role.orValue('') != '') ||
 variables.podSpec.?securityContext.?seccompProfile.?type.orValue('') == 'Unconfined' ||
 variables.podSpec.?securityContext.?appArmorProfile.?type.orValue('') == 'Unconfined' ||
-variables.podSpec.?securityContext.?sysctls.orValue([]).size() > 0",
+!(variables.podSpec.?securityContext.?seLinuxOptions.?type.orValue('') in
+  ['', 'container_t', 'container_init_t', 'container_kvm_t', 'container_engine_t']) ||
+variables.podSpec.?securityContext.?seLinuxOptions.?user.orValue('') != '' ||
+variables.podSpec.?securityContext.?seLinuxOptions.?role.orValue('') != '' ||
+variables.podSpec.?securityContext.?sysctls.orValue([]).size() > 0 ||
+variables.podMetadata.?annotations.orValue({}).exists(key,
+  variables.podMetadata.annotations[key] == 'unconfined' &&
+  (key.startsWith('container.apparmor.security.beta.kubernetes.io/') ||
+    key.startsWith('container.seccomp.security.alpha.kubernetes.io/') ||
+    key == 'seccomp.security.alpha.kubernetes.io/pod'))",
     ),
     with(
         ready(
@@ -135,11 +148,12 @@ variables.podSpec.?volumes.orValue([]).exists(v,
         "request.apiGroup == 'rbac.authorization.k8s.io' && object != null && (
   (request.resource in ['roles', 'clusterroles'] && (
     has(object.aggregationRule) ||
+    object.?metadata.?labels.orValue({}).exists(key, key.startsWith('rbac.authorization.k8s.io/aggregate-to-')) ||
     object.?rules.orValue([]).exists(r,
       r.?verbs.orValue([]).exists(v, v in ['*', 'bind', 'escalate', 'impersonate']) ||
       r.?resources.orValue([]).exists(s, s == '*' || s.startsWith('*/') ||
         s in ['secrets', 'serviceaccounts/token', 'nodes/proxy', 'pods/exec', 'pods/attach',
-          'certificatesigningrequests/approval', 'signers']) ||
+          'pods/ephemeralcontainers', 'certificatesigningrequests/approval', 'signers']) ||
       r.?apiGroups.orValue([]).exists(g, g in ['*', 'rbac.authorization.k8s.io', 'admissionregistration.k8s.io']) ||
       r.?nonResourceURLs.orValue([]).exists(u, u.endsWith('*'))))) ||
   (request.resource in ['rolebindings', 'clusterrolebindings'] && (
@@ -177,8 +191,11 @@ request.operation != ''",
     ),
     ready(
         "delete-everything",
-        "it deletes every object of a kind: no selector says which",
-        "request.verb == 'deletecollection' && request.labelSelector == '' && request.fieldSelector == ''",
+        "it deletes every object of a kind: no selector says which, or they only say which not",
+        "request.verb == 'deletecollection' &&
+request.labelSelector.matches('^([[:space:]]*(![^,()]*|[^,()!=<>]*!=[^,()]*|' +
+  '[^,()!=<>]+[[:space:]]notin[[:space:]]*[(][^()]*[)])?[[:space:]]*(,|$))*$') &&
+request.fieldSelector.matches('^((metadata[.]namespace==?|[^,=!]*!=)([^,]|[\\\\\\\\],)*(,|$)|,)*$')",
     ),
     with(
         ready(

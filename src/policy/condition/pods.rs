@@ -1,16 +1,17 @@
-//! Where in an object a pod's spec is.
+//! Where in an object the pods are that it is or makes.
 
 use super::value::Node;
 use crate::request::RequestInfo;
 
-/// The path to the spec, by the resource of the request and never by what the body says it is.
+/// The path to what has `metadata` and `spec` of a pod, by the resource of the request and never by what the body
+/// says it is.
 fn path(info: &RequestInfo) -> Option<&'static [&'static str]> {
-    const POD: &[&str] = &["spec"];
-    const TEMPLATE: &[&str] = &["template", "spec"];
-    const WORKLOAD: &[&str] = &["spec", "template", "spec"];
-    const CRON_JOB: &[&str] = &["spec", "jobTemplate", "spec", "template", "spec"];
+    const POD: &[&str] = &[];
+    const TEMPLATE: &[&str] = &["template"];
+    const WORKLOAD: &[&str] = &["spec", "template"];
+    const CRON_JOB: &[&str] = &["spec", "jobTemplate", "spec", "template"];
     /// The workload's own spec as a patch: their controllers make pods of it.
-    const REVISION: &[&str] = &["data", "spec", "template", "spec"];
+    const REVISION: &[&str] = &["data", "spec", "template"];
     match (
         info.api_group.as_str(),
         info.resource.as_str(),
@@ -31,8 +32,8 @@ fn path(info: &RequestInfo) -> Option<&'static [&'static str]> {
     }
 }
 
-/// The spec of the pods that the object is or makes; null where it has none.
-pub(super) fn spec<'n>(info: &RequestInfo, object: &'n Node) -> &'n Node {
+/// The pods that the object is or makes: what has their `metadata` and `spec`; null where there are none.
+pub(super) fn pod<'n>(info: &RequestInfo, object: &'n Node) -> &'n Node {
     static NULL: Node = Node::NULL;
     path(info).map_or(&NULL, |path| {
         path.iter().fold(object, |node, key| node.member(key))
@@ -40,8 +41,11 @@ pub(super) fn spec<'n>(info: &RequestInfo, object: &'n Node) -> &'n Node {
 }
 
 /// Every container of whatever kind, in one list.
-pub(super) fn containers(spec: &Node) -> Node {
+pub(super) fn containers(pod: &Node) -> Node {
+    let spec = pod.member("spec");
     let lists = ["containers", "initContainers", "ephemeralContainers"];
     let every = lists.iter().flat_map(|list| spec.member(list).elements());
-    Node::list(every.cloned())
+    // API servers before 1.23 take the kind EphemeralContainers, which has them beside its metadata.
+    let old = pod.member("ephemeralContainers").elements();
+    Node::list(every.chain(old).cloned())
 }

@@ -9,6 +9,7 @@ use super::pods;
 use super::value::Node;
 use crate::approval::Grant;
 use crate::policy::rule::Asked;
+use crate::request::RequestInfo;
 
 /// The fields of `request`.
 pub(super) const REQUEST: [&str; 15] = [
@@ -42,7 +43,7 @@ pub(super) fn bit(field: &str) -> u16 {
 /// The fields of `caller`.
 pub(super) const CALLER: [&str; 6] = ["username", "groups", "uid", "extra", "agent", "agentChain"];
 /// The fields of `variables`.
-pub(super) const VARIABLES: [&str; 2] = ["podSpec", "containers"];
+pub(super) const VARIABLES: [&str; 3] = ["podSpec", "podMetadata", "containers"];
 
 /// What a request has shown of itself besides its head. What was not shown is not known; what was shown may
 /// be null.
@@ -205,10 +206,11 @@ impl<'a> Scope<'a> {
     pub(super) fn variables(&self) -> Node {
         let read = || {
             let object = self.object();
-            let spec = pods::spec(self.asked.info, &object);
+            let pod = pods::pod(self.asked.info, &object);
             Node::map([
-                ("podSpec", spec.clone()),
-                ("containers", pods::containers(spec)),
+                ("podSpec", pod.member("spec").clone()),
+                ("podMetadata", pod.member("metadata").clone()),
+                ("containers", pods::containers(pod)),
             ])
         };
         self.variables.get_or_init(read).clone()
@@ -216,7 +218,7 @@ impl<'a> Scope<'a> {
 
     fn read_request(&self) -> Node {
         let (asked, info) = (self.asked, self.asked.info);
-        let session = info.session().map_or(Node::NULL, |session| {
+        let session = info.session().map(|session| {
             Node::map([
                 ("kind", Node::text(session.kind.as_str())),
                 ("namespace", Node::text(session.namespace)),
@@ -228,6 +230,7 @@ impl<'a> Scope<'a> {
                 ("tty", Node::bool(session.tty())),
             ])
         });
+        let session = session.or_else(|| unread_session(info));
         let dry_run = self
             .seen
             .dry_run
@@ -246,7 +249,7 @@ impl<'a> Scope<'a> {
             ("dryRun", Node::bool(dry_run)),
             ("labelSelector", Node::text(info.label_selector.as_str())),
             ("fieldSelector", Node::text(info.field_selector.as_str())),
-            ("session", session),
+            ("session", session.unwrap_or(Node::NULL)),
             ("isResourceRequest", Node::bool(info.is_resource_request)),
         ])
     }
@@ -267,6 +270,26 @@ impl<'a> Scope<'a> {
             && info.verb != "deletecollection"
             && !info.name.is_empty()
     }
+}
+
+/// What is asked of a kubelet that runs commands, too, and that is not read here: `/run`, `/cri` and other spellings. Of
+/// these nothing is known but the node.
+fn unread_session(info: &RequestInfo) -> Option<Node> {
+    let node = info
+        .proxy_target()
+        .map_or(&*info.name, |target| target.name);
+    info.may_be_kubelet_session().then(|| {
+        Node::map([
+            ("kind", Node::text("")),
+            ("namespace", Node::text("")),
+            ("pod", Node::text("")),
+            ("container", Node::text("")),
+            ("node", Node::text(node)),
+            ("command", Node::list([])),
+            ("stdin", Node::bool(false)),
+            ("tty", Node::bool(false)),
+        ])
+    })
 }
 
 /// The operation of an `AdmissionReview` for the same request; empty for reads and for what is no resource.

@@ -13,7 +13,7 @@ use super::super::tests::{allow_all, rule, strings};
 use super::*;
 use crate::identity::Identity;
 use crate::policy::rule::{Asked, Effect, RuleSource};
-use crate::policy::{Approvers, Decision, Hold, Policy, PolicySource};
+use crate::policy::{Decision, Hold, Policy, PolicySource};
 use crate::request::RequestInfo;
 
 fn cel(expression: &str) -> ConditionSource {
@@ -425,6 +425,17 @@ fn ready_conditions_about_pods_look_everywhere() {
         &of(json!({"seccompProfile": {"type": "RuntimeDefault"}})),
         false,
     );
+    for options in [
+        json!({"type": "spc_t"}),
+        json!({"user": "system_u"}),
+        json!({"role": "sysadm_r"}),
+    ] {
+        add("unconfined", &of(json!({"seLinuxOptions": options})), true);
+        let pod = json!({"securityContext": {"seLinuxOptions": options}});
+        add("unconfined", &[pod], true);
+    }
+    let usual = json!({"type": "container_t", "level": "s0:c1,c2"});
+    add("unconfined", &of(json!({"seLinuxOptions": usual})), false);
     for image in [
         "nginx",
         "registry.example.evil.net/x",
@@ -504,6 +515,106 @@ fn ready_conditions_about_pods_look_everywhere() {
     }
 }
 
+/// What was said in annotations before there were fields for it is heard, wherever the pod stands.
+#[test]
+fn ready_conditions_hear_old_words() {
+    let annotated =
+        |key: &str, value: &str| json!({"annotations": {"note": "unconfined", key: value}});
+    for (key, value, expected) in [
+        (
+            "container.apparmor.security.beta.kubernetes.io/app",
+            "unconfined",
+            true,
+        ),
+        (
+            "container.seccomp.security.alpha.kubernetes.io/app",
+            "unconfined",
+            true,
+        ),
+        (
+            "seccomp.security.alpha.kubernetes.io/pod",
+            "unconfined",
+            true,
+        ),
+        (
+            "container.apparmor.security.beta.kubernetes.io/app",
+            "runtime/default",
+            false,
+        ),
+        ("team", "unconfined", false),
+    ] {
+        let metadata = annotated(key, value);
+        let template = json!({"template": {"metadata": metadata, "spec": {}}});
+        for (request, object) in [
+            (CREATE, json!({"metadata": metadata, "spec": {}})),
+            (
+                "POST /apis/apps/v1/namespaces/shop/deployments",
+                json!({"spec": template}),
+            ),
+            (
+                "PUT /apis/batch/v1/namespaces/shop/cronjobs/web",
+                json!({"spec": {"jobTemplate": {"spec": template}}}),
+            ),
+        ] {
+            assert_eq!(
+                held(&ready("unconfined"), request, object),
+                expected,
+                "{request} {key}"
+            );
+        }
+        // The Deployment's own annotations are no pod's.
+        let other = json!({"metadata": metadata, "spec": {"template": {"spec": {}}}});
+        let request = "POST /apis/apps/v1/namespaces/shop/deployments";
+        assert!(!held(&ready("unconfined"), request, other), "{key}");
+    }
+    // kubectl 1.20 `debug` writes the kind EphemeralContainers, which has no spec.
+    let old = json!({"kind": "EphemeralContainers", "ephemeralContainers": [{"securityContext": {"privileged": true}}]});
+    let put = "PUT /api/v1/namespaces/shop/pods/web/ephemeralcontainers";
+    assert!(held(&ready("privileged"), put, old));
+}
+
+/// The body of the request of that target, as a client has sent it.
+fn recorded(scenario: &str, target: &str) -> Vec<u8> {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/captures");
+    let bytes = std::fs::read(folder.join(scenario).join("001.client.bin")).unwrap();
+    let at = memchr::memmem::find(&bytes, target.as_bytes()).unwrap();
+    let head = memchr::memmem::find(&bytes[at..], b"\r\n\r\n").unwrap() + at + 4;
+    bytes[head..].to_vec()
+}
+
+#[test]
+fn ready_conditions_see_what_clients_have_sent_in_protobuf() {
+    for (scenario, target) in [
+        (
+            "privileged-protobuf-raw",
+            "POST /api/v1/namespaces/shop/pods?dryRun=All",
+        ),
+        (
+            "privileged-debug-node-1.36",
+            "POST /api/v1/namespaces/shop/pods",
+        ),
+    ] {
+        let body = recorded(scenario, target);
+        let content_type = Some("application/vnd.kubernetes.protobuf");
+        let object = crate::request::body::object(&info(target), content_type, &body);
+        let object = object.unwrap().unwrap();
+        for (condition, expected) in [
+            ("privileged", true),
+            ("host-namespaces", true),
+            ("host-path", true),
+            ("capabilities", false),
+            ("host-ports", false),
+            ("secrets", false),
+        ] {
+            assert_eq!(
+                held(&ready(condition), target, object.clone()),
+                expected,
+                "{scenario}: {condition} in {object}"
+            );
+        }
+    }
+}
+
 #[test]
 fn ready_conditions_about_the_rest() {
     let roles = "POST /apis/rbac.authorization.k8s.io/v1/clusterroles";
@@ -520,6 +631,19 @@ fn ready_conditions_about_the_rest() {
         ("rbac-grants", roles, rule("resources", "*/exec"), true),
         ("rbac-grants", roles, rule("apiGroups", "*"), true),
         ("rbac-grants", roles, json!({"aggregationRule": {}}), true),
+        (
+            "rbac-grants",
+            roles,
+            rule("resources", "pods/ephemeralcontainers"),
+            true,
+        ),
+        // Whoever has the role that it is added to has these rights, too.
+        (
+            "rbac-grants",
+            roles,
+            json!({"metadata": {"labels": {"rbac.authorization.k8s.io/aggregate-to-view": "true"}}}),
+            true,
+        ),
         ("rbac-grants", roles, rule("verbs", "list"), false),
         (
             "rbac-grants",
@@ -657,6 +781,24 @@ fn ready_conditions_about_the_rest() {
         ),
         (
             "system-session",
+            "POST /api/v1/nodes/n/proxy/run/shop/web/app?cmd=sh",
+            Value::Null,
+            true,
+        ),
+        (
+            "system-session",
+            "GET /api/v1/nodes/n/proxy/Exec/shop/web/app?command=sh",
+            Value::Null,
+            true,
+        ),
+        (
+            "system-session",
+            "GET /api/v1/nodes/n/proxy/metrics",
+            Value::Null,
+            false,
+        ),
+        (
+            "system-session",
             "POST /api/v1/namespaces/shop/pods/x/exec?command=sh",
             Value::Null,
             false,
@@ -672,6 +814,63 @@ fn ready_conditions_about_the_rest() {
             held(&ready(name), request, object.clone()),
             expected,
             "{name} {request} {object}"
+        );
+    }
+}
+
+/// What says only which objects not to delete deletes all others.
+#[test]
+fn a_selector_has_to_say_which() {
+    let everything = ready("delete-everything");
+    for (parameter, selector, expected) in [
+        ("labelSelector", "", true),
+        ("labelSelector", "app!=nothing", true),
+        ("labelSelector", "app != nothing , ,", true),
+        ("labelSelector", "!nothing", true),
+        ("labelSelector", "! nothing,a!=b", true),
+        ("labelSelector", "app notin (a,b,c)", true),
+        ("labelSelector", "app\tnotin(a), !x", true),
+        ("labelSelector", "app=web", false),
+        ("labelSelector", "app==web,tier!=db", false),
+        ("labelSelector", "tier notin (db,cache),app", false),
+        ("labelSelector", "app in (a,b)", false),
+        ("labelSelector", "size>1", false),
+        ("fieldSelector", "metadata.name!=web", true),
+        ("fieldSelector", "metadata.name!=web,", true),
+        // Every object of the namespace is in the namespace.
+        ("fieldSelector", "metadata.namespace=shop", true),
+        (
+            "fieldSelector",
+            "metadata.namespace==shop,metadata.name!=x",
+            true,
+        ),
+        (
+            "fieldSelector",
+            "metadata.namespace=shop,metadata.name=x",
+            false,
+        ),
+        (
+            "fieldSelector",
+            "metadata.name!=a\\,b,spec.nodeName!=n",
+            true,
+        ),
+        ("fieldSelector", "spec.nodeName=n", false),
+        (
+            "fieldSelector",
+            "metadata.name!=web,spec.nodeName==n",
+            false,
+        ),
+    ] {
+        let encoded: Vec<String> = selector
+            .bytes()
+            .map(|byte| format!("%{byte:02x}"))
+            .collect();
+        let selector = encoded.concat();
+        let request = format!("DELETE /api/v1/namespaces/shop/pods?{parameter}={selector}");
+        assert_eq!(
+            held(&everything, &request, Value::Null),
+            expected,
+            "{request}"
         );
     }
 }
@@ -828,17 +1027,7 @@ fn any_of_holds_when_one_does_and_names_it() {
 #[test]
 fn a_held_request_says_what_is_risky() {
     let holding = RuleSource {
-        hold: Some(Hold {
-            approvers: Approvers {
-                groups: strings(&["on-call"]),
-                users: Vec::new(),
-                count: 1,
-                principal: false,
-            },
-            wait: None,
-            expires: Hold::EXPIRES,
-            same_class: None,
-        }),
+        hold: Some(Hold::by_one_of(&["on-call"])),
         message: Some("ask".to_owned()),
         ..when(Effect::Hold, &[ready("privileged")])
     };

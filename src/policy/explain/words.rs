@@ -26,6 +26,20 @@ impl Explanation {
         }
         Ok(())
     }
+
+    fn write_what_is_kept(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(record) = self.record {
+            let input = if record.stdin { ", with input" } else { "" };
+            writeln!(out, "  recorded: {}{input}", record.as_str())?;
+        }
+        if let Some(responses) = self.responses {
+            writeln!(out, "  answer kept: {}", responses.as_str())?;
+        }
+        if let Some(audit) = self.audit {
+            writeln!(out, "  audit:   {audit}, on disk before it is carried out")?;
+        }
+        Ok(())
+    }
 }
 
 impl fmt::Display for Explanation {
@@ -52,13 +66,7 @@ impl fmt::Display for Explanation {
         if !self.budgets.is_empty() {
             writeln!(out, "  budgets: {}", self.budgets)?;
         }
-        if let Some(record) = self.record {
-            let input = if record.stdin { ", with input" } else { "" };
-            writeln!(out, "  recorded: {}{input}", record.as_str())?;
-        }
-        if let Some(audit) = self.audit {
-            writeln!(out, "  audit:   {audit}, on disk before it is carried out")?;
-        }
+        self.write_what_is_kept(out)?;
         if let Some(hold) = &self.hold {
             writeln!(out, "  approvers: {}", hold.approvers.in_words())?;
         }
@@ -75,7 +83,7 @@ impl fmt::Display for Explanation {
                 Some(Effect::Hold) => "hold",
                 Some(Effect::Deny) => "deny",
                 None if !step.masks.is_empty() => "mask",
-                None if step.record.is_some() => "record",
+                None if step.record.is_some() || step.responses.is_some() => "record",
                 None if step.audit.is_some() => "audit",
                 None => "reveal",
             };

@@ -96,6 +96,7 @@ pub(super) fn check_shape(source: &RuleSource, problems: &mut Vec<RuleProblem>) 
     if source.decision.is_none()
         && source.mask.is_empty()
         && source.record.is_none()
+        && source.responses.is_none()
         && !source.strict_audit
         && source.reveal.is_empty()
     {
@@ -156,12 +157,12 @@ const MESSAGE_BYTES_MAX: usize = 512;
 
 /// Whether recording can matter where the rule asks for it.
 pub(super) fn check_record(source: &RuleSource, problems: &mut Vec<RuleProblem>) {
-    let message = if source.record.is_none() {
+    let message = if source.record.is_none() && source.responses.is_none() {
         return;
     } else if source.decision == Some(Effect::Deny) {
         "has no meaning in a rule with `decision: deny`"
-    } else if !source.may_be_about_sessions() {
-        "needs a rule about sessions: pods/exec, pods/attach, pods/portforward or nodes/proxy with the verb create"
+    } else if source.record.is_some() && !source.may_be_about_sessions() {
+        "needs a rule about sessions: pods/exec, pods/attach, pods/portforward or nodes/proxy with the verb create; `record: responses` keeps answers"
     } else {
         return;
     };
@@ -192,6 +193,7 @@ pub(super) fn check_when(source: &RuleSource, problems: &mut Vec<RuleProblem>) {
     let obliges = !source.mask.is_empty()
         || !source.reveal.is_empty()
         || source.record.is_some()
+        || source.responses.is_some()
         || source.strict_audit;
     let message = if source.decision.is_none() {
         "needs a decision; mask, reveal, record and audit hold whatever a request says"

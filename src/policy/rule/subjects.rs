@@ -160,8 +160,7 @@ fn roles(source: &SubjectsSource, known: &[String], problems: &mut Vec<RuleProbl
 }
 
 fn is_one_of(users: &Globs, groups: &Globs, identity: &Identity) -> bool {
-    users.matches(identity.username())
-        || identity.groups().iter().any(|group| groups.matches(group))
+    users.matches(identity.username()) || groups.match_one_of(identity.groups())
 }
 
 #[cfg(test)]

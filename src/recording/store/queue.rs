@@ -1,6 +1,7 @@
 //! The threads that write, and what waits for them.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
@@ -14,6 +15,8 @@ use crate::limits;
 pub(super) struct Shared {
     pub(super) medium: Arc<dyn Medium>,
     pub(super) blocks: Blocks,
+    /// Bytes that wait for the disk, of all tapes.
+    pub(super) waiting: AtomicUsize,
     gathered: Mutex<Gathered>,
     due: Condvar,
     /// Output in bulk, and the parts that it needs.
@@ -96,6 +99,7 @@ impl Shared {
         Self {
             medium,
             blocks: Blocks::default(),
+            waiting: AtomicUsize::new(0),
             gathered: Mutex::default(),
             due: Condvar::new(),
             bulk: Lane::default(),

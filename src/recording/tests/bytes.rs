@@ -131,14 +131,7 @@ async fn play(folder: &Path, part_bytes: u64, steps: &[Step]) -> [Vec<u8>; 3] {
         ..settings(folder)
     };
     let recorder = Recorder::start(settings, None, Metrics::new().0).unwrap();
-    let asked = Metadata {
-        stdin: true,
-        ..metadata()
-    };
-    let obligation = RecordObligation {
-        stdin: true,
-        ..RecordObligation::new(RecordMode::Required)
-    };
+    let (asked, obligation) = with_input();
     let (mut recording, _killed) = recorder.open(asked, obligation).await.unwrap();
     recording.begin();
     let pace = recording.pace().unwrap();

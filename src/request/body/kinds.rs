@@ -3,7 +3,7 @@
 //! `kinds.txt` is made from the `generated.proto` and `types.go` files of k8s.io/api and k8s.io/apimachinery
 //! (1.20 to 1.37): a line `version GROUP/VERSION PREFIX`, then of each message its name and one line for each
 //! field, `NUMBER NAME [optional|inline] [list|map] TYPE`. Numbers never change; a field that is newer than the
-//! table makes a body opaque, so that it hides nothing.
+//! table makes a request's body opaque, so that it hides nothing; of an answer it is searched as what it looks like.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -15,24 +15,24 @@ static KINDS: LazyLock<Kinds> = LazyLock::new(|| Kinds::parse(TEXT));
 
 /// A message: its fields.
 #[derive(Debug, Default)]
-pub(super) struct Message {
-    fields: Vec<Field>,
+pub(crate) struct Message {
+    pub(crate) fields: Vec<Field>,
 }
 
 /// A field.
 #[derive(Debug)]
-pub(super) struct Field {
-    pub(super) number: u32,
+pub(crate) struct Field {
+    pub(crate) number: u32,
     /// Its key in JSON; empty where its own fields stand in its parent's object.
-    pub(super) key: &'static str,
-    pub(super) presence: Presence,
-    pub(super) shape: Shape,
-    pub(super) holds: Holds,
+    pub(crate) key: &'static str,
+    pub(crate) presence: Presence,
+    pub(crate) shape: Shape,
+    pub(crate) holds: Holds,
 }
 
 /// What an absent field and a zero mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Presence {
+pub(crate) enum Presence {
     /// A Go value: always sent, and a zero is left out of JSON.
     Value,
     /// A Go pointer: a zero that is sent is meant.
@@ -41,7 +41,7 @@ pub(super) enum Presence {
 
 /// How often.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shape {
+pub(crate) enum Shape {
     One,
     List,
     /// With strings for keys.
@@ -50,7 +50,7 @@ pub(super) enum Shape {
 
 /// What a field holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Holds {
+pub(crate) enum Holds {
     Text,
     Bool,
     Int32,
@@ -80,7 +80,7 @@ struct Kinds {
 }
 
 /// The message of a kind.
-pub(super) fn kind(api_version: &str, kind: &str) -> Option<&'static Message> {
+pub(crate) fn kind(api_version: &str, kind: &str) -> Option<&'static Message> {
     // Options are the same in every group.
     let prefix = if kind == "DeleteOptions" {
         "meta"
@@ -91,13 +91,39 @@ pub(super) fn kind(api_version: &str, kind: &str) -> Option<&'static Message> {
     message(*place)
 }
 
+/// The kind that a resource holds, and its message: `deployments` are `Deployment`, as client-go guesses
+/// (apimachinery, `pkg/api/meta/restmapper.go`). Only what has metadata is one.
+pub(crate) fn of_resource(
+    api_version: &str,
+    resource: &str,
+) -> Option<(&'static str, &'static Message)> {
+    let prefix = KINDS.versions.get(api_version)?;
+    KINDS.names.iter().find_map(|(name, place)| {
+        let (of, kind) = name.split_once('.')?;
+        let message = message(*place)?;
+        let held = of == *prefix && plural(kind) == resource;
+        let metadata = |field: &Field| field.number == 1 && field.key == "metadata";
+        (held && message.fields.first().is_some_and(metadata)).then_some((kind, message))
+    })
+}
+
+fn plural(kind: &str) -> String {
+    let kind = kind.to_ascii_lowercase();
+    match kind.strip_suffix('y') {
+        _ if kind == "endpoints" => kind,
+        Some(stem) => format!("{stem}ies"),
+        None if kind.ends_with('s') => format!("{kind}es"),
+        None => format!("{kind}s"),
+    }
+}
+
 /// The message at a place of the table.
-pub(super) fn message(place: usize) -> Option<&'static Message> {
+pub(crate) fn message(place: usize) -> Option<&'static Message> {
     KINDS.messages.get(place)
 }
 
 impl Message {
-    pub(super) fn field(&self, number: u32) -> Option<&Field> {
+    pub(crate) fn field(&self, number: u32) -> Option<&Field> {
         self.fields.iter().find(|field| field.number == number)
     }
 }
@@ -200,5 +226,29 @@ mod tests {
         assert_eq!(pod.field(2).unwrap().key, "spec");
         assert!(kind("v1", "Podd").is_none() && kind("v2", "Pod").is_none());
         assert!(kind("policy/v1", "DeleteOptions").is_some());
+    }
+
+    #[test]
+    fn resources_hold_the_kinds_they_are_named_after() {
+        for (version, resource, kind) in [
+            ("v1", "pods", Some("Pod")),
+            ("v1", "endpoints", Some("Endpoints")),
+            ("v1", "componentstatuses", Some("ComponentStatus")),
+            (
+                "networking.k8s.io/v1",
+                "networkpolicies",
+                Some("NetworkPolicy"),
+            ),
+            ("networking.k8s.io/v1", "ingresses", Some("Ingress")),
+            ("storage.k8s.io/v1", "storageclasses", Some("StorageClass")),
+            ("apps/v1", "deployments", Some("Deployment")),
+            ("apps/v1", "pods", None),
+            ("apps/v2", "deployments", None),
+            ("v1", "podspecs", None),
+            ("v1", "Pods", None),
+        ] {
+            let found = of_resource(version, resource).map(|(kind, _)| kind);
+            assert_eq!(found, kind, "{version} {resource}");
+        }
     }
 }

@@ -121,7 +121,7 @@ impl Direct {
         }
     }
 
-    #[cfg(test)]
+    /// Connections with an answer under way, and without one.
     pub(in crate::upstream) fn open_and_idle(&self) -> (usize, usize) {
         let idle = self.idle.lock().lines.len();
         (self.open.load(Ordering::Relaxed), idle)

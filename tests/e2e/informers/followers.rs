@@ -45,33 +45,29 @@ impl Followers {
         let directory = world.path(&format!("{way:?}"));
         std::fs::create_dir_all(&directory).unwrap();
         let kubeconfig = match way {
-            Way::Gateway => Some("developer.kubeconfig"),
-            Way::NativeProtobuf => None,
-            Way::Direct => Some("admin.kubeconfig"),
+            Way::Gateway => "developer.kubeconfig",
+            Way::Direct => "admin.kubeconfig",
         };
-        let start = |kubeconfig| {
-            let kube_rs = Process::new(world.runtime(), kube_rs_program("informers"));
-            let python = Process::new(world.runtime(), tool("venv/bin/python"))
-                .args([programs().join("python/informers.py")])
-                .env("PYTHONDONTWRITEBYTECODE", "1");
-            [(kube_rs, "kube-rs"), (python, "python")].map(|(process, name)| {
-                process
-                    .env("HOME", world.path("home"))
-                    .env("KUBECONFIG", world.path(kubeconfig))
-                    .env("NAMESPACE", NAMESPACE)
-                    .env("WATCH_SECONDS", WATCH_SECONDS.to_string())
-                    .env("END", END)
-                    .env("EVENTS", directory.join(name))
-                    .start()
-            })
-        };
+        let kube_rs = Process::new(world.runtime(), kube_rs_program("informers"));
+        let python = Process::new(world.runtime(), tool("venv/bin/python"))
+            .args([programs().join("python/informers.py")])
+            .env("PYTHONDONTWRITEBYTECODE", "1");
+        let programs = [(kube_rs, "kube-rs"), (python, "python")].map(|(process, name)| {
+            process
+                .env("HOME", world.path("home"))
+                .env("KUBECONFIG", world.path(kubeconfig))
+                .env("NAMESPACE", NAMESPACE)
+                .env("WATCH_SECONDS", WATCH_SECONDS.to_string())
+                .env("END", END)
+                .env("EVENTS", directory.join(name))
+                .start()
+        });
         let file = |name: &str| File::create(directory.join(name)).unwrap();
-        let programs = kubeconfig.into_iter().flat_map(start).collect();
         // Last: the first start of a program may build it, and a connection without a request is not kept for so long.
         let endpoint = Endpoint::open(world, way, file("protobuf"), file("received"));
         let endpoint = world.runtime().block_on(endpoint);
         Self {
-            programs,
+            programs: programs.into(),
             protobuf: world.runtime().spawn(protobuf::follow(Arc::new(endpoint))),
             directory,
         }
@@ -110,9 +106,9 @@ impl Followed {
 
     /// What a program's informers received, in its order.
     pub(super) fn events(&self, program: &str) -> impl Iterator<Item = Value> + use<> {
-        // Not every way has every program.
-        let file = File::open(self.directory.join(program)).into_iter();
-        file.flat_map(|file| BufReader::new(file).lines())
+        let file = File::open(self.directory.join(program)).unwrap();
+        BufReader::new(file)
+            .lines()
             .map(|line| serde_json::from_str(&line.unwrap()).unwrap())
     }
 

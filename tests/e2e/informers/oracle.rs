@@ -15,17 +15,14 @@ use super::followers::{Followed, PROGRAMS};
 #[derive(Debug)]
 pub(super) struct Oracle<'a> {
     values: &'a Values,
-    /// The value of the stable Secret is masked also where only `known-values` finds it.
-    known_values: bool,
     placeholders: HashMap<String, String>,
     of: HashMap<String, String>,
 }
 
 impl<'a> Oracle<'a> {
-    pub(super) fn new(values: &'a Values, known_values: bool) -> Self {
+    pub(super) fn new(values: &'a Values) -> Self {
         Self {
             values,
-            known_values,
             placeholders: HashMap::new(),
             of: HashMap::new(),
         }
@@ -126,10 +123,8 @@ impl<'a> Oracle<'a> {
             })?;
             return self.plain(&real, &String::from_utf8_lossy(&seen), path);
         }
-        if self.known_values {
-            return self.plain(&self.values.with_stable(real), seen, path);
-        }
-        self.plain(real, seen, path)
+        // The value of the stable Secret is masked also where only `known-values` finds it.
+        self.plain(&self.values.with_stable(real), seen, path)
     }
 
     fn plain(&mut self, real: &str, seen: &str, path: &str) -> Result<(), String> {

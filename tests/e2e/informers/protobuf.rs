@@ -11,10 +11,11 @@ use futures_util::future::join_all;
 use http::Response;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use loadtest::apiserver::answer;
 use portcullis::gateway::body::read_bounded;
 use serde_json::{Value, json};
 
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, next_event};
 use super::{END, NAMESPACE, RESOURCES, Report, WATCH_SECONDS};
 
 const TYPED: &str = include_str!("../../fixtures/captures/go-informer-typed/001.client.bin");
@@ -156,7 +157,7 @@ impl Informer {
             body = whole.into();
         }
         self.endpoint.received.lock().write_all(&body).unwrap();
-        let list = self.endpoint.media.object(&body).context("a broken list")?;
+        let list = answer::object(&body).context("a broken list")?;
         assert!(list["metadata"]["continue"].is_null(), "one page is enough");
         self.report.store.clear();
         for item in list["items"].as_array().into_iter().flatten() {
@@ -177,7 +178,6 @@ impl Informer {
             ),
             None => self.request.target(&self.report.resource, &[timeout]),
         };
-        let media = self.endpoint.media;
         let mut body = self.ask(&target, true).await?.into_body();
         let mut last = from.map(str::to_owned);
         // The state of now replaces the store when all of it is there.
@@ -189,7 +189,7 @@ impl Informer {
             };
             self.endpoint.received.lock().write_all(&data).unwrap();
             buffer.extend_from_slice(&data);
-            while let Some(event) = media.next_event(&mut buffer) {
+            while let Some(event) = next_event(&mut buffer) {
                 let (kind, object) = event?;
                 match kind.as_str() {
                     "ERROR" => {

@@ -24,7 +24,7 @@ impl Requests {
     pub(super) fn none() -> Self {
         let mut counts = BTreeMap::new();
         for way in Way::ALL {
-            for informer in INFORMERS.into_iter().filter(|name| way.takes(name)) {
+            for informer in INFORMERS {
                 for resource in RESOURCES {
                     counts.insert((way, informer, resource, Asked::State), 0);
                     counts.insert((way, informer, resource, Asked::Watch), 0);
@@ -56,8 +56,6 @@ impl Requests {
             let user = seen.user.as_ref().expect("a user");
             let way = if user.name == "admin" {
                 Way::Direct
-            } else if user.groups.iter().any(|group| group == "ai-agents") {
-                Way::NativeProtobuf
             } else {
                 Way::Gateway
             };

@@ -80,10 +80,12 @@ impl Setup {
                 .start();
             let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
             let page = if self.unready { "healthz" } else { "readyz" };
-            let url = format!("http://{control}/{page}");
+            let url = format!("{}://{control}/{page}", self.control_scheme());
+            let authority = workshop.path("ca.crt");
             while tokio::time::Instant::now() < deadline && !gateway.has_ended() {
                 let probe = Process::new(workshop.runtime(), "curl")
-                    .args(["-sf", "-o", "/dev/null", &url])
+                    .args(["-sf", "-o", "/dev/null", &url, "--cacert"])
+                    .args([&authority])
                     .run();
                 if probe.code == 0 {
                     return (gateway, listener, control);
@@ -95,6 +97,15 @@ impl Setup {
             assert!(attempt < 3, "the gateway does not get ready: {end}");
         }
         unreachable!("the loop returns or fails")
+    }
+
+    /// What the control address speaks.
+    pub(crate) fn control_scheme(&self) -> &'static str {
+        if self.control["tls"].is_null() {
+            "http"
+        } else {
+            "https"
+        }
     }
 
     fn program(&self, workshop: &Workshop) -> Process {

@@ -2,14 +2,13 @@
 
 use serde_json::{Value, json};
 
-use super::process::{Process, Running};
+use super::process::{PATIENCE, Process, Running};
 use super::world::{Workshop, tool};
 
 /// A running provider; it ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Provider {
     process: Running,
-    answers: usize,
     /// Its issuer URL.
     pub(crate) issuer: String,
 }
@@ -35,7 +34,6 @@ impl Provider {
         let said: Value = serde_json::from_str(said.lines().next().unwrap()).unwrap();
         Self {
             process,
-            answers: 1,
             issuer: said["issuer"].as_str().unwrap().to_owned(),
         }
     }
@@ -78,12 +76,6 @@ impl Provider {
     }
 
     fn ask(&mut self, wish: &Value) -> Value {
-        self.process.type_in(&format!("{wish}\n"));
-        self.answers += 1;
-        let answers = self.answers;
-        let said = self
-            .process
-            .wait_for("an answer", |text| text.matches('\n').count() >= answers);
-        serde_json::from_str(said.lines().nth(answers - 1).unwrap()).unwrap()
+        self.process.ask(wish, PATIENCE)
     }
 }

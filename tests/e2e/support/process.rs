@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 use tokio::runtime::Handle;
@@ -269,6 +270,17 @@ impl Running {
             }
             self.pause();
         }
+    }
+
+    /// Types a line of JSON into a program that answers each of them with one, and returns the answer.
+    #[track_caller]
+    pub(crate) fn ask(&mut self, wish: &Value, patience: Duration) -> Value {
+        let before = self.stdout().matches('\n').count();
+        self.type_in(&format!("{wish}\n"));
+        let said = self.wait_longer(patience, "an answer", |text| {
+            text.matches('\n').count() > before
+        });
+        serde_json::from_str(said.lines().nth(before).unwrap()).unwrap()
     }
 
     /// Lets others run for a moment, between two looks.

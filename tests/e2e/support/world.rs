@@ -487,7 +487,7 @@ impl World {
 
     /// The control address, as a URL.
     pub(crate) fn control_url(&self) -> String {
-        format!("http://{}", self.control_address)
+        format!("{}://{}", self.setup.control_scheme(), self.control_address)
     }
 
     /// The audit events so far.
@@ -506,9 +506,10 @@ impl World {
     /// One of the control listener's pages.
     #[track_caller]
     pub(crate) fn control(&self, path: &str) -> String {
-        let url = format!("http://{}{path}", self.control_address);
+        let url = format!("{}{path}", self.control_url());
         let answer = Process::new(self.runtime(), "curl")
-            .args(["-sS", &url])
+            .args(["-sS", &url, "--cacert"])
+            .args([self.path("ca.crt")])
             .run();
         answer.expect_code(0);
         self.check(&answer);
@@ -545,12 +546,13 @@ impl Drop for World {
                 let path = entry.unwrap().path();
                 if path.is_dir() {
                     folders.push(path);
-                } else {
-                    self.canaries.check(
-                        &format!("{}", path.display()),
-                        &std::fs::read(&path).unwrap(),
-                    );
+                    continue;
                 }
+                let mut bytes = std::fs::read(&path).unwrap();
+                if path.extension().is_some_and(|it| it == "zst") {
+                    bytes = zstd::decode_all(bytes.as_slice()).unwrap();
+                }
+                self.canaries.check(&format!("{}", path.display()), &bytes);
             }
         }
     }

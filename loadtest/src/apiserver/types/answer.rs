@@ -1,4 +1,4 @@
-//! Reads the server's protobuf answers, for clients in tests.
+//! Protobuf for clients in tests: reads the server's answers, writes bodies.
 
 use serde_json::{Map, Value, json};
 
@@ -31,6 +31,14 @@ pub fn object(body: &[u8]) -> Option<Value> {
 pub fn watch_event(event: &[u8]) -> Option<(String, Value)> {
     let kind = String::from_utf8(part(event, 1)?.to_vec()).ok()?;
     Some((kind, object(part(part(event, 2)?, 1)?)?))
+}
+
+/// The body of a write: an object of a known kind. What its type does not have is left out.
+pub fn written(object: &Value) -> Option<Vec<u8>> {
+    let text = |key: &str| object.get(key).and_then(Value::as_str);
+    let (api_version, kind) = (text("apiVersion")?, text("kind")?);
+    let raw = proto::encode(super::message(kind)?, object.as_object()?);
+    Some(proto::envelope(api_version, kind, &raw))
 }
 
 fn part(message: &[u8], number: u32) -> Option<&[u8]> {

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::{FilterArgs, LogArgs, print};
 use crate::audit::commands::{Filter, Gathering, Seen};
+use crate::audit::history::made;
 use crate::audit::segments::{Got, Lines, Segments};
 use crate::cli::output::{Output, note, print_json};
 use crate::limits;
@@ -148,7 +149,7 @@ const CANDIDATES_MAX: usize = 100;
 const COMMANDS_LAST_AT_MOST: SignedDuration = SignedDuration::from_hours(24);
 
 /// Reads every event since a time.
-fn read(
+pub(in crate::cli::operator) fn read(
     segments: &Segments,
     since: Option<Timestamp>,
     each: &mut dyn FnMut(Seen),
@@ -171,12 +172,6 @@ fn read(
         }
     }
     Ok(())
-}
-
-/// When an id was made (UUID v7, RFC 9562 §5.7).
-fn made(id: Uuid) -> Option<Timestamp> {
-    let (seconds, nanoseconds) = id.get_timestamp()?.to_unix();
-    Timestamp::new(seconds.try_into().ok()?, nanoseconds.try_into().ok()?).ok()
 }
 
 fn limit(text: &str) -> Result<usize, String> {

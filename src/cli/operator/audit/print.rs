@@ -27,11 +27,6 @@ pub(super) fn commands(commands: &[Command], out: &mut dyn Write) -> io::Result<
 
 fn command_row(command: &Command) -> [String; 7] {
     let chief = command.chief();
-    let mut asked = chief.map(asked).unwrap_or_default();
-    let others = (command.requests.len() as u64).saturating_sub(1) + command.more_requests;
-    if others > 0 {
-        asked = format!("{asked} (+{others})");
-    }
     [
         command.id.clone(),
         time(command.started),
@@ -39,7 +34,7 @@ fn command_row(command: &Command) -> [String; 7] {
         chief.map(code).unwrap_or_default(),
         who(&command.user, command.agent.as_deref()),
         command.claimed_command.clone().unwrap_or_default(),
-        asked,
+        command.asked(),
     ]
     .map(|cell| clean(&cell))
 }
@@ -70,7 +65,7 @@ fn request_row(request: &Request) -> [String; 7] {
         request.decision.clone(),
         code(request),
         who(&request.user, request.agent.as_deref()),
-        asked(request),
+        request.asked(),
         request.rule.clone().unwrap_or_default(),
     ]
     .map(|cell| clean(&cell))
@@ -114,7 +109,7 @@ pub(super) fn command(command: &Command, out: &mut dyn Write) -> io::Result<()> 
     for request in &command.requests {
         writeln!(out)?;
         put(out, "request", &request.audit_id)?;
-        put(out, "asked for", &asked(request))?;
+        put(out, "asked for", &request.asked())?;
         put(out, "received", &request.received.to_string())?;
         put(out, "decision", &request.decision)?;
         put(out, "rule", request.rule.as_deref().unwrap_or_default())?;
@@ -146,17 +141,8 @@ fn put(out: &mut dyn Write, name: &str, value: &str) -> io::Result<()> {
     writeln!(out, "{name:<20} {}", clean(value))
 }
 
-/// `delete pods web-0 in shop`.
-fn asked(request: &Request) -> String {
-    let mut text = format!("{} {}", request.verb, request.object);
-    if !request.namespace.is_empty() {
-        text = format!("{text} in {}", request.namespace);
-    }
-    text
-}
-
 /// The code of the answer; that it is not over.
-fn code(request: &Request) -> String {
+pub(in crate::cli::operator) fn code(request: &Request) -> String {
     match request.code {
         Some(code) if request.over => code.to_string(),
         _ => "open".to_owned(),

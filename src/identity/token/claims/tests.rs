@@ -29,7 +29,7 @@ fn a_plain_token_maps_as_in_kubernetes() {
     });
     let identity = map(&claims, &issuer).unwrap();
     assert_eq!(identity.username(), "alice");
-    assert_eq!(identity.groups(), ["devs", "Domain Users"]);
+    assert_eq!(identity.groups(), ["Domain Users", "devs"]);
     assert_eq!(
         (identity.uid(), identity.token_id()),
         (Some("7"), Some("t-1"))

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::*;
 use crate::policy::condition::ConditionSource;
-use crate::policy::hold::{Approvers, Hold};
+use crate::policy::hold::Hold;
 use crate::policy::rule::{RuleSource, SubjectsSource};
 use crate::policy::tests::{allow_all, policy, rule, strings};
 use crate::policy::{Decision, PolicySource};
@@ -55,17 +55,7 @@ fn expression(text: &str) -> Vec<ConditionSource> {
 
 fn hold(id: &str, verbs: &[&str], resources: &[&str]) -> RuleSource {
     RuleSource {
-        hold: Some(Hold {
-            approvers: Approvers {
-                groups: strings(&["sre"]),
-                users: Vec::new(),
-                count: 1,
-                principal: false,
-            },
-            wait: None,
-            expires: Hold::EXPIRES,
-            same_class: None,
-        }),
+        hold: Some(Hold::by_one_of(&["sre"])),
         ..rule(id, Effect::Hold, verbs, &[""], resources)
     }
 }

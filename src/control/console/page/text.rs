@@ -25,14 +25,14 @@ fn is_invisible(c: char) -> bool {
 }
 
 /// A text of several lines, each of them visible.
-pub(super) fn block(text: &str) -> Markup {
+pub(in super::super) fn block(text: &str) -> Markup {
     html! {
         pre tabindex="0" { @for line in text.lines() { (visible(line)) "\n" } }
     }
 }
 
 /// A unified diff.
-pub(super) fn diff(text: &str) -> Markup {
+pub(in super::super) fn diff(text: &str) -> Markup {
     let class = |line: &str| match line.chars().next() {
         Some('+') => "add",
         Some('-') => "del",
@@ -47,7 +47,7 @@ pub(super) fn diff(text: &str) -> Markup {
 }
 
 /// A moment, as how far it is from now.
-pub(super) fn moment(at: Timestamp, now: Timestamp) -> Markup {
+pub(in super::super) fn moment(at: Timestamp, now: Timestamp) -> Markup {
     let apart = at.duration_since(now);
     let words = if apart.is_negative() {
         format!("{} ago", length(-apart))
@@ -57,8 +57,13 @@ pub(super) fn moment(at: Timestamp, now: Timestamp) -> Markup {
     html! { time datetime=(at.to_string()) title=(at.to_string()) { (words) } }
 }
 
+/// A moment, to be compared with other logs.
+pub(in super::super) fn clock(at: Timestamp) -> Markup {
+    html! { time datetime=(at.to_string()) { (at.strftime("%Y-%m-%d %H:%M:%SZ").to_string()) } }
+}
+
 /// A length of time in its largest unit that is not zero: `45 s`, `12 min`, `3 h`, `2 days`.
-pub(super) fn length(length: SignedDuration) -> String {
+pub(in super::super) fn length(length: SignedDuration) -> String {
     let seconds = length.as_secs();
     match seconds {
         0..90 => format!("{seconds} s"),
@@ -69,7 +74,7 @@ pub(super) fn length(length: SignedDuration) -> String {
 }
 
 /// A number of bytes, for people.
-pub(super) fn bytes(count: u64) -> String {
+pub(in super::super) fn bytes(count: u64) -> String {
     match count {
         0..1024 => format!("{count} B"),
         1024..1_048_576 => format!("{} KiB", count / 1024),

@@ -1,0 +1,219 @@
+//! What people did, found in a log of any length with bounded work: the latest commands before a place in it, and one
+//! command by the id of one of its requests.
+
+use std::io;
+
+use jiff::{SignedDuration, Timestamp};
+use memchr::memmem::Finder;
+use uuid::Uuid;
+
+use super::commands::recent::Recent;
+use super::commands::{Command, Filter, Gathering, Request, Seen};
+use super::follow::{Follower, Place};
+use super::segments::Segments;
+
+mod backwards;
+
+use backwards::{Backwards, around};
+
+/// A log that is looked into.
+#[derive(Clone, Debug)]
+pub struct History {
+    segments: Segments,
+}
+
+/// Some of the commands.
+#[derive(Debug)]
+pub struct Page {
+    /// The latest first.
+    pub commands: Vec<Command>,
+    /// Where the ones before them are; nothing if there are none.
+    pub older: Option<Place>,
+}
+
+/// One command.
+#[derive(Debug)]
+pub struct Told {
+    /// What it asked for.
+    pub command: Command,
+    /// The log went on beyond what was read: what is not over here may be over by now.
+    pub cut: bool,
+}
+
+/// How long after a request came it may be answered, if it is no stream: a held one waits for minutes.
+const ANSWERED_LATE: SignedDuration = SignedDuration::from_mins(10);
+/// How far the order of the log may differ from that of times: events of one moment wait for each other.
+const OUT_OF_ORDER: SignedDuration = SignedDuration::from_secs(60);
+/// How long before one of its requests the others of a command are looked for.
+const BEGAN_BEFORE: SignedDuration = SignedDuration::from_mins(10);
+
+impl History {
+    /// The log of these files.
+    #[must_use]
+    pub fn new(segments: Segments) -> Self {
+        Self { segments }
+    }
+
+    /// At most so many commands that match, the latest before a place (or the end), from at most so many bytes of the log
+    /// and what is read at once.
+    ///
+    /// A command whose requests are on both sides of the end of a page is told on both, each time with those that are there.
+    pub fn page(
+        &self,
+        filter: &Filter,
+        from: Option<Place>,
+        (most, bytes): (usize, u64),
+    ) -> io::Result<Page> {
+        let mut lines = self.before(filter, from)?;
+        let stop = match filter.since.map(|since| earlier(since, OUT_OF_ORDER)) {
+            Some(since) => around(&self.segments, since)?.0,
+            None => Place::default(),
+        };
+        let needles = needles(filter);
+        let mut recent = Recent::new(filter.clone(), most);
+        let mut older = None;
+        loop {
+            let place = lines.place();
+            if place <= stop {
+                break;
+            }
+            if lines.read >= bytes {
+                older = Some(place);
+                break;
+            }
+            let Some(line) = lines.advance()? else {
+                break;
+            };
+            if !needles.iter().all(|needle| needle.find(&line).is_some()) {
+                continue;
+            }
+            if let Some(seen) = Seen::read(&line)
+                && !recent.push(seen)
+            {
+                older = Some(place);
+                break;
+            }
+        }
+        Ok(Page {
+            commands: recent.finish(),
+            older,
+        })
+    }
+
+    fn before(&self, filter: &Filter, from: Option<Place>) -> io::Result<Backwards> {
+        let segments = self.segments.clone();
+        match (from, filter.until) {
+            (Some(place), _) => Backwards::from(segments, place),
+            (None, Some(until)) => {
+                let (_, place) = around(&segments, later(until, ANSWERED_LATE))?;
+                Backwards::from(segments, place)
+            }
+            (None, None) => Backwards::from_end(segments),
+        }
+    }
+
+    /// The command that a request belongs to, from at most so many bytes of the log, looked for twice; nothing if there
+    /// is no such request.
+    pub fn command(&self, id: Uuid, bytes: u64) -> io::Result<Option<Told>> {
+        let Some(came) = made(id) else {
+            return Ok(None);
+        };
+        let id = id.to_string();
+        let mut found = None;
+        self.read(earlier(came, OUT_OF_ORDER), bytes, &id, &mut |seen| {
+            let request = Request::from(seen);
+            let is = request.audit_id == id;
+            if is {
+                found = Some(request);
+            }
+            !is
+        })?;
+        let Some(request) = found else {
+            return Ok(None);
+        };
+        let run = request.run();
+        let needle = run.as_ref().map(|run| in_json(run.session()));
+        let filter = Filter {
+            id: run.is_none().then(|| id.clone()),
+            run,
+            ..Filter::default()
+        };
+        let needle = needle.unwrap_or(id);
+        let mut gathering = Gathering::new(filter, 1);
+        let ended = self.read(earlier(came, BEGAN_BEFORE), bytes, &needle, &mut |seen| {
+            gathering.push(seen);
+            true
+        })?;
+        let (mut commands, _) = gathering.finish();
+        Ok(commands.pop().map(|command| Told {
+            command,
+            cut: !ended,
+        }))
+    }
+
+    /// Hands over the events from a time on whose lines have a text in them, until it is enough or so many bytes were read;
+    /// whether the log ended.
+    fn read(
+        &self,
+        from: Timestamp,
+        bytes: u64,
+        text: &str,
+        wants_more: &mut dyn FnMut(Seen) -> bool,
+    ) -> io::Result<bool> {
+        let (place, _) = around(&self.segments, from)?;
+        let mut lines = Follower::at(self.segments.clone(), place);
+        let needle = Finder::new(text);
+        let mut read = 0;
+        while let Some(line) = lines.advance()? {
+            read += line.len() as u64;
+            if needle.find(&line).is_some()
+                && let Some(seen) = Seen::read(&line)
+                && !wants_more(seen)
+            {
+                return Ok(false);
+            }
+            if read >= bytes {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// What stands in each line that can matter: most lines need not be read as JSON. A request that was allowed when it came
+/// may be refused later, so `allow` is in lines that do not match and must be read.
+fn needles(filter: &Filter) -> Vec<Finder<'static>> {
+    let decision = filter.decision.as_ref().filter(|word| *word != "allow");
+    let texts = [
+        filter.user.as_ref(),
+        filter.agent.as_ref(),
+        filter.namespace.as_ref(),
+        decision,
+    ];
+    let texts = texts.into_iter().flatten();
+    texts
+        .map(|text| Finder::new(&in_json(text)).into_owned())
+        .collect()
+}
+
+/// A text as it stands in a line of the log.
+fn in_json(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+/// When an id was made (UUID v7, RFC 9562 §5.7).
+pub fn made(id: Uuid) -> Option<Timestamp> {
+    let (seconds, nanoseconds) = id.get_timestamp()?.to_unix();
+    Timestamp::new(seconds.try_into().ok()?, nanoseconds.try_into().ok()?).ok()
+}
+
+fn earlier(time: Timestamp, by: SignedDuration) -> Timestamp {
+    time.checked_sub(by).unwrap_or(Timestamp::MIN)
+}
+
+fn later(time: Timestamp, by: SignedDuration) -> Timestamp {
+    time.checked_add(by).unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests;
