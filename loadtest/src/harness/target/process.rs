@@ -73,7 +73,8 @@ impl Process {
         while !timeout_at(deadline, probe()).await.unwrap_or(false) {
             let ended = self.child.try_wait()?;
             if ended.is_some() || Instant::now() > deadline {
-                let state = ended.map_or("is not ready".to_owned(), |status| status.to_string());
+                let state =
+                    ended.map_or_else(|| "is not ready".to_owned(), |status| status.to_string());
                 let said = fs::read_to_string(&self.log).unwrap_or_default();
                 bail!("{}: {state}\n{said}", self.log.display());
             }
