@@ -933,10 +933,6 @@ fn a_hold_that_nobody_could_answer_is_a_mistake() {
 
 /// A policy that only observes stops nothing, says what it would have done, and still masks and records.
 #[test]
-#[expect(
-    clippy::too_many_lines,
-    reason = "one policy, and all that is asked of it"
-)]
 fn a_policy_that_observes_stops_nothing_but_still_masks_and_records() {
     let hold = RuleSource {
         hold: Some(Hold::by_one_of(&["sre"])),
