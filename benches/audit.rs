@@ -86,10 +86,12 @@ fn chain(criterion: &mut Criterion) {
 fn log(criterion: &mut Criterion) {
     let folder = tempfile::tempdir().expect("a folder");
     let settings = Settings::new(&folder.path().join("audit.jsonl"), folder.path());
-    let log = AuditLog::open(&settings).expect("a log");
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .expect("a runtime");
+    let entered = runtime.enter();
+    let log = AuditLog::open(&settings).expect("a log");
+    drop(entered);
     let event = event();
     let mut group = criterion.benchmark_group("audit_log");
     group.throughput(throughput(EVENTS * event.line().len()));

@@ -127,7 +127,7 @@ pub const CREDENTIAL_FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Events waiting for the audit thread. Past it, requests wait: the disk slows them, memory does not grow.
 pub const AUDIT_QUEUE_LINES_MAX: usize = 1024;
-/// Bytes the audit thread writes at once; more stay in the queue for the next write.
+/// Bytes after which the audit thread writes what has gathered; more stay in the queue for the next write.
 pub const AUDIT_BATCH_BYTES_MAX: usize = 256 * 1024;
 /// Bytes of one annotation; the rest is cut and marked with `…`.
 pub const AUDIT_ANNOTATION_BYTES_MAX: usize = 4 * 1024;

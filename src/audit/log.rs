@@ -1,16 +1,16 @@
 //! Appends events to the log: in order, never silently losing one.
 //!
-//! One thread owns the file. Requests hand it their lines through a bounded queue and wait until the
-//! line is written, so a slow disk slows requests and does not grow memory. While the file cannot be
-//! written the log is unhealthy and the gateway refuses to start anything new (threats D-18, F-07).
-//! Another thread syncs and seals once a second; a crash of the machine may lose that second.
+//! One thread owns the file. Requests hand over their lines through a bounded queue and wait until the
+//! line is written, so a slow disk slows requests and does not grow memory; a task gathers what is there
+//! at a time. While the file cannot be written the log is unhealthy and the gateway refuses to start anything
+//! new (threats D-18, F-07). Another thread syncs and seals once a second; a crash of the machine may lose that
+//! second.
 
-use std::fs::File;
-use std::io::Write;
-use std::os::unix::fs::MetadataExt;
+mod gather;
+mod writer;
+
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -25,6 +25,7 @@ use super::journal::Journal;
 use super::seal::Statement;
 use super::segments::private;
 use crate::limits;
+use writer::Writer;
 
 /// Where the log is, and when a segment of it is full.
 #[derive(Clone, Debug)]
@@ -107,7 +108,7 @@ struct Entry {
 }
 
 impl AuditLog {
-    /// Opens (or creates, with mode 0600) the file and starts its threads.
+    /// Opens (or creates, with mode 0600) the file and starts what writes it. Within a tokio runtime.
     pub fn open(settings: &Settings) -> std::io::Result<Self> {
         let (journal, file, standing) = if is_stream(&settings.file) {
             // What cannot be read again cannot be sealed: its lines are chained, from this start on.
@@ -125,9 +126,8 @@ impl AuditLog {
         let (unsealed, astray) = (Arc::<Unsealed>::default(), Arc::default());
         if let Some(journal) = &journal {
             let flags = (Arc::clone(&unsealed), Arc::clone(&astray));
-            seal_every_second(Arc::downgrade(journal), flags)?;
+            writer::seal_every_second(Arc::downgrade(journal), flags)?;
         }
-        let (lines, queue) = mpsc::channel(limits::AUDIT_QUEUE_LINES_MAX);
         let (health, healthy) = watch::channel(true);
         let writer = Writer {
             settings: settings.clone(),
@@ -135,14 +135,20 @@ impl AuditLog {
             journal,
             standing,
             rotate_after: Timestamp::MIN,
-            queue,
             health,
             unsealed: Arc::clone(&unsealed),
             astray,
         };
+        let (batches, queue) = mpsc::channel(1);
         std::thread::Builder::new()
             .name("audit".to_owned())
-            .spawn(move || writer.run())?;
+            .spawn(move || writer.run(queue))?;
+        let (lines, handed_over) = mpsc::channel(limits::AUDIT_QUEUE_LINES_MAX);
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "it ends after the last request, so drain waits for `seal` instead"
+        )]
+        tokio::spawn(gather::gather(handed_over, batches));
         Ok(Self {
             lines,
             healthy,
@@ -241,213 +247,6 @@ impl Place<'_> {
 fn is_stream(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|found| !found.is_file())
 }
-
-struct Writer {
-    settings: Settings,
-    file: File,
-    /// None where nothing can be sealed.
-    journal: Option<Arc<Journal>>,
-    /// How far the file has come, with what is about to be written.
-    standing: Statement,
-    /// A segment that could not be ended is tried again then.
-    rotate_after: Timestamp,
-    queue: mpsc::Receiver<Entry>,
-    health: watch::Sender<bool>,
-    unsealed: Arc<Unsealed>,
-    /// The file could not be sealed: it may not be where it was.
-    astray: Arc<AtomicBool>,
-}
-
-impl Writer {
-    /// Writes what has gathered as one batch, then waits for more; ends with the last sender.
-    fn run(mut self) {
-        let mut batch = Vec::new();
-        let mut waiting = Vec::new();
-        while let Some(first) = self.queue.blocking_recv() {
-            self.rotate_if_full();
-            let mut next = Some(first);
-            while let Some(entry) = next {
-                self.chain(&entry.line, &mut batch);
-                waiting.extend(entry.waits);
-                next = if batch.len() < limits::AUDIT_BATCH_BYTES_MAX {
-                    self.queue.try_recv().ok()
-                } else {
-                    None
-                };
-            }
-            self.find_file();
-            self.write_until_kept(&batch);
-            batch.clear();
-            if let Some(journal) = &self.journal {
-                journal.advance(&self.standing);
-                self.unsealed.begin();
-            }
-            // Whoever only waits for the file does not wait for the disk.
-            for (kept, _) in waiting.extract_if(.., |(_, until)| *until == Until::Written) {
-                kept.send(()).ok(); // whoever waited may be gone
-            }
-            if !waiting.is_empty() && self.seal() {
-                for (kept, _) in waiting.drain(..) {
-                    kept.send(()).ok();
-                }
-            }
-            waiting.clear();
-        }
-        if let Some(journal) = &self.journal
-            && let Err(error) = journal.seal()
-        {
-            tracing::error!(%error, "the audit log could not be sealed");
-        }
-    }
-
-    fn chain(&mut self, line: &[u8], batch: &mut Vec<u8>) {
-        if line.is_empty() {
-            return;
-        }
-        let start = batch.len();
-        self.standing.last.bind(line, batch);
-        self.standing.push(batch.get(start..).unwrap_or_default());
-    }
-
-    fn rotate_if_full(&mut self) {
-        let Some(journal) = &self.journal else {
-            return;
-        };
-        let (standing, now) = (&self.standing, Timestamp::now());
-        let age = now.duration_since(standing.began).unsigned_abs();
-        let full =
-            standing.bytes >= self.settings.segment_bytes || age >= self.settings.segment_age;
-        if !full || standing.lines == 0 || now < self.rotate_after {
-            return;
-        }
-        match journal.rotate() {
-            Ok((file, begun)) => {
-                self.file = file;
-                self.standing = begun;
-            }
-            Err(error) => {
-                tracing::error!(%error, "the segment of the audit log is full and cannot be ended; it grows on");
-                self.rotate_after = now + ROTATE_AGAIN_AFTER;
-            }
-        }
-    }
-
-    /// Tries until the batch is in the file: events are delayed by a full disk, not lost.
-    fn write_until_kept(&mut self, batch: &[u8]) {
-        let mut rest = batch;
-        while !rest.is_empty() {
-            match self.file.write(rest) {
-                Ok(0) => self.unhealthy("the disk took no byte"),
-                Ok(taken) => rest = rest.get(taken..).unwrap_or_default(),
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    self.unhealthy(&error.to_string());
-                    // The file may have been taken away under us: another one gets the batch from its beginning.
-                    if let Some(file) = self.another_file() {
-                        self.file = file;
-                        rest = batch;
-                    }
-                }
-            }
-        }
-        self.recovered();
-    }
-
-    /// Somebody may have moved or removed the file: what is written to it then, nobody finds. What is missing in
-    /// the next one `portcullis audit verify` names.
-    fn find_file(&mut self) {
-        if self.astray.swap(false, Ordering::Relaxed)
-            && let Some(file) = self.another_file()
-        {
-            tracing::error!(
-                file = %self.settings.file.display(),
-                "somebody moved or removed the audit file; the log goes on where it was"
-            );
-            self.file = file;
-        }
-    }
-
-    /// What is where the file was, if it is not the file.
-    fn another_file(&self) -> Option<File> {
-        let file = private().append(true).open(&self.settings.file).ok()?;
-        let (one, other) = (self.file.metadata().ok()?, file.metadata().ok()?);
-        ((one.dev(), one.ino()) != (other.dev(), other.ino())).then_some(file)
-    }
-
-    /// Whether everything is on the disk and sealed, as far as that can be.
-    fn seal(&self) -> bool {
-        let Some(journal) = &self.journal else {
-            return true;
-        };
-        let sealed = journal.seal();
-        if let Err(error) = &sealed {
-            self.astray.store(true, Ordering::Relaxed);
-            tracing::error!(%error, "the audit log could not be synced and sealed; what depends on it is refused");
-        }
-        sealed.is_ok()
-    }
-
-    fn recovered(&self) {
-        if self.is_news(true) {
-            tracing::info!(file = %self.settings.file.display(), "the audit log is written again");
-        }
-    }
-
-    /// Says how the log is; true if it was otherwise before.
-    fn is_news(&self, healthy: bool) -> bool {
-        self.health
-            .send_if_modified(|known| std::mem::replace(known, healthy) != healthy)
-    }
-
-    fn unhealthy(&self, why: &str) {
-        if self.is_news(false) {
-            tracing::error!(
-                file = %self.settings.file.display(), why,
-                "the audit log cannot be written; new requests are refused until it can"
-            );
-        }
-        std::thread::sleep(RETRY_EVERY);
-    }
-}
-
-/// How long to wait before trying a failing disk again.
-const RETRY_EVERY: Duration = Duration::from_millis(200);
-/// How long to wait before a full segment is tried to be ended again.
-const ROTATE_AGAIN_AFTER: Duration = Duration::from_secs(10);
-
-/// Syncs and seals in a thread of its own, so that no request waits for the disk's cache; ends with the
-/// writer.
-fn seal_every_second(
-    journal: Weak<Journal>,
-    (unsealed, astray): (Arc<Unsealed>, Arc<AtomicBool>),
-) -> std::io::Result<()> {
-    let seal = move || {
-        let mut failing = false;
-        while let Some(journal) = journal.upgrade() {
-            if let Some(since) = unsealed.take() {
-                match journal.seal() {
-                    Ok(()) => failing = false,
-                    Err(error) => {
-                        unsealed.put_back(since);
-                        astray.store(true, Ordering::Relaxed);
-                        if !std::mem::replace(&mut failing, true) {
-                            tracing::error!(%error, "the audit log could not be synced and sealed");
-                        }
-                    }
-                }
-            }
-            drop(journal);
-            std::thread::sleep(SEAL_EVERY);
-        }
-    };
-    std::thread::Builder::new()
-        .name("audit-seal".to_owned())
-        .spawn(seal)
-        .map(drop)
-}
-
-/// How much time a crash of the machine may cost.
-const SEAL_EVERY: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
