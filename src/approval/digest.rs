@@ -4,9 +4,10 @@
 //! Every part goes in with its length, so that no two cases can run into the same bytes. The headers are
 //! left out: the API server acts on none but those that are here or that the gateway builds itself.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use aws_lc_rs::digest::{Context, SHA256};
+use data_encoding::HEXLOWER;
 use http::Method;
 use serde::{Deserialize, Serialize};
 
@@ -204,12 +205,7 @@ impl Parts {
     }
 
     fn finish(self) -> Digest {
-        let mut text = String::with_capacity(64);
-        for byte in self.0.finish().as_ref() {
-            // Writing to a String cannot fail.
-            let _infallible = write!(text, "{byte:02x}");
-        }
-        Digest(text)
+        Digest(HEXLOWER.encode(self.0.finish().as_ref()))
     }
 }
 

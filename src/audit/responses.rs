@@ -110,14 +110,5 @@ fn draft(directory: &Path, id: &str) -> PathBuf {
     directory.join("open").join(format!("{id}.zst"))
 }
 
-/// A digest as lower-case hexadecimal digits.
-fn hex(bytes: &[u8]) -> String {
-    let digit = |half: u8| char::from_digit(u32::from(half), 16).unwrap_or('0');
-    bytes
-        .iter()
-        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
-        .collect()
-}
-
 #[cfg(test)]
 mod tests;

@@ -4,12 +4,12 @@ mod record;
 mod subjects;
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aws_lc_rs::digest;
+use data_encoding::HEXLOWER;
 
 use super::document::{Position, Problem};
 use super::section::{Document, Found, Section};
@@ -163,12 +163,7 @@ pub(super) fn version(files: &[(PathBuf, String)]) -> String {
         context.update(text.as_bytes());
     }
     let digest = context.finish();
-    let mut text = String::new();
-    for byte in digest.as_ref().iter().take(16) {
-        // Writing to a String cannot fail.
-        let _infallible = write!(text, "{byte:02x}");
-    }
-    text
+    HEXLOWER.encode(digest.as_ref().get(..16).unwrap_or_default())
 }
 
 /// Every key there is, given a document that has every section.

@@ -8,10 +8,10 @@ pub mod tar;
 use std::borrow::Cow;
 
 use aws_lc_rs::digest;
+use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 
 use self::tar::Part;
-use super::hex;
 use crate::limits;
 use crate::session::StreamType;
 
@@ -132,7 +132,7 @@ impl Copy {
     #[must_use]
     pub fn report(&self) -> CopyReport {
         CopyReport {
-            sha256: hex(self.digest.clone().finish().as_ref()),
+            sha256: HEXLOWER.encode(self.digest.clone().finish().as_ref()),
             malformed: !self.archive.is_complete() || self.report.bytes == 0,
             ..self.report.clone()
         }

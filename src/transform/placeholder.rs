@@ -26,6 +26,7 @@ use aes::cipher::KeyInit as _;
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use data_encoding::HEXLOWER;
 
 use self::digest::{DIGEST_BYTES, DigestKey, Hashing, encrypt};
 
@@ -181,7 +182,7 @@ impl Placeholders {
             *byte = read;
         }
         // The tag is no credential: whoever reads masked objects has seen many.
-        hexadecimal(&self.tag_of(bytes), TAG_BYTES) == tag
+        HEXLOWER.encode(&self.tag_of(bytes)) == tag
     }
 }
 
@@ -327,16 +328,6 @@ fn write_digits(bytes: &[u8], places: &mut [u8]) {
 
 fn digit(nibble: u8) -> u8 {
     nibble + if nibble < 10 { b'0' } else { b'a' - 10 }
-}
-
-/// The first `length` bytes as digits.
-pub(super) fn hexadecimal(bytes: &[u8], length: usize) -> String {
-    use fmt::Write as _;
-    let mut text = String::with_capacity(2 * length);
-    for byte in bytes.iter().take(length) {
-        let _infallible = write!(text, "{byte:02x}");
-    }
-    text
 }
 
 #[cfg(test)]

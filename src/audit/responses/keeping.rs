@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use aws_lc_rs::digest;
+use data_encoding::HEXLOWER;
 use tokio::sync::oneshot;
 use tokio::time::Sleep;
 use tokio_util::sync::PollSender;
 
 use super::writer::{Draft, Job};
-use super::{CUT, Responses, hex, stopped};
+use super::{CUT, Responses, stopped};
 use crate::limits;
 use crate::policy::RecordMode;
 
@@ -190,7 +191,7 @@ impl Keeping {
             return None;
         }
         let kept = Kept {
-            digest: hex(self.digest.clone().finish().as_ref()),
+            digest: HEXLOWER.encode(self.digest.clone().finish().as_ref()),
             bytes: self.bytes,
         };
         let (name, mode, bytes) = (kept.digest.clone(), self.mode, self.bytes);

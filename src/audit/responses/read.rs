@@ -5,8 +5,9 @@ use std::io::{self, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest;
+use data_encoding::HEXLOWER;
 
-use super::{CUT, draft, hex, place};
+use super::{CUT, draft, place};
 use crate::limits;
 
 /// The answers in a folder.
@@ -55,7 +56,7 @@ impl Shelf {
         let Some(mut bytes) = unpacked(&place(&self.directory, name))? else {
             return Ok(None);
         };
-        let found = hex(digest::digest(&digest::SHA256, &bytes).as_ref());
+        let found = HEXLOWER.encode(digest::digest(&digest::SHA256, &bytes).as_ref());
         let kept = usize::try_from(kept).unwrap_or(usize::MAX);
         let cut = bytes.get(kept..) == Some(CUT.as_bytes());
         if cut {

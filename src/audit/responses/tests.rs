@@ -3,6 +3,7 @@ use std::future::poll_fn;
 use std::os::unix::fs::PermissionsExt as _;
 
 use aws_lc_rs::digest;
+use data_encoding::HEXLOWER;
 use tempfile::TempDir;
 
 use super::read::{Saw, Shelf, State};
@@ -74,7 +75,7 @@ async fn equal_answers_are_one_file_that_only_the_gateway_reads() {
     let parent = fs::metadata(file.parent().unwrap()).unwrap();
     assert_eq!(parent.permissions().mode() & 0o777, 0o700);
 
-    let expected = hex(digest::digest(&digest::SHA256, b"{\"kind\":\"Pod\"}").as_ref());
+    let expected = HEXLOWER.encode(digest::digest(&digest::SHA256, b"{\"kind\":\"Pod\"}").as_ref());
     assert_eq!(
         (first.digest.as_str(), first.bytes),
         (expected.as_str(), 14)

@@ -15,10 +15,11 @@ use std::sync::LazyLock;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use data_encoding::HEXLOWER;
 use regex::bytes::{Regex, RegexBuilder};
 
 use crate::limits::{PLACEHOLDER_DECODINGS_MAX, PLACEHOLDER_SEARCH_BYTES_MAX};
-use crate::transform::placeholder::{FAMILY, FILL, hexadecimal};
+use crate::transform::placeholder::{FAMILY, FILL};
 
 /// How many times a placeholder may be in base64 when it is only part of a value.
 const BASE64_LEVELS: usize = 3;
@@ -43,7 +44,7 @@ static PATTERN: LazyLock<Option<Regex>> = LazyLock::new(|| {
     let mut forms = vec![
         plain.clone(),
         wide.clone(),
-        hexadecimal(&plain, plain.len()).into_bytes(),
+        HEXLOWER.encode(&plain).into_bytes(),
     ];
     forms.extend(inside_base64(&wide));
     let mut latest = vec![plain];
@@ -198,10 +199,6 @@ mod tests {
         Placeholders::new(&[9; 32]).of("x").text().to_owned()
     }
 
-    fn hex(bytes: &[u8]) -> String {
-        hexadecimal(bytes, bytes.len())
-    }
-
     fn utf16(text: &str, order: fn(u16) -> [u8; 2]) -> Vec<u8> {
         "\u{feff}"
             .encode_utf16()
@@ -227,8 +224,8 @@ mod tests {
             1 => STANDARD_NO_PAD.encode(value).into_bytes(),
             2 => URL_SAFE.encode(value).into_bytes(),
             3 => folded(STANDARD.encode(value)),
-            4 => hex(value).into_bytes(),
-            5 => folded(hex(value).to_uppercase()),
+            4 => HEXLOWER.encode(value).into_bytes(),
+            5 => folded(HEXLOWER.encode(value).to_uppercase()),
             6 => gzip(value),
             7 if value.is_ascii() => value.iter().flat_map(|byte| [0, *byte]).collect(),
             _ => value.to_vec(),
@@ -275,10 +272,12 @@ mod tests {
             assert!(holds_placeholder(hidden.as_bytes()), "{hidden}");
         }
         for hidden in [
-            hex(text.as_bytes()).into_bytes(),
-            hex(text.as_bytes()).to_uppercase().into_bytes(),
-            format!("key={}", hex(text.as_bytes())).into_bytes(),
-            hex(hex(text.as_bytes()).as_bytes()).into_bytes(),
+            HEXLOWER.encode(text.as_bytes()).into_bytes(),
+            HEXLOWER.encode(text.as_bytes()).to_uppercase().into_bytes(),
+            format!("key={}", HEXLOWER.encode(text.as_bytes())).into_bytes(),
+            HEXLOWER
+                .encode(HEXLOWER.encode(text.as_bytes()).as_bytes())
+                .into_bytes(),
             utf16(&text, u16::to_le_bytes),
             utf16(&text, u16::to_be_bytes),
             utf16(&encode(&text, 2), u16::to_le_bytes),

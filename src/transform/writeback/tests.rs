@@ -2,6 +2,7 @@ use std::io::Write as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use data_encoding::HEXLOWER;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::Method;
@@ -38,7 +39,7 @@ fn field(target: &str, content_type: &str, body: &[u8]) -> String {
 }
 
 fn hex_of(text: &str) -> String {
-    super::super::placeholder::hexadecimal(text.as_bytes(), text.len())
+    HEXLOWER.encode(text.as_bytes())
 }
 
 fn placeholder() -> String {
@@ -153,7 +154,7 @@ fn c_82_values_in_protobuf_are_unwrapped_on_every_level() {
     let text = placeholder();
     let four = (0..4).fold(text.clone(), |text, _| STANDARD.encode(text));
     let wide: Vec<u8> = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
-    let hex = super::super::placeholder::hexadecimal(&wide, wide.len());
+    let hex = HEXLOWER.encode(&wide);
     let object = |kind: &[u8], raw: &[u8]| {
         let type_meta = [wire::field(1, b"v1"), wire::field(2, kind)].concat();
         [

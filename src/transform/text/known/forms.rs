@@ -15,6 +15,7 @@ pub(super) mod plain;
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
+use data_encoding::{HEXLOWER, HEXUPPER};
 
 use self::plain::plain;
 
@@ -62,9 +63,9 @@ pub(super) fn each(value: &[u8], mut with: impl FnMut(&[u8], Spelling)) {
         let text: Vec<u8> = value.iter().map(plus).collect();
         form(plain(&text), Spelling::Text);
     }
-    for upper in [false, true] {
-        if value.len() <= SHORT_BYTES_MAX {
-            form(hex(value, upper).into_bytes(), Spelling::Text);
+    if value.len() <= SHORT_BYTES_MAX {
+        for digits in [HEXLOWER, HEXUPPER] {
+            form(digits.encode(value).into_bytes(), Spelling::Text);
         }
     }
     for line in value.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii) {
@@ -100,20 +101,6 @@ fn base64(engine: &GeneralPurpose, value: &[u8], before: usize) -> Vec<Vec<u8>> 
         .copied()
         .filter_map(|end| padded.as_bytes().get(unknown..end))
         .map(<[u8]>::to_vec)
-        .collect()
-}
-
-fn hex(value: &[u8], upper: bool) -> String {
-    let digits: &[u8; 16] = if upper {
-        b"0123456789ABCDEF"
-    } else {
-        b"0123456789abcdef"
-    };
-    value
-        .iter()
-        .flat_map(|byte| [byte >> 4, byte & 15])
-        .filter_map(|nibble| digits.get(usize::from(nibble)))
-        .map(|digit| char::from(*digit))
         .collect()
 }
 

@@ -6,6 +6,7 @@ use crate::transform::Placeholders;
 use crate::transform::output::Output;
 use crate::transform::text::known::Value;
 use bytes::Bytes;
+use data_encoding::HEXLOWER;
 
 const LONG: &str = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKjMzEfYyjiWA4R4/M2bS1GB4t7NXp98C3SC6dVMvDuictGeurT8jNbvJZHtCSuYEvu";
 
@@ -164,17 +165,12 @@ fn trace(value: &str, steps: &[(&str, bool)]) -> Vec<(String, bool)> {
     trace
 }
 
-fn hex(text: &str) -> String {
-    let digits = |byte: u8| [byte >> 4, byte & 15].map(|digit| char::from_digit(digit.into(), 16));
-    text.bytes().flat_map(digits).flatten().collect()
-}
-
 /// Guesses a value character by character, with all of it that is known before the guess.
 #[test]
 fn a_writer_who_guesses_piece_by_piece_learns_nothing() {
     for (value, form) in [
         (VALUE, VALUE.to_owned()),
-        (VALUE, hex(VALUE)),
+        (VALUE, HEXLOWER.encode(VALUE.as_bytes())),
         (
             "https://x.example.org/?k=8",
             "https://x.example.org/?k=8".to_owned(),
