@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::{Method, Response, StatusCode, header};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
+use zeroize::Zeroizing;
 
 use super::*;
 use crate::gateway::body::{Body, BodyError, full};
@@ -11,7 +12,7 @@ use crate::identity::Identity;
 use crate::policy::Permit;
 use crate::policy::mask::{FieldPath, MaskName, MaskRule, builtin};
 use crate::request::RequestInfo;
-use crate::transform::text::known::KnownValues;
+use crate::transform::text::known::{KnownValues, SecretAt, Settings};
 
 mod captures;
 mod carriers;
@@ -44,6 +45,29 @@ fn json(status: u16, body: Body) -> Response<Unreleased> {
         .header(header::CONTENT_TYPE, "application/json")
         .body(Unreleased::new(body))
         .unwrap()
+}
+
+/// A cluster of which one Secret is known, with these values.
+fn knowing<'a>(
+    cluster: &str,
+    namespace: &str,
+    values: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> KnownValues {
+    let known = KnownValues::new([cluster], &placeholders(), Settings::default());
+    let (_, book) = known.books().next().unwrap();
+    let secret = SecretAt {
+        namespace,
+        name: "db",
+        version: 1,
+    };
+    let bytes = |text: &str| Zeroizing::new(text.as_bytes().to_vec());
+    book.learn(
+        secret,
+        values.into_iter().map(|(key, text)| (key, bytes(text))),
+    );
+    book.renew();
+    book.completed();
+    known
 }
 
 /// Everything that leaves, and whether the body ended well.

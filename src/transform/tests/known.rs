@@ -5,10 +5,9 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use zeroize::Zeroizing;
 
 use super::*;
-use crate::transform::text::known::{SecretAt, Settings, Shelf};
+use crate::transform::text::known::Shelf;
 use crate::wire::protobuf::MAGIC;
 use crate::wire::protobuf::tests::field;
 
@@ -17,23 +16,12 @@ const NAME: &str = "orders-db-primary-7";
 const QUOTED: &str = "ab\"cd\\ef\n  <gh>&ij";
 
 fn known(namespace: &str) -> KnownValues {
-    let known = KnownValues::new(["prod"], &placeholders(), Settings::default());
-    let (_, book) = known.books().next().unwrap();
-    let data = [
+    let values = [
         ("password", PASSWORD),
         ("database_password", NAME),
         ("quoted", QUOTED),
     ];
-    let data = data.map(|(key, text)| (key, Zeroizing::new(text.as_bytes().to_vec())));
-    let secret = SecretAt {
-        namespace,
-        name: "db",
-        version: 1,
-    };
-    book.learn(secret, data);
-    book.renew();
-    book.completed();
-    known
+    knowing("prod", namespace, values)
 }
 
 fn permit() -> Permit {

@@ -1,10 +1,7 @@
 //! Known values in the protobuf of a real API server: what leaves is what leaves of the same objects in JSON.
 
-use zeroize::Zeroizing;
-
 use super::*;
 use crate::request::body::{PROTOBUF, whole};
-use crate::transform::text::known::{SecretAt, Settings};
 use crate::wire::protobuf::tests::field;
 use crate::wire::protobuf::{FieldValue, MAGIC, Unknown, fields, last_bytes};
 
@@ -43,25 +40,6 @@ fn texts(value: &Value, found: &mut Vec<String>) {
         Value::Object(members) => members.values().for_each(|member| texts(member, found)),
         _ => {}
     }
-}
-
-fn knowing(values: &[String]) -> KnownValues {
-    let known = KnownValues::new(["demo"], &placeholders(), Settings::default());
-    let (_, book) = known.books().next().unwrap();
-    let keys: Vec<String> = (0..values.len()).map(|n| format!("password{n}")).collect();
-    let data = keys
-        .iter()
-        .zip(values)
-        .map(|(key, text)| (key.as_str(), Zeroizing::new(text.as_bytes().to_vec())));
-    let secret = SecretAt {
-        namespace: "elsewhere",
-        name: "db",
-        version: 1,
-    };
-    book.learn(secret, data);
-    book.renew();
-    book.completed();
-    known
 }
 
 async fn released(
@@ -112,7 +90,13 @@ async fn c_03_planted_values_leave_protobuf_as_they_leave_json() {
         planted.sort();
         planted.dedup();
         planted.truncate(200);
-        let known = knowing(&planted);
+        let keys: Vec<String> = (0..planted.len()).map(|n| format!("password{n}")).collect();
+        let planted = planted.iter().map(String::as_str);
+        let known = knowing(
+            "demo",
+            "elsewhere",
+            keys.iter().map(String::as_str).zip(planted),
+        );
         let (text, count) = released(&answer.body, PROTOBUF, &info, &known).await;
         let masked = objects(&text, &info);
         assert_eq!(masked.len(), originals.len(), "{scenario}");
