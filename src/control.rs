@@ -26,12 +26,10 @@ use crate::gateway::body::{self, Body};
 use crate::limits;
 use crate::listener::{Patient, Tls, TlsFiles};
 
-mod api;
 pub mod approvals;
 mod call;
 pub mod callers;
 pub mod console;
-mod search;
 pub mod sessions;
 pub mod shipping;
 pub mod socket;
@@ -41,8 +39,7 @@ pub use approvals::Approvals;
 pub use callers::Callers;
 pub use console::Console;
 pub(crate) use console::visible;
-pub use search::Searches;
-pub use sessions::{Operators, Sessions};
+pub use sessions::{Operators, Searches, Sessions};
 pub use socket::Socket;
 
 use call::Door;
@@ -279,7 +276,7 @@ async fn route(request: Request<Incoming>, peer: SocketAddr, reports: &Reports) 
     {
         return callers.serve(request, Door::Address(peer)).await;
     }
-    let for_operators = request.uri().path().starts_with(api::PREFIX);
+    let for_operators = request.uri().path().starts_with(sessions::api::PREFIX);
     if for_operators
         && let Some(sessions) = &reports.sessions
         && sessions.has_operators()

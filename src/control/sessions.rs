@@ -3,7 +3,9 @@
 //! Served to whoever may use the socket in the data directory, and on the control address to the
 //! operators of the configuration. Every call is an audit event, written before the answer leaves.
 
+pub(super) mod api;
 mod cast;
+mod search;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,10 +19,7 @@ use hyper::body::Incoming;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::api::{self, Call};
 use super::call::{self, Door, Operator, json};
-
-use super::search::Searches;
 use crate::audit::{AuditLog, Event};
 use crate::gateway::body::{self, Body};
 use crate::gateway::refuse::Refusal;
@@ -30,6 +29,9 @@ use crate::recording::index::search::Quest;
 use crate::recording::index::{Catalog, Filter, Session, latest_first};
 use crate::recording::live::Follower;
 use crate::recording::{Kill, Recorder, Summary};
+
+use api::Call;
+pub use search::Searches;
 
 /// Who may use the sessions API on the control address. Names are compared as they are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

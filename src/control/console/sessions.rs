@@ -18,7 +18,7 @@ use super::form::Form;
 use super::page::text::{bytes, length, moment, visible};
 use super::page::{self, Tab, Viewer, csrf, fact, nothing};
 use crate::audit::Event;
-use crate::control::api;
+use crate::control::sessions::api;
 use crate::control::sessions::{Details, SessionList, Sessions};
 use crate::gateway::body::Body;
 use crate::gateway::refuse::Refusal;

@@ -2,7 +2,7 @@
 
 use http::{Method, Uri};
 
-use super::sessions::KillCall;
+use super::KillCall;
 use crate::gateway::refuse::Refusal;
 use crate::limits;
 use crate::recording::index::Filter;
@@ -11,11 +11,11 @@ use crate::recording::index::search::Quest;
 use crate::request::Query;
 
 /// What every path of the API begins with.
-pub(super) const PREFIX: &str = "/v1/";
+pub(in crate::control) const PREFIX: &str = "/v1/";
 
 /// A call.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Call {
+pub(in crate::control) enum Call {
     /// `GET /v1/sessions`
     List(Box<Filter>),
     /// `GET /v1/sessions/ID`
@@ -31,7 +31,7 @@ pub(super) enum Call {
 }
 
 /// Reads a call. What is not known is refused: a filter with a typing error must not show everything.
-pub(super) fn parse(method: &Method, uri: &Uri) -> Result<Call, Refusal> {
+pub(in crate::control) fn parse(method: &Method, uri: &Uri) -> Result<Call, Refusal> {
     let parts: Vec<&str> = uri.path().split('/').skip(1).collect();
     let (id, what) = match parts.as_slice() {
         ["v1", "search"] => return search(method, uri),
@@ -92,7 +92,7 @@ fn search(method: &Method, uri: &Uri) -> Result<Call, Refusal> {
 }
 
 /// What the body of a search asks for.
-pub(super) fn quest(body: &[u8]) -> Result<Quest, Refusal> {
+pub(in crate::control) fn quest(body: &[u8]) -> Result<Quest, Refusal> {
     let quest: Quest = serde_json::from_slice(body).map_err(|error| {
         Refusal::bad_request(format!(
             "the body must be JSON such as {{\"text\": \"…\"}}: {error}"
@@ -123,7 +123,7 @@ fn nothing_here() -> Refusal {
 }
 
 /// What a list is narrowed down to.
-pub(super) fn filter(query: &Query) -> Result<Filter, Refusal> {
+pub(in crate::control) fn filter(query: &Query) -> Result<Filter, Refusal> {
     let mut filter = Filter::default();
     let mut seen = std::collections::BTreeSet::new();
     for (key, value) in query.pairs() {
@@ -171,7 +171,7 @@ pub(super) fn filter(query: &Query) -> Result<Filter, Refusal> {
 
 /// The reason in the body of a kill. The user of the session reads it in a terminal: nothing in it may
 /// act on that.
-pub(super) fn reason(body: &[u8]) -> Result<String, Refusal> {
+pub(in crate::control) fn reason(body: &[u8]) -> Result<String, Refusal> {
     let call: KillCall = serde_json::from_slice(body).map_err(|error| {
         Refusal::bad_request(format!(
             "the body must be JSON such as {{\"reason\": \"…\"}}: {error}"

@@ -9,7 +9,7 @@ use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
 use tokio::sync::{Semaphore, mpsc};
 
-use super::sessions::SessionList;
+use super::SessionList;
 use crate::gateway::body::Body;
 use crate::gateway::refuse::Refusal;
 use crate::limits;
@@ -29,7 +29,7 @@ impl Default for Searches {
 impl Searches {
     /// Searches in a thread of its own, as long as the client listens. The answer has a line of JSON for each of the
     /// [`News`], and the one that says it is over is the last.
-    pub(super) fn begin(
+    pub(in crate::control) fn begin(
         &self,
         catalog: Catalog,
         found: SessionList,
