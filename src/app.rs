@@ -16,12 +16,13 @@ use tokio_util::task::TaskTracker;
 use crate::approval::{self, Desk, Store};
 use crate::audit::AuditLog;
 use crate::audit::responses::Responses;
+use crate::audit::responses::read::Shelf;
 use crate::callers::Callers;
 use crate::config::live::Live;
 use crate::config::reload::{self, Reload, Reloader};
 use crate::config::{Config, placeholder_key, policy_file};
 use crate::control;
-use crate::control::console::{Client, Rooms, Rulebook, Trail};
+use crate::control::console::{Client, Rooms, Rulebook};
 use crate::gateway::Gateway;
 use crate::gateway::grant::Holder;
 use crate::gateway::learning::Learner;
@@ -161,15 +162,23 @@ fn reports(
         authenticator: Arc::clone(&gateway.authenticator),
         operators: config.control.operators.clone(),
     });
+    let audits = Arc::new(control::Audits {
+        trail: Arc::new(control::Trail::of(&config.audit.file)),
+        shelf: Shelf::of(&config.recording.directory),
+        audit: gateway.keeper.audit.clone(),
+        authenticator: Arc::clone(&gateway.authenticator),
+        operators: config.control.operators.clone(),
+    });
     Ok(control::Reports {
         private: config.control.is_private(),
         measure: Box::new(move || measured.measure()),
         metrics: rendering,
         not_ready: Box::new(move || reporter.not_ready()),
         degraded: Box::new(move || degraded.degraded()),
-        console: console(config, gateway, (&approvals, &sessions, &callers))?,
+        console: console(config, gateway, (&approvals, &sessions, &callers, &audits))?,
         sessions: Some(sessions),
         callers: Some(callers),
+        audits: Some(audits),
         approvals: Some(approvals),
         shipping: Vec::new(),
     })
@@ -179,10 +188,11 @@ fn reports(
 fn console(
     config: &Config,
     gateway: &Arc<Gateway>,
-    (approvals, sessions, callers): (
+    (approvals, sessions, callers, audits): (
         &Arc<control::Approvals>,
         &Arc<control::Sessions>,
         &Arc<control::Callers>,
+        &Arc<control::Audits>,
     ),
 ) -> anyhow::Result<Option<Arc<control::Console>>> {
     let Some(settings) = &config.control.console else {
@@ -212,7 +222,7 @@ fn console(
     let rooms = Rooms {
         approvals: Arc::clone(approvals),
         sessions: Arc::clone(sessions),
-        trail: Trail::of(&config.audit.file),
+        trail: Arc::clone(&audits.trail),
         callers: Arc::clone(callers),
         rulebook: Rulebook {
             policy: Arc::clone(&gateway.holder.policy),

@@ -27,6 +27,7 @@ use crate::limits;
 use crate::listener::{Patient, Tls, TlsFiles};
 
 pub mod approvals;
+pub mod audit;
 mod call;
 pub mod callers;
 pub mod console;
@@ -36,6 +37,7 @@ pub mod socket;
 pub mod webhook;
 
 pub use approvals::Approvals;
+pub use audit::{Audits, Trail};
 pub use callers::Callers;
 pub use console::Console;
 pub(crate) use console::visible;
@@ -77,6 +79,8 @@ pub struct Reports {
     pub sessions: Option<Arc<Sessions>>,
     /// Who calls; what they are asked is answered by nobody when absent.
     pub callers: Option<Arc<Callers>>,
+    /// What was asked for; what it is asked is answered by nobody when absent.
+    pub audits: Option<Arc<Audits>>,
     /// What waits for a yes; what it is asked is answered by nobody when absent.
     pub approvals: Option<Arc<Approvals>>,
     /// Sends the audit log elsewhere, if it is to be sent.
@@ -276,6 +280,12 @@ async fn route(request: Request<Incoming>, peer: SocketAddr, reports: &Reports) 
     {
         return callers.serve(request, Door::Address(peer)).await;
     }
+    if let Some(audits) = &reports.audits
+        && audits.has_operators()
+        && request.uri().path().starts_with(audit::PREFIX)
+    {
+        return audits.serve(request, Door::Address(peer)).await;
+    }
     let for_operators = request.uri().path().starts_with(sessions::api::PREFIX);
     if for_operators
         && let Some(sessions) = &reports.sessions
@@ -296,6 +306,11 @@ async fn route_local(
         && request.uri().path().starts_with(callers::PREFIX)
     {
         return callers.serve(request, Door::Socket(uid)).await;
+    }
+    if let Some(audits) = &reports.audits
+        && request.uri().path().starts_with(audit::PREFIX)
+    {
+        return audits.serve(request, Door::Socket(uid)).await;
     }
     let approvals = approvals::serves(request.uri().path());
     match (&reports.approvals, &reports.sessions) {
@@ -362,6 +377,7 @@ mod tests {
             degraded: Box::new(|| vec!["cluster `b` is away".to_owned()]),
             sessions: None,
             callers: None,
+            audits: None,
             approvals: None,
             shipping: Vec::new(),
             console: None,

@@ -5,18 +5,21 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
+use std::collections::HashMap;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use portcullis::recording::Metadata;
 use portcullis::recording::encode::{Encoder, Options};
 use portcullis::recording::export::{Format, export};
 use portcullis::recording::replay::files;
 use portcullis::session::{ExitStatus, SessionEvent, SessionStream, Side, StreamType};
 use portcullis::wire::asciicast::{Header, Version, put_header};
+use serde_json::json;
 
 fn tool(path: &str) -> PathBuf {
     let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools");
@@ -198,6 +201,53 @@ fn the_asciinema_of_distributions_plays_version_2() {
     }
 }
 
+/// `portcullis replay` in a terminal of its own, and whoever sits before it.
+struct Viewer {
+    child: Child,
+    keys: ChildStdin,
+    screen: ChildStdout,
+    seen: String,
+}
+
+impl Viewer {
+    fn start(arguments: &str) -> Self {
+        let line = format!("{} replay {arguments}", env!("CARGO_BIN_EXE_portcullis"));
+        let mut child = in_terminal(&line)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Self {
+            keys: child.stdin.take().unwrap(),
+            screen: child.stdout.take().unwrap(),
+            seen: String::new(),
+            child,
+        }
+    }
+
+    fn press(&mut self, keys: &[u8]) {
+        self.keys.write_all(keys).unwrap();
+    }
+
+    #[track_caller]
+    fn wait_for(&mut self, text: &str) {
+        let mut bytes = [0; 4096];
+        while !self.seen.contains(text) {
+            let read = self.screen.read(&mut bytes).unwrap();
+            assert!(read > 0, "{text} was not shown: {:?}", self.seen);
+            let shown = bytes.get(..read).unwrap();
+            self.seen.push_str(&String::from_utf8_lossy(shown));
+        }
+    }
+
+    /// Everything that was shown, once it has ended well.
+    fn finish(mut self) -> String {
+        self.screen.read_to_string(&mut self.seen).unwrap();
+        assert!(self.child.wait().unwrap().success(), "{:?}", self.seen);
+        self.seen
+    }
+}
+
 /// A recording with an hour between its three outputs, the last of which changes the clipboard.
 fn slow_recording(folder: &Path) -> PathBuf {
     let path = folder.join("slow.cast");
@@ -215,39 +265,127 @@ fn slow_recording(folder: &Path) -> PathBuf {
 fn keys_drive_replay_and_nothing_acts_on_the_terminal() {
     let folder = tempfile::tempdir().unwrap();
     let path = slow_recording(folder.path());
-    let line = format!(
-        "{} replay --idle-limit 0 {}",
-        env!("CARGO_BIN_EXE_portcullis"),
-        path.display()
-    );
-    let mut child = in_terminal(&line)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let (mut keys, mut screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-    let mut seen = String::new();
-    let mut wait_for = |seen: &mut String, text: &str| {
-        let mut bytes = [0; 4096];
-        while !seen.contains(text) {
-            let read = screen.read(&mut bytes).unwrap();
-            assert!(read > 0, "{text} was not shown: {seen:?}");
-            seen.push_str(&String::from_utf8_lossy(bytes.get(..read).unwrap()));
-        }
-    };
-    wait_for(&mut seen, "first");
-    keys.write_all(b".").unwrap();
-    wait_for(&mut seen, "second");
+    let mut viewer = Viewer::start(&format!("--idle-limit 0 {}", path.display()));
+    viewer.wait_for("first");
+    viewer.press(b".");
+    viewer.wait_for("second");
     // Back to the beginning, which is drawn again, and to the end by steps.
-    keys.write_all(b"<").unwrap();
-    wait_for(&mut seen, "\u{1b}[2Jfirst");
-    keys.write_all(b".").unwrap();
-    wait_for(&mut seen, "\u{1b}[2Jfirst\r\nsecond");
-    keys.write_all(b"q").unwrap();
-    wait_for(&mut seen, "\u{1b}[?25h\u{1b}[0m");
-    assert!(child.wait().unwrap().success());
+    viewer.press(b"<");
+    viewer.wait_for("\u{1b}[2Jfirst");
+    viewer.press(b".");
+    viewer.wait_for("\u{1b}[2Jfirst\r\nsecond");
+    viewer.press(b"q");
+    viewer.wait_for("\u{1b}[?25h\u{1b}[0m");
+    let seen = viewer.finish();
     for acting in ["third", "\u{1b}]", "\u{1b}[6n"] {
         assert!(!seen.contains(acting), "{acting:?}: {seen:?}");
+    }
+}
+
+/// What dora did, an hour from one request to the next: a get, a shell in which she waited for hours, a denied delete, a list.
+fn slow_run(folder: &Path) {
+    let at = |hour: i64| Timestamp::now() - SignedDuration::from_hours(20 - hour);
+    let day = folder.join("recordings/2026/11/20");
+    fs::create_dir_all(&day).unwrap();
+    fs::rename(slow_recording(folder), day.join("0199-shell.cast")).unwrap();
+    let mut log = Vec::new();
+    for (hour, id, verb, object, decision) in [
+        (
+            0,
+            "0199-get",
+            "get",
+            json!({"resource": "pods", "name": "web-0"}),
+            "allow",
+        ),
+        (
+            1,
+            "0199-shell",
+            "create",
+            json!({"resource": "pods", "subresource": "exec", "name": "web-0"}),
+            "allow",
+        ),
+        (
+            5,
+            "0199-delete",
+            "delete",
+            json!({"resource": "pods", "name": "ledger"}),
+            "deny",
+        ),
+        (
+            6,
+            "0199-list",
+            "list",
+            json!({"resource": "nodes"}),
+            "allow",
+        ),
+    ] {
+        let mut notes = vec![("portcullis.dev/decision", decision)];
+        if id == "0199-shell" {
+            notes.push(("portcullis.dev/recording", "2026/11/20/0199-shell.cast"));
+        }
+        let event = json!({
+            "auditID": id, "stage": "ResponseComplete", "verb": verb, "requestURI": "/", "user": {"username": "dora"},
+            "objectRef": object, "responseStatus": {"code": 200},
+            "requestReceivedTimestamp": at(hour), "stageTimestamp": at(hour),
+            "annotations": notes.into_iter().collect::<HashMap<_, _>>(),
+        });
+        log.push(event.to_string() + "\n");
+    }
+    fs::write(folder.join("audit.jsonl"), log.concat()).unwrap();
+}
+
+#[test]
+fn a_whole_run_is_played_at_its_pace_and_by_keys() {
+    let folder = tempfile::tempdir().unwrap();
+    slow_run(folder.path());
+    let whole = format!("--caller dora --data-dir {}", folder.path().display());
+
+    // By keys alone: without a limit for pauses nothing comes by itself within the hour.
+    let mut viewer = Viewer::start(&format!("{whole} --idle-limit 0"));
+    viewer.wait_for("-- space: pause");
+    viewer.wait_for("get pods web-0");
+    viewer.press(b"n");
+    viewer.wait_for("create pods/exec web-0");
+    viewer.wait_for("first"); // the shell plays
+    viewer.press(b".");
+    viewer.wait_for("second");
+    viewer.press(b"n"); // leaves the shell; the pause of the step goes on
+    viewer.wait_for("\u{1b}[?25h\u{1b}[0m");
+    viewer.press(b".");
+    viewer.wait_for("delete pods ledger");
+    viewer.press(b"q");
+    let seen = viewer.finish();
+    for hidden in ["third", "nodes", "\u{1b}]"] {
+        assert!(!seen.contains(hidden), "{hidden:?}: {seen:?}");
+    }
+
+    // Within the shell, too, `q` is the end of it all.
+    let mut viewer = Viewer::start(&format!("{whole} --idle-limit 0"));
+    viewer.wait_for("get pods web-0");
+    viewer.press(b"n");
+    viewer.wait_for("first");
+    viewer.press(b"q");
+    let seen = viewer.finish();
+    assert!(!seen.contains("ledger"), "{seen:?}");
+
+    // With short pauses it comes by itself, in its order, to the end.
+    let seen = Viewer::start(&format!("{whole} --idle-limit 0.05")).finish();
+    let mut rest = seen.as_str();
+    for next in [
+        "get pods",
+        "pods/exec",
+        "first",
+        "second",
+        "third",
+        "delete pods ledger",
+        "list nodes",
+    ] {
+        let found = rest.find(next);
+        assert!(
+            found.is_some(),
+            "{next} is not shown, or not in its place: {seen:?}"
+        );
+        rest = rest.get(found.unwrap()..).unwrap();
     }
 }
 

@@ -97,7 +97,7 @@ pub struct Request {
     pub message: Option<String>,
     /// All that only the gateway knows, without `portcullis.dev/`.
     pub annotations: BTreeMap<String, String>,
-    /// It asked what the API has, and got it.
+    /// It asked what the API has, or looked at this log or a page of the console, and was let.
     #[serde(skip)]
     pub discovery: bool,
 }
@@ -149,14 +149,13 @@ impl Request {
         Some(Run {
             user: self.user.clone(),
             agent: self.agent.clone(),
-            claimed_session: self.annotations.get("claimed-session")?.clone(),
+            claimed_session: self.session()?.to_owned(),
             claimed_command: self.annotations.get("claimed-command").cloned(),
         })
     }
 
-    /// Whether somebody who may do so looked at a page of the console.
-    fn is_look_at_console(&self) -> bool {
-        self.verb == "get" && self.decision == "allow" && self.object.starts_with("/console")
+    fn session(&self) -> Option<&str> {
+        self.annotations.get("claimed-session").map(String::as_str)
     }
 
     /// `delete pods web-0 in shop`.
@@ -169,6 +168,9 @@ impl Request {
     }
 }
 
+/// How a request can come out.
+pub const DECISIONS: [&str; 4] = ["allow", "hold", "deny", "refuse"];
+
 /// Which requests are looked for; what is not given counts for all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
@@ -176,6 +178,8 @@ pub struct Filter {
     pub id: Option<String>,
     /// The run of kubectl that it belongs to.
     pub run: Option<Run>,
+    /// The session that its client claims.
+    pub session: Option<String>,
     /// The user.
     pub user: Option<String>,
     /// The agent.
@@ -208,6 +212,7 @@ impl Filter {
                 .as_ref()
                 .is_none_or(|id| request.audit_id.starts_with(id))
             && (self.run.is_none() || self.run == request.run())
+            && is(&self.session, request.session().unwrap_or_default())
             && self.since.is_none_or(|since| request.received >= since)
             && self.until.is_none_or(|until| request.received < until)
     }
@@ -241,6 +246,11 @@ impl Run {
     pub fn session(&self) -> &str {
         &self.claimed_session
     }
+
+    /// Whose it is.
+    pub fn user(&self) -> &str {
+        &self.user
+    }
 }
 
 impl From<Seen> for Request {
@@ -255,7 +265,9 @@ impl From<Seen> for Request {
         }
         let decision = annotations.remove("decision").unwrap_or_default();
         let path = seen.request_uri.split('?').next().unwrap_or_default();
-        let discovery = seen.object_ref.is_none() && decision == "allow" && is_discovery(path);
+        let discovery = seen.object_ref.is_none()
+            && decision == "allow"
+            && (is_discovery(path) || is_look(&seen.verb, path));
         let (namespace, object) = match seen.object_ref {
             Some(object) => (object.namespace.clone(), object.to_string()),
             None => (String::new(), path.to_owned()),
@@ -306,6 +318,11 @@ fn is_discovery(path: &str) -> bool {
     matches!(first, Some("api" | "apis" | "openapi" | "version"))
 }
 
+/// What people look at who look into this log: lists of it would begin with themselves.
+fn is_look(verb: &str, path: &str) -> bool {
+    verb == "get" && (path.starts_with("/console") || path.starts_with("/v1/audit/"))
+}
+
 /// How grave a decision is.
 fn gravity(decision: &str) -> u8 {
     match decision {
@@ -335,7 +352,8 @@ impl Command {
         if gravity(&request.decision) > gravity(&self.decision) {
             self.decision.clone_from(&request.decision);
         }
-        if request.received < self.started {
+        // Ids are in the order of time, too.
+        if (request.received, &request.audit_id) < (self.started, &self.id) {
             self.started = request.received;
             self.id.clone_from(&request.audit_id);
         }
@@ -363,119 +381,41 @@ impl Command {
     }
 }
 
-/// Gathers the latest commands from events in the order of the log, in bounded memory.
-#[derive(Debug)]
+/// Gathers one command, from its requests in the order of the log.
+#[derive(Debug, Default)]
 pub struct Gathering {
-    filter: Filter,
-    most: usize,
     /// What has begun and is not over.
     open: HashMap<String, Request>,
-    /// In the order in which they began.
-    commands: BTreeMap<u64, (Option<Run>, Command)>,
-    /// Where the command of a session is.
-    places: HashMap<Run, u64>,
-    /// The place of the next one.
-    next: u64,
-    /// There were commands before those that are kept.
-    more: bool,
-    /// Each request stands for itself.
-    ungrouped: bool,
+    command: Option<Command>,
 }
 
 impl Gathering {
-    /// Of those that match, the latest so many.
-    pub fn new(filter: Filter, most: usize) -> Self {
-        Self {
-            filter,
-            most,
-            open: HashMap::new(),
-            commands: BTreeMap::new(),
-            places: HashMap::new(),
-            next: 0,
-            more: false,
-            ungrouped: false,
+    /// Takes the next of its requests.
+    pub fn push(&mut self, request: Request) {
+        if request.over {
+            self.open.remove(&request.audit_id);
+            self.take(request);
+        } else if self.open.len() < limits::AUDIT_OPEN_REQUESTS_MAX {
+            self.open.insert(request.audit_id.clone(), request);
         }
-    }
-
-    /// Of requests instead of commands, each by itself; those that only ask what the API has too.
-    #[must_use]
-    pub fn ungrouped(mut self) -> Self {
-        self.ungrouped = true;
-        self
-    }
-
-    /// Takes the next event.
-    pub fn push(&mut self, seen: Seen) {
-        let mut request = Request::from(seen);
-        request.discovery &= !self.ungrouped;
-        if !request.over {
-            if self.open.len() < limits::AUDIT_OPEN_REQUESTS_MAX {
-                self.open.insert(request.audit_id.clone(), request);
-            }
-            return;
-        }
-        self.open.remove(&request.audit_id);
-        self.take(request);
     }
 
     fn take(&mut self, request: Request) {
-        if !self.filter.matches(&request) {
-            return;
-        }
-        let key = request.run().filter(|_| !self.ungrouped);
-        let known = key.as_ref().and_then(|key| self.places.get(key));
-        if let Some((_, command)) = known.and_then(|place| self.commands.get_mut(place)) {
-            return command.push(request);
-        }
-        let mut command = Command::of(&request);
-        command.push(request);
-        if let Some(key) = &key {
-            self.places.insert(key.clone(), self.next);
-        }
-        self.commands.insert(self.next, (key, command));
-        self.next += 1;
-        if self.commands.len() > self.most.saturating_mul(2) + SPARE {
-            self.shorten();
-        }
+        self.command
+            .get_or_insert_with(|| Command::of(&request))
+            .push(request);
     }
 
-    /// Forgets what would not be told: first what only asked what the API has, then the oldest.
-    fn shorten(&mut self) {
-        let spare = self.next.saturating_sub(SPARE as u64 / 2);
-        // The latest of these may yet ask for something.
-        self.commands
-            .retain(|place, (_, command)| *place >= spare || !command.requests.is_empty());
-        while self.commands.len() > self.most + SPARE {
-            self.commands.pop_first();
-            self.more = true;
-        }
-        let commands = &self.commands;
-        self.places.retain(|_, place| commands.contains_key(place));
-    }
-
-    /// The latest commands, the latest last; and whether there were more. Those that only asked what the API
-    /// has are left out.
-    pub fn finish(mut self) -> (Vec<Command>, bool) {
+    /// The command, if it asked for something else than what the API has.
+    pub fn finish(mut self) -> Option<Command> {
         let mut open: Vec<Request> = std::mem::take(&mut self.open).into_values().collect();
         open.sort_by_key(|request| request.received);
         for request in open {
             self.take(request);
         }
-        let mut commands: Vec<Command> = self
-            .commands
-            .into_values()
-            .map(|(_, command)| command)
-            .filter(|command| !command.requests.is_empty())
-            .collect();
-        commands.sort_by_key(|command| command.started);
-        let over = commands.len().saturating_sub(self.most);
-        commands.drain(..over);
-        (commands, over > 0 || self.more)
+        self.command.filter(|command| !command.requests.is_empty())
     }
 }
-
-/// How many commands are held beyond those that are told, before the oldest are dropped.
-const SPARE: usize = 256;
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 //! What people did, found in a log of any length with bounded work: the latest commands before a place in it, and one
 //! command by the id of one of its requests.
 
+use std::collections::HashMap;
 use std::io;
 
 use jiff::{SignedDuration, Timestamp};
@@ -11,6 +12,7 @@ use super::commands::recent::Recent;
 use super::commands::{Command, Filter, Gathering, Request, Seen};
 use super::follow::{Follower, Place};
 use super::segments::Segments;
+use crate::limits;
 
 mod backwards;
 
@@ -64,40 +66,44 @@ impl History {
         from: Option<Place>,
         (most, bytes): (usize, u64),
     ) -> io::Result<Page> {
-        let mut lines = self.before(filter, from)?;
-        let stop = match filter.since.map(|since| earlier(since, OUT_OF_ORDER)) {
-            Some(since) => around(&self.segments, since)?.0,
-            None => Place::default(),
+        let mut latest = Latest {
+            lines: self.before(filter, from)?,
+            ..self.latest(filter)?
         };
-        let needles = needles(filter);
-        let mut recent = Recent::new(filter.clone(), most);
+        let mut recent = Recent::new(most);
         let mut older = None;
-        loop {
-            let place = lines.place();
-            if place <= stop {
-                break;
-            }
-            if lines.read >= bytes {
-                older = Some(place);
-                break;
-            }
-            let Some(line) = lines.advance()? else {
-                break;
-            };
-            if !needles.iter().all(|needle| needle.find(&line).is_some()) {
-                continue;
-            }
-            if let Some(seen) = Seen::read(&line)
-                && !recent.push(seen)
-            {
-                older = Some(place);
+        while let Some(found) = latest.advance(bytes)? {
+            if !recent.push(found.request) {
+                older = Some(found.place);
                 break;
             }
         }
         Ok(Page {
             commands: recent.finish(),
-            older,
+            older: older.or_else(|| latest.rest()),
         })
+    }
+
+    /// The requests that match, the latest first.
+    pub fn latest(&self, filter: &Filter) -> io::Result<Latest> {
+        let stop = match filter.since.map(|since| earlier(since, OUT_OF_ORDER)) {
+            Some(since) => around(&self.segments, since)?.0,
+            None => Place::default(),
+        };
+        Ok(Latest {
+            lines: Backwards::from_end(self.segments.clone())?,
+            stop,
+            needles: needles(filter),
+            filter: filter.clone(),
+            told: HashMap::new(),
+            told_max: limits::AUDIT_OPEN_REQUESTS_MAX,
+            over: false,
+        })
+    }
+
+    /// The log from now on.
+    pub fn follow(&self) -> io::Result<Follower> {
+        Follower::from_end(self.segments.clone())
     }
 
     fn before(&self, filter: &Filter, from: Option<Place>) -> io::Result<Backwards> {
@@ -139,13 +145,15 @@ impl History {
             ..Filter::default()
         };
         let needle = needle.unwrap_or(id);
-        let mut gathering = Gathering::new(filter, 1);
+        let mut gathering = Gathering::default();
         let ended = self.read(earlier(came, BEGAN_BEFORE), bytes, &needle, &mut |seen| {
-            gathering.push(seen);
+            let request = Request::from(seen);
+            if filter.matches(&request) {
+                gathering.push(request);
+            }
             true
         })?;
-        let (mut commands, _) = gathering.finish();
-        Ok(commands.pop().map(|command| Told {
+        Ok(gathering.finish().map(|command| Told {
             command,
             cut: !ended,
         }))
@@ -180,6 +188,86 @@ impl History {
     }
 }
 
+/// Requests that match, the latest first, each once and as far as it has come.
+#[derive(Debug)]
+pub struct Latest {
+    lines: Backwards,
+    /// Nothing before this place matters.
+    stop: Place,
+    needles: Vec<Finder<'static>>,
+    filter: Filter,
+    /// What was met as far as it has come, and when it came: the events before that are earlier stages of it.
+    told: HashMap<String, Timestamp>,
+    /// With more than these, those are forgotten of which nothing else can come.
+    told_max: usize,
+    over: bool,
+}
+
+/// A request that matches.
+#[derive(Debug)]
+pub struct Found {
+    /// Behind its line.
+    pub place: Place,
+    /// The line as the log has it.
+    pub line: Vec<u8>,
+    /// What it says.
+    pub request: Request,
+}
+
+impl Latest {
+    /// The next one; nothing when there is none, or so many bytes of the log have been read in all.
+    pub fn advance(&mut self, bytes: u64) -> io::Result<Option<Found>> {
+        loop {
+            let place = self.lines.place();
+            self.over |= place <= self.stop;
+            if self.over || self.lines.read >= bytes {
+                return Ok(None);
+            }
+            let Some(line) = self.lines.advance()? else {
+                self.over = true;
+                return Ok(None);
+            };
+            let mut needles = self.needles.iter();
+            if !needles.all(|needle| needle.find(&line).is_some()) {
+                continue;
+            }
+            let Some(seen) = Seen::read(&line) else {
+                continue;
+            };
+            let written = seen.written();
+            let request = Request::from(seen);
+            if self.is_earlier_stage(&request, written) || !self.filter.matches(&request) {
+                continue;
+            }
+            return Ok(Some(Found {
+                place,
+                line,
+                request,
+            }));
+        }
+    }
+
+    /// Behind what was not read; nothing if that is nothing.
+    pub fn rest(&self) -> Option<Place> {
+        (!self.over).then(|| self.lines.place())
+    }
+
+    /// How many bytes have been read.
+    pub fn read(&self) -> u64 {
+        self.lines.read
+    }
+
+    fn is_earlier_stage(&mut self, request: &Request, written: Timestamp) -> bool {
+        if self.told.len() >= self.told_max {
+            let here = later(written, OUT_OF_ORDER);
+            self.told.retain(|_, came| *came <= here);
+            self.told_max = limits::AUDIT_OPEN_REQUESTS_MAX.max(self.told.len() * 2);
+        }
+        let id = request.audit_id.clone();
+        self.told.insert(id, request.received).is_some()
+    }
+}
+
 /// What stands in each line that can matter: most lines need not be read as JSON. A request that was allowed when it came
 /// may be refused later, so `allow` is in lines that do not match and must be read.
 fn needles(filter: &Filter) -> Vec<Finder<'static>> {
@@ -188,12 +276,13 @@ fn needles(filter: &Filter) -> Vec<Finder<'static>> {
         filter.user.as_ref(),
         filter.agent.as_ref(),
         filter.namespace.as_ref(),
+        filter.session.as_ref(),
         decision,
     ];
-    let texts = texts.into_iter().flatten();
-    texts
-        .map(|text| Finder::new(&in_json(text)).into_owned())
-        .collect()
+    let texts = texts.into_iter().flatten().map(|text| in_json(text));
+    // Of an id there is only the beginning.
+    let texts = texts.chain(filter.id.clone());
+    texts.map(|text| Finder::new(&text).into_owned()).collect()
 }
 
 /// A text as it stands in a line of the log.

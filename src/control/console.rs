@@ -30,6 +30,7 @@ use self::login::{CALLBACK, HOME, Reception, SESSION};
 use self::page::Viewer;
 use self::visits::{Pass, Visits};
 use super::approvals::Approvals;
+use super::audit::Trail;
 use super::call::{self, Door};
 use super::callers::Callers;
 use super::sessions::{Operators, Sessions};
@@ -39,7 +40,6 @@ use crate::gateway::refuse::Refusal;
 use crate::identity::client::login::parameters;
 use crate::identity::{Authenticator, Fault, Identity};
 
-pub use commands::Trail;
 pub use login::Client;
 pub(crate) use page::text::visible;
 pub use policy::Rulebook;
@@ -75,7 +75,7 @@ pub struct Rooms {
     /// The sessions, open and past.
     pub sessions: Arc<Sessions>,
     /// What was asked for.
-    pub trail: Trail,
+    pub trail: Arc<Trail>,
     /// Who calls.
     pub callers: Arc<Callers>,
     /// What is allowed.

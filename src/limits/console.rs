@@ -1,4 +1,4 @@
-//! Bounds of the console.
+//! Bounds of the console, and of others who look into the audit log from afar.
 
 use std::time::Duration;
 
@@ -36,3 +36,10 @@ pub const CONSOLE_COMMANDS_READ_BYTES_MAX: u64 = 32 * 1024 * 1024;
 pub const CONSOLE_COMMAND_READ_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// Pages that read the audit log at one time, each in a thread of its own; others are asked to try again.
 pub const CONSOLE_LOG_READERS_MAX: usize = 2;
+
+/// Programs that are sent events or an answer on record at one time; others are asked to try again.
+pub const AUDIT_STREAMS_MAX: usize = 8;
+/// Lines, or blocks of an answer, that wait for each of them: then reading waits.
+pub const AUDIT_STREAM_WAITING_MAX: usize = 16;
+/// Bytes of the log that are read before one asks whether somebody still listens.
+pub const AUDIT_STREAM_BYTES: u64 = 4 * 1024 * 1024;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::world::{Caller, KUBECTLS, World};
 
@@ -116,6 +116,103 @@ fn times_followed(world: &World, id: &str) -> usize {
         .iter()
         .filter(|event| event["requestURI"] == target)
         .count()
+}
+
+/// What `portcullis audit` says of what the developer did, read from the files and asked of the gateway.
+fn audit_here_and_there(world: &World, args: &[&str]) -> [Value; 2] {
+    let url = world.control_url();
+    let there = ["--server", url.as_str(), "--token-file", "token"];
+    [&["--data-dir", "data"][..], &there].map(|place| {
+        let said = world
+            .portcullis(&[&["audit"], args, &["-o", "json"], place].concat())
+            .run();
+        said.expect_code(0);
+        world.check(&said);
+        serde_json::from_str(&said.stdout).unwrap()
+    })
+}
+
+#[test]
+fn an_operator_reads_the_audit_log_from_afar_as_it_is_in_its_files_and_follows_it() {
+    let world = World::start();
+    let pod = world.pod();
+    world.write("token", &world.token(Caller::OnCall));
+    for version in KUBECTLS {
+        let get = ["get", "pod", &pod, "-o", "name"];
+        world.run(version, Caller::Developer, &get).expect_code(0);
+    }
+    let delete = ["delete", "secret", "none"];
+    world
+        .run(KUBECTLS[1], Caller::Agent, &delete)
+        .expect_code(1);
+
+    for args in [
+        &["ls", "--user", "dora"][..],
+        &["ls", "--user", "dora", "--requests"],
+        &["ls", "--user", "dora", "--limit", "1"],
+        &["ls", "--agent", "coding-assistant", "--decision", "deny"],
+        &["ls", "--verb", "get", "--namespace", "default"],
+        &["ls", "--user", "n o/b&dy"],
+    ] {
+        let [here, there] = audit_here_and_there(&world, args);
+        assert_eq!(here, there, "{args:?}");
+        assert_eq!(here == json!([]), args.contains(&"n o/b&dy"), "{args:?}");
+    }
+    let [denied, _] = audit_here_and_there(&world, &["ls", "--decision", "deny"]);
+    assert_eq!(denied.as_array().map(Vec::len), Some(1), "{denied}");
+    let id = denied[0]["id"].as_str().unwrap();
+    let (beginning, _) = id.split_at(18);
+    for id in [id, beginning] {
+        let [here, there] = audit_here_and_there(&world, &["show", id]);
+        assert_eq!(here, there);
+        assert_eq!(here["requests"][0]["verb"], "delete", "{here}");
+    }
+
+    let url = world.control_url();
+    let there = ["--server", url.as_str(), "--token-file", "token"];
+    let tail = ["audit", "tail", "--user", "dora", "--verb", "delete"];
+    let mut tail = world.portcullis(&[&tail[..], &there].concat()).start();
+    let follows = |event: &Value| {
+        let uri = event["requestURI"].as_str().unwrap_or_default();
+        uri.starts_with("/v1/audit/events?follow=true")
+    };
+    while !world.audit().iter().any(follows) {
+        tail.pause();
+    }
+    world
+        .run(KUBECTLS[1], Caller::Agent, &delete)
+        .expect_code(1);
+    let seen = tail.wait_for("what is denied now", |text| {
+        text.contains("delete secrets none")
+    });
+    assert!(seen.contains("deny") && seen.contains("dora (coding-assistant)"));
+    assert_eq!(seen.lines().count(), 1, "only what is now: {seen}");
+    // Whoever is shut out follows nothing.
+    let block = ["callers", "block", "oscar", "--reason", "INC-42"];
+    let block = [&block[..], &["--data-dir", "data"]].concat();
+    world.portcullis(&block).run().expect_code(0);
+    let ended = tail.wait_at_most(Duration::from_secs(20));
+    ended.expect_code(2).expect_error("broke off");
+}
+
+#[test]
+fn whoever_is_no_operator_sees_nothing_of_the_audit_log() {
+    let world = World::start();
+    let url = world.control_url();
+    let there = ["--server", url.as_str(), "--token-file", "token"];
+    for caller in [Caller::Developer, Caller::Agent] {
+        world.write("token", &world.token(caller));
+        for args in [
+            &["audit", "ls"][..],
+            &["audit", "show", "0199"],
+            &["audit", "tail"],
+            &["replay", "--caller", "oscar"],
+        ] {
+            let said = world.portcullis(&[args, &there].concat()).run();
+            said.expect_code(2).expect_error("not an operator");
+            assert_eq!(said.stdout, "", "{args:?}");
+        }
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What an agent did and what it saw, afterwards: answers on record, and its whole run on one timeline.
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -36,13 +37,24 @@ fn agent(world: &World, args: &[&str]) -> Outcome {
 }
 
 fn replay(world: &World, args: &[&str]) -> Outcome {
+    replay_of(world, &["--data-dir", "data"], args)
+}
+
+fn replay_of(world: &World, place: &[&str], args: &[&str]) -> Outcome {
     let run = ["replay", "--caller", "dora", "--agent", "coding-assistant"];
-    let here = ["--since", "1h", "--data-dir", "data"];
+    let since = ["--since", "1h"];
     let outcome = world
-        .portcullis(&[&run[..], &here[..], args].concat())
+        .portcullis(&[&run[..], &since, place, args].concat())
         .run();
     world.check(&outcome);
     outcome
+}
+
+/// What an operator far away is told.
+fn from_afar(world: &World, args: &[&str]) -> String {
+    let url = world.control_url();
+    let there = ["--server", url.as_str(), "--token-file", "oscar"];
+    replay_of(world, &there, args).stdout
 }
 
 /// One line of JSON for each request of the run.
@@ -79,6 +91,22 @@ fn the_run(world: &World, pod: &str) {
     agent(world, &delete).expect_code(0);
 }
 
+/// Somebody changes what the agent saw; whoever replays it here or from afar is told.
+fn what_was_kept_is_changed(world: &World, shelf: &Path, digest: Option<&str>) {
+    let digest = digest.expect("an answer on record");
+    let file = shelf
+        .join(digest.split_at(2).0)
+        .join(format!("{digest}.zst"));
+    let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    std::fs::write(&file, zstd::encode_all(&b"{}"[..], 0).unwrap()).unwrap();
+    replay(world, &["--text"]).expect("THIS IS NOT WHAT WAS KEPT");
+    assert!(from_afar(world, &["--text"]).contains("THIS IS NOT WHAT WAS KEPT"));
+    std::fs::remove_file(&file).unwrap();
+    replay(world, &["--text"]).expect("is not there any more");
+    assert!(from_afar(world, &["--text"]).contains("is not there any more"));
+}
+
 #[test]
 fn an_agents_run_is_told_with_what_it_saw_what_was_decided_and_its_shells() {
     let options = Options {
@@ -110,6 +138,13 @@ fn an_agents_run_is_told_with_what_it_saw_what_was_decided_and_its_shells() {
         .expect("more lines; --full shows them");
     assert!(!told.stdout.contains("configmaps"), "{told}");
 
+    // An operator far away is told the same, and can tell as well whether it is what was kept.
+    assert_eq!(from_afar(&world, &["--text"]), told.stdout);
+    assert_eq!(
+        from_afar(&world, &["-o", "json"]),
+        replay(&world, &["-o", "json"]).stdout
+    );
+
     let requests = requests(&world);
     let secrets: Vec<&Value> = requests
         .iter()
@@ -130,18 +165,8 @@ fn an_agents_run_is_told_with_what_it_saw_what_was_decided_and_its_shells() {
     let transcript = shell.expect("the shell")["transcript"].to_string();
     assert!(transcript.contains("seen in the shell"), "{transcript}");
 
-    // Somebody changes what the agent saw.
-    let digest = first["annotations"]["response"].as_str().unwrap();
     let shelf = world.path("data/recordings/responses");
-    let file = shelf
-        .join(digest.split_at(2).0)
-        .join(format!("{digest}.zst"));
-    let mode = std::fs::metadata(&file).unwrap().permissions().mode();
-    assert_eq!(mode & 0o777, 0o600);
-    std::fs::write(&file, zstd::encode_all(&b"{}"[..], 0).unwrap()).unwrap();
-    replay(&world, &["--text"]).expect("THIS IS NOT WHAT WAS KEPT");
-    std::fs::remove_file(&file).unwrap();
-    replay(&world, &["--text"]).expect("is not there any more");
+    what_was_kept_is_changed(&world, &shelf, first["annotations"]["response"].as_str());
 
     // What cannot be kept is not asked for.
     std::fs::rename(&shelf, world.path("data/recordings/away")).unwrap();

@@ -1,16 +1,15 @@
-//! Commands from events that come the latest first, until there are enough.
+//! Commands from requests that come the latest first, until there are enough.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
-use super::{Command, Filter, Request, Run, Seen};
+use super::{Command, Request, Run};
 
-/// Gathers the latest commands. What it holds is bounded by how much of a log it is given.
+/// Gathers the latest commands. What it holds is bounded by how much it is given.
 #[derive(Debug)]
 pub struct Recent {
-    filter: Filter,
     most: usize,
-    /// What was told as far as it has come: the events before that are earlier stages of it.
-    told: HashSet<String>,
+    /// Each request stands for itself.
+    ungrouped: bool,
     /// The latest first, those that only asked what the API has among them.
     commands: Vec<Command>,
     /// Where the command of a run is.
@@ -20,34 +19,31 @@ pub struct Recent {
 }
 
 impl Recent {
-    /// Of those that match, at most so many.
-    pub fn new(filter: Filter, most: usize) -> Self {
+    /// At most so many.
+    pub fn new(most: usize) -> Self {
         Self {
-            filter,
             most,
-            told: HashSet::new(),
+            ungrouped: false,
             commands: Vec::new(),
             places: HashMap::new(),
             asking: 0,
         }
     }
 
-    /// Takes the event before; not if it would begin one command too many.
-    pub fn push(&mut self, seen: Seen) -> bool {
-        let mut request = Request::from(seen);
-        request.discovery |= request.is_look_at_console();
-        if self.told.contains(&request.audit_id) {
-            return true;
-        }
-        let matches = self.filter.matches(&request);
-        let run = request.run();
+    /// Of requests instead of commands, each by itself; those that only ask what the API has too.
+    #[must_use]
+    pub fn ungrouped(mut self) -> Self {
+        self.ungrouped = true;
+        self
+    }
+
+    /// Takes the request before; not if it would begin one command too many.
+    pub fn push(&mut self, mut request: Request) -> bool {
+        request.discovery &= !self.ungrouped;
+        let run = request.run().filter(|_| !self.ungrouped);
         let place = run.as_ref().and_then(|run| self.places.get(run)).copied();
-        if matches && place.is_none() && self.asking >= self.most {
-            return false;
-        }
-        self.told.insert(request.audit_id.clone());
-        if !matches {
-            return true;
+        if place.is_none() && self.asking >= self.most {
+            return request.discovery; // which would not be told anyway
         }
         let place = place.unwrap_or_else(|| {
             self.commands.push(Command::of(&request));

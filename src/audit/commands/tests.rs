@@ -1,5 +1,6 @@
 use serde_json::{Value, json};
 
+use super::recent::Recent;
 use super::*;
 
 /// An event; what is not given is as of somebody's `kubectl get pods`.
@@ -39,14 +40,14 @@ fn discovery(id: u32) -> Seen {
     )
 }
 
-fn gather(
-    filter: Filter,
-    most: usize,
-    events: impl IntoIterator<Item = Seen>,
-) -> (Vec<Command>, bool) {
-    let mut gathering = Gathering::new(filter, most);
-    events.into_iter().for_each(|seen| gathering.push(seen));
-    gathering.finish()
+/// What is told of these events, the latest first, and whether there was more.
+fn gather(filter: &Filter, most: usize, events: Vec<Seen>) -> (Vec<Command>, bool) {
+    let mut recent = Recent::new(most);
+    let requests = events.into_iter().rev().map(Request::from);
+    let more = requests
+        .filter(|request| filter.matches(request))
+        .any(|request| !recent.push(request));
+    (recent.finish(), more)
 }
 
 fn session(name: &str) -> Value {
@@ -56,9 +57,9 @@ fn session(name: &str) -> Value {
 #[test]
 fn requests_of_one_run_of_kubectl_are_one_command() {
     let (commands, more) = gather(
-        Filter::default(),
+        &Filter::default(),
         10,
-        [
+        vec![
             discovery(1),
             event(2, &json!({})),
             event(3, &session("s2")),
@@ -85,9 +86,9 @@ fn requests_of_one_run_of_kubectl_are_one_command() {
 fn claims_hide_nothing() {
     let denied = json!({"verb": "delete", "annotations": {"portcullis.dev/decision": "deny"}, "responseStatus": {"code": 403}});
     let (commands, _) = gather(
-        Filter::default(),
+        &Filter::default(),
         10,
-        [
+        vec![
             event(1, &json!({})),
             event(2, &json!({"user": {"username": "mallory"}})),
             event(3, &json!({"annotations": {"portcullis.dev/agent": "bot"}})),
@@ -115,30 +116,30 @@ fn claims_hide_nothing() {
         })
         .collect();
     let expected = [
-        ("alice", "deny", 2),
-        ("mallory", "allow", 1),
-        ("alice", "allow", 1),
-        ("alice", "allow", 1),
         ("bob", "deny", 1),
+        ("alice", "deny", 2),
+        ("alice", "allow", 1),
+        ("alice", "allow", 1),
+        ("mallory", "allow", 1),
     ];
     assert_eq!(told, expected);
-    assert_eq!(commands[0].chief().unwrap().code, Some(403));
+    assert_eq!(commands[1].chief().unwrap().code, Some(403));
 }
 
 #[test]
 fn a_request_is_told_once_as_far_as_it_has_come() {
     let stage = |stage: &str| json!({"stage": stage, "objectRef": {"subresource": "exec"}});
-    let (commands, _) = gather(
-        Filter::default(),
-        10,
-        [
-            event(1, &stage("RequestReceived")),
-            event(1, &stage("ResponseStarted")),
-            event(2, &stage("RequestReceived")),
-            event(1, &stage("ResponseComplete")),
-        ],
-    );
-    let requests: Vec<_> = commands[0]
+    let mut gathering = Gathering::default();
+    for seen in [
+        event(1, &stage("RequestReceived")),
+        event(1, &stage("ResponseStarted")),
+        event(2, &stage("RequestReceived")),
+        event(1, &stage("ResponseComplete")),
+    ] {
+        gathering.push(seen.into());
+    }
+    let command = gathering.finish().unwrap();
+    let requests: Vec<_> = command
         .requests
         .iter()
         .map(|request| (request.audit_id.as_str(), request.over))
@@ -153,7 +154,7 @@ fn filters_look_at_requests() {
     let text = |text: &str| Some(text.to_owned());
     let time = |second| Some(Timestamp::from_second(second).unwrap());
     for (filter, expected) in [
-        (Filter::default(), vec!["id-1", "id-2"]),
+        (Filter::default(), vec!["id-2", "id-1"]),
         (
             Filter {
                 user: text("bob"),
@@ -211,7 +212,7 @@ fn filters_look_at_requests() {
             vec!["id-1"],
         ),
     ] {
-        let (commands, _) = gather(filter.clone(), 10, [event(1, &json!({})), event(2, &other)]);
+        let (commands, _) = gather(&filter, 10, vec![event(1, &json!({})), event(2, &other)]);
         let ids: Vec<&str> = commands.iter().map(|command| command.id.as_str()).collect();
         assert_eq!(ids, expected, "{filter:?}");
     }
@@ -219,35 +220,52 @@ fn filters_look_at_requests() {
 
 /// The latest so many, also when many only asked what the API has.
 #[test]
-fn a_long_log_gives_its_latest_commands_in_bounded_memory() {
-    let mut gathering = Gathering::new(Filter::default(), 5);
+fn a_long_log_gives_its_latest_commands() {
+    let mut events = Vec::new();
     for id in 0..3000 {
-        let name = session(&format!("s{id}"));
-        let seen = event(id, &name);
-        gathering.push(seen);
+        events.push(event(id, &session(&format!("s{id}"))));
         let mut folded = session(&format!("d{id}"));
         merge(
             &mut folded,
             &json!({"requestURI": "/api", "objectRef": null}),
         );
-        gathering.push(event(id, &folded));
-        assert!(gathering.commands.len() <= 10 + SPARE + 1);
-        assert!(gathering.places.len() <= gathering.commands.len());
+        events.push(event(id, &folded));
     }
-    let (commands, more) = gathering.finish();
+    let (commands, more) = gather(&Filter::default(), 5, events);
     let ids: Vec<&str> = commands.iter().map(|command| command.id.as_str()).collect();
-    assert_eq!(ids, ["id-2995", "id-2996", "id-2997", "id-2998", "id-2999"]);
+    assert_eq!(ids, ["id-2999", "id-2998", "id-2997", "id-2996", "id-2995"]);
     assert!(more);
+}
+
+/// Who looks into the log is not what one looks for in it.
+#[test]
+fn looks_into_the_log_are_folded_away_unless_somebody_is_kept_out() {
+    let look = |path: &str| json!({"verb": "get", "requestURI": path, "objectRef": null});
+    let mut denied = look("/v1/audit/events");
+    merge(
+        &mut denied,
+        &json!({"annotations": {"portcullis.dev/decision": "refuse"}}),
+    );
+    let events = vec![
+        event(1, &look("/console/commands?user=a")),
+        event(2, &look("/v1/audit/events?since=2026-11-20T00:00:00Z")),
+        event(3, &denied),
+        event(4, &look("/v1/sessions/a/cast")),
+    ];
+    let (commands, _) = gather(&Filter::default(), 5, events);
+    let asked: Vec<&str> = commands[0]
+        .requests
+        .iter()
+        .map(|request| request.object.as_str())
+        .collect();
+    assert_eq!(asked, ["/v1/audit/events", "/v1/sessions/a/cast"]);
 }
 
 #[test]
 fn one_command_holds_so_many_requests() {
     let count = u32::try_from(limits::AUDIT_COMMAND_REQUESTS_MAX).unwrap() + 3;
-    let (commands, _) = gather(
-        Filter::default(),
-        5,
-        (0..count).map(|id| event(id, &json!({}))),
-    );
+    let events = (0..count).map(|id| event(id, &json!({}))).collect();
+    let (commands, _) = gather(&Filter::default(), 5, events);
     assert_eq!((commands.len(), commands[0].more_requests), (1, 3));
 }
 

@@ -1,7 +1,7 @@
 //! Reads answers back, and says whether they are what was kept.
 
 use std::fs::File;
-use std::io::{self, ErrorKind, Read as _};
+use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest;
@@ -50,12 +50,37 @@ impl Shelf {
 
     /// The answer with this digest, of which so many bytes were kept; nothing if it is not there.
     pub fn find(&self, name: &str, kept: u64) -> io::Result<Option<Saw>> {
+        let found = self.kept(name)?.map(whole);
+        Ok(found.map(|bytes| Saw::of(bytes, name, kept)))
+    }
+
+    /// What there is of the answer to a request that is not over, or was not when the gateway ended.
+    pub fn unfinished(&self, id: &str) -> io::Result<Option<Saw>> {
+        Ok(self.begun(id)?.map(whole).and_then(Saw::unfinished))
+    }
+
+    /// Reads what is kept under this digest, without comparing the two.
+    pub fn kept(&self, name: &str) -> io::Result<Option<impl Read + Send + use<>>> {
         if name.len() != 64 || !name.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Ok(None); // nothing else ever becomes part of a path
         }
-        let Some(mut bytes) = unpacked(&place(&self.directory, name))? else {
+        unpack(&place(&self.directory, name))
+    }
+
+    /// Reads what there is of an answer that is not over, by the id of its request.
+    pub fn begun(&self, id: &str) -> io::Result<Option<impl Read + Send + use<>>> {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        if id.is_empty() || !id.bytes().all(is_plain) {
             return Ok(None);
-        };
+        }
+        unpack(&draft(&self.directory, id))
+    }
+}
+
+impl Saw {
+    /// What was read under a digest, judged by it.
+    #[must_use]
+    pub fn of(mut bytes: Vec<u8>, name: &str, kept: u64) -> Self {
         let found = HEXLOWER.encode(digest::digest(&digest::SHA256, &bytes).as_ref());
         let kept = usize::try_from(kept).unwrap_or(usize::MAX);
         let cut = bytes.get(kept..) == Some(CUT.as_bytes());
@@ -67,39 +92,33 @@ impl Shelf {
         } else {
             State::Altered
         };
-        Ok(Some(Saw { bytes, cut, state }))
+        Self { bytes, cut, state }
     }
 
-    /// What there is of the answer to a request that is not over, or was not when the gateway ended.
-    pub fn unfinished(&self, id: &str) -> io::Result<Option<Saw>> {
-        if id.is_empty()
-            || !id
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-        {
-            return Ok(None);
-        }
-        let Some(bytes) = unpacked(&draft(&self.directory, id))? else {
-            return Ok(None);
-        };
-        Ok((!bytes.is_empty()).then_some(Saw {
+    /// What was read of an answer that is not over; nothing if that is nothing.
+    #[must_use]
+    pub fn unfinished(bytes: Vec<u8>) -> Option<Self> {
+        (!bytes.is_empty()).then_some(Self {
             bytes,
             cut: false,
             state: State::Unfinished,
-        }))
+        })
     }
 }
 
-/// What a file holds. What is not whole or not what was written ends it; the digest tells.
-fn unpacked(path: &Path) -> io::Result<Option<Vec<u8>>> {
+/// What a file holds.
+fn unpack(path: &Path) -> io::Result<Option<impl Read + Send + use<>>> {
     let file = match File::open(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         file => file?,
     };
+    let unpacked = zstd::stream::read::Decoder::new(file)?;
+    Ok(Some(unpacked.take(limits::RESPONSE_READ_BYTES_MAX)))
+}
+
+/// All of it. What is not whole or not what was written ends it; the digest tells.
+fn whole(mut packed: impl Read) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let _torn = zstd::stream::read::Decoder::new(file)?
-        .take(limits::RESPONSE_READ_BYTES_MAX)
-        .read_to_end(&mut bytes)
-        .is_err();
-    Ok(Some(bytes))
+    let _torn = packed.read_to_end(&mut bytes).is_err();
+    bytes
 }

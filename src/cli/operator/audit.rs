@@ -6,15 +6,16 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 
+use super::client::Target;
 use super::sessions::time;
-use crate::audit::commands::Filter;
-use crate::audit::log::{FILE, KEY_FILE};
+use crate::audit::commands::{DECISIONS, Filter};
+use crate::audit::log::KEY_FILE;
 use crate::audit::seal::PublicKey;
-use crate::audit::segments::Segments;
 use crate::cli::output::{Outcome, finish};
 
 pub mod list;
 pub(in crate::cli::operator) mod print;
+pub(in crate::cli::operator) mod source;
 pub mod tail;
 pub mod verify;
 
@@ -41,6 +42,7 @@ pub enum AuditCommand {
     Tail(tail::TailArgs),
     /// Prove that nothing in the log was changed, removed, added or moved since it was written
     ///
+    /// Needs the files: what a gateway says of its own log proves nothing against whoever is in the gateway.
     /// Follows the chain through every line, compares with what was sealed, and names the first record that
     /// is wrong. Works while the gateway runs. Exit code 0 if nothing is wrong, 1 if something is, 2 if the
     /// log could not be read.
@@ -53,32 +55,20 @@ const EXAMPLES: &str = "\
 Examples:
   # what was denied in the last week
   portcullis audit ls --since 7d --decision deny
+  # the same from the machine of an operator
+  portcullis audit ls --since 7d --decision deny --server https://control.example.com:9090 --token-file token
   # what an agent changed, as JSON
   portcullis audit ls --agent build-bot --verb delete -o json | jq -r '.[].requests[].object'";
 
 /// Which log.
 #[derive(Clone, Debug, clap::Args)]
 pub struct LogArgs {
-    /// The gateway's data directory
-    #[arg(
-        long,
-        value_name = "DIR",
-        default_value = "data",
-        conflicts_with = "file"
-    )]
-    pub data_dir: PathBuf,
+    /// Where
+    #[command(flatten)]
+    pub target: Target,
     /// The file that the gateway writes, if the configuration keeps it elsewhere (audit.file)
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["data_dir", "server"])]
     pub file: Option<PathBuf>,
-}
-
-impl LogArgs {
-    fn segments(&self) -> Segments {
-        match &self.file {
-            Some(file) => Segments::of(file),
-            None => Segments::of(&self.data_dir.join(FILE)),
-        }
-    }
 }
 
 /// Which requests.
@@ -97,7 +87,7 @@ pub struct FilterArgs {
     #[arg(long)]
     pub verb: Option<String>,
     /// Only those that came out so: allow, hold, deny, or refuse
-    #[arg(long, value_name = "WORD", value_parser = ["allow", "hold", "deny", "refuse"])]
+    #[arg(long, value_name = "WORD", value_parser = DECISIONS)]
     pub decision: Option<String>,
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail, ensure};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
-use http::{HeaderValue, Method, Request, Response, Uri};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -75,15 +75,16 @@ struct Refused {
     message: String,
 }
 
+/// The gateway says that there is no such thing.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(in crate::cli) struct Missing(String);
+
 impl Client {
     /// The gateway that is meant; `None` when none runs on the data directory.
     pub(in crate::cli) async fn of(target: &Target) -> anyhow::Result<Option<Self>> {
-        if let Some(server) = &target.server {
-            let token = target
-                .token_file
-                .as_deref()
-                .context("--server needs --token-file")?;
-            return Self::server(server, token, target.ca_file.as_deref()).map(Some);
+        if let Some(client) = Self::elsewhere(target)? {
+            return Ok(Some(client));
         }
         let directory = &target.data_dir;
         ensure!(
@@ -92,6 +93,18 @@ impl Client {
             directory.display()
         );
         Self::socket(&directory.join(socket::FILE)).await
+    }
+
+    /// The gateway whose control address is meant; `None` when a data directory is.
+    pub(in crate::cli) fn elsewhere(target: &Target) -> anyhow::Result<Option<Self>> {
+        let Some(server) = &target.server else {
+            return Ok(None);
+        };
+        let token = target
+            .token_file
+            .as_deref()
+            .context("--server needs --token-file")?;
+        Self::server(server, token, target.ca_file.as_deref()).map(Some)
     }
 
     /// The gateway that serves this socket; `None` when none does.
@@ -200,6 +213,22 @@ impl Client {
         lines(self.send(Method::GET, path, Vec::new()).await?, each).await
     }
 
+    /// The same, until it is enough.
+    pub(in crate::cli) async fn lines_while(
+        &self,
+        path: &str,
+        wanted: &mut dyn FnMut(&[u8]) -> anyhow::Result<bool>,
+    ) -> anyhow::Result<()> {
+        lines_while(self.send(Method::GET, path, Vec::new()).await?, wanted).await
+    }
+
+    /// Asks for at most so many bytes of something.
+    pub(in crate::cli) async fn bytes(&self, path: &str, most: usize) -> anyhow::Result<Vec<u8>> {
+        let response = self.send(Method::GET, path, Vec::new()).await?;
+        let bytes = body::read_bounded(response.into_body(), most).await;
+        Ok(bytes.context("the gateway's answer broke off")?.into())
+    }
+
     /// Sends a document, and reads the one that comes back.
     pub(in crate::cli) async fn post<T: DeserializeOwned>(
         &self,
@@ -250,6 +279,9 @@ impl Client {
             .ok()
             .and_then(|text| serde_json::from_slice::<Refused>(&text).ok());
         match told {
+            Some(Refused { message }) if code == StatusCode::NOT_FOUND => {
+                Err(Missing(clean(&message)).into())
+            }
             Some(Refused { message }) => bail!(clean(&message)),
             None => bail!(
                 "the gateway answered {code}; does it serve the sessions API there (control.operators)?"
@@ -259,6 +291,14 @@ impl Client {
 }
 
 async fn lines(response: Response<Incoming>, each: Each<'_>) -> anyhow::Result<()> {
+    let wanted = &mut |line: &[u8]| each(line).map(|()| true);
+    lines_while(response, wanted).await
+}
+
+async fn lines_while(
+    response: Response<Incoming>,
+    wanted: &mut dyn FnMut(&[u8]) -> anyhow::Result<bool>,
+) -> anyhow::Result<()> {
     let mut body = response.into_body();
     let mut waiting: Vec<u8> = Vec::new();
     while let Some(frame) = body.frame().await {
@@ -271,7 +311,9 @@ async fn lines(response: Response<Incoming>, each: Each<'_>) -> anyhow::Result<(
         for piece in data.split_inclusive(|byte| *byte == b'\n') {
             waiting.extend_from_slice(piece);
             if piece.ends_with(b"\n") {
-                each(&waiting)?;
+                if !wanted(&waiting)? {
+                    return Ok(());
+                }
                 waiting.clear();
             }
         }

@@ -17,6 +17,8 @@ use crate::session::EndReason;
 mod answer;
 pub mod run;
 mod show;
+mod sources;
+mod stage;
 mod terminal;
 mod told;
 
@@ -32,8 +34,8 @@ const PLACES_MAX: usize = 10_000;
 /// says `record: responses`, and their sessions, in the order of time.
 ///
 /// In a terminal: space stops and goes on, `.` shows the next output, `+` and `-` change the speed,
-/// the arrows or `<` and `>` jump five seconds, `n` goes to the next place that `--search` found, `q`
-/// ends. When the output is no terminal, everything is written at once.
+/// the arrows or `<` and `>` jump five seconds, `n` goes to the next place that `--search` found (in a whole run: on to what
+/// comes next), `q` ends. When the output is no terminal, everything is written at once.
 #[derive(Clone, Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  portcullis replay 01997c3e-8f0e-7c52-9d2b-6a1f0f4c1f11 --speed 2\n  portcullis replay session.cast --from 1:30\n  portcullis replay session.cast --search 'DROP TABLE' --text\n  # what an agent did in the last two hours, and what it saw\n  portcullis replay --caller dora --agent coding-assistant --since 2h --text"
@@ -149,9 +151,7 @@ fn execute(
         writeln!(notes, "note: the text is not shown in this recording")?;
         return Ok(Outcome::Problems);
     }
-    let idle_limit = (args.idle_limit > Duration::ZERO).then_some(args.idle_limit);
-    let player = Player::new(args.speed, idle_limit);
-    let mut show = Show::new(&open, reader, player, args.keep_escapes, found, out);
+    let mut show = Show::new(&open, reader, player(args), args.keep_escapes, found, out);
     let hidden = if plays {
         show.play(start.unwrap_or(from))?
     } else {
@@ -159,6 +159,12 @@ fn execute(
     };
     tell(summary.as_ref(), show.flaws(), hidden, notes)?;
     Ok(Outcome::Good)
+}
+
+/// At the speed that is wanted.
+fn player(args: &Args) -> Player {
+    let idle_limit = (args.idle_limit > Duration::ZERO).then_some(args.idle_limit);
+    Player::new(args.speed, idle_limit)
 }
 
 /// The recording to play, and what its sidecar says: a file, or what the data directory or a gateway

@@ -2,26 +2,22 @@
 //! of one.
 
 use std::collections::BTreeMap;
-use std::io;
-use std::path::Path;
-use std::sync::Arc;
 
 use http::{Response, StatusCode};
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use maud::{Markup, html};
-use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::Guest;
+use super::Trail;
 use super::answer;
 use super::page::text::{clock, moment, visible};
 use super::page::{self, Tab, fact, nothing};
-use crate::audit::commands::{Command, Filter, Request};
+use crate::audit::commands::{Command, DECISIONS, Filter, Request};
 use crate::audit::follow::Place;
-use crate::audit::history::{History, Told};
-use crate::audit::segments::Segments;
+use crate::audit::history::Told;
 use crate::gateway::body::Body;
 use crate::gateway::refuse::Refusal;
 use crate::identity::client::login::{form_text, parameters};
@@ -35,14 +31,6 @@ const WORDS: [(&str, &str); 3] = [
 ];
 /// What one can look for by a time, with the label of its field.
 const TIMES: [(&str, &str); 2] = [("since", "Since (UTC)"), ("until", "Before (UTC)")];
-/// How a request can come out.
-const VERDICTS: [&str; 4] = ["allow", "hold", "deny", "refuse"];
-
-/// The audit log, for people to look into.
-pub struct Trail {
-    history: Option<History>,
-    readers: Arc<Semaphore>,
-}
 
 /// What somebody looks for.
 #[derive(Debug, Default)]
@@ -51,48 +39,6 @@ struct Wish {
     fields: Vec<(String, String)>,
     filter: Filter,
     from: Option<Place>,
-}
-
-impl Trail {
-    /// That of the log of this file; nothing is shown of one that cannot be read again.
-    #[must_use]
-    pub fn of(file: &Path) -> Self {
-        let regular = std::fs::metadata(file).is_ok_and(|found| found.is_file());
-        Self {
-            history: regular.then(|| History::new(Segments::of(file))),
-            readers: Arc::new(Semaphore::new(limits::CONSOLE_LOG_READERS_MAX)),
-        }
-    }
-
-    /// Reads the log in a thread of its own: it may be long, and the disk slow.
-    async fn read<T: Send + 'static>(
-        &self,
-        look: impl FnOnce(History) -> io::Result<T> + Send + 'static,
-    ) -> Result<T, Refusal> {
-        let Some(history) = self.history.clone() else {
-            return Err(Refusal::not_found(
-                "the audit log of this gateway goes to where it cannot be read again (audit.file)",
-            ));
-        };
-        let Ok(place) = Arc::clone(&self.readers).try_acquire_owned() else {
-            return Err(Refusal::too_many(
-                "others look through the audit log at this moment; try again in a second",
-            ));
-        };
-        let reading = tokio::task::spawn_blocking(move || {
-            let found = look(history);
-            drop(place);
-            found
-        });
-        let found = reading
-            .await
-            .unwrap_or_else(|error| Err(io::Error::other(error)));
-        found.map_err(|error| {
-            tracing::warn!(%error, "the audit log cannot be read");
-            Refusal::gateway_failed("the audit log cannot be read; the gateway's log says why")
-                .detail(&error)
-        })
-    }
 }
 
 /// The commands that the query asks for, the latest first.
@@ -144,9 +90,9 @@ impl Wish {
                 "agent" => filter.agent = text,
                 "namespace" => filter.namespace = text,
                 "verdict" => {
-                    filter.decision = text.filter(|word| VERDICTS.contains(&word.as_str()));
+                    filter.decision = text.filter(|word| DECISIONS.contains(&word.as_str()));
                     if filter.decision.is_none() {
-                        let words = VERDICTS.join(", ");
+                        let words = DECISIONS.join(", ");
                         return Err(Refusal::bad_request(format!("verdict is one of {words}")));
                     }
                 }
@@ -191,7 +137,7 @@ impl Wish {
                 }
                 div { label for="verdict" { "Verdict" } select #verdict name="verdict" {
                     option value="" { "any" }
-                    @for word in VERDICTS { option value=(word) selected[word == verdict] { (word) } }
+                    @for word in DECISIONS { option value=(word) selected[word == verdict] { (word) } }
                 } }
                 @for (name, label) in TIMES {
                     div.wide { label for=(name) { (label) } input id=(name) name=(name) type="datetime-local" value=(self.of(name)); }
@@ -396,17 +342,6 @@ fn approvals(name: &str, ids: &str) -> Markup {
                 @if is_id(id) { a href={ "/console/approvals/" (id) } { (id) } " " } @else { (visible(id)) " " }
             }
         } }
-    }
-}
-
-#[cfg(test)]
-impl Trail {
-    /// As many readers as there may be.
-    pub(super) fn hold_in_tests(&self) -> tokio::sync::OwnedSemaphorePermit {
-        let all = u32::try_from(limits::CONSOLE_LOG_READERS_MAX).unwrap();
-        Arc::clone(&self.readers)
-            .try_acquire_many_owned(all)
-            .unwrap()
     }
 }
 

@@ -267,7 +267,7 @@ async fn rooms(
             authenticator: Arc::clone(&authenticator),
             operators: operators.clone(),
         }),
-        trail: Trail::of(&log.file),
+        trail: Arc::new(Trail::of(&log.file)),
         rulebook: Rulebook {
             policy: Live::new(Arc::new(
                 Policy::compile(crate::policy::PolicySource::default()).unwrap(),

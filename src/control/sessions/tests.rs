@@ -59,6 +59,7 @@ fn reports(sessions: Sessions, metrics: metrics_exporter_prometheus::PrometheusH
         degraded: Box::new(Vec::new),
         sessions: Some(Arc::new(sessions)),
         callers: None,
+        audits: None,
         approvals: None,
         shipping: Vec::new(),
         console: None,

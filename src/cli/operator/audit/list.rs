@@ -6,10 +6,11 @@ use anyhow::{Context as _, bail};
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
+use super::source::Log;
 use super::{FilterArgs, LogArgs, print};
-use crate::audit::commands::{Filter, Gathering, Seen};
+use crate::audit::commands::recent::Recent;
+use crate::audit::commands::{Filter, Request};
 use crate::audit::history::made;
-use crate::audit::segments::{Got, Lines, Segments};
 use crate::cli::output::{Output, note, print_json};
 use crate::limits;
 
@@ -59,15 +60,17 @@ pub(super) fn list(args: &ListArgs, out: &mut dyn Write) -> anyhow::Result<()> {
         until: args.until,
         ..args.filter.read()
     };
-    let mut gathering = Gathering::new(filter, args.limit);
+    let mut recent = Recent::new(args.limit);
     if args.requests {
-        gathering = gathering.ungrouped();
+        recent = recent.ungrouped();
     }
-    read(&args.log.segments(), Some(args.since), &mut |seen| {
-        gathering.push(seen);
+    let mut more = false;
+    Log::open(&args.log)?.latest(&filter, &mut |request| {
+        more = !recent.push(request);
+        Ok(!more)
     })?;
-    let (mut commands, more) = gathering.finish();
-    commands.reverse();
+    let mut commands = recent.finish();
+    commands.sort_by_key(|command| std::cmp::Reverse(command.started));
     match (args.output, args.requests) {
         (Output::Json, true) => {
             let requests: Vec<_> = commands
@@ -95,48 +98,50 @@ pub(super) fn list(args: &ListArgs, out: &mut dyn Write) -> anyhow::Result<()> {
 }
 
 pub(super) fn show(args: &ShowArgs, out: &mut dyn Write) -> anyhow::Result<()> {
-    let segments = args.log.segments();
+    let log = Log::open(&args.log)?;
     // A command may have begun before the request that is asked for.
     let since = Uuid::try_parse(&args.id).ok().and_then(made);
     let since = since.and_then(|at| at.checked_sub(COMMANDS_LAST_AT_MOST).ok());
     let id = Filter {
         id: Some(args.id.clone()),
+        since,
         ..Filter::default()
     };
-    let mut meant = Gathering::new(id.clone(), CANDIDATES_MAX).ungrouped();
-    read(&segments, since, &mut |seen| meant.push(seen))?;
-    let (meant, _) = meant.finish();
-    let runs: Vec<_> = meant
-        .iter()
-        .flat_map(|command| &command.requests)
-        .map(|request| request.run().ok_or(&request.audit_id))
-        .collect();
-    let Some(run) = runs.first() else {
+    let mut meant = Vec::new();
+    log.latest(&id, &mut |request| {
+        meant.push(request);
+        Ok(meant.len() < CANDIDATES_MAX)
+    })?;
+    let Some(first) = meant.pop() else {
         bail!(
             "no request has the id {:?}; `portcullis audit ls --requests` lists them",
             args.id
         );
     };
-    if runs.iter().any(|other| other != run) {
+    let run = first.run();
+    let same = |other: &Request| run.is_some() && other.run() == run;
+    if !meant.iter().all(same) {
         bail!(
             "several commands have an id that begins with {:?}; write more of it",
             args.id
         );
     }
-    let filter = match run {
-        Ok(run) => Filter {
+    let mut whole = Recent::new(1);
+    if let Some(run) = &run {
+        let filter = Filter {
+            user: Some(run.user().to_owned()),
+            session: Some(run.session().to_owned()),
             run: Some(run.clone()),
+            since,
             ..Filter::default()
-        },
-        Err(_) => id,
-    };
-    let mut gathering = Gathering::new(filter, 1);
-    read(&segments, since, &mut |seen| gathering.push(seen))?;
-    let (commands, _) = gathering.finish();
-    let command = commands
-        .first()
-        .or_else(|| meant.first())
-        .context("the log ended before the request")?;
+        };
+        log.latest(&filter, &mut |request| Ok(whole.push(request)))?;
+    }
+    // What no run claims, or a run that only asked what the API has, is told by itself.
+    let mut alone = Recent::new(1).ungrouped();
+    alone.push(first);
+    let command = whole.finish().pop().or_else(|| alone.finish().pop());
+    let command = &command.context("the log ended before the request")?;
     match args.output {
         Output::Json => print_json(command, out),
         Output::Text => Ok(print::command(command, out)?),
@@ -147,32 +152,6 @@ pub(super) fn show(args: &ShowArgs, out: &mut dyn Write) -> anyhow::Result<()> {
 const CANDIDATES_MAX: usize = 100;
 /// How long before one of its requests a command is looked for.
 const COMMANDS_LAST_AT_MOST: SignedDuration = SignedDuration::from_hours(24);
-
-/// Reads every event since a time.
-pub(in crate::cli::operator) fn read(
-    segments: &Segments,
-    since: Option<Timestamp>,
-    each: &mut dyn FnMut(Seen),
-) -> anyhow::Result<()> {
-    let cannot = || format!("{} cannot be read", segments.active().display());
-    let (full, active) = segments.since(since).with_context(cannot)?;
-    if full.is_empty() && active.is_none() {
-        bail!(
-            "there is no audit log at {}; --data-dir names the dataDirectory of a gateway, --file its audit.file",
-            segments.active().display()
-        );
-    }
-    let full = full.iter().map(|path| Lines::open(path));
-    for lines in full.chain(active.into_iter().map(|file| Ok(Lines::file(file)))) {
-        let mut lines = lines.with_context(cannot)?;
-        while lines.advance().with_context(cannot)? == Got::Whole {
-            if let Some(seen) = Seen::read(&lines.line) {
-                each(seen);
-            }
-        }
-    }
-    Ok(())
-}
 
 fn limit(text: &str) -> Result<usize, String> {
     let most = limits::AUDIT_COMMANDS_LISTED_MAX;

@@ -1,13 +1,13 @@
 //! `portcullis audit tail`: requests as they happen.
 
+use std::cell::RefCell;
 use std::io::Write;
-use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::bail;
 
+use super::source::Log;
 use super::{FilterArgs, LogArgs, print};
-use crate::audit::commands::{Request, Seen};
-use crate::audit::follow::Follower;
+use crate::audit::commands::Request;
 use crate::cli::output::Output;
 
 /// The arguments of `portcullis audit tail`.
@@ -29,33 +29,22 @@ pub struct TailArgs {
 
 /// Runs until it is ended, or nobody reads any more.
 pub(super) fn tail(args: &TailArgs, out: &mut dyn Write) -> anyhow::Result<()> {
-    let segments = args.log.segments();
-    let cannot = format!(
-        "{} cannot be read; --data-dir names the dataDirectory of a gateway, --file its audit.file",
-        segments.active().display()
-    );
-    let filter = args.filter.read();
-    let mut follower = Follower::from_end(segments).context(cannot.clone())?;
-    loop {
-        let Some(line) = follower.advance().context(cannot.clone())? else {
-            out.flush()?;
-            std::thread::sleep(LOOK_AGAIN_AFTER);
-            continue;
-        };
-        let Some(request) = Seen::read(&line).map(Request::from) else {
-            continue;
-        };
+    let log = Log::open(&args.log)?;
+    // Both write: what is told, and the flush when nothing more comes.
+    let out = RefCell::new(out);
+    let mut told = |request: Request| {
         // What is about to be carried out is told when it is, or goes on.
-        let told = request.over || request.code.is_some();
-        if !told || !filter.matches(&request) || request.discovery && !args.requests {
-            continue;
+        let is_told = request.over || request.code.is_some();
+        if is_told && (args.requests || !request.discovery) {
+            let mut out = out.borrow_mut();
+            match args.output {
+                Output::Json => print::json_line(&request, &mut **out)?,
+                Output::Text => print::line(&request, &mut **out)?,
+            }
         }
-        match args.output {
-            Output::Json => print::json_line(&request, out)?,
-            Output::Text => print::line(&request, out)?,
-        }
-    }
+        Ok(true)
+    };
+    let mut idle = || Ok(out.borrow_mut().flush()?);
+    log.follow(&args.filter.read(), &mut told, &mut idle)?;
+    bail!("the gateway has ended, or your token is over")
 }
-
-/// How long to wait for the next line.
-const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(200);

@@ -18,6 +18,10 @@ pub(super) struct Show<'a> {
     filter: Filter,
     keep_escapes: bool,
     found: Vec<Duration>,
+    /// It is one of many things that are played.
+    of_run: bool,
+    /// Whoever looks has enough.
+    quits: bool,
     out: &'a mut dyn Write,
 }
 
@@ -25,6 +29,8 @@ pub(super) struct Show<'a> {
 enum Woken {
     Due,
     Jump(Duration),
+    /// This is left, and nothing else.
+    Leave,
     Quit,
 }
 
@@ -47,8 +53,21 @@ impl<'a> Show<'a> {
             filter: Filter::default(),
             keep_escapes,
             found,
+            of_run: false,
+            quits: false,
             out,
         }
+    }
+
+    /// As a part of a run, which tells its keys itself.
+    pub(super) fn of_run(mut self) -> Self {
+        self.of_run = true;
+        self
+    }
+
+    /// The player as it was left, and whether whoever looks has enough.
+    pub(super) fn left(self) -> (Player, bool) {
+        (self.player, self.quits)
     }
 
     /// What was wrong with what was read.
@@ -92,7 +111,11 @@ impl<'a> Show<'a> {
                     self.next = Some(moment);
                     self.jump(to)?;
                 }
-                Woken::Quit => break,
+                Woken::Leave => break,
+                Woken::Quit => {
+                    self.quits = true;
+                    break;
+                }
             }
         }
         Ok(())
@@ -111,6 +134,7 @@ impl<'a> Show<'a> {
                     Key::Quit => return Ok(Woken::Quit),
                     Key::Back => return Ok(Woken::Jump(here.saturating_sub(JUMP))),
                     Key::Forward => return Ok(Woken::Jump(here.saturating_add(JUMP))),
+                    Key::Next if self.of_run => return Ok(Woken::Leave),
                     Key::Next => {
                         if let Some(place) = self.found.iter().find(|place| **place > here) {
                             return Ok(Woken::Jump(*place));
@@ -194,6 +218,9 @@ impl<'a> Show<'a> {
                 metadata.started
             );
             writeln!(self.out, "{}", visible(&banner))?;
+        }
+        if self.of_run {
+            return Ok(());
         }
         writeln!(
             self.out,

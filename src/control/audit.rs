@@ -1,0 +1,181 @@
+//! The audit API: what was asked for, as the audit log has it, and the answers that are on record.
+//!
+//! Served to whoever may use the socket in the data directory, and on the control address to the operators of the
+//! configuration. Every call is an audit event, written before the answer leaves. What it sends is what the files hold;
+//! whoever wants proof needs the files themselves.
+
+use std::io;
+use std::sync::Arc;
+
+use http::{Method, Request, Response, Uri};
+use hyper::body::Incoming;
+use jiff::Timestamp;
+
+use super::call::{self, Door};
+use super::sessions::Operators;
+use crate::audit::commands::{DECISIONS, Filter};
+use crate::audit::responses::read::Shelf;
+use crate::audit::{AuditLog, Event};
+use crate::gateway::body::Body;
+use crate::gateway::refuse::Refusal;
+use crate::identity::Authenticator;
+use crate::request::Query;
+
+mod trail;
+
+pub use trail::Trail;
+
+/// What every path of the API begins with.
+pub(super) const PREFIX: &str = "/v1/audit/";
+
+/// Everything the audit API needs.
+pub struct Audits {
+    /// The log that is looked into.
+    pub trail: Arc<Trail>,
+    /// The answers on record.
+    pub shelf: Shelf,
+    /// Where calls are put on record.
+    pub audit: AuditLog,
+    /// Verifies the tokens of operators.
+    pub authenticator: Arc<Authenticator>,
+    /// Who may call on the control address; nobody when absent.
+    pub operators: Option<Operators>,
+}
+
+/// A call.
+#[derive(Debug, PartialEq, Eq)]
+enum Call {
+    /// `GET /v1/audit/events`
+    Events(Box<Filter>),
+    /// `GET /v1/audit/events?follow=true`
+    Follow(Box<Filter>),
+    /// `GET /v1/audit/responses/DIGEST`
+    Answer(String),
+    /// `GET /v1/audit/responses/open/ID`
+    Begun(String),
+}
+
+impl Audits {
+    /// Whether there is anybody who may call on the control address.
+    pub(super) fn has_operators(&self) -> bool {
+        self.operators.is_some()
+    }
+
+    /// Answers one call and puts it on record.
+    pub(super) async fn serve(&self, request: Request<Incoming>, door: Door) -> Response<Body> {
+        let now = Timestamp::now();
+        let mut event = call::received(&request, &door, now);
+        let answer = self.answer(&request, &door, &mut event, now).await;
+        call::answered(&self.audit, event, answer).await
+    }
+
+    async fn answer(
+        &self,
+        request: &Request<Incoming>,
+        door: &Door,
+        event: &mut Event,
+        now: Timestamp,
+    ) -> Result<Response<Body>, Refusal> {
+        if !self.audit.healthy() {
+            return Err(call::unrecorded());
+        }
+        let operators = (&*self.authenticator, self.operators.as_ref());
+        let operator = call::operator(operators, request, door, event, now).await?;
+        let answer = match parse(request.method(), request.uri())? {
+            Call::Events(filter) => self.trail.events(*filter)?,
+            Call::Follow(filter) => self.trail.follow(*filter).await?,
+            Call::Answer(digest) => {
+                let kept = self.shelf.kept(&digest).map_err(|error| cannot(&error))?;
+                self.trail.answer(kept.ok_or_else(missing)?)?
+            }
+            Call::Begun(id) => {
+                let begun = self.shelf.begun(&id).map_err(|error| cannot(&error))?;
+                self.trail.answer(begun.ok_or_else(missing)?)?
+            }
+        };
+        let authenticator = Arc::clone(&self.authenticator);
+        Ok(answer.map(|body| call::while_allowed(body, authenticator, operator)))
+    }
+}
+
+fn missing() -> Refusal {
+    Refusal::not_found("there is no such answer on record")
+}
+
+fn cannot(error: &io::Error) -> Refusal {
+    tracing::warn!(%error, "an answer on record cannot be read");
+    Refusal::gateway_failed("the answer cannot be read; the gateway's log says why").detail(error)
+}
+
+/// Reads a call. What is not known is refused: a filter with a typing error must not show everything.
+fn parse(method: &Method, uri: &Uri) -> Result<Call, Refusal> {
+    let parts: Vec<&str> = uri.path().split('/').skip(3).collect();
+    let query = Query::parse(uri.query().unwrap_or_default())?;
+    let call = match parts.as_slice() {
+        ["events"] => events(&query)?,
+        ["responses", digest] => Call::Answer((*digest).to_owned()),
+        ["responses", "open", id] => Call::Begun((*id).to_owned()),
+        _ => {
+            return Err(Refusal::not_found(
+                "served here: /v1/audit/events, /v1/audit/responses/DIGEST and /v1/audit/responses/open/ID",
+            ));
+        }
+    };
+    let takes_none = matches!(call, Call::Answer(_) | Call::Begun(_));
+    if takes_none && let Some((key, _)) = query.pairs().next() {
+        return Err(Refusal::bad_request(format!(
+            "there is no parameter {key:?} here"
+        )));
+    }
+    if *method != Method::GET {
+        return Err(Refusal::method_not_allowed("this is asked for with GET"));
+    }
+    Ok(call)
+}
+
+/// Which events are asked for.
+fn events(query: &Query) -> Result<Call, Refusal> {
+    let (mut filter, mut follow) = (Filter::default(), false);
+    let mut seen = std::collections::BTreeSet::new();
+    for (key, value) in query.pairs() {
+        let bad = |what: &str| Refusal::bad_request(format!("{key} must be {what}"));
+        if !seen.insert(key) {
+            return Err(Refusal::bad_request(format!("{key} is there twice")));
+        }
+        let text = Some(value.to_owned());
+        let time = || {
+            let time = value.parse();
+            time.map_err(|_| bad("a time such as 2026-11-20T08:00:00Z"))
+        };
+        match key {
+            "id" => filter.id = text,
+            "user" => filter.user = text,
+            "agent" => filter.agent = text,
+            "namespace" => filter.namespace = text,
+            "verb" => filter.verb = text,
+            "session" => filter.session = text,
+            "decision" if DECISIONS.contains(&value) => filter.decision = text,
+            "decision" => return Err(bad(&format!("one of {}", DECISIONS.join(", ")))),
+            "since" => filter.since = Some(time()?),
+            "until" => filter.until = Some(time()?),
+            "follow" => follow = value.parse().map_err(|_| bad("true or false"))?,
+            _ => {
+                return Err(Refusal::bad_request(format!(
+                    "there is no parameter {key:?}; there are id, user, agent, namespace, verb, decision, session, since, until and follow"
+                )));
+            }
+        }
+    }
+    if !follow {
+        return Ok(Call::Events(Box::new(filter)));
+    }
+    if filter.since.is_some() || filter.until.is_some() {
+        return Err(Refusal::bad_request(
+            "what is followed begins now: since and until do not belong to it",
+        ));
+    }
+    Ok(Call::Follow(Box::new(filter)))
+}
+
+#[cfg(test)]
+mod tests;
