@@ -31,7 +31,7 @@ use crate::gateway::route::Clusters;
 use crate::gateway::write::budget::BodyBudget;
 use crate::identity::{Authenticator, IssuerSettings, Refused, Revocations};
 use crate::listener;
-use crate::metrics::Metrics;
+use crate::metrics::{Listener, Metrics};
 use crate::policy::Policy;
 use crate::recording::Recorder;
 use crate::recording::index::{self, Catalog};
@@ -135,7 +135,7 @@ fn reports(
     rendering: PrometheusHandle,
 ) -> anyhow::Result<control::Reports> {
     let (reporter, degraded) = (Arc::clone(gateway), Arc::clone(gateway));
-    let measured = Arc::clone(gateway);
+    let (measured, metrics) = (Arc::clone(gateway), gateway.keeper.metrics.clone());
     let approvals = Arc::new(control::Approvals {
         desk: gateway.holder.desk.clone(),
         audit: gateway.keeper.audit.clone(),
@@ -172,6 +172,7 @@ fn reports(
     Ok(control::Reports {
         private: config.control.is_private(),
         measure: Box::new(move || measured.measure()),
+        certificate: Box::new(move |until| metrics.certificate(Listener::Control, until)),
         metrics: rendering,
         not_ready: Box::new(move || reporter.not_ready()),
         degraded: Box::new(move || degraded.degraded()),

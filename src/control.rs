@@ -69,6 +69,8 @@ pub struct Settings {
 pub struct Reports {
     /// Takes the measurements that are not counted as they happen; called before the metrics are rendered.
     pub measure: Box<dyn Fn() + Send + Sync>,
+    /// Told when the certificate that the control listener uses ends, in seconds since 1970.
+    pub certificate: Box<dyn Fn(i64) + Send + Sync>,
     /// Renders the metrics.
     pub metrics: PrometheusHandle,
     /// Every reason why the gateway is not ready; empty when it is.
@@ -193,7 +195,9 @@ async fn serve(
     let mut upkeep = tokio::time::interval(UPKEEP_EVERY);
     let acceptor = tls.as_ref().map(Tls::acceptor);
     if let Some(tls) = tls {
-        connections.spawn(tls.follow(connections.clone(), shutdown.clone()));
+        let told = Arc::clone(&reports);
+        let tell = move |until| (told.certificate)(until);
+        connections.spawn(tls.follow(tell, connections.clone(), shutdown.clone()));
     }
     loop {
         let (stream, peer) = tokio::select! {
@@ -372,6 +376,7 @@ mod tests {
     fn reports(reasons: &'static [&'static str]) -> Reports {
         Reports {
             measure: Box::new(|| {}),
+            certificate: Box::new(|_| {}),
             metrics: Metrics::new().1,
             not_ready: Box::new(move || reasons.iter().map(|&reason| reason.to_owned()).collect()),
             degraded: Box::new(|| vec!["cluster `b` is away".to_owned()]),
@@ -410,8 +415,11 @@ mod tests {
         assert!(settings.is_private() && settings.url().starts_with("https://"));
         let shutdown = CancellationToken::new();
         let _end = shutdown.clone().drop_guard();
+        let (tell, told) = std::sync::mpsc::channel();
+        let mut reports = reports(&[]);
+        reports.certificate = Box::new(move |until| tell.send(until).unwrap());
         let (address, _socket) =
-            start(&settings, folder.path(), reports(&[]), shutdown.clone()).unwrap();
+            start(&settings, folder.path(), reports, shutdown.clone()).unwrap();
 
         let config = crate::identity::tls_config(Some(&ca.pem())).unwrap();
         let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
@@ -425,6 +433,8 @@ mod tests {
             answer.starts_with("HTTP/1.1 200") && answer.ends_with("ok\n"),
             "{answer}"
         );
+        let until = told.try_recv().unwrap();
+        assert!(until > jiff::Timestamp::now().as_second(), "{until}");
         let mut plain = tokio::net::TcpStream::connect(address).await.unwrap();
         plain.write_all(REQUEST).await.unwrap();
         let mut answer = Vec::new();

@@ -38,7 +38,7 @@ use self::connection::Shared;
 use self::tls::Certificates;
 use crate::gateway::body::Body;
 use crate::limits;
-use crate::metrics::Metrics;
+use crate::metrics::{Listener, Metrics};
 
 /// Where and how the gateway listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -148,7 +148,7 @@ where
         address: settings.address,
         source,
     })?;
-    let counted = move |until| metrics.certificate(until);
+    let counted = move |until| metrics.certificate(Listener::Clients, until);
     certificates.until().into_iter().for_each(&counted);
     tasks.spawn(follow(
         certificates,
@@ -204,9 +204,16 @@ impl Tls {
         self.acceptor.clone()
     }
 
-    /// Follows changes of the files until `shutdown`.
-    pub async fn follow(self, tasks: TaskTracker, shutdown: CancellationToken) {
-        follow(self.certificates, tasks, shutdown, drop).await;
+    /// Follows changes of the files until `shutdown`. `tell` is told when the certificate in use ends, in seconds since
+    /// 1970: now, and again when there is another.
+    pub async fn follow(
+        self,
+        tell: impl Fn(i64) + Send,
+        tasks: TaskTracker,
+        shutdown: CancellationToken,
+    ) {
+        self.certificates.until().into_iter().for_each(&tell);
+        follow(self.certificates, tasks, shutdown, tell).await;
     }
 }
 

@@ -29,8 +29,8 @@ use catalog::{
     RECORDING_BYTES, RECORDING_FAILURES, RECORDINGS, REQUESTS, REVOCATION_RELOADS, STREAMS,
     STREAMS_ENDED, UNREADABLE,
 };
-pub use flow::Load;
 use flow::{ADDED_BUCKETS, Flow};
+pub use flow::{Listener, Load};
 pub use outcome::{AuditSink, ClusterState, Outcome, StreamEnd};
 use responses::Responses;
 pub use scraped::Health;

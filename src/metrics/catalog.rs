@@ -52,7 +52,7 @@ pub const ALL: &[(&str, Option<Unit>, &str)] = &[
     (
         CERTIFICATE_EXPIRY,
         Some(Unit::Seconds),
-        "When the listener's certificate ends, in seconds since 1970.",
+        "When the certificate that a listener uses ends, in seconds since 1970; 0 where there is none.",
     ),
     (
         AUDIT_UNSEALED,

@@ -22,7 +22,8 @@ pub(super) struct Flow {
     streams: Gauge,
     audit_unsealed: Gauge,
     recording_waiting: Gauge,
-    certificate: Gauge,
+    /// In the order of [`Listener`].
+    certificate: [Gauge; 2],
 }
 
 /// What is open and what is behind, at one moment.
@@ -38,6 +39,15 @@ pub struct Load {
     pub recording_waiting: usize,
 }
 
+/// Whom a listener is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listener {
+    /// Clients of the Kubernetes API.
+    Clients,
+    /// Operators and approvers, and what scrapes.
+    Control,
+}
+
 impl Flow {
     pub(super) fn register(
         gauge: &impl Fn(&'static str, Labels<'_>) -> Gauge,
@@ -50,7 +60,8 @@ impl Flow {
             streams: gauge(UPSTREAM_STREAMS, &[]),
             audit_unsealed: gauge(AUDIT_UNSEALED, &[]),
             recording_waiting: gauge(RECORDING_WAITING, &[]),
-            certificate: gauge(CERTIFICATE_EXPIRY, &[]),
+            certificate: ["clients", "control"]
+                .map(|listener| gauge(CERTIFICATE_EXPIRY, &[("listener", listener)])),
         }
     }
 }
@@ -74,13 +85,15 @@ impl Metrics {
         }
     }
 
-    /// The certificate that is in use is good until then, in seconds since 1970.
-    pub fn certificate(&self, until: i64) {
+    /// The certificate that is in use there is good until then, in seconds since 1970.
+    pub fn certificate(&self, listener: Listener, until: i64) {
         #[expect(
             clippy::cast_precision_loss,
             reason = "a time is far below 2^52 seconds"
         )]
-        self.flow.certificate.set(until as f64);
+        if let Some(gauge) = self.flow.certificate.get(listener as usize) {
+            gauge.set(until as f64);
+        }
     }
 
     /// What is open and what is behind; for every scrape.

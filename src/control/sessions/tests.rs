@@ -54,6 +54,7 @@ fn recorder(directory: &Path, index: &Path, metrics: Metrics) -> Recorder {
 fn reports(sessions: Sessions, metrics: metrics_exporter_prometheus::PrometheusHandle) -> Reports {
     Reports {
         measure: Box::new(|| {}),
+        certificate: Box::new(|_| {}),
         metrics,
         not_ready: Box::new(Vec::new),
         degraded: Box::new(Vec::new),
