@@ -5,6 +5,9 @@ A command is a line that begins with `$ ` in a `console` block; the lines under 
 or `...`, and have to be printed. What a person does between them is done here: a shell is typed into, the held delete is
 approved in a headless browser by somebody whom the demo's issuer lets in, and ID stands for an id that was printed.
 
+Before it goes, the stranger does at the console what it is there for besides: plays the shell, watches another one and ends
+it, and says no.
+
 With --built, `cargo run` takes the programs in target/debug as they are (`cargo test --workspace --no-run` makes them).
 
 usage: tests/tools/walk.py [--built]
@@ -100,13 +103,19 @@ class Browser:
         return answer["done"]
 
     def close(self):
+        complaints = self.do("complaints")
         self.process.stdin.close()
+        self.process.wait(PATIENCE)
+        if complaints:
+            raise Failed(f"the browser complains: {complaints}")
+
+    def kill(self):
+        self.process.kill()
         self.process.wait(PATIENCE)
 
 
-def approve(folder):
+def approve(browser):
     """What somebody on call does at the console."""
-    browser = Browser(folder)
     browser.do("open", path="/console")
     browser.do("click", role="link", name="Log in with")
     browser.do("click", role="button", name="omar")
@@ -117,10 +126,6 @@ def approve(folder):
     browser.do("see", text="Answered lately")
     browser.do("open", path="/console/commands?user=dana")
     browser.do("see", text="delete pods ledger")
-    complaints = browser.do("complaints")
-    browser.close()
-    if complaints:
-        raise Failed(f"the browser complains: {complaints}")
 
 
 def only_what_is_built(folder):
@@ -148,6 +153,7 @@ class Walk:
             for name, default in [("CARGO_HOME", "~/.cargo"), ("RUSTUP_HOME", "~/.rustup")]:
                 self.env[name] = os.environ.get(name, os.path.expanduser(default))
         self.demo = None
+        self.browser = None
         self.ids = []
 
     def run(self, command):
@@ -185,15 +191,60 @@ class Walk:
         return terminal.finish(), terminal.text
 
     def held(self, command):
-        waiting = subprocess.Popen(["bash", "-c", command], cwd=ROOT, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        waiting = self.start(command)
         try:
-            approve(self.folder / "browser")
+            self.browser = Browser(self.folder / "browser")
+            approve(self.browser)
             said, _ = waiting.communicate(timeout=PATIENCE)
         finally:
             waiting.kill()
         if "deleted" not in said:
             raise Failed(f"it was not deleted:\n{said}")
         return waiting.returncode, said
+
+    def start(self, command):
+        return subprocess.Popen(["bash", "-c", command], cwd=ROOT, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    def play(self):
+        """The shell of the walk, in the console's player."""
+        self.browser.do("open", path="/console/sessions")
+        self.browser.do("click", role="link", name="sh in")
+        self.browser.do("play", text=SHOWN, start=True)
+
+    def watch_and_end(self):
+        """Another shell, while it goes on; its user reads why it ended."""
+        terminal = Terminal("kubectl exec -it deploy/web -- sh", self.env)
+        terminal.wait(r"[#$] $")
+        self.browser.do("open", path="/console/sessions?live=true")
+        place = self.browser.do("click", role="link", name="sh in")
+        self.browser.do("see", text="End this session")
+        log, followed = ROOT / "target/demo/data/audit.jsonl", place.removeprefix(CONSOLE) + "/live"
+        deadline = time.monotonic() + PATIENCE
+        while followed not in log.read_text():  # the page follows from when it has connected
+            if time.monotonic() > deadline:
+                raise Failed("the page of an open session does not follow it")
+            select.select([], [], [], 0.1)
+        terminal.type("echo live-$((40 + 3))\r")
+        self.browser.do("play", text="live-43", start=False)
+        self.browser.do("fill", label="Reason (its user reads it)", text="the walk is over")
+        self.browser.do("click", role="button", name="End it")
+        if terminal.finish() == 0 or "the walk is over" not in terminal.text:
+            raise Failed(f"the user of the shell does not read why it ended:\n{terminal.text}")
+
+    def deny(self):
+        """A second delete; whoever asks reads the answer."""
+        _, pod = self.run("kubectl get pod -n payments -l app=checkout -o jsonpath='{.items[0].metadata.name}'")
+        waiting = self.start(f"kubectl delete pod -n payments {pod}")
+        try:
+            self.browser.do("open", path="/console/approvals")
+            self.browser.do("click", role="link", name=f"delete pods {pod}")
+            self.browser.do("fill", label="Reason for a no", text="not during the walk")
+            self.browser.do("click", role="button", name="Deny")
+            said, _ = waiting.communicate(timeout=PATIENCE)
+        finally:
+            waiting.kill()
+        if waiting.returncode == 0 or "not during the walk" not in said:
+            raise Failed(f"it was not denied:\n{said}")
 
     def masked(self, command):
         code, said = self.run(command)
@@ -246,10 +297,16 @@ def main():
         for command, expected in walk:
             print(f"{time.monotonic() - begun:5.1f} s  $ {command}", flush=True)
             walker.step(command, expected)
+        for what in (walker.play, walker.watch_and_end, walker.deny):
+            print(f"{time.monotonic() - begun:5.1f} s  the console: {what.__name__}", flush=True)
+            what()
+        walker.browser.close()
     finally:
         try:
             walker.stop_demo()
         finally:
+            if walker.browser:
+                walker.browser.kill()
             shutil.rmtree(folder, ignore_errors=True)
     for part in (" get secret ", " delete pod ", " exec -it ", " replay "):
         if not any(part in command for command, _ in walk):
