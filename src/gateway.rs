@@ -224,7 +224,7 @@ impl Gateway {
         // Nothing is asked for that could not be masked.
         self.known.ready(permit)?;
         if info.session().is_some() {
-            return self.open_session(request, info, permit, call, record).await;
+            return Box::pin(self.open_session(request, info, permit, call, record)).await;
         }
         if info.may_be_kubelet_session() {
             open::refuse_kubelet_session(request.headers(), info, permit)?;

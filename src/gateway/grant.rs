@@ -11,11 +11,12 @@ mod shown;
 pub(super) use asking::{Said, approved, observing};
 pub(super) use review::Review;
 
-use std::future::Future;
+use std::future::{Future, pending};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::{BoxFuture, FutureExt as _};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
@@ -110,7 +111,7 @@ impl Holder {
         let mut changes = self.blocks.changes();
         while self.block_of(identity).is_none() {
             if changes.changed().await.is_err() {
-                std::future::pending::<()>().await; // nobody is left to block anybody
+                pending::<()>().await; // nobody is left to block anybody
             }
         }
     }
@@ -137,24 +138,8 @@ impl Holder {
             .duration_since(Timestamp::now());
         let left = Duration::try_from(left).unwrap_or(Duration::ZERO) + self.stream_grace;
         let mut expired = std::pin::pin!(tokio::time::sleep(left));
-        // A yes to a class of requests ends, or is taken back.
-        let admission = permit.admission();
-        let mut answered = std::pin::pin!(async {
-            let Some(admission) = admission else {
-                return std::future::pending().await;
-            };
-            let Some(until) = admission.until() else {
-                return std::future::pending().await;
-            };
-            let left =
-                Duration::try_from(until.duration_since(Timestamp::now())).unwrap_or_default();
-            tokio::select! {
-                () = tokio::time::sleep(left) => {}
-                () = self.desk.taken_back(admission) => {}
-            }
-            StreamEnd::Approval
-        });
-        let mut ungranted = std::pin::pin!(self.ungranted(permit));
+        let mut answered = self.unanswered(permit);
+        let mut ungranted = self.ungranted(permit);
         let mut blocked = std::pin::pin!(self.blocked(permit.identity()));
         let mut policies = self.policy.changes();
         let mut revocations = self.revocations.changes();
@@ -170,7 +155,7 @@ impl Holder {
                 biased;
                 () = &mut blocked => return StreamEnd::Blocked,
                 () = &mut expired => return StreamEnd::Expired,
-                end = &mut answered => return end,
+                () = &mut answered => return StreamEnd::Approval,
                 () = &mut ungranted => return StreamEnd::Approval,
                 () = drained.cancelled() => return StreamEnd::Drain,
                 changed = revocations.changed() => changed,
@@ -182,22 +167,41 @@ impl Holder {
         }
     }
 
-    /// Resolves when a role that the permit needs ends, or is taken away.
-    async fn ungranted(&self, permit: &Permit) {
-        let Some(until) = permit.grants().iter().map(|grant| grant.until()).min() else {
-            return std::future::pending().await;
+    /// Resolves when a yes to a class of requests ends, or is taken back. Boxed, as most permits need none.
+    fn unanswered<'a>(&'a self, permit: &'a Permit) -> BoxFuture<'a, ()> {
+        let Some(admission) = permit.admission() else {
+            return pending().boxed();
         };
-        let mut changes = self.desk.grants().changes();
-        while self.lost(permit).is_none() {
-            let left = until.duration_since(Timestamp::now());
-            let left = Duration::try_from(left).unwrap_or_default();
+        let Some(until) = admission.until() else {
+            return pending().boxed();
+        };
+        let left = Duration::try_from(until.duration_since(Timestamp::now())).unwrap_or_default();
+        Box::pin(async move {
             tokio::select! {
-                () = tokio::time::sleep(left) => return,
-                changed = changes.changed() => if changed.is_err() {
-                    return; // nobody is left to keep it
-                },
+                () = tokio::time::sleep(left) => {}
+                () = self.desk.taken_back(admission) => {}
             }
-        }
+        })
+    }
+
+    /// Resolves when a role that the permit needs ends, or is taken away. Boxed, as most permits need none.
+    fn ungranted<'a>(&'a self, permit: &'a Permit) -> BoxFuture<'a, ()> {
+        let Some(until) = permit.grants().iter().map(|grant| grant.until()).min() else {
+            return pending().boxed();
+        };
+        Box::pin(async move {
+            let mut changes = self.desk.grants().changes();
+            while self.lost(permit).is_none() {
+                let left = until.duration_since(Timestamp::now());
+                let left = Duration::try_from(left).unwrap_or_default();
+                tokio::select! {
+                    () = tokio::time::sleep(left) => return,
+                    changed = changes.changed() => if changed.is_err() {
+                        return; // nobody is left to keep it
+                    },
+                }
+            }
+        })
     }
 
     /// Whether the policy in force would open the same stream with the same masks, and ask for no
@@ -224,7 +228,6 @@ impl Holder {
 mod tests {
     use std::fs;
 
-    use futures_util::FutureExt as _;
     use http::Method;
 
     use super::*;

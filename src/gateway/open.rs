@@ -223,7 +223,11 @@ pub(super) fn refuse_kubelet_session(
 
 impl Opened {
     /// Answers the client with 101 and relays in a task of its own until the session is over.
-    pub(super) async fn switch(self, mut record: Record, tasks: &TaskTracker) -> Response<Body> {
+    pub(super) async fn switch(
+        self,
+        mut record: Box<Record>,
+        tasks: &TaskTracker,
+    ) -> Response<Body> {
         if let Some(recording) = &self.watched.recording {
             record.recorded(&recording.path());
         }

@@ -83,9 +83,9 @@ pub struct Keeper {
 }
 
 impl Record {
-    /// Opens the record of a request that has just arrived.
-    pub fn open(keeper: &Arc<Keeper>, event: Event, arrived: Timestamp) -> Self {
-        Self {
+    /// Opens the record of a request that has just arrived. Boxed, since it goes from hand to hand.
+    pub fn open(keeper: &Arc<Keeper>, event: Event, arrived: Timestamp) -> Box<Self> {
+        Box::new(Self {
             event,
             keeper: Arc::clone(keeper),
             outcome: Outcome::Failed,
@@ -103,7 +103,7 @@ impl Record {
             timing: Timing::default(),
             summed_up: false,
             closed: false,
-        }
+        })
     }
 
     /// The request is this caller's.
@@ -189,7 +189,7 @@ impl Record {
     }
 
     /// Keeps a refusal; the record is then complete.
-    pub async fn refused(mut self, refusal: &Refusal) {
+    pub async fn refused(mut self: Box<Self>, refusal: &Refusal) {
         self.outcome = match refusal.fault {
             Fault::Client => Outcome::Refused,
             Fault::Policy => Outcome::Denied,
@@ -252,7 +252,7 @@ impl Record {
 
     /// Ties the record to an answer: the event is written before the answer's last byte.
     pub async fn answer(
-        mut self,
+        mut self: Box<Self>,
         response: Response<Body>,
         masks: Arc<MaskReport>,
         ended: Ended,
@@ -365,7 +365,7 @@ impl Record {
     }
 
     /// The answer has no more bytes.
-    pub async fn complete(mut self) {
+    pub async fn complete(mut self: Box<Self>) {
         self.close();
         self.keep(true).await;
     }
@@ -490,7 +490,7 @@ mod tests {
         })
     }
 
-    pub(super) fn record(keeper: &Arc<Keeper>) -> Record {
+    pub(super) fn record(keeper: &Arc<Keeper>) -> Box<Record> {
         let (peer, now) = (Ipv4Addr::LOCALHOST.into(), Timestamp::now());
         let event = Event::received("id-1", "GET", "/api", &HeaderMap::new(), peer, now);
         Record::open(keeper, event, now)

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderValue, Request, Response, StatusCode, Version};
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -194,8 +195,7 @@ where
             None => Arrival::Request(request),
         };
         let answer = handler(arrival, peer);
-        Box::pin(async move {
-            let mut response = answer.await;
+        Box::pin(answer.map(move |mut response| {
             // After a request for an upgrade the guard no longer reads HTTP: what a client has sent
             // behind a refused one is dropped with the connection.
             if upgrade && response.status() != StatusCode::SWITCHING_PROTOCOLS {
@@ -204,7 +204,7 @@ where
                     .insert(CONNECTION, HeaderValue::from_static("close"));
             }
             Ok(response.map(|inner| Answer { inner, _open: open }))
-        })
+        }))
     }
 }
 

@@ -148,7 +148,7 @@ impl Cluster {
         if call.streams
             && parts.method == Method::GET
             && body.is_end_stream()
-            && let Some(response) = self.directly(&parts, identity, call).await?
+            && let Some(response) = Box::pin(self.directly(&parts, identity, call)).await?
         {
             return Ok(response);
         }

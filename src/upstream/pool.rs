@@ -134,7 +134,8 @@ impl Pool {
         }
     }
 
-    /// Lends a place on a connection, opening one where all are full.
+    /// Lends a place on a connection, opening one where all are full. Dialing is boxed, so that requests that find a
+    /// connection do not carry its size along.
     pub(super) async fn lend(&self, kind: Kind, access: &Access) -> Result<Lease, NoConnection> {
         let lane = match kind {
             Kind::LongRunning => &self.long_running,
@@ -144,7 +145,7 @@ impl Pool {
             return Ok(lease);
         }
         if lane.state.lock().speaks_http1 {
-            return self.dial(lane, access).await;
+            return Box::pin(self.dial(lane, access)).await;
         }
         let asked = Instant::now();
         // Bounded as a whole: whoever waits behind failing dials fails with them.
@@ -162,7 +163,7 @@ impl Pool {
         {
             return Err(NoConnection::Unreachable(why.clone()));
         }
-        self.dial(lane, access).await
+        Box::pin(self.dial(lane, access)).await
     }
 
     /// Ends what has been idle for long; in-use connections are left alone.

@@ -68,7 +68,7 @@ impl Gateway {
             let held = self.held(act, &body, &question, audit_id).await?;
             self.holder.still_welcome(identity)?;
             let digest = held.digest.clone();
-            let consulted = self.holder.desk.consult(question.clone(), held);
+            let consulted = Box::pin(self.holder.desk.consult(question.clone(), held));
             let approval = match consulted.await? {
                 Standing::Admitted(permit) => return Ok(*permit),
                 Standing::Denied(approval) => {

@@ -123,14 +123,14 @@ mod tests {
     use crate::audit::responses::read::{Shelf, State};
     use crate::gateway::body::{self, Body};
 
-    async fn kept(keeper: &Arc<Keeper>, mode: RecordMode) -> Record {
+    async fn kept(keeper: &Arc<Keeper>, mode: RecordMode) -> Box<Record> {
         let mut record = record(keeper);
         let kept = keeper.responses.open("id-1", mode).await.unwrap();
         record.kept = Some(Box::new(kept));
         record
     }
 
-    async fn answered(record: Record) -> Body {
+    async fn answered(record: Box<Record>) -> Body {
         let never = Box::pin(std::future::pending());
         let mut response = Response::new(body::full("hello"));
         let text = "text/plain".parse().unwrap();

@@ -18,7 +18,7 @@ pub(super) struct Recorded {
     pub(super) inner: Body,
     pub(super) ended: Alarm<StreamEnd>,
     pub(super) long_running: bool,
-    pub(super) record: Option<Record>,
+    pub(super) record: Option<Box<Record>>,
     /// Whether the answer is kept as it has to be, once it is over.
     pub(super) finishing: Option<Pin<Box<dyn Future<Output = bool> + Send>>>,
     /// What is told when the event is written: the last frame, or the error.
