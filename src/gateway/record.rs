@@ -34,7 +34,7 @@ use crate::gateway::story::{Act, Attempt, Stories};
 use crate::metrics::{InFlight, Metrics, Outcome, StreamEnd, VerbClass};
 use crate::policy::Permit;
 use crate::session::{EndReason, SessionReport};
-use crate::transform::MaskReport;
+use crate::transform::{MaskError, MaskReport};
 use crate::wire::events::EventCounter;
 
 /// The record of one request in the making.
@@ -311,6 +311,12 @@ impl Record {
     fn farewell(&self, why: StreamEnd) -> Option<Bytes> {
         let passed = self.events.as_ref().filter(|_| self.watches)?;
         farewell::event(passed, why)
+    }
+
+    /// The last event of a watch of which the next cannot be masked.
+    fn withheld(&self, why: &MaskError) -> Option<Bytes> {
+        let passed = self.events.as_ref().filter(|_| self.watches)?;
+        farewell::withheld(passed, why)
     }
 
     /// A session is over.

@@ -8,6 +8,7 @@ pub(super) mod gzip;
 pub mod inspect;
 
 use std::fmt;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -19,6 +20,7 @@ use thiserror::Error;
 use tokio::time::Sleep;
 
 use self::gzip::{GzipError, Inflate};
+use super::MaskError;
 use super::json::JsonMasker;
 use super::output::Output;
 use super::protobuf::{MaskProtobufError, ProtobufMasker};
@@ -34,7 +36,12 @@ use crate::wire::json::JsonError;
 pub struct Unreleased(Body);
 
 /// A body that may leave. Only this room can make one.
-pub struct Released(Body);
+pub struct Released(Leaving);
+
+enum Leaving {
+    Unchanged(Body),
+    Rewritten(Box<Rewriting>),
+}
 
 impl Unreleased {
     /// Takes what the API server answered.
@@ -64,12 +71,26 @@ pub async fn read_to_show(response: Response<Unreleased>) -> Result<serde_json::
 impl Released {
     /// The body, to be sent to the client.
     pub fn into_body(self) -> Body {
-        self.0
+        match self.0 {
+            Leaving::Unchanged(body) => body,
+            Leaving::Rewritten(body) => http_body_util::BodyExt::boxed_unsync(*body),
+        }
+    }
+
+    /// Waits for the first bytes where they leave with the rest anyway: what cannot be masked is then refused with a
+    /// reason, instead of breaking off.
+    pub async fn begun(mut self) -> Result<Self, MaskError> {
+        if let Leaving::Rewritten(body) = &mut self.0
+            && body.pipeline.comes_whole()
+        {
+            poll_fn(|context| body.poll_begun(context)).await?;
+        }
+        Ok(self)
     }
 
     /// No mask applies.
     pub(super) fn unchanged(body: Body) -> Self {
-        Self(body)
+        Self(Leaving::Unchanged(body))
     }
 
     /// As `pipeline` leaves it.
@@ -83,7 +104,7 @@ impl Released {
             state: State::Reading,
             pause: None,
         };
-        Self(http_body_util::BodyExt::boxed_unsync(rewriting))
+        Self(Leaving::Rewritten(Box::new(rewriting)))
     }
 }
 
@@ -108,6 +129,19 @@ pub(super) enum TransformError {
     Gzip(#[from] GzipError),
     #[error("the answer of the API server is not protobuf that can be masked: {0}")]
     Protobuf(#[from] MaskProtobufError),
+}
+
+/// Why a body broke off, if that is because it cannot be masked.
+pub fn withheld(error: &BodyError) -> Option<MaskError> {
+    let problem = match error.downcast_ref()? {
+        TransformError::Json(_) => "it is not JSON that can be masked",
+        TransformError::Gzip(_) => "it cannot be inflated",
+        TransformError::Protobuf(MaskProtobufError::TooLarge) => {
+            "it has an object above 4 MiB, which is not masked in protobuf; ask for application/json instead"
+        }
+        TransformError::Protobuf(_) => "it is not protobuf that can be masked",
+    };
+    Some(MaskError::Upstream { problem })
 }
 
 /// What happens to a body.
@@ -194,6 +228,11 @@ impl Pipeline {
         Ok(())
     }
 
+    /// Whether nothing leaves before it is sure that all can.
+    fn comes_whole(&self) -> bool {
+        matches!(&self.last, Last::Protobuf(masker) if masker.holds_back())
+    }
+
     /// Whether text is held back that may have to leave before more comes.
     fn waits(&self) -> bool {
         matches!(&self.last, Last::Text(masker) if masker.waits())
@@ -228,6 +267,19 @@ struct Rewriting {
 }
 
 impl Rewriting {
+    /// Reads until something can leave. Whatever ends it but the masks is told later, as ever.
+    fn poll_begun(&mut self, context: &mut Context<'_>) -> Poll<Result<(), MaskError>> {
+        while self.output.is_empty() && matches!(self.state, State::Reading) {
+            if let Err(error) = std::task::ready!(self.step(context)) {
+                if let Some(withheld) = withheld(&error) {
+                    return Poll::Ready(Err(withheld));
+                }
+                self.state = State::Failing(error);
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
     fn step(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
         let pending = self
             .pipeline

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http::{Method, Response, StatusCode, header};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
@@ -9,10 +10,13 @@ use zeroize::Zeroizing;
 use super::*;
 use crate::gateway::body::{Body, BodyError, full};
 use crate::identity::Identity;
+use crate::limits::PROTOBUF_OBJECT_BYTES_MAX;
 use crate::policy::Permit;
 use crate::policy::mask::{FieldPath, MaskName, MaskRule, builtin};
 use crate::request::RequestInfo;
 use crate::transform::text::known::{KnownValues, SecretAt, Settings};
+use crate::wire::protobuf::MAGIC;
+use crate::wire::protobuf::tests::field;
 
 mod captures;
 mod carriers;
@@ -256,6 +260,80 @@ async fn c_43_a_broken_body_breaks_off_after_what_was_safe() {
     let (text, outcome) = read(release_list(json(200, full("<html>"))).unwrap().into_body()).await;
     assert_eq!(text, b"");
     outcome.unwrap_err();
+}
+
+fn protobuf(body: Body) -> Response<Unreleased> {
+    Response::builder()
+        .header(header::CONTENT_TYPE, "application/vnd.kubernetes.protobuf")
+        .body(Unreleased::new(body))
+        .unwrap()
+}
+
+/// An object above the bound, in an envelope.
+fn too_large(kind: &str, raw: impl Fn(&[u8]) -> Vec<u8>) -> Vec<u8> {
+    let type_meta = [field(1, b"v1"), field(2, kind.as_bytes())].concat();
+    let object = field(2, &vec![0; PROTOBUF_OBJECT_BYTES_MAX]);
+    [MAGIC, &field(1, &type_meta), &field(2, &raw(&object))].concat()
+}
+
+#[tokio::test]
+async fn c_03_what_comes_whole_and_cannot_be_masked_is_refused_with_a_reason() {
+    let (one, list) = (format!("{LIST}/db"), LIST.to_owned());
+    let large = too_large("Secret", <[u8]>::to_vec);
+    let other = too_large("Pod", |_| Vec::new());
+    let items = too_large("SecretList", |item| field(2, item));
+    for (target, body, says) in [
+        (&one, large, "above 4 MiB"),
+        (&one, other.clone(), "not protobuf that can be masked"),
+        (&list, other, "not protobuf that can be masked"),
+        // What stands before its first item has left when that is seen.
+        (&list, items, ""),
+    ] {
+        let info = info(&Method::GET, target);
+        let placeholders = placeholders();
+        let known = KnownValues::default();
+        let answer = protobuf(full(body));
+        let (answer, _) = release(answer, &info, &permit(), &placeholders, &known).unwrap();
+        match answer.into_body().begun().await {
+            Ok(body) => {
+                assert!(says.is_empty(), "{target}");
+                let error = read(body).await.1.unwrap_err();
+                let why = body::withheld(&error).unwrap();
+                assert!(why.to_string().contains("application/json"), "{why}");
+            }
+            Err(why) => {
+                assert_eq!(why.code(), StatusCode::BAD_GATEWAY);
+                assert!(why.to_string().contains(says), "{why}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn only_what_comes_whole_is_waited_for() {
+    let never = || {
+        let stream = StreamBody::new(futures_util::stream::pending());
+        http_body_util::BodyExt::boxed_unsync(stream)
+    };
+    let watch = format!("{LIST}?watch=1");
+    for (target, answer) in [
+        (watch.as_str(), protobuf(never())),
+        (LIST, json(200, never())),
+    ] {
+        let info = info(&Method::GET, target);
+        let known = KnownValues::default();
+        let (answer, _) = release(answer, &info, &permit(), &placeholders(), &known).unwrap();
+        let begun = answer.into_body().begun().now_or_never();
+        assert!(begun.is_some_and(|begun| begun.is_ok()), "{target}");
+    }
+    // What the API server breaks off is not withheld by the gateway.
+    let broken = pieces(vec![Err("broken".into())]);
+    let info = info(&Method::GET, LIST);
+    let known = KnownValues::default();
+    let (answer, _) = release(protobuf(broken), &info, &permit(), &placeholders(), &known).unwrap();
+    let (text, outcome) = read(answer.into_body().begun().await.unwrap()).await;
+    assert!(text.is_empty());
+    assert_eq!(body::withheld(&outcome.unwrap_err()), None);
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
 
 use crate::support::world::{Caller, KUBECTLS, Kubectl, World};
 
@@ -229,4 +230,69 @@ fn masking_says_so() {
         .expect_code(0)
         .expect_error("Warning: ")
         .expect_error("masked");
+}
+
+/// etcd stores up to 1.5 MiB an object, unless it was told otherwise.
+#[test]
+fn c_03_what_is_too_large_for_protobuf_is_refused_in_words() {
+    let world = World::start();
+    let put = |name: &str, filler: usize| {
+        let value = STANDARD.encode(world.canaries.fresh());
+        let filler = STANDARD.encode(vec![b'x'; filler << 20]);
+        let metadata = json!({"name": name, "namespace": "default"});
+        let data = json!({"password": value, "filler": filler});
+        world
+            .api_server
+            .put(json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data}))
+            .unwrap();
+    };
+    // Before the other in lists, whose beginning leaves before it is complete.
+    put("just-right", 3);
+    put("large", 5);
+    let withheld =
+        "an object above 4 MiB, which is not masked in protobuf; ask for application/json instead";
+    world
+        .run(
+            Kubectl::Current,
+            Caller::Developer,
+            &["describe", "secret", "large"],
+        )
+        .expect_code(1)
+        .expect_error("Error from server (InternalError)")
+        .expect_error(withheld);
+    let api = |accept: &str, path: &str| {
+        let line = r#"curl -sS --max-time 60 -w '\n%{http_code}' --cacert ca.crt -H "Authorization: Bearer $TOKEN" \
+            -H "Accept: $ACCEPT" "$URL/api/v1/namespaces/default/secrets$WHAT" | tr '\0' ' '"#;
+        let outcome = world
+            .shell(Kubectl::Current, Caller::Developer, line)
+            .env("TOKEN", world.token(Caller::Developer))
+            .env("URL", world.url())
+            .env("ACCEPT", accept)
+            .env("WHAT", path)
+            .run();
+        world.check(&outcome);
+        outcome
+    };
+    let protobuf = "application/vnd.kubernetes.protobuf";
+    let got = api(protobuf, "/large");
+    got.expect_code(0).expect("\n502").expect(withheld);
+    let watched = api(protobuf, "?watch=1");
+    watched
+        .expect_code(0)
+        .expect("\n200")
+        .expect("ERROR")
+        .expect(withheld);
+    let listed = api(protobuf, "");
+    assert_ne!(listed.code, 0, "it breaks off");
+    for path in ["/large", "", "?watch=1&timeoutSeconds=1"] {
+        let json = api("application/json", path);
+        json.expect_code(0).expect("W21hc2tlZDp2MT").expect("\n200");
+    }
+    let ended = |event: &&Value| event["annotations"]["portcullis.dev/ended"] == "withheld";
+    let audit = world.audit();
+    assert_eq!(
+        audit.iter().filter(ended).count(),
+        2,
+        "the watch and the list"
+    );
 }

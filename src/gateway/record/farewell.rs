@@ -4,6 +4,7 @@ use bytes::Bytes;
 use serde_json::json;
 
 use crate::metrics::StreamEnd;
+use crate::transform::MaskError;
 use crate::wire::events::EventCounter;
 use crate::wire::protobuf::{MAGIC, write_head, write_number};
 
@@ -31,6 +32,16 @@ pub(super) fn event(passed: &EventCounter, why: StreamEnd) -> Option<Bytes> {
             return None;
         }
     };
+    error(passed, code, reason, message)
+}
+
+/// The same for a watch of which the next event cannot be masked.
+pub(super) fn withheld(passed: &EventCounter, why: &MaskError) -> Option<Bytes> {
+    let message = format!("portcullis: {why}");
+    error(passed, why.code().as_u16(), "InternalError", &message)
+}
+
+fn error(passed: &EventCounter, code: u16, reason: &str, message: &str) -> Option<Bytes> {
     if !passed.is_between() {
         return None;
     }
@@ -111,6 +122,21 @@ mod tests {
         for passed in [&b"\0"[..], b"\0\0\0\x02a"] {
             assert_eq!(after(protobuf, passed, StreamEnd::Approval), None);
         }
+    }
+
+    #[test]
+    fn what_cannot_be_masked_ends_a_watch_with_a_reason() {
+        let why = MaskError::Upstream {
+            problem: "it is too large",
+        };
+        let mut counter = EventCounter::of("application/vnd.kubernetes.protobuf").unwrap();
+        let frame = withheld(&counter, &why).unwrap();
+        let object = Unknown::parse(last_bytes(last_bytes(&frame[4..], 2), 1)).unwrap();
+        assert_eq!(last_bytes(object.raw, 4), b"InternalError");
+        assert!(last_bytes(object.raw, 3).ends_with(b"withheld: it is too large"));
+        assert!(object.raw.ends_with(b"\x30\xf6\x03"), "code: 502");
+        counter.push(b"\0\0");
+        assert_eq!(withheld(&counter, &why), None);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::Record;
 use super::alarm::Alarm;
 use crate::gateway::body::{self, Body, BodyError};
 use crate::metrics::StreamEnd;
+use crate::transform::body::withheld;
 
 /// An answer's body with its record: ends early when the grant does, and ends only after its event is
 /// written.
@@ -114,7 +115,7 @@ impl Recorded {
                 Some(Ok(frame))
             }
             Some(Err(error)) => {
-                self.finish(Some(Err(error)), Some("broken"));
+                self.broke(error);
                 None
             }
             None => {
@@ -122,6 +123,22 @@ impl Recorded {
                 None
             }
         }
+    }
+
+    /// The answer broke off, or could not be masked any further. A watch says which, and ends cleanly as after every error.
+    fn broke(&mut self, error: BodyError) {
+        self.inner = body::empty();
+        let Some(why) = withheld(&error) else {
+            return self.finish(Some(Err(error)), Some("broken"));
+        };
+        let mut last = Some(Err(error));
+        if let Some(record) = &mut self.record
+            && let Some(farewell) = record.withheld(&why)
+            && record.passed(&farewell)
+        {
+            last = Some(Ok(Frame::data(farewell)));
+        }
+        self.finish(last, Some("withheld"));
     }
 
     /// The grant no longer holds. A stream ends cleanly, so that clients come back and are asked again, and a watch

@@ -8,8 +8,6 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::transform::text::known::Shelf;
-use crate::wire::protobuf::MAGIC;
-use crate::wire::protobuf::tests::field;
 
 const PASSWORD: &str = "correct-horse-battery-7";
 const NAME: &str = "orders-db-primary-7";

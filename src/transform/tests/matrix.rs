@@ -18,7 +18,6 @@ use flate2::write::GzEncoder;
 use super::*;
 use crate::policy::mask::LAST_APPLIED;
 use crate::transform::{guard_write, negotiate};
-use crate::wire::protobuf::tests::field;
 
 const CANARY: &str = "c4nary-hunter2-horse";
 const JSON: &str = "application/json";

@@ -2,8 +2,7 @@
 
 use super::*;
 use crate::request::body::{PROTOBUF, whole};
-use crate::wire::protobuf::tests::field;
-use crate::wire::protobuf::{FieldValue, MAGIC, Unknown, fields, last_bytes};
+use crate::wire::protobuf::{FieldValue, Unknown, fields, last_bytes};
 
 /// The objects of an answer, decoded; `None` for those that are in no table.
 fn objects(body: &[u8], info: &RequestInfo) -> Vec<Option<Value>> {
