@@ -287,6 +287,14 @@ const ROWS: &[Row] = &[
         shows: &["-kept configured", "-gone pruned"],
         ..READ
     },
+    // -- more than is searched, which is what the API server takes --
+    Row {
+        threat: "C-81",
+        does: r#"head -c 3145729 /dev/zero | tr '\0' ' ' | api --http1.1 -H 'Transfer-Encoding: chunked' \
+            -H 'Content-Type: application/json' --data-binary @- "$SECRETS""#,
+        shows: &["\"RequestEntityTooLarge\"", "\n413"],
+        ..READ
+    },
     // -- a write that comes too late --
     Row {
         threat: "C-88",
@@ -353,7 +361,7 @@ fn matrix(version: Kubectl) {
 }
 
 /// A custom resource with a field that is masked, and a masked list that is a set.
-fn definition() -> Value {
+pub(crate) fn definition() -> Value {
     json!({
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",

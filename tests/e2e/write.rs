@@ -1,11 +1,14 @@
 //! Writing: what kubectl stores arrives as it was meant, and a placeholder never comes back.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use crate::matrix::definition;
 use crate::support::process::Outcome;
-use crate::support::world::{Caller, KUBECTLS, Kubectl, World};
+use crate::support::world::{Caller, KUBECTLS, Kubectl, Options, POLICY, Workshop, World};
 
 /// What the API server really holds.
 #[track_caller]
@@ -198,6 +201,160 @@ fn a_placeholder_never_comes_back() {
             .run(version, Caller::Developer, &["create", "-f", &copied])
             .expect_error("The request is invalid: data.password: holds a placeholder");
         assert_stored(&world, &name, "password", &value);
+    }
+}
+
+/// What typed calls of kubectl create, which the current one sends as protobuf.
+#[test]
+fn c_81_a_placeholder_in_protobuf_is_refused_by_the_name_of_its_field() {
+    let world = World::start();
+    let path = ["get", "secret", "db", "-o", "jsonpath={.data.password}"];
+    let base64 = kubectl(&world, Kubectl::Current, &path).stdout;
+    let text = String::from_utf8(STANDARD.decode(base64.trim()).unwrap()).unwrap();
+    let plain = format!("--from-literal=a={text}");
+    let dotted = format!("--from-literal=a.b=url: {base64}");
+    let login = format!("--docker-password={text}");
+    let echo = format!("echo {text}");
+    let key = world.write("key", &text).display().to_string();
+    let file = format!("--from-file=b={key}");
+    let login = ["--docker-username=u", &login];
+    let command = ["--image=web", "--", "sh", "-c", &echo];
+    let rows: &[(&[&str], &[&str], &str)] = &[
+        (&["secret", "generic", "x"], &[&plain], "data.a"),
+        (
+            &["secret", "generic", "x"],
+            &["--from-literal=a=b", &file],
+            "data.b",
+        ),
+        (
+            &["secret", "docker-registry", "x"],
+            &login,
+            "data[\".dockerconfigjson\"]",
+        ),
+        (&["configmap", "x"], &[&dotted], "data[\"a.b\"]"),
+        (
+            &["job", "x"],
+            &command,
+            "spec.template.spec.containers[0].command[2]",
+        ),
+        (
+            &["deployment", "x"],
+            &command,
+            "spec.template.spec.containers[0].command[2]",
+        ),
+    ];
+    for (before, version) in KUBECTLS.into_iter().enumerate() {
+        // The old one ends with its stacks when it says what it sends.
+        let (create, sent) = match version {
+            Kubectl::Old => (&["create"][..], "nothing was written"),
+            Kubectl::Current => (
+                &["create", "-v=8"][..],
+                "Content-Type: application/vnd.kubernetes.protobuf",
+            ),
+        };
+        for (what, with, field) in rows {
+            let args = [create, *what, *with].concat();
+            world
+                .run(version, Caller::Developer, &args)
+                .expect_code(1)
+                .expect_error(sent)
+                .expect_error(&format!("{field}: holds a placeholder"));
+        }
+        let refused = |event: &&Value| event["responseStatus"]["code"] == 422;
+        let count = world.audit().iter().filter(refused).count();
+        assert_eq!(count, (before + 1) * rows.len());
+        for resource in ["secret", "configmap", "job", "deployment.apps"] {
+            world
+                .run(version, Caller::OnCall, &["get", resource, "x"])
+                .expect_code(1)
+                .expect_error("NotFound");
+        }
+    }
+}
+
+/// A kind that is masked in part: its version, its name, where a value of it stands, and its fields.
+type Masked = (&'static str, &'static str, &'static str, fn(&str) -> Value);
+
+const MASKED: [Masked; 4] = [
+    (
+        "v1",
+        "ConfigMap",
+        "/data/db.password",
+        |value| json!({"data": {"db.password": value, "plain": "kept"}}),
+    ),
+    (
+        "apps/v1",
+        "Deployment",
+        "/spec/template/spec/containers/0/env/0/value",
+        |value| json!({"spec": {"selector": {"matchLabels": {"app": "a"}}, "template": template(value)}}),
+    ),
+    (
+        "batch/v1",
+        "CronJob",
+        "/spec/jobTemplate/spec/template/spec/containers/0/args/1",
+        |value| json!({"spec": {"schedule": "1 1 1 1 1", "jobTemplate": {"spec": {"template": template(value)}}}}),
+    ),
+    (
+        "example.com/v1",
+        "Database",
+        "/spec/password",
+        |value| json!({"spec": {"password": value, "engine": "kept"}}),
+    ),
+];
+
+fn template(value: &str) -> Value {
+    json!({
+        "metadata": {"labels": {"app": "a"}},
+        "spec": {"restartPolicy": "Never", "containers": [{
+            "name": "c", "image": "i", "args": ["--password", value, "--port=1"],
+            "env": [{"name": "DB_PASSWORD", "value": value}, {"name": "PLAIN", "value": "kept"}]
+        }]}
+    })
+}
+
+/// Between the applies kubectl reads what is masked, in the live object and in its last-applied annotation.
+#[test]
+fn c_44_apply_works_on_every_kind_that_is_masked_in_part() {
+    let policy = POLICY
+        .replace("mask: [secrets]", "mask: [workloads, configmaps, credentials, databases]")
+        .replace(
+            "\nrules:\n",
+            "\nmasks:\n- {name: databases, apiGroups: [example.com], resources: [databases], fields: [spec.password]}\nrules:\n",
+        );
+    let options = Options {
+        policy: Some(policy),
+        ..Options::default()
+    };
+    let world = World::start_with(Arc::new(Workshop::new()), &options);
+    world.api_server.put(definition()).unwrap();
+    let kinds = KUBECTLS.map(|version| MASKED.map(|kind| (version, kind)));
+    for (version, (api_version, kind, place, fields)) in kinds.into_iter().flatten() {
+        let name = format!("applied-by-{}", version.name());
+        let apply = |value: &str, stage: &str| {
+            let mut object = fields(value);
+            object["apiVersion"] = json!(api_version);
+            object["kind"] = json!(kind);
+            object["metadata"] = json!({"name": name, "labels": {"stage": stage}});
+            let file = world.write("applied.json", &object.to_string());
+            let file = file.display().to_string();
+            kubectl(&world, version, &["apply", "-f", &file])
+        };
+        let stored = || -> Value {
+            let object = world.admin(&["get", kind, &name, "-o", "json"]).stdout;
+            serde_json::from_str(&object).unwrap()
+        };
+        let (first, second) = (world.canaries.fresh(), world.canaries.fresh());
+        apply(&first, "one").expect("created");
+        let shown = kubectl(&world, version, &["get", kind, &name, "-o", "json"]);
+        shown.expect("last-applied-configuration");
+        shown.expect("[masked:v1:").expect("kept");
+        apply(&first, "two").expect("configured");
+        assert_eq!(stored().pointer(place), Some(&json!(first)), "{kind}");
+        apply(&second, "two").expect("configured");
+        let stored = stored();
+        assert_eq!(stored.pointer(place), Some(&json!(second)), "{kind}");
+        assert_eq!(stored["metadata"]["labels"]["stage"], "two");
+        assert!(!stored.to_string().contains("[masked"), "{kind}");
     }
 }
 

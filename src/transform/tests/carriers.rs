@@ -81,8 +81,15 @@ fn containers() -> Value {
                     ]
                 }
             },
+            "readinessProbe": {"httpGet": {
+                "path": format!("/ready?api_key={HIDDEN}"),
+                "httpHeaders": [{"value": HIDDEN, "name": "X-Auth-Token"}]
+            }},
             "startupProbe": {"exec": {"command": ["mysqladmin", "ping", "-h", "db", format!("-p{HIDDEN}")]}},
-            "lifecycle": {"preStop": {"exec": {"command": [format!("x --api-key={HIDDEN}")]}}}
+            "lifecycle": {
+                "postStart": {"exec": {"command": ["curl", "-u", format!("bob:{HIDDEN}"), "http://x"]}},
+                "preStop": {"exec": {"command": [format!("x --api-key={HIDDEN}")]}}
+            }
         },
         {"name": "plain", "image": "plain:1", "args": ["--port", "1"], "env": [{"name": "A", "value": "b"}]}
     ])
@@ -91,7 +98,10 @@ fn containers() -> Value {
 fn template() -> Value {
     json!({
         "metadata": {"annotations": {"note": format!("password={HIDDEN}"), "other": "kept"}},
-        "spec": {"initContainers": containers(), "containers": containers(), "nodeName": "n"}
+        "spec": {
+            "initContainers": containers(), "containers": containers(),
+            "ephemeralContainers": containers(), "nodeName": "n"
+        }
     })
 }
 
@@ -296,9 +306,58 @@ async fn c_44_c_74_config_maps_are_masked_by_key_and_by_what_values_look_like() 
 }
 
 #[tokio::test]
+async fn c_45_c_74_what_looks_like_a_credential_in_a_config_map_is_masked() {
+    let target = "/api/v1/namespaces/n/configmaps/x";
+    let key = format!("{HIDDEN}{}", "MIIEvQIBADANBgkqhkiG9w0BAQEFAASC".repeat(3));
+    let object = json!({"data": {
+        "cert.pem": format!("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n-----BEGIN RSA PRIVATE KEY-----\n{key}\n-----END RSA PRIVATE KEY-----\n"),
+        "database": format!("postgres://app:{HIDDEN}@db:5432/orders?sslmode=require"),
+        "session": format!("eyJhbGciOiJIUzI1NiJ9.{}.{HIDDEN}", STANDARD.encode(HIDDEN).trim_end_matches('=')),
+        "cluster.yaml": format!("users:\n- user:\n    client-key-data: {}{HIDDEN}\n", "LS0tLS1CRUdJTiBSU0Eg".repeat(2)),
+        "registry.json": format!("{{\"auths\":{{\"r\":{{\"auth\":\"{}\"}}}}}}", STANDARD.encode(format!("u:{HIDDEN}"))),
+    }});
+    let masked = seen("configmaps", target, &object.to_string()).await;
+    for hidden in [HIDDEN, &STANDARD.encode(format!("u:{HIDDEN}"))] {
+        assert!(!masked.contains(hidden), "{masked}");
+    }
+    assert!(
+        masked.contains("MIIB\\n-----END CERTIFICATE-----"),
+        "{masked}"
+    );
+    assert!(
+        masked.contains("@db:5432/orders?sslmode=require"),
+        "{masked}"
+    );
+    for (key, text) in [
+        ("a", "AKIAIOSFODNN7EXAMPLE"),
+        ("b", "ghp_16C7e42F292c6912E7710c838347Ae178B4a"),
+        (
+            "c",
+            "xoxb-123456789012-1234567890123-4mt0t4l1yf3ktr4ndomt0k3n",
+        ),
+        ("d", "AIzaSyD-9tSrke72PouQMnMX-a7eZSW0jkFMBWY"),
+        (
+            "e",
+            "DefaultEndpointsProtocol=https;AccountName=a;AccountKey=Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==;",
+        ),
+    ] {
+        let object = json!({"data": {key: text}});
+        let masked = seen("configmaps", target, &object.to_string()).await;
+        assert!(masked.contains("[masked:v1:"), "{masked}");
+    }
+}
+
+#[tokio::test]
 async fn c_46_tokens_events_messages_and_storage_are_masked() {
     let message = format!("cannot reach https://u:{HIDDEN}@registry/");
-    let terminated = json!({"state": {"terminated": {"message": message, "exitCode": 1}}});
+    let terminated = json!({
+        "state": {"terminated": {"message": message, "exitCode": 1}},
+        "lastState": {"terminated": {"message": message, "reason": "Error"}}
+    });
+    let waiting = json!({
+        "state": {"waiting": {"message": message, "reason": "ImagePullBackOff"}},
+        "lastState": {"waiting": {"message": message}}
+    });
     for (mask, target, object) in [
         (
             "events",
@@ -318,7 +377,10 @@ async fn c_46_tokens_events_messages_and_storage_are_masked() {
         (
             "workloads",
             "/api/v1/namespaces/n/pods/x",
-            json!({"status": {"containerStatuses": [terminated], "message": message}}),
+            json!({"status": {
+                "containerStatuses": [terminated, waiting], "initContainerStatuses": [terminated],
+                "ephemeralContainerStatuses": [waiting, terminated], "message": message
+            }}),
         ),
         (
             "tokens",
@@ -340,13 +402,57 @@ async fn c_46_tokens_events_messages_and_storage_are_masked() {
             "/api/v1/persistentvolumes/x",
             json!({"spec": {"csi": {"volumeAttributes": {"token": HIDDEN, "fs": "ext4"}}}}),
         ),
-        (
-            "secrets",
-            "/api/v1/namespaces/kube-system/secrets/bootstrap-token-x",
-            json!({"stringData": {"token-secret": HIDDEN}, "type": "bootstrap.kubernetes.io/token"}),
-        ),
     ] {
         assert_masked(&seen(mask, target, &object.to_string()).await, &object);
+    }
+}
+
+#[tokio::test]
+async fn c_44_c_46_secrets_of_every_type_are_masked() {
+    for (name, object) in [
+        (
+            "bootstrap-token-x",
+            json!({"stringData": {"token-secret": HIDDEN}, "type": "bootstrap.kubernetes.io/token"}),
+        ),
+        (
+            "x-token",
+            json!({
+                "metadata": {"annotations": {"kubernetes.io/service-account.name": "x"}},
+                "stringData": {"token": HIDDEN}, "type": "kubernetes.io/service-account-token"
+            }),
+        ),
+        (
+            "sh.helm.release.v1.web.v1",
+            json!({"type": "helm.sh/release.v1", "stringData": {"release": HIDDEN}}),
+        ),
+        (
+            "login",
+            json!({"stringData": {".dockerconfigjson": HIDDEN}, "type": "kubernetes.io/dockerconfigjson"}),
+        ),
+    ] {
+        let target = format!("/api/v1/namespaces/n/secrets/{name}");
+        let text = seen("secrets", &target, &object.to_string()).await;
+        assert_masked(&text, &object);
+        // As the API server stores it.
+        let mut stored = object.clone();
+        let data = stored
+            .as_object_mut()
+            .unwrap()
+            .remove("stringData")
+            .unwrap();
+        stored["data"] = data
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(|key| (key.clone(), json!(STANDARD.encode(HIDDEN))))
+            .collect();
+        let text = seen("secrets", &target, &stored.to_string()).await;
+        let masked: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(masked["type"], object["type"]);
+        for value in masked["data"].as_object().unwrap().values() {
+            let value = STANDARD.decode(value.as_str().unwrap()).unwrap();
+            assert!(value.starts_with(b"[masked:v1:"));
+        }
     }
 }
 
