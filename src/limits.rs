@@ -115,7 +115,8 @@ pub const PLACEHOLDER_SEARCH_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const PROTOBUF_DEPTH_MAX: usize = 32;
 
 /// Bytes of values, those on every level counted, that a protobuf body is searched for placeholders
-/// in: eight times the largest body. A body that would need more is refused.
+/// in, and the fields of an answer's object that no table knows for known values: eight times the largest body. A body
+/// that would need more is refused, such a field hidden.
 pub const PROTOBUF_SEARCH_BYTES_MAX: usize = 24 * 1024 * 1024;
 
 // -- upstream --

@@ -169,6 +169,27 @@ fn config_maps_of_protobuf() -> Vec<u8> {
     protobuf_of("ConfigMapList", &secrets_parsed(), 1)
 }
 
+/// A config map with a field that no table knows: a text of so many bytes within messages within messages; without, a
+/// mebibyte of fields as small as they get.
+fn in_unknown_field(way: &[u8], bytes: usize) -> Vec<u8> {
+    let text = if bytes == 0 {
+        field(1, b"").repeat(1 << 19)
+    } else {
+        b"words that are no value, "
+            .iter()
+            .copied()
+            .cycle()
+            .take(bytes)
+            .collect()
+    };
+    let nested = way
+        .iter()
+        .fold(text, |inner, number| field(*number, &inner));
+    let type_meta = [field(1, b"v1"), field(2, b"ConfigMap")].concat();
+    let object = field(15, &nested);
+    [b"k8s\0".to_vec(), field(1, &type_meta), field(2, &object)].concat()
+}
+
 fn secrets() -> Vec<u8> {
     corpus("secrets.list.json")
 }
@@ -187,6 +208,11 @@ pub(super) fn cases() -> Vec<Case> {
     let of_protobuf = |name, body| Case {
         content_type: PROTOBUF,
         ..Case::json(name, list, "secrets", body)
+    };
+    let of_unknown = |name, body| Case {
+        target: "/api/v1/namespaces/ns-1/configmaps/c",
+        masks: "known-values",
+        ..of_protobuf(name, body)
     };
     let of_pods = |name, masks| Case::json(name, "/api/v1/pods", masks, pods);
     vec![
@@ -230,6 +256,15 @@ pub(super) fn cases() -> Vec<Case> {
             ..of_protobuf("configmaps/known-values protobuf", config_maps_of_protobuf)
         },
         of_pods("pods/storage", "storage"),
+        // -- what no table knows --
+        of_unknown("unknown/flat protobuf", || in_unknown_field(&[], 1 << 20)),
+        of_unknown("unknown/deep protobuf", || {
+            in_unknown_field(&[1; 30], 1 << 20)
+        }),
+        of_unknown("unknown/deep protobuf 3 MiB", || {
+            in_unknown_field(&[1; 30], 3 << 20)
+        }),
+        of_unknown("unknown/small fields protobuf", || in_unknown_field(&[], 0)),
     ]
 }
 

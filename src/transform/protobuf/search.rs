@@ -10,13 +10,15 @@ use super::super::json::Mask;
 use super::super::output::{Collected, Sink};
 use super::super::placeholder::FAMILY;
 use super::super::report::Tally;
-use crate::limits::PROTOBUF_DEPTH_MAX;
+use crate::limits::{PROTOBUF_DEPTH_MAX, PROTOBUF_SEARCH_BYTES_MAX};
 use crate::transform::text::known::{Scanner, Shelf, Wait};
 use crate::wire::protobuf::{FieldValue, fields, is_message};
 
 /// Known values, to be looked for in one object.
 pub(super) struct KnownIn {
     scanner: Scanner,
+    /// Bytes of fields that no table knows, those on every level counted, that may still be searched.
+    left: usize,
 }
 
 impl KnownIn {
@@ -25,6 +27,7 @@ impl KnownIn {
         let index = shelf.load_full();
         (!index.is_empty()).then(|| Self {
             scanner: Scanner::new(index, Wait::Live),
+            left: PROTOBUF_SEARCH_BYTES_MAX,
         })
     }
 
@@ -82,6 +85,12 @@ impl KnownIn {
         levels: usize,
         tally: &mut Tally,
     ) {
+        let Some(left) = self.left.checked_sub(bytes.len()) else {
+            // Nothing of Kubernetes is as large and as deep; it is hidden unseen.
+            covered.fill(true);
+            return;
+        };
+        self.left = left;
         if is_message(bytes) {
             let Some(levels) = levels.checked_sub(1) else {
                 // Nothing of Kubernetes is as deep.

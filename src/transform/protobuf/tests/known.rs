@@ -385,6 +385,25 @@ fn c_03_messages_deeper_than_any_of_kubernetes_are_covered() {
 }
 
 #[test]
+fn d_15_what_would_cost_too_much_to_look_through_is_covered() {
+    let text = [VALUE.as_bytes(), &vec![b' '; 2 << 20]].concat();
+    for (depth, found) in [(3, true), (20, false)] {
+        let way = (0..depth).fold(text.clone(), |inner, _| field(1, &inner));
+        let beside = field(12, &entry("note", VALUE.as_bytes()));
+        let body = envelope(
+            "Pod",
+            &[field(2, &field(98, &way)), field(1, &beside)].concat(),
+        );
+        let (out, count) = masked(Form::Object, &[&body]);
+        assert_absent(&out);
+        assert!(out.len() >= body.len());
+        // What a table knows is searched all the same.
+        assert_eq!(count > 1, found, "{depth}");
+        assert!(count > 0, "{depth}");
+    }
+}
+
+#[test]
 fn c_03_what_stands_before_a_text_is_no_part_of_a_value_in_it() {
     // A field's length may look like the backslash of an escape, or like whatever else goes with a value.
     for (number, length) in [1, 6, 11]
