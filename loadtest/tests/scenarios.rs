@@ -38,6 +38,8 @@ fn runs(scenario: &Scenario) -> anyhow::Result<()> {
             "1",
             "--duration",
             "0.3",
+            "--warm-up",
+            "0.3",
             "--scale",
             "0.01",
             "--items",

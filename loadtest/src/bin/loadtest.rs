@@ -39,6 +39,9 @@ struct Cli {
     /// Seconds that each turn counts, instead of the scenario's.
     #[arg(long, value_name = "SECONDS")]
     duration: Option<f64>,
+    /// Seconds that clients run before anything counts, instead of the scenario's.
+    #[arg(long, value_name = "SECONDS")]
+    warm_up: Option<f64>,
     /// The part of the scenario's clients and of their rates that runs.
     #[arg(long, value_name = "FACTOR")]
     scale: Option<f64>,
@@ -146,6 +149,9 @@ fn measured(cli: &Cli) -> anyhow::Result<u8> {
     scenario.rounds = cli.rounds.unwrap_or(scenario.rounds);
     if let Some(seconds) = cli.duration {
         scenario.duration = std::time::Duration::try_from_secs_f64(seconds)?;
+    }
+    if let Some(seconds) = cli.warm_up {
+        scenario.warm_up = std::time::Duration::try_from_secs_f64(seconds)?;
     }
     if !cli.targets.is_empty() {
         scenario
