@@ -85,26 +85,33 @@ impl Audits {
             Call::Events(filter) => self.trail.events(*filter)?,
             Call::Follow(filter) => self.trail.follow(*filter).await?,
             Call::Answer(digest) => {
-                let kept = self.shelf.kept(&digest).map_err(|error| cannot(&error))?;
-                self.trail.answer(kept.ok_or_else(missing)?)?
+                let kept = self.open(move |shelf| shelf.kept(&digest)).await?;
+                self.trail.answer(kept)?
             }
             Call::Begun(id) => {
-                let begun = self.shelf.begun(&id).map_err(|error| cannot(&error))?;
-                self.trail.answer(begun.ok_or_else(missing)?)?
+                let begun = self.open(move |shelf| shelf.begun(&id)).await?;
+                self.trail.answer(begun)?
             }
         };
         let authenticator = Arc::clone(&self.authenticator);
         Ok(answer.map(|body| call::while_allowed(body, authenticator, operator)))
     }
-}
 
-fn missing() -> Refusal {
-    Refusal::not_found("there is no such answer on record")
-}
-
-fn cannot(error: &io::Error) -> Refusal {
-    tracing::warn!(%error, "an answer on record cannot be read");
-    Refusal::gateway_failed("the answer cannot be read; the gateway's log says why").detail(error)
+    /// Opens an answer, without holding up this thread: disks can be slow.
+    async fn open<T: Send + 'static>(
+        &self,
+        find: impl FnOnce(Shelf) -> io::Result<Option<T>> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let shelf = self.shelf.clone();
+        let opened = tokio::task::spawn_blocking(move || find(shelf)).await;
+        let opened = opened.unwrap_or_else(|error| Err(io::Error::other(error)));
+        let found = opened.map_err(|error| {
+            tracing::warn!(%error, "an answer on record cannot be read");
+            Refusal::gateway_failed("the answer cannot be read; the gateway's log says why")
+                .detail(&error)
+        })?;
+        found.ok_or_else(|| Refusal::not_found("there is no such answer on record"))
+    }
 }
 
 /// Reads a call. What is not known is refused: a filter with a typing error must not show everything.
