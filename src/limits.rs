@@ -353,7 +353,7 @@ pub const CREDENTIAL_REREAD_PAUSE: Duration = Duration::from_secs(1);
 pub const CONFIG_FILE_BYTES_MAX: usize = 1024 * 1024;
 /// YAML events that aliases may replay in one file: a bomb ends here.
 pub const CONFIG_ALIAS_EVENTS_MAX: usize = 10_000;
-/// Rules of one policy, all files together. Rules are compared one by one for every request.
+/// Rules of one policy, all files together. The index of them grows with the rules times the names that they give.
 pub const POLICY_RULES_MAX: usize = 2_000;
 
 // -- defaults of the section `listener`; docs/config.md has the bounds --

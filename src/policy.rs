@@ -38,11 +38,10 @@ use crate::limits;
 use crate::request::RequestInfo;
 use condition::{Held, Scope};
 use mask::{FieldPath, MaskPlan, MaskRule};
-use matcher::Reach;
 use permit::Mask;
 use rule::budget::{Budget, BudgetSource};
 use rule::role::{Role, RoleSource};
-use rule::{Asked, Effect, Rule, RuleProblem, RuleSource};
+use rule::{Asked, Effect, Index, Match, Matching, Rule, RuleProblem, RuleSource};
 
 /// The policy as written: every file's masks, budgets and rules, in order.
 #[derive(Debug, Default)]
@@ -78,6 +77,7 @@ pub struct Policy {
     version: Arc<str>,
     masks: Vec<MaskRule>,
     rules: Vec<Rule>,
+    index: Index,
     budgets: Vec<Budget>,
     /// At most 64: which of them somebody has is a number's bits.
     roles: Vec<Role>,
@@ -149,6 +149,7 @@ impl Policy {
         Ok(Self {
             version: Arc::from(source.version),
             masks,
+            index: Index::of(&rules),
             rules,
             budgets,
             roles,
@@ -214,7 +215,7 @@ impl Policy {
             Decision::Deny(reason) => {
                 let asked = Asked::new(identity, info, cluster).holding(self.held(identity, seen));
                 let rule = Arc::from(reason.rule.as_deref().unwrap_or(NO_RULE));
-                let permit = self.permit((identity, &asked), rule, None, seen);
+                let permit = self.permit((identity, &self.matching(&asked)), rule, None, seen);
                 Decision::Allow(permit.observed(Would::Deny(reason)))
             }
         }
@@ -223,7 +224,7 @@ impl Policy {
     /// A permit by this rule, with what all rules oblige to.
     fn permit(
         &self,
-        (identity, asked): (&Arc<Identity>, &Asked<'_>),
+        (identity, matching): (&Arc<Identity>, &Matching<'_, '_>),
         rule: Arc<str>,
         revealed: Option<Arc<FieldPath>>,
         seen: &Seen,
@@ -231,13 +232,13 @@ impl Policy {
         Permit::new(
             Arc::clone(identity),
             rule,
-            Arc::from(asked.cluster),
+            Arc::from(matching.asked.cluster),
             Arc::clone(&self.version),
-            self.mask(asked, revealed),
-            self.record(asked),
+            self.mask(matching, revealed),
+            matching.record(),
         )
-        .keeping_responses(self.responses(asked))
-        .audited_strictly(self.rules.iter().any(|rule| rule.audits_strictly(asked)))
+        .keeping_responses(matching.responses())
+        .audited_strictly(matching.strict_audit())
         .in_view_of(seen)
     }
 
@@ -250,12 +251,13 @@ impl Policy {
         seen: &Seen,
     ) -> Decision {
         let asked = Asked::new(identity, info, cluster).holding(self.held(identity, seen));
+        let matching = self.matching(&asked);
         let scope = Scope::new(&asked, seen);
         let permit = |rule: &Rule, revealed| {
-            self.permit((identity, &asked), Arc::clone(&rule.id), revealed, seen)
+            self.permit((identity, &matching), Arc::clone(&rule.id), revealed, seen)
         };
         let helped = |reason| Decision::Deny(self.helped(reason, &asked, seen));
-        let (rule, effect, rest) = match self.first(&scope) {
+        let (rule, effect, rest) = match first(&matching, &scope) {
             First::Decides(rule, effect, rest) => (rule, effect, rest),
             First::Wants(rule, wanted) => {
                 return Decision::Ask(Inquiry::new(wanted, permit(rule, None)));
@@ -266,7 +268,7 @@ impl Policy {
             let rules = std::iter::once(rule).chain(rest);
             permit(rule, revealed).by(self.granting(rules, &asked, seen))
         };
-        let revealed = match self.revealed(&asked, rule) {
+        let revealed = match matching.revealed(rule) {
             Ok(revealed) => revealed,
             Err(reason) if effect != Effect::Deny => return Decision::Deny(reason),
             Err(_) => None,
@@ -292,69 +294,16 @@ impl Policy {
         }
     }
 
-    /// How a session is to be recorded: every rule that matches adds to it.
-    fn record(&self, asked: &Asked<'_>) -> Option<RecordObligation> {
-        self.rules
-            .iter()
-            .filter_map(|rule| rule.records(asked))
-            .reduce(RecordObligation::and)
-    }
-
-    /// Whether the answer is to be kept, and whether it depends on that: the strongest word of all rules that match.
-    fn responses(&self, asked: &Asked<'_>) -> Option<RecordMode> {
-        self.rules
-            .iter()
-            .filter_map(|rule| rule.keeps_responses(asked))
-            .max()
-    }
-
-    /// The rule that decides. A hold that the request only touches decides if a later rule allows the rest.
-    fn first(&self, scope: &Scope<'_>) -> First<'_> {
-        let asked = scope.asked;
-        let mut touched: Option<&Rule> = None;
-        let mut rules = self.rules.iter();
-        while let Some(rule) = rules.next() {
-            let Some(effect) = rule.decides(asked) else {
-                continue;
-            };
-            match rule.holds(scope) {
-                Held::Yes => {}
-                Held::No => continue,
-                Held::Failed(condition, why) => {
-                    let message = condition::explain::unclear(rule, &condition, &why);
-                    return First::Refuses(Reason::of(Some(rule), message));
-                }
-                Held::Wants(wanted) => {
-                    // Nobody is shown anything, nor asked for anything, where the answer is no anyway.
-                    let may_admit = |rule: &Rule| {
-                        matches!(rule.decides(asked), Some(Effect::Allow | Effect::Hold))
-                    };
-                    if effect != Effect::Deny || rules.any(may_admit) {
-                        return First::Wants(rule, wanted);
-                    }
-                    break;
-                }
-            }
-            match (effect, touched) {
-                (Effect::Hold, Some(first)) => {
-                    let message = explain::held_twice(first, rule, asked);
-                    return First::Refuses(Reason::of(Some(rule), message));
-                }
-                (Effect::Hold, None) if rule.mismatch(asked, Reach::Contains).is_some() => {
-                    touched = Some(rule);
-                }
-                (Effect::Allow, Some(first)) => {
-                    return First::Decides(first, Effect::Hold, Some(rule));
-                }
-                (effect, _) => return First::Decides(rule, effect, None),
-            }
-        }
-        First::Refuses(Reason::of(None, explain::denied_by_default(asked)))
+    /// The rules that match a request.
+    fn matching<'p, 'a>(&'p self, asked: &'a Asked<'a>) -> Matching<'p, 'a> {
+        let candidates = self.index.candidates(asked);
+        let rules = candidates.filter_map(|number| self.rules.get(number));
+        Matching::among(rules, asked)
     }
 
     /// The masks for the resource of a request.
-    fn mask(&self, asked: &Asked<'_>, revealed: Option<Arc<FieldPath>>) -> Option<Mask> {
-        let applying = self.applying(asked);
+    fn mask(&self, matching: &Matching<'_, '_>, revealed: Option<Arc<FieldPath>>) -> Option<Mask> {
+        let applying = self.applying(matching);
         if applying == 0 {
             return None;
         }
@@ -371,16 +320,13 @@ impl Policy {
     }
 
     /// The rules of masks that apply to a request, as bits.
-    fn applying(&self, asked: &Asked<'_>) -> u128 {
-        let info = asked.info;
+    fn applying(&self, matching: &Matching<'_, '_>) -> u128 {
+        let info = matching.asked.info;
         if !info.is_resource_request {
             return 0;
         }
         let resource = info.qualified_resource();
-        let demanded = self
-            .rules
-            .iter()
-            .fold(0, |bits, rule| bits | rule.demands(asked));
+        let demanded = matching.masks();
         self.masks
             .iter()
             .enumerate()
@@ -401,8 +347,8 @@ impl Policy {
     }
 
     /// What is hidden from the answer to a request.
-    fn fields_of(&self, asked: &Asked<'_>) -> Vec<String> {
-        let rules = self.rules_of(self.applying(asked));
+    fn fields_of(&self, matching: &Matching<'_, '_>) -> Vec<String> {
+        let rules = self.rules_of(self.applying(matching));
         rules.into_iter().flat_map(MaskRule::describe).collect()
     }
 
@@ -452,6 +398,51 @@ impl Reason {
             roles: Vec::new(),
         }
     }
+}
+
+/// The rule that decides. A hold that the request only touches decides if a later rule allows the rest.
+fn first<'p>(matching: &Matching<'p, '_>, scope: &Scope<'_>) -> First<'p> {
+    let asked = scope.asked;
+    let mut touched: Option<&Rule> = None;
+    let mut rules = matching.rules.iter();
+    while let Some(found) = rules.next() {
+        let rule = found.rule;
+        let Some(effect) = found.decides(asked) else {
+            continue;
+        };
+        match rule.holds(scope) {
+            Held::Yes => {}
+            Held::No => continue,
+            Held::Failed(condition, why) => {
+                let message = condition::explain::unclear(rule, &condition, &why);
+                return First::Refuses(Reason::of(Some(rule), message));
+            }
+            Held::Wants(wanted) => {
+                // Nobody is shown anything, nor asked for anything, where the answer is no anyway.
+                let may_admit = |found: &Match<'_>| {
+                    matches!(found.decides(asked), Some(Effect::Allow | Effect::Hold))
+                };
+                if effect != Effect::Deny || rules.any(may_admit) {
+                    return First::Wants(rule, wanted);
+                }
+                break;
+            }
+        }
+        match (effect, touched) {
+            (Effect::Hold, Some(first)) => {
+                let message = explain::held_twice(first, rule, asked);
+                return First::Refuses(Reason::of(Some(rule), message));
+            }
+            (Effect::Hold, None) if !found.contains() => {
+                touched = Some(rule);
+            }
+            (Effect::Allow, Some(first)) => {
+                return First::Decides(first, Effect::Hold, Some(rule));
+            }
+            (effect, _) => return First::Decides(rule, effect, None),
+        }
+    }
+    First::Refuses(Reason::of(None, explain::denied_by_default(asked)))
 }
 
 /// Compiles all parts of a kind; every problem goes to the others, with the part that has it.

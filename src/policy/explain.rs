@@ -130,13 +130,15 @@ impl Policy {
         seen: &Seen,
     ) -> Explanation {
         let asked = Asked::new(identity, info, cluster).holding(self.held(identity, seen));
+        let matching = self.matching(&asked);
         let scope = Scope::new(&asked, seen);
         let outcome = Outcome::of(self.enforced(identity, info, cluster, seen));
         let mut steps = Vec::new();
         let mut decided = false;
         for rule in &self.rules {
             let step = step(rule, &scope, decided);
-            if !decided || rule.obliges(&asked) {
+            let obliges = || rule.matches(&asked).is_some_and(|it| it.obliges(&asked));
+            if !decided || obliges() {
                 steps.push(step);
             }
             decided |= outcome.rule.as_ref() == Some(&rule.source.id);
@@ -146,7 +148,7 @@ impl Policy {
             request: format!("{} on cluster {cluster}", action(&asked)),
             masked_fields: match outcome.decision {
                 Effect::Deny => Vec::new(),
-                Effect::Allow | Effect::Hold => self.fields_of(&asked),
+                Effect::Allow | Effect::Hold => self.fields_of(&matching),
             },
             undecided: outcome.undecided,
             observed: self.observes,
@@ -157,13 +159,10 @@ impl Policy {
             roles: outcome.roles,
             masks: outcome.masks,
             revealed: outcome.revealed,
-            reveal: self.offered(&asked),
+            reveal: matching.offered(),
             record: outcome.record,
             responses: outcome.responses,
-            audit: strict(
-                outcome.decision != Effect::Deny
-                    && self.rules.iter().any(|rule| rule.audits_strictly(&asked)),
-            ),
+            audit: strict(outcome.decision != Effect::Deny && matching.strict_audit()),
             budgets: self.allowance(identity).to_string(),
             steps,
             policy_version: self.version().to_string(),
@@ -240,12 +239,12 @@ impl Outcome {
     }
 }
 
-/// A rule's part in a decision. What it has under `when` only comes up while nothing is decided.
 /// The word for it in rules.
 fn strict(strict: bool) -> Option<&'static str> {
     strict.then_some("strict")
 }
 
+/// A rule's part in a decision. What it has under `when` only comes up while nothing is decided.
 fn step(rule: &Rule, scope: &Scope<'_>, decided: bool) -> Step {
     let asked = scope.asked;
     let reach = rule.source.decision.map_or(Reach::Touches, Effect::reach);

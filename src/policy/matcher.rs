@@ -76,9 +76,10 @@ impl Pattern {
         if text == "*" {
             return Ok(Self::Any);
         }
-        let Some((plain, _)) = text.split_once(SPECIAL) else {
+        let (plain, is_whole) = plain(text);
+        if is_whole {
             return Ok(Self::Exact(text.to_owned()));
-        };
+        }
         // A lone matcher is a regular expression over the whole name; a GlobSet would take short cuts
         // meant for file names.
         GlobBuilder::new(text)
@@ -109,6 +110,15 @@ impl Pattern {
                     .any(|name| glob.is_match(name))
             }
         }
+    }
+}
+
+/// What everything that an entry of a rule matches begins with, whichever list it stands in, and whether that is all
+/// there is, so that it matches nothing else.
+pub fn plain(entry: &str) -> (&str, bool) {
+    match entry.split_once(SPECIAL) {
+        Some((plain, _)) => (plain, false),
+        None => (entry, true),
     }
 }
 

@@ -9,38 +9,35 @@
 use std::sync::Arc;
 
 use super::mask::{FieldPath, KAPP_ORIGINAL, LAST_APPLIED};
-use super::rule::{Asked, Effect, Rule};
-use super::{Policy, Reason, explain};
+use super::rule::{Asked, Effect, Matching, Rule};
+use super::{Reason, explain};
 
-impl Policy {
+impl Matching<'_, '_> {
     /// The field that the request is to show; `None` when it asks for none. What a rule reveals after an approval
     /// is revealed only where that rule decides.
-    pub(super) fn revealed(
-        &self,
-        asked: &Asked<'_>,
-        decider: &Rule,
-    ) -> Result<Option<Arc<FieldPath>>, Reason> {
+    pub(super) fn revealed(&self, decider: &Rule) -> Result<Option<Arc<FieldPath>>, Reason> {
+        let asked = self.asked;
         let Some(reveal) = asked.info.reveal() else {
             return Ok(None);
         };
         let field: Option<FieldPath> = reveal.field.parse().ok();
-        let offered = field.filter(|field| self.offers(asked, decider, field));
+        let offered = field.filter(|field| self.offers(decider, field));
         let Some(field) = offered else {
-            let message = not_revealed(reveal.field, &self.offered(asked), asked);
+            let message = not_revealed(reveal.field, &self.offered(), asked);
             return Err(Reason::of(None, message));
         };
         Ok(Some(Arc::new(field)))
     }
 
     /// The fields that the caller may ask for in a request like this one.
-    pub(super) fn offered(&self, asked: &Asked<'_>) -> Vec<String> {
-        let fields = self.rules.iter().flat_map(|rule| rule.reveals(asked));
+    pub(super) fn offered(&self) -> Vec<String> {
+        let fields = self.reveals().flat_map(|(_, fields)| fields);
         let mut fields: Vec<String> = fields.map(ToString::to_string).collect();
         fields.dedup();
         fields
     }
 
-    fn offers(&self, asked: &Asked<'_>, decider: &Rule, field: &FieldPath) -> bool {
+    fn offers(&self, decider: &Rule, field: &FieldPath) -> bool {
         let Some(keys) = field.keys() else {
             return false;
         };
@@ -51,12 +48,10 @@ impl Policy {
         {
             return false;
         }
-        let offers = |rule: &Rule| {
+        self.reveals().any(|(rule, fields)| {
             let held = rule.source.decision == Some(Effect::Hold);
-            (!held || rule.id == decider.id)
-                && rule.reveals(asked).iter().any(|path| path.selects(&keys))
-        };
-        self.rules.iter().any(offers)
+            (!held || rule.id == decider.id) && fields.iter().any(|path| path.selects(&keys))
+        })
     }
 }
 
@@ -81,7 +76,7 @@ mod tests {
     use super::*;
     use crate::identity::Identity;
     use crate::policy::rule::{Effect, RuleSource, SubjectsSource};
-    use crate::policy::{Decision, PolicySource};
+    use crate::policy::{Decision, Policy, PolicySource};
 
     /// Alice may see two fields of one Secret, which is masked for everybody.
     fn offering() -> Policy {

@@ -3,6 +3,8 @@
 mod asked;
 pub mod budget;
 pub(super) mod check;
+mod index;
+mod matching;
 pub mod role;
 pub mod subjects;
 
@@ -18,6 +20,8 @@ use super::record::{RecordMode, RecordObligation};
 use crate::identity::Identity;
 use crate::request::RequestInfo;
 pub(super) use asked::Asked;
+pub(super) use index::Index;
+pub(super) use matching::{Match, Matching};
 pub use subjects::{ActingForSource, SubjectsSource};
 
 use check::{
@@ -188,95 +192,9 @@ impl Rule {
         })
     }
 
-    /// Whether the rule's decision applies.
-    pub(super) fn decides(&self, asked: &Asked<'_>) -> Option<Effect> {
-        let effect = self.source.decision?;
-        if effect == Effect::Hold && !self.source.reveal.is_empty() && asked.info.reveal().is_none()
-        {
-            return None; // it holds what it reveals
-        }
-        self.mismatch(asked, effect.reach())
-            .is_none()
-            .then_some(effect)
-    }
-
     /// Whether what the rule has under `when` holds for a request that the rest of it matches.
     pub(super) fn holds(&self, scope: &Scope<'_>) -> Held {
         condition::all_hold(&self.conditions, scope)
-    }
-
-    /// The masks that the rule demands for the request, wherever the rule stands.
-    pub(super) fn demands(&self, asked: &Asked<'_>) -> u128 {
-        if self.masks != 0 && self.mismatch(asked, Reach::Touches).is_none() {
-            self.masks
-        } else {
-            0
-        }
-    }
-
-    /// The fields that may be seen unmasked in the answer, wherever the rule stands. An agent does not see what the human
-    /// it acts for may: a rule has to name agents for that.
-    pub(super) fn reveals(&self, asked: &Asked<'_>) -> &[FieldPath] {
-        let fields = &self.source.reveal;
-        if asked.identity.agent().is_some()
-            && !self
-                .subjects
-                .as_ref()
-                .is_some_and(|subjects| subjects.name_agent(asked.identity))
-        {
-            return &[];
-        }
-        if asked.verb == "get"
-            && !fields.is_empty()
-            && self.mismatch(asked, Reach::Contains).is_none()
-        {
-            fields
-        } else {
-            &[]
-        }
-    }
-
-    /// Whether it adds to the answer, wherever it stands.
-    pub(super) fn obliges(&self, asked: &Asked<'_>) -> bool {
-        self.demands(asked) != 0
-            || self.records(asked).is_some()
-            || self.keeps_responses(asked).is_some()
-            || self.audits_strictly(asked)
-            || !self.reveals(asked).is_empty()
-    }
-
-    /// Whether the rule wants the request on the disk before it is carried out, wherever the rule stands.
-    pub(super) fn audits_strictly(&self, asked: &Asked<'_>) -> bool {
-        self.source.strict_audit
-            && (self.mismatch(asked, Reach::Touches).is_none() || self.is_by_way_of_node(asked))
-    }
-
-    /// Whether the rule wants the answer kept, wherever the rule stands.
-    pub(super) fn keeps_responses(&self, asked: &Asked<'_>) -> Option<RecordMode> {
-        let responses = self.source.responses?;
-        let matches = self.mismatch(asked, Reach::Touches).is_none();
-        (matches || self.is_by_way_of_node(asked)).then_some(responses)
-    }
-
-    /// How the rule wants a session recorded, wherever the rule stands.
-    pub(super) fn records(&self, asked: &Asked<'_>) -> Option<RecordObligation> {
-        let record = self.source.record?;
-        let session = asked.info.session();
-        if session.is_some_and(|session| session.node.is_none()) {
-            return self
-                .mismatch(asked, Reach::Touches)
-                .is_none()
-                .then_some(record);
-        }
-        self.is_by_way_of_node(asked).then_some(record)
-    }
-
-    /// A kubelet's own exec reaches any pod of the node: what a caller is obliged to anywhere holds there,
-    /// whatever the rule's resources and namespaces are.
-    fn is_by_way_of_node(&self, asked: &Asked<'_>) -> bool {
-        asked.info.may_be_kubelet_session()
-            && self.covers_cluster(asked.cluster)
-            && self.is_about(asked)
     }
 
     fn covers_cluster(&self, cluster: &str) -> bool {

@@ -15,7 +15,7 @@ use crate::identity::Identity;
 use crate::policy::condition::explain::unclear;
 use crate::policy::condition::foreseen::{self, Foreseen, Open};
 use crate::policy::condition::{Condition, Scope, Seen};
-use crate::policy::matcher::{Reach, is_cluster_scoped};
+use crate::policy::matcher::is_cluster_scoped;
 use crate::policy::rule::check::{RESOURCE_VERBS, URL_VERBS};
 use crate::policy::rule::{Asked, Effect, Rule};
 use crate::policy::{Help, Policy};
@@ -228,10 +228,13 @@ impl Policy {
         let mut turns = Vec::new();
         let mut touched: Option<&Rule> = None;
         for rule in &self.rules {
-            let Some(effect) = rule.decides(asked) else {
+            let Some(found) = rule.matches(asked) else {
                 continue;
             };
-            let part = effect == Effect::Hold && rule.mismatch(asked, Reach::Contains).is_some();
+            let Some(effect) = found.decides(asked) else {
+                continue;
+            };
+            let part = effect == Effect::Hold && !found.contains();
             let end = match foreseen::all(&rule.conditions, scope, open) {
                 Foreseen::No => continue,
                 Foreseen::Open(conditions) => {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::super::condition::{Scope, Seen};
 use super::super::hold::Approvers;
-use super::super::{First, Policy};
+use super::super::{First, Policy, first};
 use super::check::check_approvers;
 use super::subjects::{Subjects, SubjectsSource};
 use super::{Asked, Effect, Rule, RuleProblem};
@@ -191,8 +191,7 @@ impl Policy {
     /// The roles that the caller of a denied request lacks and may ask for, and with which it would not be denied.
     pub(in crate::policy) fn helping(&self, asked: &Asked<'_>, seen: &Seen) -> Vec<Help> {
         self.help(asked, |asked| {
-            let scope = Scope::new(asked, seen);
-            match self.first(&scope) {
+            match first(&self.matching(asked), &Scope::new(asked, seen)) {
                 First::Decides(_, effect, _) => effect != Effect::Deny,
                 First::Wants(..) => true,
                 First::Refuses(_) => false,
