@@ -14,7 +14,8 @@ pub enum TooMany {
     OfCaller,
     /// Of all agents of the same human.
     OfAgents,
-    /// Of this caller within an hour, whether they are open or over.
+    /// Of this caller within an hour, whether they are open or over. Requests that join one are not counted: each question
+    /// has room for few.
     InAnHour,
     /// So many of all that who has one open asks no other.
     Busy,
