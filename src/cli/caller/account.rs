@@ -85,6 +85,8 @@ pub(super) struct Account {
     pub(super) redirect_uri: String,
     pub(super) params: Vec<(String, String)>,
     pub(super) cache_dir: PathBuf,
+    /// How it was asked for, as arguments.
+    pub(super) arguments: Vec<String>,
 }
 
 impl AccountArgs {
@@ -121,10 +123,12 @@ impl AccountArgs {
             redirect_uri: self.redirect_uri.clone(),
             params: self.params.clone(),
             cache_dir: cache_dir(self.cache_dir.as_deref())?,
+            arguments: self.to_arguments()?,
         })))
     }
 
-    /// The same as arguments, for kubectl to call `portcullis get-token` with from any directory.
+    /// The same as arguments, for kubectl to call `portcullis get-token` with and people `portcullis login`, from any
+    /// directory.
     pub(super) fn to_arguments(&self) -> anyhow::Result<Vec<String>> {
         let mut arguments = Vec::new();
         let mut add = |name: &str, value: &str| arguments.push(format!("--{name}={value}"));
@@ -194,21 +198,8 @@ impl Account {
     /// The command that logs this account in, to be typed as it stands here. Its parts are often out of
     /// a kubeconfig that somebody else wrote, so a shell must read each as one word.
     pub(super) fn login_command(&self) -> String {
-        let mut words = vec![
-            format!("--issuer={}", self.issuer),
-            format!("--client-id={}", self.client_id),
-        ];
-        let further = self.scopes.iter().filter(|scope| *scope != OPENID);
-        words.extend(further.map(|scope| format!("--scope={scope}")));
-        if let Some(file) = &self.issuer_ca_file {
-            words.push(format!("--issuer-ca-file={}", file.display()));
-        }
-        words.extend(
-            self.params
-                .iter()
-                .map(|(name, value)| format!("--param={name}={value}")),
-        );
-        let words: Vec<String> = words.iter().map(|word| quoted(&clean(word))).collect();
+        let words = self.arguments.iter();
+        let words: Vec<String> = words.map(|word| quoted(&clean(word))).collect();
         format!("portcullis login {}", words.join(" "))
     }
 }
@@ -316,6 +307,13 @@ mod tests {
         let mut typed = vec!["get-token".to_owned()];
         typed.extend(arguments);
         let again = Line::try_parse_from(typed).unwrap().account;
+        assert_eq!(format!("{given:?}"), format!("{again:?}"));
+        let Some(Source::Provider(account)) = given.source().unwrap() else {
+            panic!("no account")
+        };
+        let command = account.login_command();
+        let words = command.strip_prefix("portcullis ").unwrap().split(' ');
+        let again = Line::try_parse_from(words).unwrap().account;
         assert_eq!(format!("{given:?}"), format!("{again:?}"));
     }
 

@@ -48,7 +48,7 @@ pub struct Target {
     #[arg(long, value_name = "URL", requires = "token_file")]
     pub server: Option<String>,
 
-    /// The file with the operator's token
+    /// The file with the operator's token, or with what `portcullis get-token` prints
     #[arg(long, value_name = "FILE", requires = "server")]
     pub token_file: Option<PathBuf>,
 
@@ -147,8 +147,8 @@ impl Client {
         let server = Server::of(&uri, || https::trust_file(ca_file))?;
         let token = std::fs::read_to_string(token_file)
             .with_context(|| format!("{} cannot be read", token_file.display()))?;
-        let token = token.trim();
-        ensure!(!token.is_empty(), "{} is empty", token_file.display());
+        let token = bearer(&token)
+            .with_context(|| format!("there is no token in {}", token_file.display()))?;
         Ok(Self {
             endpoint: Endpoint::Server {
                 server,
@@ -359,4 +359,30 @@ fn criteria(filter: &Filter) -> Vec<String> {
     add("verdict", filter.verdict.clone());
     add("live", filter.live.then(|| "true".to_owned()));
     pairs
+}
+/// The token of a file: by itself, or in what `portcullis get-token` prints.
+fn bearer(text: &str) -> Option<String> {
+    let text = text.trim();
+    if !text.starts_with('{') {
+        return (!text.is_empty()).then(|| text.to_owned());
+    }
+    let credential: serde_json::Value = serde_json::from_str(text).ok()?;
+    let token = credential.pointer("/status/token")?.as_str()?;
+    Some(token.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_comes_by_itself_or_as_a_credential_of_kubectl() {
+        let credential = r#"{"kind":"ExecCredential","status":{"token":"a.b.c"}}"#;
+        for text in ["a.b.c", " a.b.c\n", credential] {
+            assert_eq!(bearer(text).as_deref(), Some("a.b.c"), "{text:?}");
+        }
+        for text in ["", "\n", "{}", "{", r#"{"status":{"token":1}}"#] {
+            assert_eq!(bearer(text), None, "{text:?}");
+        }
+    }
 }
