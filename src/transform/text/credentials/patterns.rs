@@ -114,7 +114,7 @@ const USER_OPTION: &str =
     r"(?:-u[ \t=\x00]*|-[A-Za-z0-9#]{1,4}u[ \t\x00]+|(?:-U|--(?:proxy-)?user)[ \t=\x00]+)";
 
 /// In this order: where two find the same bytes at once, the first one counts.
-pub(super) static PATTERNS: [Pattern; 34] = [
+pub(super) static PATTERNS: [Pattern; 35] = [
     Pattern {
         name: "credentials.private-key",
         lead_in: r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----",
@@ -132,6 +132,13 @@ pub(super) static PATTERNS: [Pattern; 34] = [
         name: "credentials.url-password",
         lead_in: r"[A-Za-z0-9+.-]:\\?/\\?/",
         prelude: URL_USER,
+        value: Value::Url,
+    },
+    // The same where the user was a known value; another bracket there is an address of IPv6.
+    Pattern {
+        name: "credentials.url-password",
+        lead_in: r"[A-Za-z0-9+.-]:\\?/\\?/\[masked:v1:[0-9a-f]+\]:",
+        prelude: None,
         value: Value::Url,
     },
     Pattern {

@@ -38,6 +38,8 @@ pub(in super::super) const SAMPLES: &[(&str, Found, &[&str])] = &[
             ("redis://:s3cr3t@cache", &["s3cr3t"]),
             ("https://bob:p@ss@example.com/x", &["p@ss"]),
             ("amqp://bob:12345@mq", &["12345"]),
+            // The user was a known value.
+            ("amqp://[masked:v1:3f9a]:12345@mq", &["12345"]),
             (r"postgres:\/\/bob:s3cr3t@db\/x", &["s3cr3t"]),
             (
                 "parse \"postgres://app:Xk/S3cr3t@db:5432/x\": invalid port",
@@ -49,6 +51,7 @@ pub(in super::super) const SAMPLES: &[(&str, Found, &[&str])] = &[
             "http://localhost:8080/mail/bob@example.com",
             r"http:\/\/localhost:8080\/mail\/bob@example.com",
             "postgres://bob:${PASSWORD}@db",
+            "http://[::1]:8080/metrics@1, http://[fe80::1]:8080 a@b",
             "https://example.com:8443/path?x=1",
             "http://localhost:8080 bob@example.com",
             "listening on tcp://[::1]:8080, mail root@localhost",
