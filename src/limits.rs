@@ -154,8 +154,17 @@ pub const AUDIT_SHIPPED_BYTES_MAX: usize = 1024 * 1024;
 pub const AUDIT_COMMANDS_LISTED_DEFAULT: usize = 100;
 /// Commands that it lists at most, each with up to [`AUDIT_COMMAND_REQUESTS_MAX`] requests of about 1 KiB.
 pub const AUDIT_COMMANDS_LISTED_MAX: usize = 10_000;
-/// Requests kept of one command; more are counted. `kubectl delete` of a namespace's pods is one command.
+/// Requests kept of one command in a list and on a page of the console; more are counted. `kubectl delete` of a namespace's
+/// pods is one command.
 pub const AUDIT_COMMAND_REQUESTS_MAX: usize = 200;
+/// Requests kept of each kind (how grave the decision is, and whether it changes something) before others are left out for
+/// them: there are eight kinds, so all of these are fewer than are kept of one command.
+pub const AUDIT_COMMAND_KIND_REQUESTS_MIN: usize = 20;
+const _: () = assert!(8 * AUDIT_COMMAND_KIND_REQUESTS_MIN < AUDIT_COMMAND_REQUESTS_MAX);
+/// Requests that `portcullis audit show` keeps of its command, and `portcullis replay` of a whole run, of about 1 KiB each.
+pub const AUDIT_RUN_REQUESTS_MAX: usize = 100_000;
+/// Bytes of the id of a request; the gateway makes UUIDs.
+pub const AUDIT_ID_BYTES_MAX: usize = 64;
 /// Lines of the transcript of one session within a run of many; `portcullis replay ID` has them all.
 pub const REPLAY_TRANSCRIPT_LINES_MAX: usize = 10_000;
 /// Requests that have begun and are not over while the log is read: more than a gateway has streams.

@@ -11,7 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::limits;
 
+mod keeping;
 pub mod recent;
+
+use keeping::Keeping;
 
 /// An event, as it is read again.
 #[derive(Clone, Debug, Deserialize)]
@@ -122,9 +125,9 @@ pub struct Command {
     pub decision: String,
     /// Requests that only asked what the API has.
     pub discovery: u64,
-    /// The others, in order.
+    /// The others, in order; of many the lightest are left out.
     pub requests: Vec<Request>,
-    /// How many more there were.
+    /// How many were left out.
     #[serde(skip_serializing_if = "is_zero")]
     pub more_requests: u64,
 }
@@ -143,6 +146,9 @@ pub struct Run {
     claimed_command: Option<String>,
 }
 
+/// How much a request says of its command.
+type Weight = (u8, bool);
+
 impl Request {
     /// The run of kubectl that it belongs to, as far as its client says so.
     pub fn run(&self) -> Option<Run> {
@@ -156,6 +162,16 @@ impl Request {
 
     fn session(&self) -> Option<&str> {
         self.annotations.get("claimed-session").map(String::as_str)
+    }
+
+    /// How much it says of its command: the gravest decision, then what changes something or opens a session.
+    fn weight(&self) -> Weight {
+        let reads = matches!(self.verb.as_str(), "get" | "list" | "watch");
+        let session = self.annotations.contains_key("session")
+            || ["exec", "attach", "portforward"]
+                .iter()
+                .any(|kind| self.object.contains(&format!("/{kind}")));
+        (gravity(&self.decision), !reads || session)
     }
 
     /// `delete pods web-0 in shop`.
@@ -238,6 +254,11 @@ impl Command {
             0 => asked,
             others => format!("{asked} (+{others})"),
         }
+    }
+
+    /// The request that says most of it; of equals the first one.
+    pub fn chief(&self) -> Option<&Request> {
+        self.requests.iter().rev().max_by_key(|it| it.weight())
     }
 }
 
@@ -333,60 +354,12 @@ fn gravity(decision: &str) -> u8 {
     }
 }
 
-impl Command {
-    fn of(request: &Request) -> Self {
-        Self {
-            id: request.audit_id.clone(),
-            started: request.received,
-            user: request.user.clone(),
-            agent: request.agent.clone(),
-            claimed_command: request.annotations.get("claimed-command").cloned(),
-            decision: request.decision.clone(),
-            discovery: 0,
-            requests: Vec::new(),
-            more_requests: 0,
-        }
-    }
-
-    fn push(&mut self, request: Request) {
-        if gravity(&request.decision) > gravity(&self.decision) {
-            self.decision.clone_from(&request.decision);
-        }
-        // Ids are in the order of time, too.
-        if (request.received, &request.audit_id) < (self.started, &self.id) {
-            self.started = request.received;
-            self.id.clone_from(&request.audit_id);
-        }
-        if request.discovery {
-            self.discovery += 1;
-        } else if self.requests.len() < limits::AUDIT_COMMAND_REQUESTS_MAX {
-            self.requests.push(request);
-        } else {
-            self.more_requests += 1;
-        }
-    }
-
-    /// The request that says most of it: the gravest decision, then what changes something.
-    pub fn chief(&self) -> Option<&Request> {
-        let weight = |request: &&Request| {
-            let reads = matches!(request.verb.as_str(), "get" | "list" | "watch");
-            let session = request.annotations.contains_key("session")
-                || ["exec", "attach", "portforward"]
-                    .iter()
-                    .any(|kind| request.object.contains(&format!("/{kind}")));
-            (gravity(&request.decision), !reads || session)
-        };
-        // Of equals the first one.
-        self.requests.iter().rev().max_by_key(weight)
-    }
-}
-
 /// Gathers one command, from its requests in the order of the log.
 #[derive(Debug, Default)]
 pub struct Gathering {
     /// What has begun and is not over.
     open: HashMap<String, Request>,
-    command: Option<Command>,
+    command: Option<Keeping>,
 }
 
 impl Gathering {
@@ -402,18 +375,16 @@ impl Gathering {
 
     fn take(&mut self, request: Request) {
         self.command
-            .get_or_insert_with(|| Command::of(&request))
+            .get_or_insert_with(|| Keeping::of(&request, limits::AUDIT_COMMAND_REQUESTS_MAX))
             .push(request);
     }
 
     /// The command, if it asked for something else than what the API has.
     pub fn finish(mut self) -> Option<Command> {
-        let mut open: Vec<Request> = std::mem::take(&mut self.open).into_values().collect();
-        open.sort_by_key(|request| request.received);
-        for request in open {
+        for request in std::mem::take(&mut self.open).into_values() {
             self.take(request);
         }
-        self.command.filter(|command| !command.requests.is_empty())
+        self.command.filter(Keeping::asks).map(Keeping::finish)
     }
 }
 

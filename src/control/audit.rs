@@ -19,6 +19,7 @@ use crate::audit::{AuditLog, Event};
 use crate::gateway::body::Body;
 use crate::gateway::refuse::Refusal;
 use crate::identity::Authenticator;
+use crate::limits;
 use crate::request::Query;
 
 mod trail;
@@ -86,11 +87,16 @@ impl Audits {
             Call::Follow(filter) => self.trail.follow(*filter).await?,
             Call::Answer(digest) => {
                 let kept = self.open(move |shelf| shelf.kept(&digest)).await?;
-                self.trail.answer(kept)?
+                self.trail.answer(
+                    kept.ok_or_else(|| Refusal::not_found("there is no such answer on record"))?,
+                )?
             }
             Call::Begun(id) => {
-                let begun = self.open(move |shelf| shelf.begun(&id)).await?;
-                self.trail.answer(begun)?
+                // Of most open requests there is nothing yet or no answer is kept: who asks did nothing wrong.
+                match self.open(move |shelf| shelf.begun(&id)).await? {
+                    Some(begun) => self.trail.answer(begun)?,
+                    None => self.trail.answer(io::empty())?,
+                }
             }
         };
         let authenticator = Arc::clone(&self.authenticator);
@@ -101,16 +107,15 @@ impl Audits {
     async fn open<T: Send + 'static>(
         &self,
         find: impl FnOnce(Shelf) -> io::Result<Option<T>> + Send + 'static,
-    ) -> Result<T, Refusal> {
+    ) -> Result<Option<T>, Refusal> {
         let shelf = self.shelf.clone();
         let opened = tokio::task::spawn_blocking(move || find(shelf)).await;
         let opened = opened.unwrap_or_else(|error| Err(io::Error::other(error)));
-        let found = opened.map_err(|error| {
+        opened.map_err(|error| {
             tracing::warn!(%error, "an answer on record cannot be read");
             Refusal::gateway_failed("the answer cannot be read; the gateway's log says why")
                 .detail(&error)
-        })?;
-        found.ok_or_else(|| Refusal::not_found("there is no such answer on record"))
+        })
     }
 }
 
@@ -121,7 +126,13 @@ fn parse(method: &Method, uri: &Uri) -> Result<Call, Refusal> {
     let call = match parts.as_slice() {
         ["events"] => events(&query)?,
         ["responses", digest] => Call::Answer((*digest).to_owned()),
-        ["responses", "open", id] => Call::Begun((*id).to_owned()),
+        ["responses", "open", id] if Shelf::is_id(id) => Call::Begun((*id).to_owned()),
+        ["responses", "open", _] => {
+            return Err(Refusal::bad_request(format!(
+                "the id of a request has letters, digits and `-`, at most {} of them; `portcullis audit ls --requests` lists them",
+                limits::AUDIT_ID_BYTES_MAX
+            )));
+        }
         _ => {
             return Err(Refusal::not_found(
                 "served here: /v1/audit/events, /v1/audit/responses/DIGEST and /v1/audit/responses/open/ID",

@@ -267,6 +267,97 @@ fn one_command_holds_so_many_requests() {
     let events = (0..count).map(|id| event(id, &json!({}))).collect();
     let (commands, _) = gather(&Filter::default(), 5, events);
     assert_eq!((commands.len(), commands[0].more_requests), (1, 3));
+    assert_eq!(
+        commands[0].requests.len(),
+        limits::AUDIT_COMMAND_REQUESTS_MAX
+    );
+}
+
+/// The same as the console has it, the earliest first.
+fn gather_one(events: Vec<Seen>) -> Command {
+    let mut gathering = Gathering::default();
+    for seen in events {
+        gathering.push(seen.into());
+    }
+    gathering.finish().unwrap()
+}
+
+fn has(command: &Command, object: &str) -> bool {
+    let mut requests = command.requests.iter();
+    requests.any(|request| request.object == object)
+}
+
+/// Requests of one run, of which its client says what belongs to it.
+fn run_of(before: u32, middle: &[Value], after: u32, other: &Value) -> Vec<Seen> {
+    let all = std::iter::repeat_n(other, before as usize)
+        .chain(middle)
+        .chain(std::iter::repeat_n(other, after as usize));
+    (1..).zip(all).map(|(id, it)| event(id, it)).collect()
+}
+
+/// What somebody does is not hidden by any number of reads under the same session.
+#[test]
+fn reads_crowd_out_neither_a_delete_nor_a_denial() {
+    let delete = json!({"verb": "delete", "objectRef": {"name": "web-0"}});
+    let denied = json!({"verb": "delete", "objectRef": {"name": "web-1"},
+        "annotations": {"portcullis.dev/decision": "deny"}, "responseStatus": {"code": 403}});
+    let read = json!({"objectRef": {"resource": "configmaps"}});
+    let events = || run_of(210, &[delete.clone(), denied.clone()], 210, &read);
+    let (mut listed, more) = gather(&Filter::default(), 5, events());
+    assert_eq!((listed.len(), more), (1, false));
+    for command in [listed.remove(0), gather_one(events())] {
+        let chief = command.chief().unwrap();
+        assert_eq!((command.decision.as_str(), chief.code), ("deny", Some(403)));
+        assert_eq!(command.asked(), "delete pods web-1 in shop (+421)");
+        assert!(has(&command, "pods web-0") && has(&command, "pods web-1"));
+        assert_eq!((command.requests.len(), command.more_requests), (200, 222));
+        assert_eq!(command.id, "id-1");
+        assert!(command.requests.is_sorted_by_key(|it| it.received));
+    }
+}
+
+/// Nor is what was carried out by what was not, which weighs more.
+#[test]
+fn some_of_each_kind_stay() {
+    let delete = json!({"verb": "delete", "objectRef": {"name": "web-0"}});
+    for verb in ["list", "delete"] {
+        let denied = json!({"verb": verb, "annotations": {"portcullis.dev/decision": "deny"}});
+        let events = || run_of(300, std::slice::from_ref(&delete), 300, &denied);
+        let (mut listed, _) = gather(&Filter::default(), 5, events());
+        for command in [listed.remove(0), gather_one(events())] {
+            assert!(has(&command, "pods web-0"), "{verb}");
+            assert_eq!(command.chief().unwrap().decision, "deny");
+            assert_eq!((command.requests.len(), command.more_requests), (200, 401));
+        }
+    }
+}
+
+/// `kubectl apply` of 131 objects reads and changes each.
+fn apply() -> Vec<Seen> {
+    let read = json!({"verb": "get"});
+    let change = json!({"verb": "patch"});
+    let all = std::iter::repeat_n([read, change], 131).flatten();
+    (1..).zip(all).map(|(id, it)| event(id, &it)).collect()
+}
+
+#[test]
+fn a_whole_run_has_every_request_until_there_are_too_many_of_all() {
+    let mut whole = Recent::new(5).whole(262);
+    for seen in apply().into_iter().rev() {
+        assert!(whole.push(seen.into()));
+    }
+    assert!(whole.push(discovery(1).into()), "is counted only");
+    assert!(!whole.push(event(0, &json!({})).into()));
+    let commands = whole.finish();
+    assert_eq!(
+        (commands[0].requests.len(), commands[0].more_requests),
+        (262, 0)
+    );
+
+    // In a list all changes are left.
+    let (listed, _) = gather(&Filter::default(), 5, apply());
+    let changes = listed[0].requests.iter().filter(|it| it.verb == "patch");
+    assert_eq!((changes.count(), listed[0].more_requests), (131, 62));
 }
 
 #[test]

@@ -67,10 +67,16 @@ impl Shelf {
         unpack(&place(&self.directory, name))
     }
 
+    /// Whether this can be the id of a request, and may become part of a path.
+    #[must_use]
+    pub fn is_id(id: &str) -> bool {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        (1..=limits::AUDIT_ID_BYTES_MAX).contains(&id.len()) && id.bytes().all(is_plain)
+    }
+
     /// Reads what there is of an answer that is not over, by the id of its request.
     pub fn begun(&self, id: &str) -> io::Result<Option<impl Read + Send + use<>>> {
-        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-        if id.is_empty() || !id.bytes().all(is_plain) {
+        if !Self::is_id(id) {
             return Ok(None);
         }
         unpack(&draft(&self.directory, id))

@@ -216,7 +216,13 @@ async fn an_answer_that_cannot_be_put_in_its_place_is_told_and_counted() {
 fn nothing_but_a_digest_or_an_id_becomes_part_of_a_path() {
     let folder = tempfile::tempdir().unwrap();
     let shelf = Shelf::of(folder.path());
-    for name in ["", "../../etc/passwd", &"a".repeat(63), &"/".repeat(64)] {
+    for name in [
+        "",
+        "../../etc/passwd",
+        &"a".repeat(63),
+        &"/".repeat(64),
+        &"a".repeat(400), // longer than the name of a file may be
+    ] {
         assert_eq!(shelf.find(name, 0).unwrap(), None);
         assert_eq!(shelf.unfinished(name).unwrap(), None);
     }

@@ -5,7 +5,6 @@ use serde_json::json;
 
 use super::*;
 use crate::gateway::body;
-use crate::limits;
 
 fn get(target: &str) -> Result<Call, u16> {
     parse(&Method::GET, &target.parse().unwrap()).map_err(|refusal| refusal.code().as_u16())
@@ -47,6 +46,9 @@ fn what_is_not_known_is_refused() {
         ("/v1/audit/events/a", 404),
         ("/v1/audit/responses", 404),
         ("/v1/audit/responses/open/a/b", 404),
+        ("/v1/audit/responses/open/", 400),
+        ("/v1/audit/responses/open/a_b", 400),
+        (&format!("/v1/audit/responses/open/{}", "a".repeat(65)), 400),
         ("/v1/audit/events?usr=a", 400),
         ("/v1/audit/events?user=a&user=b", 400),
         ("/v1/audit/events?decision=no", 400),

@@ -240,7 +240,9 @@ pub(super) async fn show(
                 @for (number, request) in command.requests.iter().enumerate() {
                     (self::request(request, number + 1, command.requests.len()))
                 }
-                @if command.more_requests > 0 { p.faint { "And " (command.more_requests) " more requests." } }
+                @if command.more_requests > 0 {
+                    p.notice role="status" { (command.more_requests) " more requests are not listed here; `portcullis audit show " (command.id) "` has them." }
+                }
             }
             div.side { (about(&command)) }
         }

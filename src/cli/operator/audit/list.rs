@@ -126,7 +126,7 @@ pub(super) fn show(args: &ShowArgs, out: &mut dyn Write) -> anyhow::Result<()> {
             args.id
         );
     }
-    let mut whole = Recent::new(1);
+    let mut whole = Recent::new(1).of_each(limits::AUDIT_RUN_REQUESTS_MAX);
     if let Some(run) = &run {
         let filter = Filter {
             user: Some(run.user().to_owned()),
@@ -142,6 +142,12 @@ pub(super) fn show(args: &ShowArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     alone.push(first);
     let command = whole.finish().pop().or_else(|| alone.finish().pop());
     let command = &command.context("the log ended before the request")?;
+    if command.more_requests > 0 {
+        note(&format!(
+            "{} requests of this command are left out; `portcullis audit ls --requests` with --since and --until lists them",
+            command.more_requests
+        ));
+    }
     match args.output {
         Output::Json => print_json(command, out),
         Output::Text => Ok(print::command(command, out)?),

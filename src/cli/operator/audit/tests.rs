@@ -161,6 +161,42 @@ fn show_tells_the_whole_command_of_any_of_its_requests() {
     assert!(none.to_string().contains("no request has the id"), "{none}");
 }
 
+/// A list has some requests of a long command, and `show` has all.
+#[test]
+fn show_leaves_nothing_of_a_long_command_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let event = |number: i64| {
+        let at = Timestamp::now() - jiff::SignedDuration::from_secs(1000 - number);
+        let (verb, decision) = match number {
+            210 => ("delete", "deny"),
+            _ => ("get", "allow"),
+        };
+        let event = json!({
+            "auditID": format!("0190-{number:03}"), "stage": "ResponseComplete", "verb": verb,
+            "requestURI": "/api/v1/namespaces/shop/configmaps/a", "user": {"username": "alice"},
+            "objectRef": {"resource": "configmaps", "namespace": "shop", "name": "a"},
+            "responseStatus": {"code": 200}, "requestReceivedTimestamp": at, "stageTimestamp": at,
+            "annotations": {"portcullis.dev/decision": decision, "portcullis.dev/claimed-session": "s1"},
+        });
+        format!("{event}\n")
+    };
+    let log: String = (0..420).map(event).collect();
+    fs::write(folder.path().join("audit.jsonl"), log).unwrap();
+
+    let (_, text) = run(folder.path(), &["ls"]).unwrap();
+    assert!(
+        text.contains("delete configmaps a in shop (+419)"),
+        "{text}"
+    );
+    let listed = json(folder.path(), &["ls", "-o", "json"]);
+    assert_eq!(listed[0]["requests"].as_array().unwrap().len(), 200);
+    assert_eq!(listed[0]["moreRequests"], 220);
+    let command = json(folder.path(), &["show", "0190-000", "-o", "json"]);
+    assert_eq!(command["requests"].as_array().unwrap().len(), 420);
+    assert_eq!(command["requests"][210]["verb"], "delete");
+    assert_eq!(command["moreRequests"], Value::Null);
+}
+
 #[test]
 fn where_there_is_no_log_the_next_command_is_named() {
     let folder = tempfile::tempdir().unwrap();

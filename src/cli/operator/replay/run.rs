@@ -94,10 +94,11 @@ pub(super) fn replay(
     let sources = Sources::open(args)?;
     let (commands, more) = commands(args, &sources)?;
     if more {
-        let most = limits::AUDIT_COMMANDS_LISTED_MAX;
         writeln!(
             notes,
-            "note: these are the latest {most} commands; --since and --until choose others"
+            "note: these are the latest {} requests, in {} commands; those before are left out, --since and --until choose them",
+            in_order(&commands).count(),
+            commands.len()
         )?;
     }
     if commands.is_empty() {
@@ -144,7 +145,8 @@ fn commands(args: &Args, sources: &Sources) -> anyhow::Result<(Vec<Command>, boo
         until: whose.until,
         ..Filter::default()
     };
-    let mut recent = Recent::new(limits::AUDIT_COMMANDS_LISTED_MAX);
+    let mut recent =
+        Recent::new(limits::AUDIT_COMMANDS_LISTED_MAX).whole(limits::AUDIT_RUN_REQUESTS_MAX);
     let mut more = false;
     sources.requests(&filter, &mut |request| {
         more = !recent.push(request);

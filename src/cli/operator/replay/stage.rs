@@ -76,9 +76,6 @@ impl<'a> Stage<'a> {
                 return Ok(false);
             }
         }
-        if command.more_requests > 0 {
-            writeln!(self.out, "  and {} more requests", command.more_requests)?;
-        }
         writeln!(self.out)?;
         self.out.flush()?;
         Ok(true)

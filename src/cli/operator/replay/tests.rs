@@ -151,3 +151,45 @@ fn senseless_numbers_are_refused() {
         assert!(Program::try_parse_from(arguments).is_err());
     }
 }
+
+/// One `kubectl apply` of 131 objects, which reads and changes each.
+#[test]
+fn a_run_has_every_request_of_a_long_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let began = jiff::Timestamp::now() - jiff::SignedDuration::from_secs(1000);
+    let event = |number: i64| {
+        let at = began + jiff::SignedDuration::from_secs(number);
+        let verb = if number % 2 == 0 { "get" } else { "patch" };
+        let event = serde_json::json!({
+            "auditID": format!("0190-{number:03}"), "stage": "ResponseComplete", "verb": verb,
+            "requestURI": "/api/v1/namespaces/shop/configmaps/a", "user": {"username": "dora"},
+            "objectRef": {"resource": "configmaps", "namespace": "shop", "name": "a"},
+            "responseStatus": {"code": 200}, "requestReceivedTimestamp": at, "stageTimestamp": at,
+            "annotations": {"portcullis.dev/decision": "allow", "portcullis.dev/claimed-session": "s1"},
+        });
+        format!("{event}\n")
+    };
+    let log: String = (0..262).map(event).collect();
+    fs::write(folder.path().join("audit.jsonl"), log).unwrap();
+    let path = folder.path().display().to_string();
+    for (form, about) in [
+        ("json", "\"auditID\":\"0190-"),
+        ("text", " configmaps a in shop"),
+    ] {
+        let words = [
+            "replay",
+            "--caller",
+            "dora",
+            "-o",
+            form,
+            "--data-dir",
+            &path,
+        ];
+        let program = Program::parse_from(words);
+        let (mut out, mut notes) = (Vec::new(), Vec::new());
+        execute(&program.args, false, &mut out, &mut notes).unwrap();
+        let out = String::from_utf8(out).unwrap();
+        assert_eq!(out.lines().filter(|line| line.contains(about)).count(), 262);
+        assert_eq!(String::from_utf8(notes).unwrap(), "");
+    }
+}

@@ -1,0 +1,96 @@
+//! A command while its requests are gathered, of which it keeps a bounded number.
+//!
+//! Which requests make up a command is claimed by its client. So none may crowd out another that says more: what is left
+//! out are the latest of the lightest kind, and some of each kind always stay.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::{Command, Request, Weight};
+use crate::limits;
+
+/// One command, as far as it has been gathered.
+#[derive(Debug)]
+pub(super) struct Keeping {
+    /// Its requests are those below.
+    command: Command,
+    /// How many are kept at most.
+    most: usize,
+    kept: usize,
+    /// The lightest first, and of each kind the earliest first.
+    kinds: BTreeMap<Weight, BTreeMap<(Timestamp, String), Request>>,
+}
+
+impl Keeping {
+    /// The command of this request, which is not in it yet.
+    pub(super) fn of(request: &Request, most: usize) -> Self {
+        let command = Command {
+            id: request.audit_id.clone(),
+            started: request.received,
+            user: request.user.clone(),
+            agent: request.agent.clone(),
+            claimed_command: request.annotations.get("claimed-command").cloned(),
+            decision: request.decision.clone(),
+            discovery: 0,
+            requests: Vec::new(),
+            more_requests: 0,
+        };
+        Self {
+            command,
+            most,
+            kept: 0,
+            kinds: BTreeMap::new(),
+        }
+    }
+
+    /// Takes one of its requests.
+    pub(super) fn push(&mut self, request: Request) {
+        let command = &mut self.command;
+        if super::gravity(&request.decision) > super::gravity(&command.decision) {
+            command.decision.clone_from(&request.decision);
+        }
+        // Ids are in the order of time, too.
+        if (request.received, &request.audit_id) < (command.started, &command.id) {
+            command.started = request.received;
+            command.id.clone_from(&request.audit_id);
+        }
+        if request.discovery {
+            command.discovery += 1;
+            return;
+        }
+        let kind = self.kinds.entry(request.weight()).or_default();
+        let place = (request.received, request.audit_id.clone());
+        if kind.insert(place, request).is_none() {
+            self.kept += 1;
+        }
+        if self.kept > self.most {
+            self.leave_one_out();
+        }
+    }
+
+    /// The first request of the heaviest kind, by which a command is told, is never left out.
+    fn leave_one_out(&mut self) {
+        let mut kinds = self.kinds.values_mut();
+        let spare = kinds.find(|kind| kind.len() > limits::AUDIT_COMMAND_KIND_REQUESTS_MIN);
+        if spare.and_then(BTreeMap::pop_last).is_some() {
+            self.kept -= 1;
+            self.command.more_requests += 1;
+        }
+    }
+
+    /// Whether it asked for something else than what the API has.
+    pub(super) fn asks(&self) -> bool {
+        self.kept > 0
+    }
+
+    /// The command, with its requests in the order in which they came.
+    pub(super) fn finish(mut self) -> Command {
+        let mut requests: BTreeMap<(Timestamp, String), Request> = BTreeMap::new();
+        for mut kind in self.kinds.into_values() {
+            requests.append(&mut kind);
+        }
+        self.command.requests = requests.into_values().collect();
+        self.command
+    }
+}
