@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::seal::Statement;
 use super::segments::Segments;
 use crate::limits;
 
@@ -24,6 +25,8 @@ pub struct Follower {
     segments: Segments,
     /// Behind the last line that was read.
     place: Place,
+    /// How far it had come in a segment that is read again.
+    reached: u64,
     from: Option<BufReader<File>>,
     /// What there is of a line that has no end yet.
     begun: Vec<u8>,
@@ -38,6 +41,7 @@ impl Follower {
         Self {
             segments,
             place,
+            reached: 0,
             from: None,
             begun: Vec::new(),
             full: false,
@@ -57,7 +61,7 @@ impl Follower {
         self.place
     }
 
-    /// How many segments were gone before they were read.
+    /// How many segments were gone, all of them or a part, before they were read.
     pub fn lost_segments(&self) -> u64 {
         self.lost
     }
@@ -68,11 +72,20 @@ impl Follower {
         let numbers = self.segments.numbers().unwrap_or_default();
         let later = numbers
             .iter()
-            .filter(|number| **number >= self.place.segment);
-        let full: u64 = later
+            .filter(|number| **number > self.place.segment);
+        let later: u64 = later
             .map(|number| length(&self.segments.full(*number)))
             .sum();
-        (full + length(self.segments.active())).saturating_sub(self.place.bytes)
+        let active = length(self.segments.active());
+        let is_full = numbers.contains(&self.place.segment);
+        // What is read may not be where it was, and have another in its place.
+        let here = match &self.from {
+            Some(from) => from.get_ref().metadata().map_or(0, |found| found.len()),
+            None if is_full => length(&self.segments.full(self.place.segment)),
+            None => active,
+        };
+        let next = if is_full { active } else { 0 };
+        here.saturating_sub(self.place.bytes) + later + next
     }
 
     /// The next line, if there is one yet.
@@ -99,9 +112,15 @@ impl Follower {
             if read > 0 {
                 continue;
             }
-            if self.full {
+            let reached = self.place.bytes + self.begun.len() as u64;
+            if from.get_ref().metadata()?.len() < reached {
+                from.rewind()?;
+                self.read_again();
+            } else if self.full {
+                self.miss_the_rest();
                 self.from = None;
                 self.begun.clear();
+                self.reached = 0;
                 self.place = Place {
                     segment: self.place.segment + 1,
                     bytes: 0,
@@ -144,16 +163,38 @@ impl Follower {
         if segment != wanted {
             self.missing(segment);
             self.place = Place { segment, bytes: 0 };
+            self.reached = 0;
         } else if file.metadata()?.len() < self.place.bytes {
-            tracing::error!(
-                segment,
-                "a segment of the audit log is shorter than what was read of it; it is read again"
-            );
-            self.place.bytes = 0;
+            self.read_again();
         }
         file.seek(SeekFrom::Start(self.place.bytes))?;
         self.from = Some(BufReader::new(file));
         Ok(true)
+    }
+
+    /// The file was cut: it may have more lines where others were.
+    fn read_again(&mut self) {
+        tracing::error!(
+            segment = self.place.segment,
+            "a segment of the audit log is shorter than what was read of it; it is read again"
+        );
+        self.reached = self.reached.max(self.place.bytes);
+        self.place.bytes = 0;
+        self.begun.clear();
+    }
+
+    /// Counts a segment of which the end is gone. Its seal is believed here: it only tells what to alert about.
+    fn miss_the_rest(&mut self) {
+        let seal = self.segments.read_seal(self.place.segment);
+        let seal = seal.ok().flatten();
+        let sealed = seal.and_then(|seal| Statement::unverified(&seal));
+        if sealed.is_some_and(|sealed| sealed.bytes > self.place.bytes.max(self.reached)) {
+            self.lost += 1;
+            tracing::error!(
+                segment = self.place.segment,
+                "lines of the audit log were removed before they were read"
+            );
+        }
     }
 
     /// Counts what is gone.
@@ -197,6 +238,57 @@ mod tests {
         );
         log.write(1).rotate();
         assert_eq!((next(), next()), (Some(7), None));
+    }
+
+    /// Reads on; how many lines there are.
+    fn drain(follower: &mut Follower) -> usize {
+        std::iter::from_fn(|| follower.advance().unwrap()).count()
+    }
+
+    #[test]
+    fn a_file_that_is_moved_is_read_to_its_end_and_then_the_next() {
+        let mut log = Log::new();
+        log.write(2).seal();
+        let active = log.folder.path().join("audit.jsonl");
+        let mut follower = Follower::at(Segments::of(&active), Place::default());
+        assert!(follower.advance().unwrap().is_some());
+        let place = follower.place();
+        std::fs::rename(&active, log.folder.path().join("away")).unwrap();
+        log.write(1);
+        assert!(follower.behind() > place.bytes, "what is left of it");
+        log.replace_lost().write(2);
+        assert_eq!(drain(&mut follower), 4);
+        assert_eq!((follower.behind(), follower.lost_segments()), (0, 0));
+        let end = follower.place();
+        assert_eq!(end.segment, 2);
+        // Who did not have it open cannot read it, and says so; who had read all of it has lost nothing.
+        let all = Place {
+            bytes: std::fs::metadata(log.folder.path().join("away"))
+                .unwrap()
+                .len(),
+            ..place
+        };
+        for (from, lost) in [(place, 1), (all, 0), (end, 0)] {
+            let mut again = Follower::at(Segments::of(&active), from);
+            assert_eq!(drain(&mut again), if from == end { 0 } else { 2 });
+            assert_eq!((again.behind(), again.lost_segments()), (0, lost));
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_cut_is_read_again_and_counted() {
+        let mut log = Log::new();
+        log.write(3).seal();
+        let active = log.folder.path().join("audit.jsonl");
+        let mut follower = Follower::at(Segments::of(&active), Place::default());
+        assert!(follower.advance().unwrap().is_some());
+        assert_eq!(drain(&mut follower), 2);
+        std::fs::write(&active, "").unwrap();
+        log.write(1); // behind the cut, before it is noticed
+        assert_eq!(drain(&mut follower), 1);
+        log.replace_lost().write(2);
+        assert_eq!(drain(&mut follower), 2);
+        assert_eq!((follower.behind(), follower.lost_segments()), (0, 1));
     }
 
     #[test]

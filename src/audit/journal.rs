@@ -2,10 +2,12 @@
 //!
 //! The order of steps is what makes every crash harmless. A seal is written only for lines that are synced;
 //! the seal of the next segment, with no line yet, before the full file gets its name; that name before the
-//! next file. So a file without a seal is never ours.
+//! next file. So a file without a seal is never ours. Only where somebody took the file away do lines come first:
+//! they must not wait for a seal that a full disk does not take.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -85,10 +87,7 @@ impl Journal {
         self.put(&begun)?;
         let full = self.segments.full(ended.segment);
         if full.try_exists()? {
-            return Err(io::Error::other(format!(
-                "{} is there already",
-                full.display()
-            )));
+            return Err(is_there_already(&full));
         }
         let active = self.segments.active();
         let mut draft = active.as_os_str().to_owned();
@@ -103,6 +102,49 @@ impl Journal {
         self.advance(&begun);
         self.segments.settle()?;
         Ok((file, begun))
+    }
+
+    /// Whether somebody moved, removed or cut the file that is written: what is written to it then, nobody finds.
+    pub(super) fn has_lost(&self, written: &File) -> bool {
+        let Ok(ours) = written.metadata() else {
+            return false;
+        };
+        match fs::metadata(self.segments.active()) {
+            Ok(found) => {
+                let is_other = (found.dev(), found.ino()) != (ours.dev(), ours.ino());
+                is_other || found.len() < self.standing().bytes
+            }
+            Err(error) => error.kind() == ErrorKind::NotFound,
+        }
+    }
+
+    /// Ends the segment whose file is lost, and begins the next; with the file for it. What is left of the lost one stays
+    /// as a full segment, and its seal says how much there was, so that it is missed when the log is verified. May be
+    /// tried again after an error.
+    pub(super) fn replace_lost(&self) -> io::Result<(File, Statement)> {
+        let _one_at_a_time = self.changing.lock();
+        let mut lost = self.standing();
+        lost.at = Timestamp::now();
+        self.put_if_possible(&lost);
+        let (active, full) = (self.segments.active(), self.segments.full(lost.segment));
+        if !full.try_exists()? {
+            self.set_aside(lost.segment)?;
+        } else if active.try_exists()? {
+            return Err(is_there_already(&full));
+        }
+        let file = private().append(true).open(active)?;
+        let begun = Statement::begin(lost.segment + 1, lost.last, Timestamp::now());
+        self.put_if_possible(&begun);
+        self.advance(&begun);
+        Ok((file, begun))
+    }
+
+    /// Where the seal must not hold up the lines. It is tried again with the next one.
+    fn put_if_possible(&self, statement: &Statement) {
+        let put = self.put(statement).and_then(|()| self.segments.settle());
+        if let Err(error) = put {
+            tracing::error!(%error, segment = statement.segment, "a segment of the audit log has no new seal");
+        }
     }
 
     fn put(&self, statement: &Statement) -> io::Result<()> {
@@ -238,8 +280,8 @@ impl Journal {
         let full = self.segments.full(number);
         tracing::error!(
             file = %full.display(),
-            "the audit log does not agree with its seal: lines were changed or removed, or the seal was; \
-             what is left is set aside, see `portcullis audit verify`"
+            "the audit log does not agree with its seal: lines were changed or removed, or the seal was, or the file was \
+             moved; what is left is set aside, see `portcullis audit verify`"
         );
         match fs::rename(self.segments.active(), &full) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -248,6 +290,10 @@ impl Journal {
             renamed => renamed,
         }
     }
+}
+
+fn is_there_already(file: &Path) -> io::Error {
+    io::Error::other(format!("{} is there already", file.display()))
 }
 
 /// The file is gone, or has a line that no gateway wrote.

@@ -365,6 +365,81 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn f_07_what_is_asked_for_strictly_works_again_once_a_lost_file_is_made_anew() {
+        let acts: [fn(&Path); 2] = [
+            |file| std::fs::rename(file, file.with_extension("away")).unwrap(),
+            |file| std::fs::write(file, "").unwrap(),
+        ];
+        for act in acts {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join(FILE);
+            let log = AuditLog::open(&settings(&path)).unwrap();
+            for id in ["one", "two", "three"] {
+                log.write(&event(id)).await.unwrap();
+            }
+            let segments = super::super::segments::Segments::of(&path);
+            let mut follower = super::super::follow::Follower::from_end(segments).unwrap();
+            assert!(follower.advance().unwrap().is_none());
+            act(&path);
+            let refused = log.write_or_fail(&event("four"), Until::Sealed).await;
+            assert!(refused.is_err());
+            for id in ["five", "six"] {
+                let kept = log.write_or_fail(&event(id), Until::Sealed).await;
+                kept.unwrap();
+            }
+            assert!(log.healthy());
+            let read = std::iter::from_fn(|| follower.advance().unwrap());
+            let ids = ["four", "five", "six"].map(|id| format!("\"auditID\":\"{id}\""));
+            let read: Vec<String> = read.map(|line| String::from_utf8(line).unwrap()).collect();
+            assert_eq!(read.len(), ids.len(), "{read:?}");
+            for (line, id) in read.iter().zip(&ids) {
+                assert!(line.contains(id), "{line}");
+            }
+            assert_eq!((follower.place().segment, follower.behind()), (2, 0));
+            let flaw = super::super::journal::tests::prove(folder.path()).unwrap_err();
+            assert_eq!(flaw.file, folder.path().join("audit-00000001.jsonl"));
+        }
+    }
+
+    /// The disk takes nothing, and somebody moves the file to another one: what waits comes into the next segment.
+    #[tokio::test]
+    async fn f_07_a_batch_goes_on_in_the_file_that_is_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FILE);
+        let (journal, _) = Journal::open(&path, &folder.path().join(KEY_FILE)).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let writer = Writer {
+            settings: settings(&path),
+            file: private().append(true).open("/dev/full").unwrap(),
+            standing: journal.standing(),
+            journal: Some(Arc::new(journal)),
+            rotate_after: Timestamp::MIN,
+            health: watch::channel(true).0,
+            unsealed: Arc::default(),
+            astray: Arc::default(),
+        };
+        let (batches, queue) = mpsc::channel(1);
+        let thread = std::thread::spawn(move || writer.run(queue));
+        for id in ["one", "two"] {
+            let (written, in_file) = oneshot::channel();
+            let lines = vec![event(id).line(), event("more").line()];
+            let (sealed, on_disk) = oneshot::channel();
+            let batch = gather::Batch {
+                lines,
+                written,
+                sealed: Some(sealed),
+            };
+            batches.send(batch).await.unwrap();
+            in_file.await.unwrap();
+            on_disk.await.unwrap();
+        }
+        drop(batches);
+        thread.join().unwrap();
+        let proof = super::super::journal::tests::prove(folder.path()).unwrap();
+        assert_eq!((proof.last_segment, proof.lines), (2, 4));
+    }
+
+    #[tokio::test]
     async fn a_full_segment_is_followed_by_the_next() {
         let folder = tempfile::tempdir().unwrap();
         let small = Settings {

@@ -65,6 +65,13 @@ impl Log {
         self
     }
 
+    /// Notices that the file is not where it was, or cut.
+    pub(in crate::audit) fn replace_lost(&mut self) -> &mut Self {
+        assert!(self.journal.has_lost(&self.file));
+        (self.file, self.standing) = self.journal.replace_lost().unwrap();
+        self
+    }
+
     /// The gateway is killed; what it left.
     pub(in crate::audit) fn kill(self) -> Arc<tempfile::TempDir> {
         self.folder
@@ -348,4 +355,80 @@ fn a_file_cut_under_a_running_gateway_is_not_sealed() {
         .unwrap();
     let error = log.journal.seal().unwrap_err();
     assert!(error.to_string().contains("cut it off"), "{error}");
+}
+
+/// However the file is taken away under a running gateway: the next segment is as good as ever, and `verify` names the
+/// one before.
+#[test]
+fn a_lost_file_ends_its_segment() {
+    let acts: [Act<'_>; 4] = [
+        &|folder| fs::rename(folder.join("audit.jsonl"), folder.join("away")).unwrap(),
+        &|folder| {
+            fs::rename(folder.join("audit.jsonl"), folder.join("away")).unwrap();
+            fs::write(folder.join("audit.jsonl"), "another one").unwrap();
+        },
+        &|folder| fs::write(folder.join("audit.jsonl"), "").unwrap(),
+        &|folder| {
+            let text = fs::read(folder.join("audit.jsonl")).unwrap();
+            fs::write(folder.join("audit.jsonl"), &text[..text.len() - 9]).unwrap();
+        },
+    ];
+    for (number, act) in acts.into_iter().enumerate() {
+        let mut log = Log::new();
+        log.write(1).rotate().write(2).seal().write(1);
+        assert!(!log.journal.has_lost(&log.file));
+        act(log.folder.path());
+        log.replace_lost();
+        assert!(!log.journal.has_lost(&log.file));
+        log.write(2).seal().rotate().write(1).seal();
+        let wrong = log.folder.path().join("audit-00000002.jsonl");
+        let flaw = prove(log.folder.path()).unwrap_err();
+        assert_eq!(flaw.file, wrong, "act {number}: {flaw:?}");
+        // Whoever puts the file back has the whole log again.
+        if number < 2 {
+            fs::rename(log.folder.path().join("away"), &wrong).unwrap();
+            assert_eq!(prove(log.folder.path()).unwrap().lines, 7);
+        }
+        let next = Log::start(log.kill());
+        assert_eq!(next.standing.segment, 4, "act {number}");
+    }
+}
+
+#[test]
+fn a_lost_file_never_replaces_what_is_there() {
+    let mut log = Log::new();
+    log.write(2);
+    let folder = log.folder.path().to_owned();
+    let (active, full) = (
+        folder.join("audit.jsonl"),
+        folder.join("audit-00000001.jsonl"),
+    );
+    fs::rename(&active, &full).unwrap();
+    fs::write(&active, "another one").unwrap();
+    let error = log.journal.replace_lost().unwrap_err();
+    assert!(error.to_string().contains("is there already"), "{error}");
+    fs::remove_file(&active).unwrap();
+    log.replace_lost().write(1).seal();
+    assert_eq!(prove(&folder).unwrap().lines, 3);
+}
+
+/// Lines are kept where a seal cannot be; it comes with the next.
+#[test]
+fn a_lost_file_does_not_wait_for_a_seal() {
+    let mut log = Log::new();
+    log.write(2).seal();
+    let folder = log.folder.path().to_owned();
+    fs::remove_file(folder.join("audit.jsonl")).unwrap();
+    let drafts = [1, 2].map(|number| folder.join(format!("audit-0000000{number}.jsonl.seal.new")));
+    for draft in &drafts {
+        fs::create_dir(draft).unwrap();
+    }
+    log.replace_lost().write(1);
+    log.journal.seal().unwrap_err();
+    for draft in &drafts {
+        fs::remove_dir(draft).unwrap();
+    }
+    log.write(1).seal();
+    let flaw = prove(&folder).unwrap_err();
+    assert_eq!(flaw.file, folder.join("audit-00000001.jsonl"), "{flaw:?}");
 }

@@ -37,11 +37,13 @@ impl Writer {
     pub(super) fn run(mut self, mut batches: mpsc::Receiver<Batch>) {
         let mut text = Vec::new();
         while let Some(batch) = batches.blocking_recv() {
+            if self.astray.swap(false, Ordering::Relaxed) {
+                self.replace_if_lost(&[]);
+            }
             self.rotate_if_full();
             for line in &batch.lines {
                 self.chain(line, &mut text);
             }
-            self.find_file();
             self.write_until_kept(&text);
             text.clear();
             if let Some(journal) = &self.journal {
@@ -106,8 +108,7 @@ impl Writer {
                 Err(error) => {
                     self.unhealthy(&error.to_string());
                     // The file may have been taken away under us: another one gets the batch from its beginning.
-                    if let Some(file) = self.another_file() {
-                        self.file = file;
+                    if self.replace_if_lost(batch) {
                         rest = batch;
                     }
                 }
@@ -116,22 +117,38 @@ impl Writer {
         self.recovered();
     }
 
-    /// Somebody may have moved or removed the file: what is written to it then, nobody finds. What is missing in
-    /// the next one `portcullis audit verify` names.
-    fn find_file(&mut self) {
-        if self.astray.swap(false, Ordering::Relaxed)
-            && let Some(file) = self.another_file()
-        {
-            tracing::error!(
-                file = %self.settings.file.display(),
-                "somebody moved or removed the audit file; the log goes on where it was"
-            );
-            self.file = file;
+    /// Goes on in another file if somebody took away the one that is written; whether that is so. The lines that are
+    /// chained already come into it: their links are the same, because a segment begins where the one before ended.
+    fn replace_if_lost(&mut self, chained: &[u8]) -> bool {
+        let Some(journal) = &self.journal else {
+            let another = self.another_stream();
+            return another.map(|file| self.file = file).is_some();
+        };
+        if !journal.has_lost(&self.file) {
+            return false;
+        }
+        match journal.replace_lost() {
+            Ok((file, begun)) => {
+                tracing::error!(
+                    file = %self.settings.file.display(),
+                    "somebody moved, removed or cut the audit file; the log goes on where it was, in the next segment"
+                );
+                self.file = file;
+                self.standing = begun;
+                for line in chained.split_inclusive(|byte| *byte == b'\n') {
+                    self.standing.push(line);
+                }
+                true
+            }
+            Err(error) => {
+                tracing::error!(%error, "the audit file was moved, removed or cut, and cannot be made anew");
+                false
+            }
         }
     }
 
-    /// What is where the file was, if it is not the file.
-    fn another_file(&self) -> Option<File> {
+    /// What is where the pipe or device was, if it is not the one that is written.
+    fn another_stream(&self) -> Option<File> {
         let file = private().append(true).open(&self.settings.file).ok()?;
         let (one, other) = (self.file.metadata().ok()?, file.metadata().ok()?);
         ((one.dev(), one.ino()) != (other.dev(), other.ino())).then_some(file)
