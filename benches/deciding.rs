@@ -1,4 +1,5 @@
-//! What a decision costs: by 200 rules alone, for requests of every kind, and with a condition on an object of 10 KB.
+//! What a decision costs: by 200 rules alone, for requests of every kind, by ten times as many, and with a condition on
+//! an object of 10 KB.
 //!
 //! Run with `cargo bench --bench deciding`. The bars are the median of `rules alone/*` below 5 µs, and `one condition of
 //! the policy` below 50 µs.
@@ -17,6 +18,7 @@ use portcullis::request::{RequestInfo, body};
 use serde_json::{Value, json};
 
 const RULES: usize = 200;
+const MANY: usize = 2_000;
 
 fn texts(texts: &[&str]) -> Vec<String> {
     texts.iter().map(|&text| text.to_owned()).collect()
@@ -73,7 +75,7 @@ fn about_others(number: usize) -> RuleSource {
 }
 
 /// Rules about others, and behind them what decides.
-fn policy(conditions: Vec<ConditionSource>) -> Policy {
+fn policy(rules: usize, conditions: Vec<ConditionSource>) -> Policy {
     let mut last = vec![
         RuleSource {
             id: "bench/work".to_owned(),
@@ -100,7 +102,7 @@ fn policy(conditions: Vec<ConditionSource>) -> Policy {
         };
         last.insert(0, risky);
     }
-    let others = (0..RULES - last.len()).map(about_others);
+    let others = (0..rules - last.len()).map(about_others);
     Policy::compile(PolicySource {
         rules: others.chain(last).collect(),
         ..PolicySource::default()
@@ -194,13 +196,17 @@ fn by_rules_alone(criterion: &mut Criterion) {
     let human = Arc::new(Identity::for_tests("alice@example.com", &groups));
     let agent = Identity::for_tests("alice@example.com", &["developers"]);
     let agent = Arc::new(agent.with_agent("coding-assistant", &[]));
-    let policy = policy(Vec::new());
     let seen = Seen::default();
+    let (few, many) = (policy(RULES, Vec::new()), policy(MANY, Vec::new()));
     let mut group = criterion.benchmark_group("rules alone");
     group
         .warm_up_time(Duration::from_millis(300))
         .measurement_time(Duration::from_secs(1));
-    for (who, identity) in [("human", &human), ("agent", &agent)] {
+    for (who, identity, policy) in [
+        ("human", &human, &few),
+        ("agent", &agent, &few),
+        ("human, 2,000 rules", &human, &many),
+    ] {
         for (name, request) in REQUESTS {
             let info = info(request);
             group.bench_function(format!("{who}, {name}"), |bencher| {
@@ -232,7 +238,7 @@ fn by_conditions(criterion: &mut Criterion) {
         ("secrets", ready("secrets")),
         ("unconfined", ready("unconfined")),
     ] {
-        let policy = policy(vec![condition]);
+        let policy = policy(RULES, vec![condition]);
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
                 let decision = policy.decide(&identity, black_box(&info), "bench", &seen);
