@@ -31,6 +31,7 @@ pub mod audit;
 mod call;
 pub mod callers;
 pub mod console;
+mod places;
 pub mod sessions;
 pub mod shipping;
 pub mod socket;

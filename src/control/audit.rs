@@ -84,7 +84,11 @@ impl Audits {
         let operator = call::operator(operators, request, door, event, now).await?;
         let answer = match parse(request.method(), request.uri())? {
             Call::Events(filter) => self.trail.events(*filter)?,
-            Call::Follow(filter) => self.trail.follow(*filter).await?,
+            Call::Follow(filter) => {
+                self.trail
+                    .follow(*filter, operator.identity.as_deref())
+                    .await?
+            }
             Call::Answer(digest) => {
                 let kept = self.open(move |shelf| shelf.kept(&digest)).await?;
                 self.trail.answer(

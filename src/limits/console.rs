@@ -39,6 +39,12 @@ pub const CONSOLE_LOG_READERS_MAX: usize = 2;
 
 /// Programs that are sent events or an answer on record at one time; others are asked to try again.
 pub const AUDIT_STREAMS_MAX: usize = 8;
+/// Programs that follow the log at one time.
+pub const AUDIT_FOLLOWERS_MAX: usize = 16;
+/// How many of them one operator may have.
+pub const AUDIT_FOLLOWERS_PER_OPERATOR_MAX: usize = 4;
+/// After so long without a line they are sent an empty one, by which one sees that nobody is there any more.
+pub const AUDIT_FOLLOWED_SILENCE_MAX: Duration = Duration::from_secs(20);
 /// Lines, or blocks of an answer, that wait for each of them: then reading waits.
 pub const AUDIT_STREAM_WAITING_MAX: usize = 16;
 /// Bytes of the log that are read before one asks whether somebody still listens.

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::*;
 use crate::gateway::body;
+use crate::identity::Identity;
 
 fn get(target: &str) -> Result<Call, u16> {
     parse(&Method::GET, &target.parse().unwrap()).map_err(|refusal| refusal.code().as_u16())
@@ -125,7 +126,7 @@ async fn what_is_followed_begins_now_and_has_every_stage() {
     use std::io::Write as _;
 
     let (folder, trail) = log(4);
-    let mut followed = trail.follow(of("dora")).await.unwrap().into_body();
+    let mut followed = trail.follow(of("dora"), None).await.unwrap().into_body();
     let file = folder.path().join("audit.jsonl");
     let mut file = std::fs::File::options().append(true).open(file).unwrap();
     file.write_all((event(5, "oscar") + &event(6, "dora") + &event(6, "dora")).as_bytes())
@@ -148,14 +149,43 @@ async fn places_are_bounded_and_come_back() {
     }
     let refused = trail.events(Filter::default()).unwrap_err();
     assert_eq!(refused.code().as_u16(), 429);
-    assert_eq!(
-        trail.follow(of("dora")).await.unwrap_err().code().as_u16(),
-        429
-    );
+    assert!(trail.follow(of("dora"), None).await.is_ok());
     assert!(trail.read(|_| Ok(())).await.is_ok());
     drop(taken);
     while trail.events(Filter::default()).is_err() {
         tokio::task::yield_now().await;
+    }
+}
+
+/// However many tails are left open, they keep nobody from looking, and nobody else from following.
+#[tokio::test]
+async fn who_follows_takes_no_place_from_others() {
+    let (_folder, trail) = log(4);
+    let [oscar, dora] = ["oscar", "dora"].map(|name| Identity::for_tests(name, &[]));
+    let mut taken = Vec::new();
+    for _ in 0..limits::AUDIT_FOLLOWERS_PER_OPERATOR_MAX {
+        taken.push(trail.follow(of("dora"), Some(&oscar)).await.unwrap());
+    }
+    let refused = trail.follow(of("dora"), Some(&oscar)).await.unwrap_err();
+    assert_eq!(refused.code().as_u16(), 429);
+    assert!(refused.message().contains("end one of them"), "{refused:?}");
+    for _ in 0..limits::AUDIT_STREAMS_MAX {
+        trail.events(Filter::default()).unwrap();
+    }
+    assert!(trail.follow(of("dora"), Some(&dora)).await.is_ok());
+    drop(taken.pop());
+    assert!(trail.follow(of("dora"), Some(&oscar)).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_follows_is_sent_an_empty_line_when_there_is_none_for_long() {
+    let (_folder, trail) = log(4);
+    let mut followed = trail.follow(of("dora"), None).await.unwrap().into_body();
+    let begun = tokio::time::Instant::now();
+    for number in 1..=2 {
+        let frame = followed.frame().await.unwrap().unwrap();
+        assert_eq!(frame.data_ref().unwrap(), "\n");
+        assert!(begun.elapsed() >= limits::AUDIT_FOLLOWED_SILENCE_MAX * number);
     }
 }
 
@@ -164,7 +194,7 @@ async fn a_log_that_cannot_be_read_again_is_not_shown() {
     let trail = Trail::of(std::path::Path::new("/dev/null"));
     for refused in [
         trail.events(Filter::default()),
-        trail.follow(Filter::default()).await,
+        trail.follow(Filter::default(), None).await,
     ] {
         assert_eq!(refused.unwrap_err().code().as_u16(), 404);
     }

@@ -11,13 +11,16 @@ use http::{HeaderValue, Response, header};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::Instant;
 
 use crate::audit::commands::{Filter, Request, Seen};
 use crate::audit::follow::Follower;
 use crate::audit::history::History;
 use crate::audit::segments::Segments;
+use crate::control::places::{Place, Places, Taken};
 use crate::gateway::body::{Body, BodyError};
 use crate::gateway::refuse::Refusal;
+use crate::identity::Identity;
 use crate::limits;
 
 /// The audit log, for people to look into.
@@ -25,14 +28,30 @@ pub struct Trail {
     history: Option<History>,
     /// Places for pages.
     readers: Arc<Semaphore>,
-    /// Places for what lasts.
+    /// Places for what lasts as long as somebody reads.
     streams: Arc<Semaphore>,
+    /// Places for what has no end.
+    followers: Places,
 }
 
 /// Whoever is sent something.
 struct Listener {
     tell: mpsc::Sender<Result<Bytes, io::Error>>,
     _place: OwnedSemaphorePermit,
+}
+
+/// Whoever follows the log.
+struct Following {
+    follower: Follower,
+    filter: Filter,
+    silent_since: Instant,
+    _place: Place,
+}
+
+impl Following {
+    fn is_silent(&self) -> bool {
+        self.silent_since.elapsed() >= limits::AUDIT_FOLLOWED_SILENCE_MAX
+    }
 }
 
 impl Trail {
@@ -44,6 +63,10 @@ impl Trail {
             history: regular.then(|| History::new(Segments::of(file))),
             readers: Arc::new(Semaphore::new(limits::CONSOLE_LOG_READERS_MAX)),
             streams: Arc::new(Semaphore::new(limits::AUDIT_STREAMS_MAX)),
+            followers: Places::new(
+                limits::AUDIT_FOLLOWERS_MAX,
+                limits::AUDIT_FOLLOWERS_PER_OPERATOR_MAX,
+            ),
         }
     }
 
@@ -85,31 +108,51 @@ impl Trail {
         })
     }
 
-    /// Every line that matches, from now on.
-    pub(super) async fn follow(&self, filter: Filter) -> Result<Response<Body>, Refusal> {
+    /// Every line that matches, from now on, and an empty one where there is none for long.
+    pub(super) async fn follow(
+        &self,
+        filter: Filter,
+        operator: Option<&Identity>,
+    ) -> Result<Response<Body>, Refusal> {
         let history = self.history()?;
-        let place = admit(&self.streams)?;
+        let place = self.followers.admit(operator).map_err(|taken| {
+            Refusal::too_many(match taken {
+                Taken::All => {
+                    "too many programs follow the audit log; ask for what there is instead, or try again later"
+                }
+                Taken::Own => {
+                    "you follow the audit log so many times already; end one of them, or ask for what there is instead"
+                }
+            })
+        })?;
         let opened = tokio::task::spawn_blocking(move || history.follow()).await;
         let follower = opened.unwrap_or_else(|error| Err(io::Error::other(error)));
-        let follower = follower.map_err(|error| unreadable(&error))?;
-        let reading = (follower, Arc::new(filter), place);
-        let lines = stream::try_unfold(reading, |(mut follower, filter, place)| async move {
+        let following = Following {
+            follower: follower.map_err(|error| unreadable(&error))?,
+            filter,
+            silent_since: Instant::now(),
+            _place: place,
+        };
+        let lines = stream::try_unfold(following, |mut following| async move {
             loop {
-                let wanted = Arc::clone(&filter);
                 let read = tokio::task::spawn_blocking(move || {
-                    let lines = some(&mut follower, &wanted);
-                    (follower, lines)
+                    let lines = some(&mut following.follower, &following.filter);
+                    (following, lines)
                 });
                 let (back, lines) = read.await?;
-                follower = back;
-                match lines? {
-                    Some(lines) if lines.is_empty() => {}
-                    Some(lines) => {
-                        let frame = Frame::data(Bytes::from(lines));
-                        return Ok::<_, BodyError>(Some((frame, (follower, filter, place))));
+                following = back;
+                let lines = match lines? {
+                    Some(lines) if !lines.is_empty() => lines,
+                    _ if following.is_silent() => b"\n".to_vec(),
+                    Some(_) => continue,
+                    None => {
+                        tokio::time::sleep(LOOK_AGAIN_AFTER).await;
+                        continue;
                     }
-                    None => tokio::time::sleep(LOOK_AGAIN_AFTER).await,
-                }
+                };
+                following.silent_since = Instant::now();
+                let frame = Frame::data(Bytes::from(lines));
+                return Ok::<_, BodyError>(Some((frame, following)));
             }
         });
         Ok(streamed(StreamBody::new(lines).boxed_unsync(), NDJSON))
