@@ -161,6 +161,9 @@ pub const AUDIT_COMMAND_REQUESTS_MAX: usize = 200;
 /// them: there are eight kinds, so all of these are fewer than are kept of one command.
 pub const AUDIT_COMMAND_KIND_REQUESTS_MIN: usize = 20;
 const _: () = assert!(8 * AUDIT_COMMAND_KIND_REQUESTS_MIN < AUDIT_COMMAND_REQUESTS_MAX);
+/// Time without an event after which a request begins another command, whatever session its client claims. A run of `kubectl edit`
+/// is silent while somebody types, and `kubectl proxy` is one run all day.
+pub const AUDIT_COMMAND_SILENCE_MAX: Duration = Duration::from_mins(30);
 /// Requests that `portcullis audit show` keeps of its command, and `portcullis replay` of a whole run, of about 1 KiB each.
 pub const AUDIT_RUN_REQUESTS_MAX: usize = 100_000;
 /// Bytes of the id of a request; the gateway makes UUIDs.

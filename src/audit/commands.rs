@@ -1,8 +1,9 @@
 //! What people did: the events of the log as requests, and requests as commands.
 //!
 //! A command is what one run of kubectl asked for: requests of one caller with the same `Kubectl-Session`
-//! and `Kubectl-Command`. Both are claimed, so nobody's requests are folded into somebody else's command, and
-//! what is told of a command is what was really asked for. Without a session each request stands for itself.
+//! and `Kubectl-Command`, without a long silence between them. Both are claimed, so nobody's requests are folded into
+//! somebody else's command, and what is told of a command is what was really asked for. Without a session each request
+//! stands for itself.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -354,16 +355,28 @@ fn gravity(decision: &str) -> u8 {
     }
 }
 
-/// Gathers one command, from its requests in the order of the log.
-#[derive(Debug, Default)]
+/// Gathers one command, from the requests of its run in the order of the log.
+#[derive(Debug)]
 pub struct Gathering {
+    /// When one of its requests came.
+    came: Timestamp,
     /// What has begun and is not over.
     open: HashMap<String, Request>,
-    command: Option<Keeping>,
+    /// It, and others before and after a silence. What ends late can tell that two were one.
+    commands: Vec<Keeping>,
 }
 
 impl Gathering {
-    /// Takes the next of its requests.
+    /// The command of a request that came then.
+    pub fn new(came: Timestamp) -> Self {
+        Self {
+            came,
+            open: HashMap::new(),
+            commands: Vec::new(),
+        }
+    }
+
+    /// Takes the next request of the run.
     pub fn push(&mut self, request: Request) {
         if request.over {
             self.open.remove(&request.audit_id);
@@ -374,9 +387,15 @@ impl Gathering {
     }
 
     fn take(&mut self, request: Request) {
-        self.command
-            .get_or_insert_with(|| Keeping::of(&request, limits::AUDIT_COMMAND_REQUESTS_MAX))
-            .push(request);
+        let mut others = std::mem::take(&mut self.commands);
+        let mut near = others.extract_if(.., |command| command.reaches(&request));
+        let mut command = near
+            .next()
+            .unwrap_or_else(|| Keeping::of(&request, limits::AUDIT_COMMAND_REQUESTS_MAX));
+        near.for_each(|other| command.join(other));
+        command.push(request);
+        others.push(command);
+        self.commands = others;
     }
 
     /// The command, if it asked for something else than what the API has.
@@ -384,7 +403,9 @@ impl Gathering {
         for request in std::mem::take(&mut self.open).into_values() {
             self.take(request);
         }
-        self.command.filter(Keeping::asks).map(Keeping::finish)
+        let mut commands = self.commands.into_iter();
+        let command = commands.find(|command| command.has(self.came));
+        command.filter(Keeping::asks).map(Keeping::finish)
     }
 }
 

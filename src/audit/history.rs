@@ -46,8 +46,8 @@ pub struct Told {
 const ANSWERED_LATE: SignedDuration = SignedDuration::from_mins(10);
 /// How far the order of the log may differ from that of times: events of one moment wait for each other.
 const OUT_OF_ORDER: SignedDuration = SignedDuration::from_secs(60);
-/// How long before one of its requests the others of a command are looked for.
-const BEGAN_BEFORE: SignedDuration = SignedDuration::from_mins(10);
+/// How long before one of its requests others of a command are looked for: most have far shorter silences.
+const BEGAN_BEFORE: SignedDuration = SignedDuration::from_hours(1);
 
 impl History {
     /// The log of these files.
@@ -118,15 +118,16 @@ impl History {
         }
     }
 
-    /// The command that a request belongs to, from at most so many bytes of the log, looked for twice; nothing if there
-    /// is no such request.
+    /// The command that a request belongs to; nothing if there is no such request. It is looked for in so many bytes of the
+    /// log before the request came, but an hour at most, and twice in so many from there on.
     pub fn command(&self, id: Uuid, bytes: u64) -> io::Result<Option<Told>> {
         let Some(came) = made(id) else {
             return Ok(None);
         };
         let id = id.to_string();
         let mut found = None;
-        self.read(earlier(came, OUT_OF_ORDER), bytes, &id, &mut |seen| {
+        let (here, _) = around(&self.segments, earlier(came, OUT_OF_ORDER))?;
+        self.read(here, bytes, &id, &mut |seen| {
             let request = Request::from(seen);
             let is = request.audit_id == id;
             if is {
@@ -138,15 +139,24 @@ impl History {
             return Ok(None);
         };
         let run = request.run();
-        let needle = run.as_ref().map(|run| in_json(run.session()));
+        let session = run.as_ref().map(|run| run.session().to_owned());
+        let needle = session.as_deref().map_or_else(|| id.clone(), in_json);
         let filter = Filter {
-            id: run.is_none().then(|| id.clone()),
+            id: run.is_none().then_some(id),
+            session,
             run,
             ..Filter::default()
         };
-        let needle = needle.unwrap_or(id);
-        let mut gathering = Gathering::default();
-        let ended = self.read(earlier(came, BEGAN_BEFORE), bytes, &needle, &mut |seen| {
+        let mut gathering = Gathering::new(request.received);
+        let mut before = Latest {
+            lines: Backwards::from(self.segments.clone(), here)?,
+            stop: around(&self.segments, earlier(came, BEGAN_BEFORE))?.0,
+            ..self.latest(&filter)?
+        };
+        while let Some(found) = before.advance(bytes)? {
+            gathering.push(found.request);
+        }
+        let ended = self.read(here, bytes, &needle, &mut |seen| {
             let request = Request::from(seen);
             if filter.matches(&request) {
                 gathering.push(request);
@@ -159,17 +169,16 @@ impl History {
         }))
     }
 
-    /// Hands over the events from a time on whose lines have a text in them, until it is enough or so many bytes were read;
+    /// Hands over the events from a place on whose lines have a text in them, until it is enough or so many bytes were read;
     /// whether the log ended.
     fn read(
         &self,
-        from: Timestamp,
+        from: Place,
         bytes: u64,
         text: &str,
         wants_more: &mut dyn FnMut(Seen) -> bool,
     ) -> io::Result<bool> {
-        let (place, _) = around(&self.segments, from)?;
-        let mut lines = Follower::at(self.segments.clone(), place);
+        let mut lines = Follower::at(self.segments.clone(), from);
         let needle = Finder::new(text);
         let mut read = 0;
         while let Some(line) = lines.advance()? {

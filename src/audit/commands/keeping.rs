@@ -4,10 +4,11 @@
 //! out are the latest of the lightest kind, and some of each kind always stay.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Command, Request, Weight};
+use super::{Command, Request, Weight, gravity};
 use crate::limits;
 
 /// One command, as far as it has been gathered.
@@ -15,6 +16,8 @@ use crate::limits;
 pub(super) struct Keeping {
     /// Its requests are those below.
     command: Command,
+    /// When the last of it happened.
+    ended: Timestamp,
     /// How many are kept at most.
     most: usize,
     kept: usize,
@@ -38,27 +41,71 @@ impl Keeping {
         };
         Self {
             command,
+            ended: request.at,
             most,
             kept: 0,
             kinds: BTreeMap::new(),
         }
     }
 
+    /// Whether a request of its run belongs to it: nothing lies between the two but a silence that one run of kubectl may have.
+    /// A watch or a shell lasts from when it came to what is told of it last.
+    pub(super) fn reaches(&self, request: &Request) -> bool {
+        let near = |early, late: Timestamp| {
+            let silence = Duration::try_from(late.duration_since(early)).unwrap_or_default();
+            silence <= limits::AUDIT_COMMAND_SILENCE_MAX
+        };
+        near(self.ended, request.received) && near(request.at, self.command.started)
+    }
+
+    /// Whether a request of its run that came then is one of it.
+    pub(super) fn has(&self, came: Timestamp) -> bool {
+        (self.command.started..=self.ended).contains(&came)
+    }
+
     /// Takes one of its requests.
     pub(super) fn push(&mut self, request: Request) {
-        let command = &mut self.command;
-        if super::gravity(&request.decision) > super::gravity(&command.decision) {
-            command.decision.clone_from(&request.decision);
-        }
-        // Ids are in the order of time, too.
-        if (request.received, &request.audit_id) < (command.started, &command.id) {
-            command.started = request.received;
-            command.id.clone_from(&request.audit_id);
-        }
+        self.widen(
+            &request.decision,
+            (request.received, &request.audit_id),
+            request.at,
+        );
         if request.discovery {
-            command.discovery += 1;
+            self.command.discovery += 1;
             return;
         }
+        self.keep(request);
+    }
+
+    /// Takes what turned out to be the same command.
+    pub(super) fn join(&mut self, other: Self) {
+        let command = other.command;
+        self.widen(
+            &command.decision,
+            (command.started, &command.id),
+            other.ended,
+        );
+        self.command.discovery += command.discovery;
+        self.command.more_requests += command.more_requests;
+        for request in other.kinds.into_values().flat_map(BTreeMap::into_values) {
+            self.keep(request);
+        }
+    }
+
+    fn widen(&mut self, decision: &str, first: (Timestamp, &String), ended: Timestamp) {
+        let command = &mut self.command;
+        if gravity(decision) > gravity(&command.decision) {
+            decision.clone_into(&mut command.decision);
+        }
+        // Ids are in the order of time, too.
+        if first < (command.started, &command.id) {
+            command.started = first.0;
+            command.id.clone_from(first.1);
+        }
+        self.ended = self.ended.max(ended);
+    }
+
+    fn keep(&mut self, request: Request) {
         let kind = self.kinds.entry(request.weight()).or_default();
         let place = (request.received, request.audit_id.clone());
         if kind.insert(place, request).is_none() {

@@ -1,6 +1,8 @@
-//! Commands from requests that come the latest first, until there are enough.
+//! Commands from requests that come the latest first: until there are enough, or all of one.
 
 use std::collections::HashMap;
+
+use jiff::Timestamp;
 
 use super::keeping::Keeping;
 use super::{Command, Request, Run};
@@ -18,7 +20,7 @@ pub struct Recent {
     ungrouped: bool,
     /// The latest first, those that only asked what the API has among them.
     commands: Vec<Keeping>,
-    /// Where the command of a run is.
+    /// Where the command of a run is, the earliest that was met.
     places: HashMap<Run, usize>,
     /// How many ask for something.
     asking: usize,
@@ -45,18 +47,12 @@ impl Recent {
         self
     }
 
-    /// With so many requests of each.
-    #[must_use]
-    pub fn of_each(mut self, requests: usize) -> Self {
-        self.most_of_each = requests;
-        self
-    }
-
     /// With every request of each, until there are so many of all together.
     #[must_use]
     pub fn whole(mut self, requests: usize) -> Self {
         self.left = requests;
-        self.of_each(requests)
+        self.most_of_each = requests;
+        self
     }
 
     /// Takes the request before; not if it would be one too many, or begin one command too many.
@@ -64,6 +60,10 @@ impl Recent {
         request.discovery &= !self.ungrouped;
         let run = request.run().filter(|_| !self.ungrouped);
         let place = run.as_ref().and_then(|run| self.places.get(run)).copied();
+        let place = place.filter(|place| {
+            let command = self.commands.get(*place);
+            command.is_some_and(|command| command.reaches(&request))
+        });
         if (place.is_none() && self.asking >= self.most) || self.left == 0 {
             return request.discovery; // which would not be told anyway
         }
@@ -90,5 +90,52 @@ impl Recent {
             .filter(Keeping::asks)
             .map(Keeping::finish)
             .collect()
+    }
+}
+
+/// Gathers one command, from the requests of its run.
+#[derive(Debug)]
+pub struct Whole {
+    /// When one of its requests came.
+    came: Timestamp,
+    /// How many are kept.
+    most: usize,
+    command: Option<Keeping>,
+}
+
+impl Whole {
+    /// The command of a request that came then, with at most so many requests.
+    pub fn new(came: Timestamp, most: usize) -> Self {
+        Self {
+            came,
+            most,
+            command: None,
+        }
+    }
+
+    /// Takes the request before; whether one before that may belong to it.
+    pub fn push(&mut self, request: Request) -> bool {
+        match &mut self.command {
+            Some(command) if command.reaches(&request) => command.push(request),
+            Some(command) if command.has(self.came) => return false,
+            // It is a later one of the same run.
+            command => {
+                let begun = command.insert(Keeping::of(&request, self.most));
+                begun.push(request);
+            }
+        }
+        true
+    }
+
+    /// Whether a request of this run belongs to it.
+    pub fn has(&self, request: &Request) -> bool {
+        let command = self.command.as_ref();
+        command.is_some_and(|command| command.has(request.received))
+    }
+
+    /// The command, if it asked for something else than what the API has.
+    pub fn finish(self) -> Option<Command> {
+        let command = self.command.filter(|command| command.has(self.came));
+        command.filter(Keeping::asks).map(Keeping::finish)
     }
 }

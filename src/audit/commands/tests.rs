@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 
-use super::recent::Recent;
+use super::recent::{Recent, Whole};
 use super::*;
 
 /// An event; what is not given is as of somebody's `kubectl get pods`.
@@ -129,7 +129,7 @@ fn claims_hide_nothing() {
 #[test]
 fn a_request_is_told_once_as_far_as_it_has_come() {
     let stage = |stage: &str| json!({"stage": stage, "objectRef": {"subresource": "exec"}});
-    let mut gathering = Gathering::default();
+    let mut gathering = Gathering::new(Timestamp::from_second(1).unwrap());
     for seen in [
         event(1, &stage("RequestReceived")),
         event(1, &stage("ResponseStarted")),
@@ -275,7 +275,7 @@ fn one_command_holds_so_many_requests() {
 
 /// The same as the console has it, the earliest first.
 fn gather_one(events: Vec<Seen>) -> Command {
-    let mut gathering = Gathering::default();
+    let mut gathering = Gathering::new(Timestamp::from_second(1).unwrap());
     for seen in events {
         gathering.push(seen.into());
     }
@@ -364,5 +364,99 @@ fn a_whole_run_has_every_request_until_there_are_too_many_of_all() {
 fn what_is_no_event_is_none() {
     for line in [&b"{\"half"[..], b"\n", b"{}", b"[]", b"{\"auditID\":1}"] {
         assert!(Seen::read(line).is_none());
+    }
+}
+
+/// A request of one run that came at a minute and was over some later, in the order of the log.
+fn lasting(spans: &[(u32, u32)]) -> Vec<Request> {
+    let minute = |minute: u32| Timestamp::from_second(60 * i64::from(minute)).unwrap();
+    let mut requests: Vec<Request> = (1..)
+        .zip(spans)
+        .map(|(id, (came, lasted))| {
+            let times = json!({"requestReceivedTimestamp": minute(*came), "stageTimestamp": minute(came + lasted)});
+            event(id, &times).into()
+        })
+        .collect();
+    requests.sort_by_key(|request| request.at);
+    requests
+}
+
+/// The ids of the requests of each command, the latest command first.
+fn grouped(requests: &[Request]) -> Vec<Vec<String>> {
+    let mut recent = Recent::new(usize::MAX);
+    for request in requests.iter().rev() {
+        assert!(recent.push(request.clone()));
+    }
+    recent.finish().iter().map(ids_of).collect()
+}
+
+fn ids_of(command: &Command) -> Vec<String> {
+    let requests = command.requests.iter();
+    let mut ids: Vec<String> = requests.map(|it| it.audit_id.clone()).collect();
+    ids.sort();
+    ids
+}
+
+#[test]
+fn a_command_ends_with_a_long_silence_and_not_while_it_lasts() {
+    let silence = u32::try_from(limits::AUDIT_COMMAND_SILENCE_MAX.as_secs() / 60).unwrap();
+    for (spans, expected) in [
+        (vec![(0, 0), (silence, 0)], vec![vec!["id-1", "id-2"]]),
+        (
+            vec![(0, 0), (silence + 1, 0)],
+            vec![vec!["id-2"], vec!["id-1"]],
+        ),
+        // A shell of ten hours, what came before it, while it was open and when it was over.
+        (
+            vec![(0, 0), (1, 600), (300, 0), (601 + silence, 0)],
+            vec![vec!["id-1", "id-2", "id-3", "id-4"]],
+        ),
+        (
+            vec![(0, 0), (1, 600), (602 + silence, 0)],
+            vec![vec!["id-3"], vec!["id-1", "id-2"]],
+        ),
+    ] {
+        assert_eq!(grouped(&lasting(&spans)), expected, "{spans:?}");
+    }
+}
+
+proptest::proptest! {
+    /// However the log is read, a request is of the same command: all that a chain of short silences joins.
+    #[test]
+    fn every_way_of_reading_has_the_same_commands(spans in proptest::collection::vec((0..400_u32, 0..60_u32), 1..12)) {
+        let requests = lasting(&spans);
+        let silence = jiff::SignedDuration::try_from(limits::AUDIT_COMMAND_SILENCE_MAX).unwrap();
+        let near = |one: &Request, other: &Request| {
+            one.received.duration_since(other.at) <= silence && other.received.duration_since(one.at) <= silence
+        };
+        let mut expected = Vec::new();
+        for request in &requests {
+            let mut command = vec![request];
+            let mut next = 0;
+            while let Some(one) = command.get(next).copied() {
+                let new = requests.iter().filter(|other| near(one, other) && !command.contains(other));
+                let new: Vec<&Request> = new.collect();
+                command.extend(new);
+                next += 1;
+            }
+            let mut ids: Vec<String> = command.iter().map(|it| it.audit_id.clone()).collect();
+            ids.sort();
+
+            let mut gathering = Gathering::new(request.received);
+            requests.iter().cloned().for_each(|it| gathering.push(it));
+            proptest::prop_assert_eq!(&ids_of(&gathering.finish().unwrap()), &ids);
+            let mut whole = Whole::new(request.received, 100);
+            for it in requests.iter().rev() {
+                if !whole.push(it.clone()) {
+                    break;
+                }
+            }
+            proptest::prop_assert!(command.iter().all(|it| whole.has(it)));
+            proptest::prop_assert_eq!(&ids_of(&whole.finish().unwrap()), &ids);
+            if !expected.contains(&ids) {
+                expected.insert(0, ids);
+            }
+        }
+        proptest::prop_assert_eq!(grouped(&requests), expected);
     }
 }

@@ -293,6 +293,37 @@ fn a_request_is_told_once_and_a_command_with_all_its_requests() {
     assert!(history.command(Uuid::nil(), 1 << 30).unwrap().is_none());
 }
 
+/// What one session asked for long before and long after is not told of a command, and what a shell began with is.
+#[test]
+fn a_command_has_what_a_long_shell_joins_and_nothing_beyond_a_silence() {
+    let mut log = Log::new();
+    let hours = |hours: u32| 3600 * hours;
+    let mut add = |second: u32, changes: &Value| {
+        log.count = second - 1;
+        let mut of_run = of_session("s");
+        merge(&mut of_run, changes);
+        log.add(&of_run)
+    };
+    let other = add(1, &json!({}));
+    let first = add(hours(2), &json!({}));
+    let id = id_of(hours(2) + 1);
+    let shell = json!({"requestReceivedTimestamp": at(hours(2) + 1), "auditID": id,
+        "verb": "create", "objectRef": {"subresource": "attach"}});
+    let mut begun = shell.clone();
+    merge(&mut begun, &json!({"stage": "ResponseStarted"}));
+    add(hours(2) + 1, &begun);
+    add(hours(7), &shell);
+    add(hours(7) + 1, &json!({"verb": "delete"}));
+    let later = add(hours(8), &json!({}));
+    let history = log.history();
+    for (id, requests) in [(&other, 1), (&first, 3), (&id, 3), (&later, 1)] {
+        let told = history.command(id.parse().unwrap(), 1 << 30).unwrap();
+        let told = told.unwrap();
+        assert_eq!(told.command.requests.len(), requests, "{id}");
+        assert!(told.command.requests.iter().all(|it| it.over));
+    }
+}
+
 #[test]
 fn what_is_no_event_is_passed_over() {
     let mut log = Log::new();

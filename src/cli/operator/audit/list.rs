@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::source::Log;
 use super::{FilterArgs, LogArgs, print};
-use crate::audit::commands::recent::Recent;
+use crate::audit::commands::recent::{Recent, Whole};
 use crate::audit::commands::{Filter, Request};
 use crate::audit::history::made;
 use crate::cli::output::{Output, note, print_json};
@@ -119,14 +119,7 @@ pub(super) fn show(args: &ShowArgs, out: &mut dyn Write) -> anyhow::Result<()> {
         );
     };
     let run = first.run();
-    let same = |other: &Request| run.is_some() && other.run() == run;
-    if !meant.iter().all(same) {
-        bail!(
-            "several commands have an id that begins with {:?}; write more of it",
-            args.id
-        );
-    }
-    let mut whole = Recent::new(1).of_each(limits::AUDIT_RUN_REQUESTS_MAX);
+    let mut whole = Whole::new(first.received, limits::AUDIT_RUN_REQUESTS_MAX);
     if let Some(run) = &run {
         let filter = Filter {
             user: Some(run.user().to_owned()),
@@ -137,10 +130,17 @@ pub(super) fn show(args: &ShowArgs, out: &mut dyn Write) -> anyhow::Result<()> {
         };
         log.latest(&filter, &mut |request| Ok(whole.push(request)))?;
     }
+    let same = |other: &Request| other.run() == run && whole.has(other);
+    if !meant.iter().all(same) {
+        bail!(
+            "several commands have an id that begins with {:?}; write more of it",
+            args.id
+        );
+    }
     // What no run claims, or a run that only asked what the API has, is told by itself.
     let mut alone = Recent::new(1).ungrouped();
     alone.push(first);
-    let command = whole.finish().pop().or_else(|| alone.finish().pop());
+    let command = whole.finish().or_else(|| alone.finish().pop());
     let command = &command.context("the log ended before the request")?;
     if command.more_requests > 0 {
         note(&format!(

@@ -197,6 +197,43 @@ fn show_leaves_nothing_of_a_long_command_out() {
     assert_eq!(command["moreRequests"], Value::Null);
 }
 
+/// Whoever uses one session for hours did several things, and `show` tells the one that is meant.
+#[test]
+fn a_session_of_hours_is_several_commands() {
+    let folder = tempfile::tempdir().unwrap();
+    let event = |(number, minutes_ago): (u32, i64)| {
+        let at = Timestamp::now() - jiff::SignedDuration::from_mins(minutes_ago);
+        let event = json!({
+            "auditID": format!("0190-{number}"), "stage": "ResponseComplete", "verb": "get",
+            "requestURI": "/api/v1/namespaces/shop/configmaps/a", "user": {"username": "alice"},
+            "objectRef": {"resource": "configmaps", "namespace": "shop", "name": "a"},
+            "responseStatus": {"code": 200}, "requestReceivedTimestamp": at, "stageTimestamp": at,
+            "annotations": {"portcullis.dev/decision": "allow", "portcullis.dev/claimed-session": "s1"},
+        });
+        format!("{event}\n")
+    };
+    let log = [(1, 200), (2, 190), (3, 150), (4, 125), (5, 10)].map(event);
+    fs::write(folder.path().join("audit.jsonl"), log.concat()).unwrap();
+    let ids = |list: &Value, name: &str| -> Vec<String> {
+        let list = list.as_array().unwrap().iter();
+        list.map(|it| it[name].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let listed = json(folder.path(), &["ls", "-o", "json"]);
+    assert_eq!(ids(&listed, "id"), ["0190-5", "0190-3", "0190-1"]);
+    for (id, requests) in [
+        ("0190-1", &["0190-1", "0190-2"][..]),
+        ("0190-2", &["0190-1", "0190-2"]),
+        ("0190-4", &["0190-3", "0190-4"]),
+        ("0190-5", &["0190-5"]),
+    ] {
+        let command = json(folder.path(), &["show", id, "-o", "json"]);
+        assert_eq!(ids(&command["requests"], "auditID"), requests, "{id}");
+    }
+    let several = run(folder.path(), &["show", "0190-"]).unwrap_err();
+    assert!(several.to_string().contains("write more of it"));
+}
+
 #[test]
 fn where_there_is_no_log_the_next_command_is_named() {
     let folder = tempfile::tempdir().unwrap();
