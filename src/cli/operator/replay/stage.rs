@@ -72,7 +72,7 @@ impl<'a> Stage<'a> {
             if number == 0 {
                 told::heading(command, self.out)?;
             }
-            if !self.request(request)? {
+            if !self.request(request, command)? {
                 return Ok(false);
             }
         }
@@ -81,8 +81,8 @@ impl<'a> Stage<'a> {
         Ok(true)
     }
 
-    fn request(&mut self, request: &Request) -> anyhow::Result<bool> {
-        told::request(request, self.out)?;
+    fn request(&mut self, request: &Request, command: &Command) -> anyhow::Result<bool> {
+        told::request(request, command, self.out)?;
         match self.sources.saw(request)? {
             Some(saw) => self.answer(request, &saw)?,
             None if request.annotations.contains_key("response") => {

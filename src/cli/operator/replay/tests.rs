@@ -193,3 +193,40 @@ fn a_run_has_every_request_of_a_long_command() {
         assert_eq!(String::from_utf8(notes).unwrap(), "");
     }
 }
+
+/// The heading of a command has the day; a request has one of its own where it is another.
+#[test]
+fn a_run_over_midnight_says_the_days() {
+    let folder = tempfile::tempdir().unwrap();
+    let times = ["2026-11-20T23:58:00Z", "2026-11-21T00:01:02.345Z"];
+    let event = |(number, at): (usize, &str)| {
+        let event = serde_json::json!({
+            "auditID": format!("0190-{number}"), "stage": "ResponseComplete", "verb": "get",
+            "requestURI": "/api/v1/namespaces/shop/configmaps/a", "user": {"username": "dora"},
+            "objectRef": {"resource": "configmaps", "namespace": "shop", "name": "a"},
+            "responseStatus": {"code": 200}, "requestReceivedTimestamp": at, "stageTimestamp": at,
+            "annotations": {"portcullis.dev/decision": "allow", "portcullis.dev/claimed-session": "s1"},
+        });
+        format!("{event}\n")
+    };
+    let log: String = times.into_iter().enumerate().map(event).collect();
+    fs::write(folder.path().join("audit.jsonl"), log).unwrap();
+    let path = folder.path().display().to_string();
+    let program = Program::parse_from([
+        "replay",
+        "--caller",
+        "dora",
+        "--since",
+        "2026-11-20T00:00:00Z",
+        "--data-dir",
+        &path,
+    ]);
+    let (mut out, mut notes) = (Vec::new(), Vec::new());
+    execute(&program.args, false, &mut out, &mut notes).unwrap();
+    assert_eq!(
+        String::from_utf8(out).unwrap(),
+        "2026-11-20 23:58:00Z  a request  by dora\n  \
+         23:58:00.000  allow  200  get configmaps a in shop\n  \
+         2026-11-21 00:01:02.345Z  allow  200  get configmaps a in shop\n\n"
+    );
+}

@@ -2,6 +2,8 @@
 
 use std::io::{self, Write};
 
+use jiff::Timestamp;
+
 use crate::audit::commands::{Command, Request};
 use crate::cli::operator::audit::print::code;
 use crate::recording::replay::filter::visible;
@@ -25,12 +27,17 @@ pub(super) fn heading(command: &Command, out: &mut dyn Write) -> io::Result<()> 
     writeln!(out)
 }
 
-/// What was asked for, what was decided, and why.
-pub(super) fn request(request: &Request, out: &mut dyn Write) -> io::Result<()> {
+/// What was asked for, what was decided, and why. The heading says on which day, unless midnight came between.
+pub(super) fn request(request: &Request, command: &Command, out: &mut dyn Write) -> io::Result<()> {
     let (code, asked) = (code(request), request.asked());
     let rule = request.rule.as_ref();
     let rule = rule.map_or_else(String::new, |rule| format!("  [{rule}]"));
-    let at = request.received.strftime("%H:%M:%S%.3f");
+    let day = |at: Timestamp| at.strftime("%Y-%m-%d").to_string();
+    let at = if day(request.received) == day(command.started) {
+        request.received.strftime("%H:%M:%S%.3f")
+    } else {
+        request.received.strftime("%Y-%m-%d %H:%M:%S%.3fZ")
+    };
     let line = format!("{:<6} {code:<4} {asked}{rule}", request.decision);
     writeln!(out, "  {at}  {}", visible(&line))?;
     for (name, what) in SAID {
