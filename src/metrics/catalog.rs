@@ -110,7 +110,7 @@ pub const ALL: &[(&str, Option<Unit>, &str)] = &[
     (
         AUDIT_SEGMENTS_LOST,
         None,
-        "Segments of the audit log that were removed before they were sent, by where to.",
+        "Segments of the audit log that were moved, removed or cut before all of them was sent, by where to.",
     ),
     (RECORDINGS, None, "Sessions being recorded."),
     (
