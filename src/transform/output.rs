@@ -13,6 +13,10 @@ pub(super) trait Sink {
     fn copy(&mut self, span: Range<usize>);
     /// Something new stands here.
     fn write(&mut self, text: &[u8]);
+    /// In the place of a known value, or of a part of one, stands this.
+    fn replace(&mut self, _known: &[u8], with: &str) {
+        self.write(with.as_bytes());
+    }
 }
 
 /// Bytes ready to leave.
@@ -130,6 +134,38 @@ impl<S: Sink> Sink for Joined<'_, S> {
             self.flush();
             self.sink.write(text);
         }
+    }
+}
+
+/// Takes spans of a part of the chunk that `sink` copies from, which begins there at `by`.
+pub(super) struct Shifted<'a, S> {
+    pub(super) by: usize,
+    pub(super) sink: &'a mut S,
+}
+
+impl<S: Sink> Sink for Shifted<'_, S> {
+    fn copy(&mut self, span: Range<usize>) {
+        self.sink.copy(span.start + self.by..span.end + self.by);
+    }
+
+    fn write(&mut self, text: &[u8]) {
+        self.sink.write(text);
+    }
+}
+
+/// Takes spans of a text that the sink does not copy from.
+pub(super) struct Written<'a, S> {
+    pub(super) text: &'a [u8],
+    pub(super) sink: &'a mut S,
+}
+
+impl<S: Sink> Sink for Written<'_, S> {
+    fn copy(&mut self, span: Range<usize>) {
+        self.sink.write(self.text.get(span).unwrap_or_default());
+    }
+
+    fn write(&mut self, text: &[u8]) {
+        self.sink.write(text);
     }
 }
 

@@ -4,6 +4,9 @@
 //! text -> known values of the namespace -> what looks like a credential -> masked text
 //! ```
 //!
+//! Credentials are looked for in the text as it came, known values included: what stands in their place could
+//! hide a credential around it, or its beginning.
+//!
 //! Nothing waits for the end of a line: only the last bytes of what came are held back, as they may be part
 //! of a secret, and no longer than [`TEXT_HOLD_MAX`](crate::limits::TEXT_HOLD_MAX), after which
 //! [`TextMasker::release`] is due. A prompt does not wait at all.
@@ -12,12 +15,13 @@ pub(super) mod arguments;
 pub(super) mod credentials;
 pub mod known;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use self::arguments::Arguments;
 use self::credentials::Finder;
 use self::known::{KnownValues, Scanner, Shelf, Wait};
-use super::output::{Collected, Sink};
+use super::output::{Collected, Shifted, Sink, Written};
 use super::placeholder::{Content, Linkable};
 use super::report::{MaskReport, Tally};
 use super::{MaskError, Placeholders};
@@ -86,7 +90,7 @@ impl TextMasks {
     }
 }
 
-/// The words of a command, masked: what [`Arguments`] finds, and each of them as a text.
+/// The words of a command, masked: what [`Arguments`] finds in them, and known values.
 pub fn masked_words<'a>(masks: &TextMasks, words: impl Iterator<Item = &'a str>) -> Vec<String> {
     let mut arguments = Arguments::default();
     let placeholder = |part: &[u8]| {
@@ -97,8 +101,13 @@ pub fn masked_words<'a>(masks: &TextMasks, words: impl Iterator<Item = &'a str>)
         digest.update(part);
         placeholders.finish(digest).text().to_owned()
     };
+    let shelf = masks.known.as_ref().map(|shelf| shelf.load_full());
+    let mut scanner = shelf.map(|index| Scanner::new(index, Wait::Live));
     words
-        .map(|word| masked_text(masks, &arguments.replaced(word, placeholder)))
+        .map(|word| {
+            let known = scanner.as_mut().map(|known| known.find(word.as_bytes()));
+            arguments.replaced(word, known.unwrap_or_default(), placeholder)
+        })
         .collect()
 }
 
@@ -107,7 +116,7 @@ pub fn masked_words<'a>(masks: &TextMasks, words: impl Iterator<Item = &'a str>)
 pub fn scrubbed_words<'a>(words: impl Iterator<Item = &'a str>) -> Vec<String> {
     let mut arguments = Arguments::default();
     words
-        .map(|word| arguments.replaced(word, |_part| SCRUBBED.to_owned()))
+        .map(|word| arguments.replaced(word, Vec::new(), |_part| SCRUBBED.to_owned()))
         .collect()
 }
 
@@ -126,12 +135,20 @@ pub struct TextMasker {
     credentials: Option<Finder>,
     /// Whether the reader says where the text ends.
     cut: bool,
-    fits: bool,
-    /// There was a known value in what must keep its length.
-    withholds: bool,
-    /// What left the scanner and goes to the finder; kept for its memory.
-    between: Vec<u8>,
+    /// What known values do to a text.
+    fate: Fate,
     tally: Tally,
+}
+
+/// What becomes of a text with a known value in it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Fate {
+    /// The value is masked.
+    Masked,
+    /// The text must keep its length, so from the value on nothing leaves.
+    Withheld,
+    /// There was one.
+    Ended,
 }
 
 impl TextMasker {
@@ -154,33 +171,29 @@ impl TextMasker {
             known: masks.known.as_ref().map(scan),
             credentials: masks.credentials.as_ref().map(find),
             cut: masks.cut,
-            fits: masks.fits,
-            withholds: false,
-            between: Vec::new(),
+            fate: if masks.fits {
+                Fate::Withheld
+            } else {
+                Fate::Masked
+            },
             tally: Tally::default(),
         }
     }
 
     /// Takes the next bytes; they are the chunk that `sink` copies from.
     pub(super) fn push(&mut self, chunk: &[u8], sink: &mut impl Sink) {
-        if self.fits {
-            let push = |scanner: &mut Scanner, sink: &mut Collected<'_>| scanner.push(chunk, sink);
-            return self.let_go(sink, push, |_, _| {}, chunk);
-        }
-        let prompt = self.is_prompt(chunk);
-        match (&mut self.known, &mut self.credentials) {
-            (None, None) => sink.copy(0..chunk.len()),
-            (Some((shelf, scanner)), None) => {
+        let prompt = self.fate == Fate::Masked && self.is_prompt(chunk);
+        let (known, mut rest) = self.split(chunk, sink);
+        match known {
+            Some((shelf, scanner)) => {
                 scanner.refresh(&shelf.load());
-                scan(scanner, chunk, prompt, sink);
+                if prompt {
+                    scanner.push_and_release(chunk, &mut rest);
+                } else {
+                    scanner.push(chunk, &mut rest);
+                }
             }
-            (None, Some(finder)) => finder.push(chunk, sink),
-            (Some((shelf, scanner)), Some(finder)) => {
-                scanner.refresh(&shelf.load());
-                let between = &mut Collected::new(chunk, &mut self.between);
-                scan(scanner, chunk, prompt, between);
-                pass_on(&mut self.between, finder, sink);
-            }
+            None => rest.copy(0..chunk.len()),
         }
     }
 
@@ -198,55 +211,44 @@ impl TextMasker {
 
     /// Whether nothing leaves any more, because a known value turned up in what must keep its length.
     pub fn withholds(&self) -> bool {
-        self.withholds
+        self.fate == Fate::Ended
     }
 
     /// Nobody can wait longer for what is held.
     pub(super) fn release(&mut self, sink: &mut impl Sink) {
-        let release = |scanner: &mut Scanner, sink: &mut Collected<'_>| scanner.release(sink);
-        self.let_go(sink, release, Finder::release, b"");
+        let (known, mut rest) = self.split(b"", sink);
+        if let Some((_, scanner)) = known {
+            scanner.release(&mut rest);
+        }
+        rest.let_go(Finder::release);
     }
 
     /// The text ends.
     pub(super) fn finish(&mut self, sink: &mut impl Sink) {
-        if let Some((_, scanner)) = self.known.as_mut().filter(|_| self.cut) {
-            scanner.cut_off();
+        let cut = self.cut;
+        let (known, mut rest) = self.split(b"", sink);
+        if let Some((_, scanner)) = known {
+            if cut {
+                scanner.cut_off();
+            }
+            scanner.finish(&mut rest);
         }
-        let finish = |scanner: &mut Scanner, sink: &mut Collected<'_>| scanner.finish(sink);
-        self.let_go(sink, finish, Finder::finish, b"");
+        rest.let_go(Finder::finish);
     }
 
-    fn let_go<S: Sink>(
-        &mut self,
-        sink: &mut S,
-        scanner_lets_go: impl FnOnce(&mut Scanner, &mut Collected<'_>),
-        finder_lets_go: impl FnOnce(&mut Finder, &mut S),
-        chunk: &[u8],
-    ) {
-        if self.withholds {
-            return;
-        }
-        match &mut self.known {
-            Some((shelf, scanner)) => {
-                if self.fits {
-                    scanner.refresh(&shelf.load());
-                }
-                scanner_lets_go(scanner, &mut Collected::new(chunk, &mut self.between));
-                if self.fits && !scanner.tally().is_empty() {
-                    self.withholds = true;
-                    self.between.clear();
-                    return;
-                }
-            }
-            None => self.between.extend_from_slice(chunk),
-        }
-        match &mut self.credentials {
-            Some(finder) => {
-                pass_on(&mut self.between, finder, sink);
-                finder_lets_go(finder, sink);
-            }
-            None => sink.write(&std::mem::take(&mut self.between)),
-        }
+    /// The scanner, and what follows it.
+    fn split<'a, S>(
+        &'a mut self,
+        chunk: &'a [u8],
+        sink: &'a mut S,
+    ) -> (Option<&'a mut (Arc<Shelf>, Scanner)>, Rest<'a, S>) {
+        let rest = Rest {
+            chunk,
+            finder: self.credentials.as_mut(),
+            fate: &mut self.fate,
+            sink,
+        };
+        (self.known.as_mut(), rest)
     }
 
     /// What was masked since the last call.
@@ -281,41 +283,51 @@ impl TextMasker {
     }
 }
 
-/// Pushes a piece, of which nothing waits if it is a `prompt`.
-fn scan(scanner: &mut Scanner, chunk: &[u8], prompt: bool, sink: &mut impl Sink) {
-    if prompt {
-        scanner.push_and_release(chunk, sink);
-    } else {
-        scanner.push(chunk, sink);
-    }
-}
-
-/// Hands what the scanner let go to the finder, whose spans are of a text that the sink does not know.
-fn pass_on(between: &mut Vec<u8>, finder: &mut Finder, sink: &mut impl Sink) {
-    if !between.is_empty() {
-        finder.push(
-            between,
-            &mut Written {
-                text: between,
-                sink,
-            },
-        );
-        between.clear();
-    }
-}
-
-/// A sink for spans of another text than the chunk outside.
-struct Written<'a, S> {
-    text: &'a [u8],
+/// What comes behind the scanner of known values.
+struct Rest<'a, S> {
+    chunk: &'a [u8],
+    finder: Option<&'a mut Finder>,
+    fate: &'a mut Fate,
     sink: &'a mut S,
 }
 
-impl<S: Sink> Sink for Written<'_, S> {
-    fn copy(&mut self, span: std::ops::Range<usize>) {
-        self.sink.write(self.text.get(span).unwrap_or_default());
+impl<S: Sink> Rest<'_, S> {
+    fn let_go(self, finder_lets_go: impl FnOnce(&mut Finder, &mut S)) {
+        if let (Some(finder), Fate::Masked | Fate::Withheld) = (self.finder, *self.fate) {
+            finder_lets_go(finder, self.sink);
+        }
+    }
+}
+
+impl<S: Sink> Sink for Rest<'_, S> {
+    fn copy(&mut self, span: Range<usize>) {
+        let text = self.chunk.get(span.clone()).unwrap_or_default();
+        let (by, sink) = (span.start, &mut *self.sink);
+        match &mut self.finder {
+            _ if *self.fate == Fate::Ended => {}
+            Some(finder) => finder.push(text, &mut Shifted { by, sink }),
+            None => sink.copy(span),
+        }
     }
 
     fn write(&mut self, text: &[u8]) {
-        self.sink.write(text);
+        let sink = &mut *self.sink;
+        match &mut self.finder {
+            _ if *self.fate == Fate::Ended => {}
+            Some(finder) => finder.push(text, &mut Written { text, sink }),
+            None => sink.write(text),
+        }
+    }
+
+    fn replace(&mut self, known: &[u8], with: &str) {
+        match (&mut *self.fate, &mut self.finder) {
+            (Fate::Ended, _) => {}
+            (fate @ Fate::Withheld, _) => *fate = Fate::Ended,
+            (Fate::Masked, Some(finder)) => finder.push_known(known, with, self.sink),
+            (Fate::Masked, None) => self.sink.write(with.as_bytes()),
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

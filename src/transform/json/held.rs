@@ -42,16 +42,14 @@ impl JsonMasker {
         raw: &[u8],
         sink: &mut impl Sink,
     ) -> Result<(), JsonError> {
-        let text = match judged {
-            Judged::Hidden => return self.put_whole(leaf(held), Kind::String, raw, sink),
-            Judged::Passes => raw,
-            Judged::Masked(text) => text,
-        };
+        if let Judged::Hidden = judged {
+            return self.put_whole(leaf(held), Kind::String, raw, sink);
+        }
         sink.write(b"\"");
-        if let Held::Document = held {
-            sink.write(text); // its own strings have been searched
-        } else {
-            self.write_searched(text, sink);
+        match judged {
+            Judged::Masked(text) => sink.write(text),
+            _ if matches!(held, Held::Document) => sink.write(raw), // its own strings have been searched
+            _ => self.write_searched(raw, sink),
         }
         sink.write(b"\"");
         Ok(())
@@ -88,7 +86,7 @@ impl JsonMasker {
         Ok(())
     }
 
-    /// What the credentials in a string make of it.
+    /// What the credentials in a string make of it, and known values beside them.
     fn scanned(&mut self, look: Look, raw: &[u8]) -> Result<Judged, JsonError> {
         let text = unescape(raw)?;
         let found = match look {
@@ -98,7 +96,7 @@ impl JsonMasker {
         let parts = match found {
             Found::Nothing => return Ok(Judged::Passes),
             Found::Whole => return Ok(Judged::Hidden),
-            Found::Parts(parts) => parts,
+            Found::Parts(parts) => self.with_known(parts, &text),
         };
         let mut edits = Edits::default();
         let mut copied = 0;
@@ -112,6 +110,16 @@ impl JsonMasker {
         }
         edits.copy(copied..text.len());
         Ok(edits.apply(raw))
+    }
+
+    /// Parts of a text that are to be hidden, and the known values in it. One may be part of the other.
+    fn with_known(&mut self, parts: Vec<Range<usize>>, text: &[u8]) -> Vec<Range<usize>> {
+        let Some(strings) = &mut self.strings else {
+            return parts;
+        };
+        let known = strings.find(text);
+        self.tally.merge(strings.tally());
+        credentials::merged([parts, known].concat())
     }
 
     /// Puts an element, whose members say in which state it is. `sink` takes spans of `raw`.

@@ -303,18 +303,19 @@ impl<'a> Rewriter<'a> {
         }
     }
 
-    /// Masks the credentials that were found in a text, then known values in what is left.
+    /// Masks the credentials that were found in a text, and known values, of which one may be part of the other.
     fn found(&mut self, at: usize, text: &[u8], found: Found) -> Growth {
         let parts = match found {
             Found::Nothing => return self.search(at, text),
             Found::Whole => return self.placeholder(at, text),
             Found::Parts(parts) => parts,
         };
+        let known = self.known.as_mut();
+        let known = known.map_or_else(Vec::new, |known| known.find(text, self.tally));
+        let parts = credentials::merged([parts, known].concat());
         if self.length == Length::Kept {
             self.tally.count(self.hidden_by, self.path.text());
-            let masked = in_place(text, parts, self.mask);
-            let masked = self.searched(&masked).unwrap_or(masked);
-            return self.replace(at, text, masked);
+            return self.replace(at, text, in_place(text, parts, self.mask));
         }
         let mut masked = Vec::with_capacity(text.len());
         let mut copied = 0;
@@ -324,7 +325,6 @@ impl<'a> Rewriter<'a> {
             masked.extend(self.stand_in(text.get(part).unwrap_or_default()));
         }
         masked.extend_from_slice(text.get(copied..).unwrap_or_default());
-        let masked = self.searched(&masked).unwrap_or(masked);
         self.replace(at, text, masked)
     }
 

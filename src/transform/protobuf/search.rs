@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use super::super::json::Mask;
-use super::super::output::{Collected, Sink};
+use super::super::output::Collected;
 use super::super::placeholder::FAMILY;
 use super::super::report::Tally;
 use crate::limits::{PROTOBUF_DEPTH_MAX, PROTOBUF_SEARCH_BYTES_MAX};
@@ -33,8 +33,15 @@ impl KnownIn {
 
     /// Whether there is one in a text.
     pub(super) fn finds(&mut self, text: &[u8]) -> bool {
-        let found = !self.hits(text).is_empty();
+        let found = !self.scanner.find(text).is_empty();
         self.forget();
+        found
+    }
+
+    /// Where they stand in a text.
+    pub(super) fn find(&mut self, text: &[u8], tally: &mut Tally) -> Vec<Range<usize>> {
+        let found = self.scanner.find(text);
+        tally.merge(self.scanner.tally());
         found
     }
 
@@ -57,12 +64,8 @@ impl KnownIn {
         mask: &Mask,
         tally: &mut Tally,
     ) -> Option<Vec<u8>> {
-        let hits = self.hits(text);
-        if hits.is_empty() {
-            return None;
-        }
-        tally.merge(self.scanner.tally());
-        Some(in_place(text, hits, mask))
+        let found = self.find(text, tally);
+        (!found.is_empty()).then(|| in_place(text, found, mask))
     }
 
     /// The same, of bytes that may be a text, a message, or both.
@@ -109,7 +112,7 @@ impl KnownIn {
         }
         // What a field within was found to hold needs no room beside that field: nor for a `\` before it, which may be the
         // length of that field.
-        let mut hits = self.hits(bytes);
+        let mut hits = self.scanner.find(bytes);
         hits.retain(|hit| {
             let inside = covered.get(hit.clone()).unwrap_or_default();
             let text = bytes.get(hit.clone()).unwrap_or_default();
@@ -127,13 +130,6 @@ impl KnownIn {
         for hit in hits {
             cover(covered, recognisable(hit, bytes));
         }
-    }
-
-    /// Where known values stand in a text; they are not counted yet.
-    fn hits(&mut self, text: &[u8]) -> Vec<Range<usize>> {
-        let mut gaps = Gaps::default();
-        self.scanner.push_whole(text, &mut gaps);
-        gaps.until(text.len())
     }
 
     fn forget(&mut self) {
@@ -200,30 +196,4 @@ fn covered_over(bytes: &[u8], covered: &[bool], mask: &Mask) -> Option<Vec<u8>> 
         }
     }
     masked
-}
-
-/// A sink that remembers what did not pass.
-#[derive(Default)]
-struct Gaps {
-    passed: usize,
-    gaps: Vec<Range<usize>>,
-}
-
-impl Gaps {
-    /// All of them, in a text of this length.
-    fn until(mut self, length: usize) -> Vec<Range<usize>> {
-        self.copy(length..length);
-        self.gaps
-    }
-}
-
-impl Sink for Gaps {
-    fn copy(&mut self, span: Range<usize>) {
-        if span.start > self.passed {
-            self.gaps.push(self.passed..span.start);
-        }
-        self.passed = span.end;
-    }
-
-    fn write(&mut self, _text: &[u8]) {}
 }

@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::policy::mask::BUILTIN;
 use crate::transform::text::known::Shelf;
 
 const PASSWORD: &str = "correct-horse-battery-7";
@@ -104,6 +105,37 @@ async fn strings_of_objects_are_searched_but_not_what_identifies_them() {
             assert_eq!(seen(path, 200, "application/json", body).await.0, whole);
         }
     }
+}
+
+#[tokio::test]
+async fn c_45_of_a_value_with_a_credential_in_it_nothing_is_shown() {
+    const PAIRED: &str = "AKIAIOSFODNN7EXAMPLE:rest-\"of-the-value";
+    let masks: Vec<MaskRule> = BUILTIN.into_iter().flat_map(builtin).collect();
+    let applies = |rule: &&MaskRule| rule.applies_to("", "pods") || rule.texts.known_values;
+    let masks: Vec<&MaskRule> = masks.iter().filter(applies).collect();
+    let permit = Permit::for_tests(Identity::for_tests("bot", &[]), "prod", &masks);
+    let known = knowing("prod", "shop", [("password", PAIRED)]);
+    let text = format!("ünïcöde {PAIRED} password=hunter2-hunter2 {PAIRED}");
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "web", "namespace": "shop", "annotations": {
+            "kubectl.kubernetes.io/last-applied-configuration": json!({"spec": {"containers": [{"command": [text]}]}}).to_string(),
+            "note": text,
+        }},
+        "spec": {"containers": [{"name": "web", "env": [{"name": "HOST", "value": text}], "args": ["-x", text]}]},
+    });
+    let answer = answer(200, "application/json", full(pod.to_string()));
+    let request = get("/api/v1/namespaces/shop/pods/web");
+    let (response, _) = release(answer, &request, &permit, &placeholders(), &known).unwrap();
+    let (seen, outcome) = read(response.into_body()).await;
+    outcome.unwrap();
+    let seen: Value = serde_json::from_slice(&seen).unwrap();
+    let shown = seen.to_string();
+    assert!(
+        !shown.contains("of-the-value") && !shown.contains("AKIA") && !shown.contains("hunter2"),
+        "{shown}"
+    );
+    assert_eq!(shown.matches("ünïcöde [masked:").count(), 4, "{shown}");
 }
 
 #[tokio::test]

@@ -50,16 +50,17 @@ impl Arguments {
         found
     }
 
-    /// The next word, its credentials replaced.
+    /// The next word, its credentials replaced, and what else of it is to be hidden.
     pub(in crate::transform) fn replaced(
         &mut self,
         word: &str,
+        hidden: Vec<Range<usize>>,
         with: impl Fn(&[u8]) -> String,
     ) -> String {
         let parts = match self.look(word.as_bytes()) {
-            Found::Nothing => return word.to_owned(),
+            Found::Nothing => hidden,
             Found::Whole => std::iter::once(0..word.len()).collect(),
-            Found::Parts(parts) => parts,
+            Found::Parts(parts) => credentials::merged([parts, hidden].concat()),
         };
         let mut replaced = Vec::new();
         let mut copied = 0;
@@ -166,7 +167,7 @@ mod tests {
         let mut arguments = Arguments::default();
         words
             .iter()
-            .map(|word| arguments.replaced(word, |_| "*".to_owned()))
+            .map(|word| arguments.replaced(word, Vec::new(), |_| "*".to_owned()))
             .collect()
     }
 

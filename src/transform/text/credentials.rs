@@ -113,7 +113,7 @@ pub(super) fn parts(text: &[u8]) -> Vec<Range<usize>> {
 }
 
 /// Parts in order, apart from each other.
-pub(super) fn merged(mut parts: Vec<Range<usize>>) -> Vec<Range<usize>> {
+pub(in crate::transform) fn merged(mut parts: Vec<Range<usize>>) -> Vec<Range<usize>> {
     parts.sort_by_key(|part| part.start);
     let mut merged: Vec<Range<usize>> = Vec::with_capacity(parts.len());
     for part in parts {
@@ -179,4 +179,4 @@ impl Decided for Parts {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

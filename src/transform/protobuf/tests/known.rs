@@ -20,6 +20,8 @@ use crate::wire::protobuf::is_message;
 
 const VALUE: &str = "k0rrect-h\"rse\\ba&tery";
 const SHORT: &str = "x7Kp-q2Z";
+/// A value with a credential in it.
+const PAIRED: &str = "AKIAIOSFODNN7EXAMPLE:k0rrect-rest";
 const POD: &str = "/api/v1/namespaces/shop/pods/web";
 
 /// Every built-in mask on pods, and two values to be looked for.
@@ -30,7 +32,7 @@ static MASK: LazyLock<(Mask, Kind)> = LazyLock::new(|| {
     let applying: Vec<&MaskRule> = rules.iter().filter(applies).collect();
     let plan = Arc::new(MaskPlan::compile(&applying));
     let kind = kind_for(&info, &plan).unwrap();
-    let values = [VALUE, SHORT].map(|text| {
+    let values = [VALUE, SHORT, PAIRED].map(|text| {
         Arc::new(Known {
             bytes: Zeroizing::new(text.as_bytes().to_vec()),
             source: "secrets/db".to_owned(),
@@ -136,6 +138,7 @@ fn text() -> impl Strategy<Value = String> {
         4 => prop::sample::select(forms),
         4 => "[ -~]{0,12}",
         1 => Just("password=hunter2-horse ".to_owned()),
+        1 => Just(format!("key={PAIRED} ")),
         1 => Just("k0rrect-h\"rse".to_owned()),
         1 => Just("ünïcödé\n".to_owned()),
     ];
@@ -217,6 +220,7 @@ proptest! {
         let (out, _) = masked(Form::Object, &[head, tail]);
         let object = whole(Some(PROTOBUF), &body).unwrap();
         let (json, counts) = masked_json(&object);
+        prop_assert!(!json.to_string().contains("k0rrect-rest"), "{json}");
         prop_assert_eq!(whole(Some(PROTOBUF), &out).unwrap(), json);
         let (mask, kind) = MASK.clone();
         let mut masker = ProtobufMasker::new(mask, kind, Form::Object, None);

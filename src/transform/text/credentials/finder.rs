@@ -1,5 +1,6 @@
 //! Masks the credentials of one stream.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -35,6 +36,8 @@ struct Writer {
     /// Placeholders have the length of what they stand for.
     fits: bool,
     run: Run,
+    /// What stands in the place of the known values whose first byte is held.
+    instead: VecDeque<String>,
     tally: Tally,
 }
 
@@ -49,6 +52,8 @@ enum Run {
     },
     /// It stands already.
     Masked,
+    /// So does that of a known value, which another known value may follow.
+    Known,
     /// The placeholder grows with what it stands for, of which so many bytes came.
     Fitted {
         placeholder: Placeholder,
@@ -66,6 +71,7 @@ impl Finder {
                 linkable,
                 fits: false,
                 run: Run::Ended,
+                instead: VecDeque::new(),
                 tally: Tally::default(),
             },
         }
@@ -82,6 +88,25 @@ impl Finder {
     pub(in crate::transform) fn push(&mut self, chunk: &[u8], sink: &mut impl Sink) {
         let writer = &mut self.writer;
         self.search.push(chunk, &mut Writing { writer, sink });
+    }
+
+    /// Takes a known value, or a part of one, and what stands in its place if no credential begins before it.
+    pub(in crate::transform) fn push_known(
+        &mut self,
+        value: &[u8],
+        instead: &str,
+        sink: &mut impl Sink,
+    ) {
+        let writer = &mut self.writer;
+        let first = !instead.is_empty();
+        match writer.instead.back_mut() {
+            Some(before) if value.is_empty() => before.push_str(instead),
+            None if value.is_empty() => writer.stand(instead, sink),
+            _ if first => writer.instead.push_back(instead.to_owned()),
+            _ => {}
+        }
+        let out = &mut Writing { writer, sink };
+        self.search.push_known(value, first, out);
     }
 
     /// Whether something is held back, so that [`Self::release`] is due after a pause.
@@ -113,21 +138,25 @@ impl Finder {
 
 impl Writer {
     fn hide(&mut self, text: &[u8], secret: Secret, sink: &mut impl Sink) {
+        let (name, cut) = match secret {
+            Secret::Credential { name, cut } => (name, cut),
+            Secret::Known { first } => return self.hide_known(text, first, sink),
+        };
         if let Run::Ended = self.run {
             self.run = if self.fits {
-                self.tally.count(MaskName::CREDENTIALS, secret.name);
+                self.tally.count(MaskName::CREDENTIALS, name);
                 let digest = self.placeholders.start(Content::Text, self.linkable);
                 Run::Fitted {
                     placeholder: self.placeholders.finish(digest),
                     length: 0,
                 }
-            } else if secret.cut {
+            } else if cut {
                 Run::Masked
             } else {
                 let digest = self.placeholders.start(Content::Text, self.linkable);
                 Run::Open {
                     digest: Box::new(digest),
-                    name: secret.name,
+                    name,
                 }
             };
         }
@@ -144,7 +173,29 @@ impl Writer {
                     sink.write(&placeholder.fitted_part(from, *length));
                 }
             }
-            Run::Ended | Run::Masked => {}
+            Run::Ended | Run::Masked | Run::Known => {}
+        }
+    }
+
+    /// Hides bytes of known values, each of them the first of one or none.
+    fn hide_known(&mut self, text: &[u8], first: bool, sink: &mut impl Sink) {
+        if let Run::Open { digest, .. } = &mut self.run {
+            digest.update(text);
+        }
+        if let Run::Ended = self.run {
+            self.run = Run::Known;
+        }
+        let begun = if first { text.len() } else { 0 };
+        for _ in 0..begun {
+            let instead = self.instead.pop_front().unwrap_or_default();
+            self.stand(&instead, sink);
+        }
+    }
+
+    /// Puts what stands in the place of a known value.
+    fn stand(&self, instead: &str, sink: &mut impl Sink) {
+        if let Run::Known = self.run {
+            sink.write(instead.as_bytes());
         }
     }
 
@@ -156,7 +207,7 @@ impl Writer {
                 placeholder,
                 length,
             } if length < FAMILY.len() => sink.write(&placeholder.fitted(length)),
-            Run::Fitted { .. } | Run::Ended | Run::Masked => {}
+            Run::Fitted { .. } | Run::Ended | Run::Masked | Run::Known => {}
         }
     }
 

@@ -31,35 +31,52 @@ pub(super) trait Decided {
     fn show_span(&mut self, span: Range<usize>);
     /// These may be shown.
     fn show(&mut self, text: &[u8]);
-    /// These are part of a credential.
+    /// These are part of a secret.
     fn hide(&mut self, text: &[u8], secret: Secret);
 }
 
 /// Whose a hidden byte is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Secret {
-    /// The name of the pattern.
-    pub(super) name: &'static str,
-    /// The beginning of the value was handed on before it was complete.
-    pub(super) cut: bool,
+pub(super) enum Secret {
+    /// A credential's.
+    Credential {
+        /// The name of the pattern.
+        name: &'static str,
+        /// The beginning of the value was handed on before it was complete.
+        cut: bool,
+    },
+    /// A known value's.
+    Known {
+        /// It is the first byte of one.
+        first: bool,
+    },
 }
 
-/// Whose a held byte is: nobody's, or a pattern's (its number and one), perhaps cut. One byte, because
-/// every byte of a text with values in it has one.
+/// Whose a held byte is: nobody's, a pattern's (its number and one), perhaps cut, or a known value's. One byte,
+/// because every byte of a text with values in it has one.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 struct Mark(u8);
 
 impl Mark {
     const CUT: u8 = 0x80;
+    const KNOWN: Self = Self(Self::CUT - 1);
+    const KNOWN_FIRST: Self = Self(Self::CUT - 2);
+    /// What has more than so many patterns needs another mark.
+    const PATTERNS_MAX: usize = Self::CUT as usize - 3;
 
     fn of(pattern: usize, cut: bool) -> Self {
-        let number = u8::try_from(pattern + 1).unwrap_or(Self::CUT - 1);
+        const { assert!(PATTERNS.len() <= Self::PATTERNS_MAX) };
+        let number = u8::try_from(pattern + 1).unwrap_or_default();
         Self(if cut { number | Self::CUT } else { number })
     }
 
     fn secret(self) -> Option<Secret> {
+        if self == Self::KNOWN || self == Self::KNOWN_FIRST {
+            let first = self == Self::KNOWN_FIRST;
+            return Some(Secret::Known { first });
+        }
         let number = usize::from(self.0 & !Self::CUT).checked_sub(1)?;
-        Some(Secret {
+        Some(Secret::Credential {
             name: PATTERNS.get(number).map_or("", |pattern| pattern.name),
             cut: self.0 & Self::CUT != 0,
         })
@@ -138,11 +155,9 @@ impl Search {
 
     /// Reads on.
     pub(super) fn push(&mut self, chunk: &[u8], out: &mut impl Decided) {
-        let automaton = AUTOMATON.as_ref();
-        let start = automaton.and_then(first_state);
-        let (Some(automaton), Some(mut state)) = (automaton, self.state.or(start)) else {
+        let Some((automaton, mut state)) = self.machine() else {
             let name = "credentials.unknown";
-            return out.hide(chunk, Secret { name, cut: false });
+            return out.hide(chunk, Secret::Credential { name, cut: false });
         };
         let mut at = 0;
         while at < chunk.len() {
@@ -163,6 +178,37 @@ impl Search {
         }
         self.state = Some(state);
         self.drain(out);
+    }
+
+    /// Reads on in a known value, all of which is hidden; it begins here if it is the `first` part of one.
+    pub(super) fn push_known(&mut self, value: &[u8], first: bool, out: &mut impl Decided) {
+        let Some((automaton, mut state)) = self.machine() else {
+            return out.hide(value, Secret::Known { first });
+        };
+        let mut mark = if first {
+            Mark::KNOWN_FIRST
+        } else {
+            Mark::KNOWN
+        };
+        for &byte in value {
+            state = automaton.next_state(state, byte);
+            self.read(automaton, state, byte);
+            if let Some(own) = self.marks.last_mut() {
+                *own = mark;
+            }
+            mark = Mark::KNOWN;
+            if self.held.len() >= BATCH_BYTES {
+                self.drain(out);
+            }
+        }
+        self.state = Some(state);
+        self.drain(out);
+    }
+
+    /// The automaton, and what it has read.
+    fn machine(&self) -> Option<(&'static Automaton, StateID)> {
+        let automaton = AUTOMATON.as_ref()?;
+        Some((automaton, self.state.or_else(|| first_state(automaton))?))
     }
 
     /// Nothing may wait any longer: what may be a credential is hidden, and what follows of it will be.

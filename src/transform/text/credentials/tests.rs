@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use proptest::prelude::*;
 use regex::bytes::{Regex, RegexBuilder};
 
-pub(super) use self::samples::{ORDINARY, SAMPLES};
+pub(in crate::transform::text) use self::samples::{ORDINARY, SAMPLES};
 use super::patterns::{AUTOMATON, AUTOMATON_BYTES_MAX, PATTERNS};
 use super::*;
 

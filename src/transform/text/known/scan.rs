@@ -105,8 +105,8 @@ pub(super) enum End {
 enum Piece<'a> {
     /// These bytes pass.
     Text(Range<usize>),
-    /// This stands in the place of others.
-    Instead(&'a str),
+    /// These are a known value, or a part of one, and this stands in their place.
+    Known(Range<usize>, &'a str),
 }
 
 impl Scanner {
@@ -151,12 +151,8 @@ impl Scanner {
         let Some(from) = self.bridge(chunk, sink) else {
             return;
         };
-        let mut pass = |piece: Piece<'_>| match piece {
-            Piece::Text(span) => sink.copy(span),
-            Piece::Instead(text) => sink.write(text.as_bytes()),
-        };
         let until = self.decidable(chunk);
-        let stop = self.walk(chunk, from, until, End::Open, &mut pass);
+        let stop = self.walk(chunk, from, until, End::Open, &mut pass(chunk, sink));
         self.hold(chunk, stop, 0);
     }
 
@@ -167,11 +163,7 @@ impl Scanner {
             self.release(sink);
             return;
         }
-        let mut pass = |piece: Piece<'_>| match piece {
-            Piece::Text(span) => sink.copy(span),
-            Piece::Instead(text) => sink.write(text.as_bytes()),
-        };
-        let stop = self.walk(chunk, 0, chunk.len(), End::Final, &mut pass);
+        let stop = self.walk(chunk, 0, chunk.len(), End::Final, &mut pass(chunk, sink));
         self.hold(chunk, stop, chunk.len());
     }
 
@@ -181,12 +173,26 @@ impl Scanner {
             sink.copy(0..text.len());
             return;
         }
-        let mut pass = |piece: Piece<'_>| match piece {
-            Piece::Text(span) => sink.copy(span),
-            Piece::Instead(text) => sink.write(text.as_bytes()),
-        };
-        self.walk(text, 0, text.len(), End::Last, &mut pass);
+        self.walk(text, 0, text.len(), End::Last, &mut pass(text, sink));
         self.reset();
+    }
+
+    /// Where known values stand in a whole text.
+    pub(in crate::transform) fn find(&mut self, text: &[u8]) -> Vec<Range<usize>> {
+        let mut found: Vec<Range<usize>> = Vec::new();
+        if self.index.is_absent(text) {
+            return found;
+        }
+        let mut keep = |piece: Piece<'_>| match piece {
+            Piece::Known(span, _) => match found.last_mut() {
+                Some(last) if last.end == span.start => last.end = span.end,
+                _ => found.push(span),
+            },
+            Piece::Text(_) => {}
+        };
+        self.walk(text, 0, text.len(), End::Last, &mut keep);
+        self.reset();
+        found
     }
 
     /// The reader cannot wait: lets go what is held, masked if it is a value.
@@ -311,8 +317,10 @@ impl Scanner {
                 }
                 Verdict::Complete { form, behind } => {
                     out(Piece::Text(passed..place));
-                    self.mask(form, out);
-                    out(Piece::Instead(index.filler(form, index.length(form))));
+                    self.count(form);
+                    let filler = index.filler(form, index.length(form));
+                    let instead = index.placeholder(form) + filler;
+                    out(Piece::Known(place..behind, &instead));
                     at = behind;
                 }
                 Verdict::Confirmed {
@@ -321,7 +329,11 @@ impl Scanner {
                     behind,
                 } => {
                     out(Piece::Text(passed..place));
-                    self.mask(candidates.any(), out);
+                    self.count(candidates.any());
+                    out(Piece::Known(
+                        place..behind,
+                        &index.placeholder(candidates.any()),
+                    ));
                     self.swallowing = Some(Swallowing {
                         candidates: Some(candidates),
                         form: candidates.any(),
@@ -350,6 +362,8 @@ impl Scanner {
         let Some(mut value) = self.swallowing.take() else {
             return at;
         };
+        let from = at;
+        let filler = |value: Swallowing| self.index.filler(value.form, value.depth);
         while at < text.len() {
             let before = value.candidates;
             let whole = |candidates| self.index.complete(candidates, value.depth).0.is_some();
@@ -370,7 +384,7 @@ impl Scanner {
                 }
             };
             if whole && candidates.is_none() {
-                out(Piece::Instead(self.index.filler(value.form, value.depth)));
+                out(Piece::Known(from..at, filler(value)));
                 return at;
             }
             at += width;
@@ -381,18 +395,18 @@ impl Scanner {
                 continue;
             }
             let Some(candidates) = candidates else {
-                out(Piece::Instead(self.index.filler(value.form, value.depth)));
+                out(Piece::Known(from..at, filler(value)));
                 return at;
             };
             value.form = candidates.any();
             value.left = CONFIRMED_BYTES;
         }
+        out(Piece::Known(from..at, ""));
         self.swallowing = Some(value);
         at
     }
 
-    fn mask(&mut self, form: u32, out: &mut impl FnMut(Piece<'_>)) {
-        out(Piece::Instead(&self.index.placeholder(form)));
+    fn count(&mut self, form: u32) {
         self.tally
             .count(MaskName::KNOWN_VALUES, self.index.source(form));
     }
@@ -465,18 +479,29 @@ fn look(index: &Index, text: &[u8], at: usize, candidates: Candidates, end: End)
     })
 }
 
+/// Passes bytes of the chunk that `sink` copies from.
+fn pass<'a>(chunk: &'a [u8], sink: &'a mut impl Sink) -> impl FnMut(Piece<'_>) + 'a {
+    move |piece| match piece {
+        Piece::Text(span) => sink.copy(span),
+        Piece::Known(span, instead) => {
+            sink.replace(chunk.get(span).unwrap_or_default(), instead);
+        }
+    }
+}
+
 /// Passes bytes that are in no chunk, without the first `released` of them, which have left.
 fn rewrite<'a>(
     text: &'a [u8],
     released: usize,
     sink: &'a mut impl Sink,
 ) -> impl FnMut(Piece<'_>) + 'a {
+    let left = move |span: Range<usize>| {
+        let span = span.start.max(released)..span.end;
+        text.get(span).unwrap_or_default()
+    };
     move |piece| match piece {
-        Piece::Text(span) => {
-            let span = span.start.max(released)..span.end;
-            sink.write(text.get(span).unwrap_or_default());
-        }
-        Piece::Instead(text) => sink.write(text.as_bytes()),
+        Piece::Text(span) => sink.write(left(span)),
+        Piece::Known(span, instead) => sink.replace(left(span), instead),
     }
 }
 

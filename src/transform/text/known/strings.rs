@@ -9,7 +9,7 @@ use std::sync::Arc;
 use memchr::{memchr, memchr2};
 
 use super::{Scanner, Shelf, Wait};
-use crate::transform::output::Sink;
+use crate::transform::output::{Shifted, Sink};
 use crate::transform::report::Tally;
 
 /// The strings of one stream of JSON.
@@ -96,6 +96,12 @@ impl Strings {
         self.scanner.push_whole(text, sink);
     }
 
+    /// Where known values stand in the text of a string.
+    pub(in crate::transform) fn find(&mut self, text: &[u8]) -> Vec<Range<usize>> {
+        self.search();
+        self.scanner.find(text)
+    }
+
     /// The text ends, wherever it is.
     pub(in crate::transform) fn finish(&mut self, sink: &mut impl Sink) {
         self.scanner.finish(sink);
@@ -163,22 +169,6 @@ impl<S: Sink> Sink for Joined<'_, S> {
         }
         self.flush();
         self.span = self.span.end..self.span.end;
-        self.sink.write(text);
-    }
-}
-
-/// Spans of a part of the chunk.
-struct Shifted<'a, S> {
-    by: usize,
-    sink: &'a mut S,
-}
-
-impl<S: Sink> Sink for Shifted<'_, S> {
-    fn copy(&mut self, span: Range<usize>) {
-        self.sink.copy(span.start + self.by..span.end + self.by);
-    }
-
-    fn write(&mut self, text: &[u8]) {
         self.sink.write(text);
     }
 }

@@ -3,7 +3,7 @@
 type Found = &'static [(&'static str, &'static [&'static str])];
 
 /// By pattern: texts and what is hidden in them, and texts that only look alike.
-pub(in super::super) const SAMPLES: &[(&str, Found, &[&str])] = &[
+pub(in crate::transform::text) const SAMPLES: &[(&str, Found, &[&str])] = &[
     (
         "credentials.private-key",
         &[
@@ -484,7 +484,7 @@ pub(in super::super) const SAMPLES: &[(&str, Found, &[&str])] = &[
 ];
 
 /// Lines that programs print all day.
-pub(in super::super) const ORDINARY: &[&str] = &[
+pub(in crate::transform::text) const ORDINARY: &[&str] = &[
     "",
     "LOG_LEVEL=debug",
     "Pulling image \"registry/app:1\"",

@@ -1,0 +1,187 @@
+//! Known values and credentials in one text: neither search hides anything from the other.
+
+use proptest::prelude::*;
+use regex::Regex;
+use zeroize::Zeroizing;
+
+use super::credentials::tests::{ORDINARY, SAMPLES};
+use super::known::{Index, Value};
+use super::*;
+
+/// What ends every credential.
+const END: &str = "\n-----END PRIVATE KEY-----\nnext\n";
+
+fn masks(values: &[&str]) -> TextMasks {
+    let placeholders = Arc::new(Placeholders::new(&[7; 32]));
+    let values: Vec<_> = values
+        .iter()
+        .map(|value| {
+            Arc::new(Value {
+                bytes: Zeroizing::new(value.as_bytes().to_vec()),
+                source: "secrets/db".to_owned(),
+            })
+        })
+        .collect();
+    let index = Index::new(&values, &placeholders);
+    TextMasks::new(
+        Some(Arc::new(Shelf::from_pointee(index))),
+        Some(placeholders),
+    )
+}
+
+/// One star for all placeholders in a row.
+fn starred(text: &str) -> String {
+    let placeholders = Regex::new(r"(\*|\[masked:v1:[0-9a-f]+\])+").unwrap();
+    placeholders.replace_all(text, "*").into_owned()
+}
+
+fn stream<'a>(masks: &TextMasks, chunks: impl IntoIterator<Item = &'a [u8]>) -> String {
+    let mut masker = TextMasker::new(masks);
+    let mut masked = Vec::new();
+    for chunk in chunks {
+        masker.push_to(chunk, &mut masked);
+    }
+    masker.finish_to(&mut masked);
+    starred(&String::from_utf8_lossy(&masked))
+}
+
+/// What has to leave: the text without what either search finds in it as it came.
+fn expected(masks: &TextMasks, text: &str) -> String {
+    let shelf = masks.known.as_ref().unwrap().load_full();
+    let known = Scanner::new(shelf, Wait::Live).find(text.as_bytes());
+    let hidden = credentials::merged([credentials::parts(text.as_bytes()), known].concat());
+    let mut shown = String::new();
+    let mut copied = 0;
+    for part in hidden {
+        shown += text.get(copied..part.start).unwrap();
+        shown += "*";
+        copied = part.end;
+    }
+    starred(&(shown + text.get(copied..).unwrap()))
+}
+
+/// Every sample of a text, with a credential in it or none.
+fn samples() -> Vec<&'static str> {
+    let found = SAMPLES.iter().flat_map(|(_, found, _)| found.iter());
+    let found = found.map(|(text, _)| *text);
+    let ordinary = SAMPLES.iter().flat_map(|(_, _, ordinary)| *ordinary);
+    found.chain(ordinary.chain(ORDINARY).copied()).collect()
+}
+
+/// Where to cut a text so that the first part is no prompt, of which nothing waits for the second.
+fn behind_space(text: &str, cut: usize) -> usize {
+    let bytes = text.as_bytes();
+    let space = |at: &usize| bytes.get(at - 1).is_some_and(u8::is_ascii_whitespace);
+    (cut.max(1)..bytes.len())
+        .find(|at| !space(at))
+        .unwrap_or(bytes.len())
+}
+
+#[test]
+fn c_45_a_known_value_that_leads_to_credentials_switches_no_search_off() {
+    for (lead, credential) in [
+        ("password=", "hunter2-hunter2"),
+        ("Authorization: Bearer ", "c2Vzc2lvbi10b2tlbi0x"),
+        (
+            "-----BEGIN RSA PRIVATE KEY-----",
+            "\nMIIEpAIBAAKCAQEA7bq3xN\n",
+        ),
+        (
+            "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9",
+            ".eyJzdWIiOiIxIn0.c2lnbmF0dXJl",
+        ),
+        ("postgres://admin:", "hunter2-hunter2@db/shop"),
+        ("curl -u admin:", "hunter2-hunter2"),
+    ] {
+        let masks = masks(&[lead]);
+        let text = format!("a {lead}{credential} b{END}");
+        let whole = stream(&masks, [text.as_bytes()]);
+        assert_eq!(whole, expected(&masks, &text));
+        for part in credential
+            .split(['\n', '.', '@'])
+            .filter(|part| part.len() > 8)
+        {
+            assert!(!whole.contains(part), "{whole}");
+            let words = masked_words(&masks, std::iter::once(text.as_str()));
+            assert!(!words[0].contains(part), "{words:?}");
+        }
+        for cut in 0..text.len() {
+            let (one, other) = text.as_bytes().split_at(behind_space(&text, cut));
+            assert_eq!(stream(&masks, [one, other]), whole, "cut at {cut}");
+        }
+    }
+}
+
+#[test]
+fn c_45_of_a_known_value_with_a_credential_in_it_nothing_is_shown() {
+    let value = "AKIAIOSFODNN7EXAMPLE:rest-of-the-value";
+    let masks = masks(&[value]);
+    let text = format!("a {value} b");
+    assert_eq!(starred(&masked_text(&masks, &text)), "a * b");
+    let words = masked_words(&masks, ["-u", value, text.as_str()].into_iter());
+    let words: Vec<_> = words.iter().map(|word| starred(word)).collect();
+    assert_eq!(words, ["-u", "*", "a * b"]);
+}
+
+#[test]
+fn c_45_a_known_value_at_the_end_of_a_prompt_does_not_wait() {
+    let masks = masks(&["correct-horse-battery-7"]);
+    let mut masker = TextMasker::new(&masks);
+    let mut masked = Vec::new();
+    masker.push_to(b"correct-horse-battery-7 ", &mut masked);
+    assert_eq!(starred(std::str::from_utf8(&masked).unwrap()), "* ");
+    assert!(!masker.waits());
+}
+
+#[test]
+fn base64_of_a_known_value_stays_base64() {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    let masks = masks(&["correct-horse-battery-7"]);
+    for long in [
+        "",
+        "with a tail of many bytes, so that the value is one of several lines in it",
+    ] {
+        let plain = format!("user:correct-horse-battery-7{long}");
+        let masked = masked_text(&masks, &format!("{}\n", STANDARD.encode(plain)));
+        let decoded = STANDARD.decode(masked.trim_end()).unwrap();
+        let decoded = String::from_utf8_lossy(&decoded);
+        assert!(
+            decoded.contains("asked:v1:") && decoded.ends_with(long),
+            "{decoded}"
+        );
+        assert!(!decoded.contains("horse"), "{decoded}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn c_45_both_searches_read_the_text_as_it_came(
+        sample in 0..usize::MAX,
+        value in (any::<prop::sample::Index>(), 8_usize..90),
+        again in any::<bool>(),
+        cuts in prop::collection::vec(1_usize..40, 0..30),
+    ) {
+        let samples = samples();
+        let mut text = format!("x {}{END}", samples[sample % samples.len()]);
+        if again {
+            text = text.repeat(2);
+        }
+        // Any part of the text may be a known value.
+        let places: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
+        let from = value.0.index(places.len());
+        let until = places.get(from + value.1).copied().unwrap_or(text.len());
+        let known = text.get(places[from]..until).unwrap().trim().to_owned();
+        prop_assume!(known.len() >= 8);
+        let masks = masks(&[&known]);
+        let mut chunks = Vec::new();
+        let mut from = 0;
+        for cut in cuts {
+            let until = behind_space(&text, (from + cut).min(text.len()));
+            chunks.push(&text.as_bytes()[from..until]);
+            from = until;
+        }
+        chunks.push(&text.as_bytes()[from..]);
+        prop_assert_eq!(stream(&masks, chunks), expected(&masks, &text), "{}", known);
+    }
+}
