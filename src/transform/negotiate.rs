@@ -118,7 +118,7 @@ impl Form {
                 continue;
             }
             match media_type {
-                JSON | "*/*" => kept.push(with(JSON, &parameters)),
+                JSON | "application/*" | "*/*" => kept.push(with(JSON, &parameters)),
                 PROTOBUF if self.protobuf => kept.push(with(PROTOBUF, &parameters)),
                 PROTOBUF if replaced.is_none() => {
                     let what = |part: &&str| KEPT.contains(&name(part));
@@ -197,6 +197,7 @@ mod tests {
                 "application/vnd.kubernetes.protobuf, application/yaml, */*",
                 "application/vnd.kubernetes.protobuf,application/json",
             ),
+            ("application/*", "application/json"),
             (PROTOBUF, PROTOBUF),
         ] {
             assert_eq!(form.narrow(accept).as_deref(), Ok(expected), "{accept}");
@@ -246,7 +247,7 @@ mod tests {
             "application/yaml;as=Table;v=v1;g=meta.k8s.io",
             "application/cbor",
             "application/cbor-seq",
-            "application/*",
+            "application/*+json",
             "APPLICATION/JSON",
             "text/html",
         ] {

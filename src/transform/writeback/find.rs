@@ -130,14 +130,15 @@ impl Layers<'_> {
             return true;
         }
         let whole = solid.as_deref().unwrap_or(&clean);
-        self.word(whole, layers)
+        is_encoded_fill(clean.trim_ascii())
+            || self.word(whole, layers)
             || words(&clean).any(|word| word.len() < whole.len() && self.word(word, layers))
     }
 
     /// Searches what a word without blanks may be the encoding of.
     fn word(&mut self, word: &[u8], layers: u8) -> bool {
         if word.len() < WORD_BYTES_MIN {
-            return undo::base64(word).is_some_and(|plain| is_fill(&plain));
+            return false;
         }
         [undo::base64, undo::from_hexadecimal]
             .into_iter()
@@ -160,6 +161,11 @@ impl Layers<'_> {
 /// Is it what stands for values too short for a placeholder?
 fn is_fill(text: &[u8]) -> bool {
     !text.is_empty() && text.iter().all(|byte| *byte == FILL)
+}
+
+/// Is it the same in base64? Not, if other bytes stand around it: two characters in noise are soon found.
+fn is_encoded_fill(text: &[u8]) -> bool {
+    text.len() < WORD_BYTES_MIN && undo::base64(text).is_some_and(|plain| is_fill(&plain))
 }
 
 /// The parts of a text that may be encoded on their own.
@@ -369,6 +375,12 @@ mod tests {
         ] {
             assert!(!holds_placeholder(text.as_bytes()), "{text}");
         }
+        let few = b"\x04\x1c\x10\xca\x04\x20\xa0";
+        let few = HEXLOWER.encode(&[&[0; 16], &few[..]].concat());
+        assert!(!holds_placeholder(few.as_bytes()));
+        assert!(!holds_placeholder(
+            HEXLOWER.encode(few.as_bytes()).as_bytes()
+        ));
         let noise: Vec<u8> = (0..100_000_u32)
             .map(|number| (number * 7 % 251) as u8)
             .collect();
