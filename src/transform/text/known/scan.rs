@@ -18,13 +18,16 @@
 //!
 //! The text is read as what it stands for ([`plain`]): neither a line break nor an escape hides a value.
 
+mod look;
+
 use std::ops::Range;
 use std::sync::Arc;
 
 use memchr::memrchr;
 
+use self::look::{Verdict, look};
 use super::forms::plain::{self, UNIT_BYTES_MAX, Unit};
-use super::index::{Candidates, Found, Index, KEY_BYTES};
+use super::index::{Candidates, Found, Index};
 use crate::policy::mask::MaskName;
 use crate::transform::output::Sink;
 use crate::transform::report::Tally;
@@ -72,22 +75,6 @@ struct Swallowing {
     depth: usize,
     /// So many more are masked before it matters whether they were equal.
     left: usize,
-}
-
-/// What stands at one place of a stream.
-enum Verdict {
-    /// No known value.
-    Nothing,
-    /// A form, up to this place.
-    Complete { form: u32, behind: usize },
-    /// The beginning of a form so long that it can be no other text, up to this place.
-    Confirmed {
-        candidates: Candidates,
-        depth: usize,
-        behind: usize,
-    },
-    /// More bytes are needed to say.
-    Open,
 }
 
 /// What may come where the bytes end.
@@ -418,65 +405,6 @@ impl Scanner {
             .extend_from_slice(text.get(from..).unwrap_or_default());
         self.released = released.saturating_sub(from).min(self.held.len());
     }
-}
-
-/// What stands at `at`, where the key of `candidates` was found.
-fn look(index: &Index, text: &[u8], at: usize, candidates: Candidates, end: End) -> Verdict {
-    let mut candidates = candidates;
-    let mut place = at;
-    let mut depth = 0;
-    let mut complete = None;
-    'units: while place - at <= SPAN_BYTES_MAX {
-        let unit = match text.get(place) {
-            Some(_) => plain::read(text, place, end != End::Open),
-            None => Unit::More,
-        };
-        match unit {
-            Unit::More if end != End::Open && complete.is_some() => break,
-            Unit::More => return Verdict::Open,
-            Unit::Nothing { width } => {
-                place += width;
-                continue;
-            }
-            Unit::Is {
-                bytes,
-                count,
-                width,
-            } => {
-                for byte in bytes.into_iter().take(count) {
-                    if depth >= KEY_BYTES {
-                        match index.narrow(candidates, depth, byte) {
-                            Some(fewer) => candidates = fewer,
-                            None => break 'units,
-                        }
-                    }
-                    depth += 1;
-                }
-                place += width;
-            }
-        }
-        if depth < KEY_BYTES {
-            continue;
-        }
-        let (form, longer) = index.complete(candidates, depth);
-        if let Some(form) = form {
-            complete = Some((form, place));
-        }
-        if !longer {
-            break;
-        }
-        if depth >= CONFIRMED_BYTES {
-            return Verdict::Confirmed {
-                candidates,
-                depth,
-                behind: place,
-            };
-        }
-    }
-    complete.map_or(Verdict::Nothing, |(form, behind)| Verdict::Complete {
-        form,
-        behind,
-    })
 }
 
 /// Passes bytes of the chunk that `sink` copies from.

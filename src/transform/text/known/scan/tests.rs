@@ -5,6 +5,7 @@ use super::*;
 use crate::transform::Placeholders;
 use crate::transform::output::Output;
 use crate::transform::text::known::Value;
+use crate::transform::text::known::index::KEY_BYTES;
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
 
