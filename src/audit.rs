@@ -4,11 +4,14 @@
 //! `portcullis.dev/`. No event ever holds a body, a token or a masked value (invariant 8).
 //! `docs/audit.md` lists every field.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
 
 use http::{HeaderMap, StatusCode};
-use jiff::Timestamp;
-use serde::Serialize;
+use jiff::{SignedDuration, Timestamp};
+use serde::{Serialize, Serializer};
 
 use crate::approval::{Answer, Grant};
 use crate::identity::{Block, Identity, IdentityError};
@@ -30,31 +33,24 @@ pub mod verify;
 
 pub use log::{AuditError, AuditLog, Place, Settings, Until};
 
-/// One event of the audit log. Built step by step while a request goes through the gateway.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
+/// One event of the audit log. Built step by step while a request goes through the gateway, and kept as long as that
+/// lasts: what others have anyway is shared with them.
+#[derive(Clone, Debug)]
 pub struct Event {
-    kind: &'static str,
-    api_version: &'static str,
-    level: &'static str,
-    #[serde(rename = "auditID")]
     audit_id: String,
     stage: Stage,
-    #[serde(rename = "requestURI")]
     request_uri: String,
-    verb: String,
-    user: User,
-    #[serde(rename = "sourceIPs")]
-    source_ips: Vec<String>,
-    #[serde(skip_serializing_if = "String::is_empty")]
+    /// Until it is known what is asked for.
+    method: String,
+    caller: Option<Arc<Identity>>,
+    peer: IpAddr,
     user_agent: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    object_ref: Option<ObjectRef>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    response_status: Option<ResponseStatus>,
-    request_received_timestamp: Timestamp,
-    stage_timestamp: Timestamp,
-    annotations: BTreeMap<&'static str, String>,
+    call: Option<Arc<RequestInfo>>,
+    answer: Option<Answered>,
+    received: Timestamp,
+    at: Timestamp,
+    /// In the order of their keys.
+    annotations: Vec<(&'static str, Box<str>)>,
 }
 
 /// Which moment of the request an event describes (the names of `audit.k8s.io`).
@@ -69,40 +65,96 @@ pub enum Stage {
     ResponseComplete,
 }
 
-#[derive(Clone, Debug, Default, Serialize)]
-struct User {
-    #[serde(skip_serializing_if = "String::is_empty")]
-    username: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    uid: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    groups: Vec<String>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    extra: BTreeMap<String, Vec<String>>,
-}
-
+/// How a request was answered.
 #[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ObjectRef {
-    resource: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    namespace: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    name: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    api_group: String,
-    api_version: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    subresource: String,
-}
-
-#[derive(Clone, Debug, Serialize)]
-struct ResponseStatus {
+struct Answered {
     code: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    message: Option<String>,
+    message: Option<Box<str>>,
+}
+
+/// An event as it is written.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Line<'a> {
+    kind: &'static str,
+    api_version: &'static str,
+    level: &'static str,
+    #[serde(rename = "auditID")]
+    audit_id: &'a str,
+    stage: Stage,
+    #[serde(rename = "requestURI")]
+    request_uri: &'a str,
+    verb: &'a str,
+    user: User<'a>,
+    #[serde(rename = "sourceIPs")]
+    source_ips: [IpAddr; 1],
+    #[serde(skip_serializing_if = "str::is_empty")]
+    user_agent: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    object_ref: Option<ObjectRef<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_status: Option<&'a Answered>,
+    request_received_timestamp: Timestamp,
+    stage_timestamp: Timestamp,
+    #[serde(serialize_with = "as_map")]
+    annotations: Vec<(&'static str, Cow<'a, str>)>,
+}
+
+/// Nobody, where no caller is verified.
+#[derive(Default, Serialize)]
+struct User<'a> {
+    #[serde(skip_serializing_if = "str::is_empty")]
+    username: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uid: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    groups: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    extra: Option<&'a BTreeMap<String, Vec<String>>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ObjectRef<'a> {
+    resource: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    namespace: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    name: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    api_group: &'a str,
+    api_version: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    subresource: &'a str,
+}
+
+impl<'a> User<'a> {
+    fn of(identity: &'a Identity) -> Self {
+        let extra = identity.extra();
+        Self {
+            username: identity.username(),
+            uid: identity.uid(),
+            groups: identity.groups(),
+            extra: (!extra.is_empty()).then_some(extra),
+        }
+    }
+}
+
+impl<'a> ObjectRef<'a> {
+    /// The object of a request for one.
+    fn of(call: &'a RequestInfo) -> Option<Self> {
+        call.is_resource_request.then(|| Self {
+            resource: &call.resource,
+            namespace: &call.namespace,
+            name: &call.name,
+            api_group: &call.api_group,
+            api_version: &call.api_version,
+            subresource: &call.subresource,
+        })
+    }
 }
 
 impl Event {
@@ -112,25 +164,22 @@ impl Event {
         method: &str,
         target: &str,
         headers: &HeaderMap,
-        peer: std::net::IpAddr,
+        peer: IpAddr,
         now: Timestamp,
     ) -> Self {
         let mut event = Self {
-            kind: "Event",
-            api_version: "audit.k8s.io/v1",
-            level: "Metadata",
             audit_id: audit_id.to_owned(),
             stage: Stage::ResponseComplete,
             request_uri: scrubbed_target(target),
-            verb: method.to_ascii_lowercase(),
-            user: User::default(),
-            source_ips: vec![peer.to_string()],
+            method: method.to_ascii_lowercase(),
+            caller: None,
+            peer,
             user_agent: claimed(headers, "user-agent").unwrap_or_default(),
-            object_ref: None,
-            response_status: None,
-            request_received_timestamp: now,
-            stage_timestamp: now,
-            annotations: BTreeMap::new(),
+            call: None,
+            answer: None,
+            received: now,
+            at: now,
+            annotations: Vec::new(),
         };
         // What kubectl says of itself is kept as claimed: a client may write anything here.
         for (header, key) in [
@@ -138,7 +187,7 @@ impl Event {
             ("kubectl-session", "portcullis.dev/claimed-session"),
         ] {
             if let Some(value) = claimed(headers, header) {
-                event.annotations.insert(key, value);
+                event.annotate(key, value);
             }
         }
         event
@@ -150,24 +199,8 @@ impl Event {
     }
 
     /// Who the verified caller is.
-    pub fn caller(&mut self, identity: &Identity) {
-        self.user = User {
-            username: identity.username().to_owned(),
-            uid: identity.uid().map(str::to_owned),
-            groups: identity.groups().to_vec(),
-            extra: identity.extra().clone(),
-        };
-        if let Some(agent) = identity.agent() {
-            self.annotate("portcullis.dev/agent", agent.name.clone());
-            if !agent.chain.is_empty() {
-                self.annotate("portcullis.dev/agent-chain", agent.chain.join(" < "));
-            }
-        }
-        self.annotate("portcullis.dev/issuer", identity.issuer().to_owned());
-        self.annotate("portcullis.dev/subject", identity.subject().to_owned());
-        if let Some(token_id) = identity.token_id() {
-            self.annotate("portcullis.dev/token-id", token_id.to_owned());
-        }
+    pub fn caller(&mut self, identity: &Arc<Identity>) {
+        self.caller = Some(Arc::clone(identity));
     }
 
     /// Who it was whose token is genuine and not accepted any more.
@@ -188,19 +221,9 @@ impl Event {
     }
 
     /// What is asked for, as the API server will read it.
-    pub fn call(&mut self, info: &RequestInfo, cluster: &str) {
-        self.verb.clone_from(&info.verb);
-        self.annotate("portcullis.dev/cluster", cluster.to_owned());
-        if info.is_resource_request {
-            self.object_ref = Some(ObjectRef {
-                resource: info.resource.clone(),
-                namespace: info.namespace.clone(),
-                name: info.name.clone(),
-                api_group: info.api_group.clone(),
-                api_version: info.api_version.clone(),
-                subresource: info.subresource.clone(),
-            });
-        }
+    pub fn call(&mut self, info: &Arc<RequestInfo>, cluster: &str) {
+        self.call = Some(Arc::clone(info));
+        self.annotate("portcullis.dev/cluster", cluster);
         if let Some(reveal) = info.reveal() {
             self.annotate("portcullis.dev/reason", reveal.reason);
         }
@@ -221,7 +244,8 @@ impl Event {
             return;
         }
         self.request_uri = with_words(&self.request_uri, |_words| masked.to_vec());
-        if self.annotations.contains_key("portcullis.dev/node") {
+        let mut annotations = self.annotations.iter();
+        if annotations.any(|(key, _)| *key == "portcullis.dev/node") {
             self.annotate("portcullis.dev/command", masked.join(" "));
         }
     }
@@ -273,13 +297,16 @@ impl Event {
     }
 
     /// Adds what only the gateway knows. Keys are fixed; values are cut at a bound.
-    pub fn annotate(&mut self, key: &'static str, value: impl Into<String>) {
-        let mut value = value.into();
-        if value.len() > limits::AUDIT_ANNOTATION_BYTES_MAX {
-            value.truncate(value.floor_char_boundary(limits::AUDIT_ANNOTATION_BYTES_MAX));
-            value.push('…');
+    pub fn annotate<'a>(&mut self, key: &'static str, value: impl Into<Cow<'a, str>>) {
+        let value = bounded(value.into()).into();
+        match self.annotations.binary_search_by_key(&key, |(key, _)| key) {
+            Ok(at) => {
+                if let Some((_, before)) = self.annotations.get_mut(at) {
+                    *before = value;
+                }
+            }
+            Err(at) => self.annotations.insert(at, (key, value)),
         }
-        self.annotations.insert(key, value);
     }
 
     /// How it was answered.
@@ -289,37 +316,101 @@ impl Event {
         reason: Option<&'static str>,
         message: Option<String>,
     ) {
-        self.response_status = Some(ResponseStatus {
+        self.answer = Some(Answered {
             code: code.as_u16(),
             reason,
-            message,
+            message: message.map(Into::into),
         });
     }
 
     /// Whether it was answered with a switch of protocols: a session began.
     pub fn is_switched(&self) -> bool {
-        self.response_status
+        self.answer
             .as_ref()
-            .is_some_and(|status| status.code == StatusCode::SWITCHING_PROTOCOLS.as_u16())
+            .is_some_and(|answer| answer.code == StatusCode::SWITCHING_PROTOCOLS.as_u16())
     }
 
     /// Marks the moment that the event describes.
     pub fn at(&mut self, stage: Stage, now: Timestamp) {
         self.stage = stage;
-        self.stage_timestamp = now;
-        let took = now.duration_since(self.request_received_timestamp);
-        self.annotate(
-            "portcullis.dev/duration-ms",
-            format!("{:.3}", took.as_secs_f64() * 1e3),
-        );
+        self.at = now;
+        let took = now.duration_since(self.received);
+        self.annotate("portcullis.dev/duration-ms", milliseconds(took));
     }
 
     /// The event as one line, newline included.
     pub fn line(&self) -> Vec<u8> {
-        let mut line = serde_json::to_vec(self).unwrap_or_default();
+        let call = self.call.as_deref();
+        let line = Line {
+            kind: "Event",
+            api_version: "audit.k8s.io/v1",
+            level: "Metadata",
+            audit_id: &self.audit_id,
+            stage: self.stage,
+            request_uri: &self.request_uri,
+            verb: call.map_or(&self.method, |call| &call.verb),
+            user: self.caller.as_deref().map(User::of).unwrap_or_default(),
+            source_ips: [self.peer],
+            user_agent: &self.user_agent,
+            object_ref: call.and_then(ObjectRef::of),
+            response_status: self.answer.as_ref(),
+            request_received_timestamp: self.received,
+            stage_timestamp: self.at,
+            annotations: self.annotations(),
+        };
+        let mut line = serde_json::to_vec(&line).unwrap_or_default();
         line.push(b'\n');
         line
     }
+
+    /// What only the gateway knows, about the request and about its caller, in the order of the keys.
+    fn annotations(&self) -> Vec<(&'static str, Cow<'_, str>)> {
+        let own = self.annotations.iter();
+        let own = own.map(|(key, value)| (*key, Cow::from(&**value)));
+        let mut all: Vec<_> = own.collect();
+        if let Some(caller) = &self.caller {
+            let mut add = |key, value| all.push((key, bounded(value)));
+            if let Some(agent) = caller.agent() {
+                add("portcullis.dev/agent", Cow::from(&agent.name));
+                if !agent.chain.is_empty() {
+                    let chain = agent.chain.join(" < ");
+                    add("portcullis.dev/agent-chain", Cow::from(chain));
+                }
+            }
+            add("portcullis.dev/issuer", Cow::from(caller.issuer()));
+            add("portcullis.dev/subject", Cow::from(caller.subject()));
+            if let Some(token_id) = caller.token_id() {
+                add("portcullis.dev/token-id", Cow::from(token_id));
+            }
+        }
+        all.sort_unstable_by_key(|(key, _)| *key);
+        all
+    }
+}
+
+fn as_map<S: Serializer>(
+    annotations: &[(&'static str, Cow<'_, str>)],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(annotations.iter().map(|(key, value)| (key, value)))
+}
+
+/// A time in milliseconds, to the microsecond.
+pub fn milliseconds(time: SignedDuration) -> String {
+    let sign = if time.is_negative() { "-" } else { "" };
+    let time = time.unsigned_abs();
+    let micros = time.subsec_micros();
+    let millis = time.as_secs() * 1000 + u64::from(micros / 1000);
+    format!("{sign}{millis}.{:03}", micros % 1000)
+}
+
+/// The value of an annotation, cut at a bound.
+fn bounded(value: Cow<'_, str>) -> Cow<'_, str> {
+    if value.len() <= limits::AUDIT_ANNOTATION_BYTES_MAX {
+        return value;
+    }
+    let end = value.floor_char_boundary(limits::AUDIT_ANNOTATION_BYTES_MAX);
+    Cow::from(format!("{}…", value.get(..end).unwrap_or_default()))
 }
 
 /// A header the client controls, if it is text, cut at a bound.
@@ -387,7 +478,7 @@ mod tests {
             "GET",
             target,
             &headers,
-            std::net::IpAddr::from([10, 0, 0, 1]),
+            IpAddr::from([10, 0, 0, 1]),
             Timestamp::UNIX_EPOCH,
         )
     }
@@ -395,7 +486,7 @@ mod tests {
     #[test]
     fn an_event_is_one_line_of_audit_k8s_io() {
         let mut event = event("/api/v1/namespaces/default/secrets/db");
-        event.caller(&Identity::for_tests("alice", &["developers"]));
+        event.caller(&Arc::new(Identity::for_tests("alice", &["developers"])));
         event.answered(StatusCode::OK, None, None);
         let line = String::from_utf8(event.line()).unwrap();
         assert_eq!(line.matches('\n').count(), 1);

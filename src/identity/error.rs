@@ -62,7 +62,7 @@ impl IdentityError {
     }
 
     /// Whose token was genuine and is refused all the same: for the audit log.
-    pub fn genuine(&self) -> Option<&Identity> {
+    pub fn genuine(&self) -> Option<&Arc<Identity>> {
         match self {
             Self::Revoked(identity) | Self::Blocked { identity, .. } => Some(identity),
             _ => None,

@@ -3,6 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::Record;
+use crate::audit::milliseconds;
 
 /// Who took how long.
 #[derive(Clone, Copy, Debug, Default)]
@@ -82,8 +83,7 @@ impl Record {
             ("portcullis.dev/upstream-ms", self.timing.upstream),
         ] {
             if let Some(took) = took {
-                let took = format!("{:.3}", took.as_secs_f64() * 1e3);
-                self.event.annotate(name, took);
+                self.event.annotate(name, milliseconds(took));
             }
         }
     }
