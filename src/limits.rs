@@ -426,6 +426,9 @@ pub const LISTENER_FAREWELL_BYTES: usize = 1024 * 1024;
 /// hyper's smallest buffer for a head.
 pub const HTTP1_BUFFER_BYTES_MIN: usize = 8 * 1024;
 
+/// Bytes of an answer that wait for its head to leave with them: one TLS record.
+pub const ANSWER_AT_ONCE_BYTES: u64 = 16 * 1024;
+
 /// HTTP/2 streams a client may reset before they are accepted; then GOAWAY (CVE-2023-44487).
 pub const LISTENER_PENDING_RESETS_MAX: usize = 20;
 

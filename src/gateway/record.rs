@@ -2,6 +2,7 @@
 //! request ends, and finished before the last byte of the answer leaves.
 
 mod alarm;
+mod begun;
 mod farewell;
 mod kept;
 mod recorded;
@@ -19,6 +20,7 @@ use jiff::Timestamp;
 use tokio_util::task::TaskTracker;
 
 use self::alarm::Alarm;
+use self::begun::Begun;
 use self::recorded::Recorded;
 use self::timing::Timing;
 use crate::approval::Approval;
@@ -288,7 +290,12 @@ impl Record {
             finishing: None,
             last: None,
         };
-        Response::from_parts(head, body.boxed_unsync())
+        let body = if long_running {
+            body.boxed_unsync()
+        } else {
+            Begun::new(body).await.boxed_unsync()
+        };
+        Response::from_parts(head, body)
     }
 
     /// Bytes of the answer leave, if the caller's budget has room for them.

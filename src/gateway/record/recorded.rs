@@ -22,8 +22,8 @@ pub(super) struct Recorded {
     pub(super) record: Option<Box<Record>>,
     /// Whether the answer is kept as it has to be, once it is over.
     pub(super) finishing: Option<Pin<Box<dyn Future<Output = bool> + Send>>>,
-    /// What is told when the event is written: the last frame, or the error.
-    pub(super) last: Option<Result<Frame<Bytes>, BodyError>>,
+    /// What is told when the event is written: the last bytes, or the error.
+    pub(super) last: Option<Result<Bytes, BodyError>>,
 }
 
 impl http_body::Body for Recorded {
@@ -59,7 +59,7 @@ impl http_body::Body for Recorded {
                 self.last = Some(Err(NOT_KEPT.into()));
             }
         }
-        Poll::Ready(self.last.take())
+        Poll::Ready(self.last.take()).map_ok(Frame::data)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -75,6 +75,11 @@ impl http_body::Body for Recorded {
 const NOT_KEPT: &str = "ended by the gateway: recorder-failed";
 
 impl Recorded {
+    /// Whether nothing more is waited for but the event.
+    pub(super) fn is_ending(&self) -> bool {
+        self.finishing.is_some()
+    }
+
     /// Whether more of the answer may be asked for, once there is room for it where it is kept.
     fn poll_kept(&mut self, context: &mut Context<'_>) -> Poll<bool> {
         let record = self.record.as_mut();
@@ -109,7 +114,7 @@ impl Recorded {
                 }
                 // hyper stops polling once Content-Length bytes are out: this frame may be the end.
                 if self.inner.is_end_stream() || self.inner.size_hint().exact() == Some(0) {
-                    self.finish(Some(Ok(frame)), None);
+                    self.finish(frame.into_data().ok().map(Ok), None);
                     return None;
                 }
                 Some(Ok(frame))
@@ -136,7 +141,7 @@ impl Recorded {
             && let Some(farewell) = record.withheld(&why)
             && record.passed(&farewell)
         {
-            last = Some(Ok(Frame::data(farewell)));
+            last = Some(Ok(farewell));
         }
         self.finish(last, Some("withheld"));
     }
@@ -160,14 +165,14 @@ impl Recorded {
             if let Some(farewell) = record.farewell(why)
                 && record.passed(&farewell)
             {
-                last = Some(Ok(Frame::data(farewell)));
+                last = Some(Ok(farewell));
             }
         }
         self.inner = body::empty(); // resets the upstream stream at once
         self.finish(last, Some(reason));
     }
 
-    fn finish(&mut self, last: Option<Result<Frame<Bytes>, BodyError>>, why: Option<&'static str>) {
+    fn finish(&mut self, last: Option<Result<Bytes, BodyError>>, why: Option<&'static str>) {
         self.last = last;
         if let Some(mut record) = self.record.take() {
             if let Some(why) = why {
