@@ -24,7 +24,7 @@ use crate::config::{Config, placeholder_key, policy_file};
 use crate::control;
 use crate::control::console::{Client, Rooms, Rulebook};
 use crate::gateway::Gateway;
-use crate::gateway::grant::Holder;
+use crate::gateway::grant::{Holder, InForce};
 use crate::gateway::learning::Learner;
 use crate::gateway::record::Keeper;
 use crate::gateway::route::Clusters;
@@ -142,7 +142,7 @@ fn reports(
         authenticator: Arc::clone(&gateway.authenticator),
         operators: config.control.operators.clone(),
         watchers: control::approvals::Watchers::default(),
-        policy: Arc::clone(&gateway.holder.policy),
+        policy: Arc::clone(&gateway.holder.in_force.policy),
         at: config.control.url(),
     });
     let sessions = Arc::new(control::Sessions {
@@ -226,7 +226,7 @@ fn console(
         trail: Arc::clone(&audits.trail),
         callers: Arc::clone(callers),
         rulebook: Rulebook {
-            policy: Arc::clone(&gateway.holder.policy),
+            policy: Arc::clone(&gateway.holder.in_force.policy),
             clusters: gateway.clusters.names.clone(),
             default_cluster: gateway.clusters.default.clone(),
         },
@@ -337,15 +337,13 @@ fn assemble(
             names: config.upstream.names().map(str::to_owned).collect(),
             default: config.default_cluster.clone(),
         },
-        holder: Holder {
-            policy,
-            revocations,
-            blocks: Arc::clone(callers.blocks()),
+        holder: Arc::new(Holder {
+            in_force: InForce::new(policy, revocations, Arc::clone(callers.blocks())),
             desk,
             stream_grace: config.authentication.stream_grace,
             draining: shutdown.clone(),
             ending: ending.clone(),
-        },
+        }),
         callers,
         upstream,
         placeholders,

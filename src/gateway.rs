@@ -55,7 +55,7 @@ pub struct Gateway {
     /// Which clusters there are, and where they hang in the path.
     pub clusters: Clusters,
     /// Decides, and watches over what was decided.
-    pub holder: Holder,
+    pub holder: Arc<Holder>,
     /// The way to the API servers.
     pub upstream: Arc<Upstream>,
     /// Makes and recognises placeholders.
@@ -167,7 +167,7 @@ impl Gateway {
             .await
             .inspect_err(|error| record.event.refused_caller(error))?;
         record.event.caller(&identity);
-        let may = self.holder.policy.current().allowance(&identity);
+        let may = self.holder.in_force.policy.current().allowance(&identity);
         record.metered(self.callers.arrived(&identity, &may, now));
 
         // What do they want, and where? Exactly as the API server will read it, or not at all.
@@ -199,6 +199,7 @@ impl Gateway {
         let permit = self
             .permitted(&identity, act, &mut payload, &call.audit_id, record)
             .await?;
+        let permit = Arc::new(permit);
         let spent = record.spends(act);
         let request = Request::from_parts(head, payload);
         let answer = match spent {
@@ -216,7 +217,7 @@ impl Gateway {
         &self,
         mut request: Request<Payload>,
         info: &Arc<RequestInfo>,
-        permit: &Permit,
+        permit: &Arc<Permit>,
         call: &Call,
         record: &mut Record,
     ) -> Result<Answer, Refusal> {
@@ -280,7 +281,7 @@ impl Gateway {
     pub fn degraded(&self) -> Vec<String> {
         let mut reasons = self.authenticator.without_keys();
         reasons.extend(self.upstream.unusable());
-        if self.holder.policy.current().masks_known_values() {
+        if self.holder.in_force.policy.current().masks_known_values() {
             reasons.extend(self.known.unread());
         }
         reasons
@@ -300,9 +301,15 @@ impl Gateway {
             audit_log: self.keeper.audit.healthy(),
             issuer_keys: self.authenticator.without_keys().is_empty(),
             clusters: self.upstream.unusable().is_empty(),
-            known_values: !self.holder.policy.current().masks_known_values()
+            known_values: !self.holder.in_force.policy.current().masks_known_values()
                 || self.known.unread().next().is_none(),
-            callers_blocked: self.holder.blocks.current().list(Timestamp::now()).len(),
+            callers_blocked: self
+                .holder
+                .in_force
+                .blocks
+                .current()
+                .list(Timestamp::now())
+                .len(),
         });
     }
 
@@ -310,7 +317,7 @@ impl Gateway {
         &self,
         response: Response<Unreleased>,
         info: &Arc<RequestInfo>,
-        permit: &Permit,
+        permit: &Arc<Permit>,
     ) -> Result<Answer, Refusal> {
         let (response, masks) =
             transform::release(response, info, permit, &self.placeholders, &self.known)?;
@@ -319,13 +326,16 @@ impl Gateway {
         let own = response.extensions_mut().remove::<grant::Said>();
         let said = own.map(|own| own.0).into_iter();
         let said = said.chain(grant::approved(permit));
-        let said = said.chain(grant::observing(&self.holder.policy.current(), info));
+        let said = said.chain(grant::observing(
+            &self.holder.in_force.policy.current(),
+            info,
+        ));
         let said = said.map(|said| (WARNING, said));
         response.headers_mut().extend(said);
         let long_running = info.is_long_running();
         Ok(Answer::Whole {
             response: response.map(Released::into_body),
-            masks,
+            masks: permit.mask().map(|_| masks),
             ended: self.holder.watch_over(permit, info),
             long_running,
             socket: None,
@@ -342,7 +352,8 @@ enum Answer {
     /// An HTTP response, streamed as it comes.
     Whole {
         response: Response<Body>,
-        masks: Arc<MaskReport>,
+        /// What its masks do, if any apply.
+        masks: Option<Arc<MaskReport>>,
         ended: Ended,
         long_running: bool,
         /// The client wants it as messages over a WebSocket.

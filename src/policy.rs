@@ -85,7 +85,7 @@ pub struct Policy {
     /// Of whom no budget is about.
     unlimited: Arc<Allowance>,
     /// One plan per set of masks that was needed so far; reads take no lock.
-    plans: ArcSwap<HashMap<u128, Mask>>,
+    plans: ArcSwap<HashMap<u128, Arc<Mask>>>,
 }
 
 /// What the policy says to one request.
@@ -302,7 +302,11 @@ impl Policy {
     }
 
     /// The masks for the resource of a request.
-    fn mask(&self, matching: &Matching<'_, '_>, revealed: Option<Arc<FieldPath>>) -> Option<Mask> {
+    fn mask(
+        &self,
+        matching: &Matching<'_, '_>,
+        revealed: Option<Arc<FieldPath>>,
+    ) -> Option<Arc<Mask>> {
         let applying = self.applying(matching);
         if applying == 0 {
             return None;
@@ -312,11 +316,11 @@ impl Policy {
             return Some(mask);
         };
         let plan = MaskPlan::revealing(&self.rules_of(applying), Some(&field));
-        Some(Mask {
+        Some(Arc::new(Mask {
             plan: Arc::new(plan),
             revealed: Some(field),
-            ..mask
-        })
+            ..Mask::clone(&mask)
+        }))
     }
 
     /// The rules of masks that apply to a request, as bits.
@@ -343,7 +347,7 @@ impl Policy {
         let applying = masks
             .filter(|(_, mask)| mask.applies_to(&info.api_group, &resource))
             .fold(0, |bits, (bit, _)| bits | 1 << bit);
-        self.plan(applying).plan
+        Arc::clone(&self.plan(applying).plan)
     }
 
     /// What is hidden from the answer to a request.
@@ -361,25 +365,25 @@ impl Policy {
             .collect()
     }
 
-    fn plan(&self, masks: u128) -> Mask {
+    fn plan(&self, masks: u128) -> Arc<Mask> {
         if let Some(mask) = self.plans.load().get(&masks) {
-            return mask.clone();
+            return Arc::clone(mask);
         }
         let rules = self.rules_of(masks);
         let mut names: Vec<String> = rules.iter().map(|rule| rule.name.clone()).collect();
         names.dedup();
-        let mask = Mask {
+        let mask = Arc::new(Mask {
             plan: Arc::new(MaskPlan::compile(&rules)),
             names: names.into(),
             certain: certain(&rules),
             quotable: rules.iter().any(|rule| rule.is_quotable()),
             revealed: None,
-        };
+        });
         // The sets that occur are few: rules make them, callers only choose among them.
         if self.plans.load().len() < limits::POLICY_MASK_PLANS_MAX {
             self.plans.rcu(|plans| {
                 let mut plans = HashMap::clone(plans);
-                plans.insert(masks, mask.clone());
+                plans.insert(masks, Arc::clone(&mask));
                 plans
             });
         }

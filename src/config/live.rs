@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use tokio::sync::watch;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
 
 /// Something that is replaced as a whole: what files say, or operators. Every request takes one snapshot of it.
 #[derive(Debug)]
 pub struct Live<T> {
     current: ArcSwap<T>,
     generation: watch::Sender<u64>,
+    bells: Mutex<Vec<Arc<Notify>>>,
 }
 
 impl<T> Live<T> {
@@ -18,6 +20,7 @@ impl<T> Live<T> {
         Arc::new(Self {
             current: ArcSwap::new(first),
             generation: watch::Sender::new(1),
+            bells: Mutex::default(),
         })
     }
 
@@ -31,15 +34,24 @@ impl<T> Live<T> {
         *self.generation.borrow()
     }
 
-    /// Wakes when another one comes into force: streams that are open then are decided again.
+    /// Wakes when another one comes into force.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.generation.subscribe()
+    }
+
+    /// Has a bell rung whenever another one comes into force. One bell for several takes less memory than waiting for the
+    /// changes of each.
+    pub fn rings(&self, bell: &Arc<Notify>) {
+        self.bells.lock().push(Arc::clone(bell));
     }
 
     /// Puts another one into force, and returns its generation.
     pub(crate) fn replace(&self, next: T) -> u64 {
         self.current.store(Arc::new(next));
         self.generation.send_modify(|generation| *generation += 1);
+        for bell in &*self.bells.lock() {
+            bell.notify_waiters();
+        }
         self.generation()
     }
 }

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt as _};
 use jiff::Timestamp;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::approval::{Desk, Grant};
@@ -32,14 +33,9 @@ use crate::request::RequestInfo;
 pub type Ended = Pin<Box<dyn Future<Output = StreamEnd> + Send>>;
 
 /// What decides how long a grant holds.
-#[derive(Clone)]
 pub struct Holder {
-    /// The policy in force, and news of its successors.
-    pub policy: Arc<Live<Policy>>,
-    /// The revocation list in force, and news of its successors.
-    pub revocations: Arc<Live<Revocations>>,
-    /// Who is blocked, and news of changes.
-    pub blocks: Arc<Live<Blocks>>,
+    /// What is in force.
+    pub in_force: InForce,
     /// How long a stream may outlive its token.
     pub stream_grace: Duration,
     /// Where answers are looked up.
@@ -50,11 +46,43 @@ pub struct Holder {
     pub ending: CancellationToken,
 }
 
+/// What is in force, and may end what is open when another comes in its place.
+pub struct InForce {
+    /// The policy.
+    pub policy: Arc<Live<Policy>>,
+    /// The revocation list.
+    pub revocations: Arc<Live<Revocations>>,
+    /// Who is blocked.
+    pub blocks: Arc<Live<Blocks>>,
+    /// Rung when any of them is replaced.
+    bell: Arc<Notify>,
+}
+
+impl InForce {
+    /// These, from now on.
+    pub fn new(
+        policy: Arc<Live<Policy>>,
+        revocations: Arc<Live<Revocations>>,
+        blocks: Arc<Live<Blocks>>,
+    ) -> Self {
+        let bell = Arc::default();
+        policy.rings(&bell);
+        revocations.rings(&bell);
+        blocks.rings(&bell);
+        Self {
+            policy,
+            revocations,
+            blocks,
+            bell,
+        }
+    }
+}
+
 impl Holder {
     /// Refuses somebody whose request has waited and who may no longer make it.
     pub fn still_welcome(&self, identity: &Identity) -> Result<(), Refusal> {
         self.not_blocked(identity)?;
-        if self.revocations.current().revokes(identity) {
+        if self.in_force.revocations.current().revokes(identity) {
             return Err(Refusal::unauthorized(
                 "your token was revoked while the request waited; log in again",
             ));
@@ -102,13 +130,13 @@ impl Holder {
 
     /// What keeps a caller out, if anything does.
     pub fn block_of(&self, identity: &Identity) -> Option<Arc<Block>> {
-        let blocks = self.blocks.current();
+        let blocks = self.in_force.blocks.current();
         blocks.of(identity, Timestamp::now()).cloned()
     }
 
     /// Resolves when the caller is blocked.
     pub async fn blocked(&self, identity: &Identity) {
-        let mut changes = self.blocks.changes();
+        let mut changes = self.in_force.blocks.changes();
         while self.block_of(identity).is_none() {
             if changes.changed().await.is_err() {
                 pending::<()>().await; // nobody is left to block anybody
@@ -118,10 +146,8 @@ impl Holder {
 
     /// Watches over one granted request. When the gateway drains, watches and logs end at once, so that
     /// clients reconnect elsewhere; short answers and sessions have the time for draining.
-    pub fn watch_over(&self, permit: &Permit, info: &Arc<RequestInfo>) -> Ended {
-        let holder = self.clone();
-        let permit = permit.clone();
-        let info = Arc::clone(info);
+    pub fn watch_over(self: &Arc<Self>, permit: &Arc<Permit>, info: &Arc<RequestInfo>) -> Ended {
+        let (holder, permit, info) = (Arc::clone(self), Arc::clone(permit), Arc::clone(info));
         Box::pin(async move { holder.ended(&permit, &info).await })
     }
 
@@ -140,29 +166,30 @@ impl Holder {
         let mut expired = std::pin::pin!(tokio::time::sleep(left));
         let mut answered = self.unanswered(permit);
         let mut ungranted = self.ungranted(permit);
-        let mut blocked = std::pin::pin!(self.blocked(permit.identity()));
-        let mut policies = self.policy.changes();
-        let mut revocations = self.revocations.changes();
         // The first look is for what came between the decision and this line.
         loop {
-            if self.revocations.current().revokes(permit.identity()) {
+            let rung = self.in_force.bell.notified(); // before the look, so that no change is missed
+            if self
+                .in_force
+                .revocations
+                .current()
+                .revokes(permit.identity())
+            {
                 return StreamEnd::Revoked;
             }
             if !self.still_permits(permit, info) {
                 return StreamEnd::Policy;
             }
-            let changed = tokio::select! {
+            if self.block_of(permit.identity()).is_some() {
+                return StreamEnd::Blocked;
+            }
+            tokio::select! {
                 biased;
-                () = &mut blocked => return StreamEnd::Blocked,
                 () = &mut expired => return StreamEnd::Expired,
                 () = &mut answered => return StreamEnd::Approval,
                 () = &mut ungranted => return StreamEnd::Approval,
                 () = drained.cancelled() => return StreamEnd::Drain,
-                changed = revocations.changed() => changed,
-                changed = policies.changed() => changed,
-            };
-            if changed.is_err() {
-                return StreamEnd::Drain; // nobody is left to change anything: the gateway is gone
+                () = rung => {}
             }
         }
     }
@@ -207,7 +234,7 @@ impl Holder {
     /// Whether the policy in force would open the same stream with the same masks, and ask for no
     /// more of it to be recorded.
     fn still_permits(&self, permit: &Permit, info: &RequestInfo) -> bool {
-        let policy = self.policy.current();
+        let policy = self.in_force.policy.current();
         if **policy.version() == *permit.policy_version() {
             return true;
         }
@@ -253,7 +280,7 @@ rules:
     struct World {
         folder: tempfile::TempDir,
         reloader: Reloader<Policy>,
-        holder: Holder,
+        holder: Arc<Holder>,
     }
 
     impl World {
@@ -265,26 +292,26 @@ rules:
             let store = Store::open(&folder.path().join("state.db")).unwrap();
             let desk = Desk::open(store, Metrics::new().0).await.unwrap();
             let policy = Live::new(Arc::new(policy_file::load(&files).unwrap()));
+            let (revocations, blocks) = (Live::new(Arc::default()), Live::new(Arc::default()));
+            let reloader = Reloader::policy(Arc::clone(&policy), files);
             Self {
                 folder,
-                reloader: Reloader::policy(Arc::clone(&policy), files),
-                holder: Holder {
-                    policy,
+                reloader,
+                holder: Arc::new(Holder {
+                    in_force: InForce::new(policy, revocations, blocks),
                     desk,
-                    revocations: Live::new(Arc::default()),
-                    blocks: Live::new(Arc::default()),
                     stream_grace: Duration::from_secs(5),
                     draining: CancellationToken::new(),
                     ending: CancellationToken::new(),
-                },
+                }),
             }
         }
 
         fn open(&self, identity: Identity, target: &str) -> Ended {
             let info = Arc::new(RequestInfo::parse(&Method::GET, target).unwrap());
-            let policy = self.holder.policy.current();
+            let policy = self.holder.in_force.policy.current();
             match policy.decide(&Arc::new(identity), &info, "demo", &Seen::default()) {
-                Decision::Allow(permit) => self.holder.watch_over(&permit, &info),
+                Decision::Allow(permit) => self.holder.watch_over(&Arc::new(permit), &info),
                 other => panic!("{other:?}"),
             }
         }
@@ -326,14 +353,18 @@ rules:
                 id: id.to_owned(),
             };
             let list = Revocations::new(String::new(), [(entry, None)]);
-            world.holder.revocations.replace_in_tests(list);
+            world.holder.in_force.revocations.replace_in_tests(list);
         };
         let old = world.open(alice().with_token_id("old"), EXEC);
         revoke("old");
         assert_eq!(old.await, StreamEnd::Revoked);
         assert_eq!((&mut other).now_or_never(), None);
         let everything = Revocations::new(String::new(), [(Whose::User("alice".to_owned()), None)]);
-        world.holder.revocations.replace_in_tests(everything);
+        world
+            .holder
+            .in_force
+            .revocations
+            .replace_in_tests(everything);
         for stream in [shell, watch, other] {
             assert_eq!(stream.await, StreamEnd::Revoked);
         }
@@ -357,7 +388,7 @@ rules:
         };
         let now = Timestamp::now();
         let bot = block(Whom::Agent("bot".to_owned()));
-        let blocks = &world.holder.blocks;
+        let blocks = &world.holder.in_force.blocks;
         blocks.replace_in_tests(Blocks::new([bot.clone()], now));
         assert_eq!(agent.await, StreamEnd::Blocked);
         let mut shell = shell;
@@ -424,12 +455,13 @@ rules:
         Person::from(&Identity::for_tests("carol", &["sre"]))
     }
 
-    fn shell_by_role(world: &World) -> Option<(Permit, Ended)> {
+    fn shell_by_role(world: &World) -> Option<(Arc<Permit>, Ended)> {
         let info = Arc::new(RequestInfo::parse(&Method::GET, EXEC).unwrap());
-        let policy = world.holder.policy.current();
+        let policy = world.holder.in_force.policy.current();
         let seen = world.holder.seen(&alice());
         match policy.decide(&Arc::new(alice()), &info, "demo", &seen) {
             Decision::Allow(permit) => {
+                let permit = Arc::new(permit);
                 let ended = world.holder.watch_over(&permit, &info);
                 Some((permit, ended))
             }

@@ -67,7 +67,7 @@ impl Gateway {
         &self,
         mut request: Request<Payload>,
         info: &Arc<RequestInfo>,
-        permit: &Permit,
+        permit: &Arc<Permit>,
         call: &Call,
         record: &mut Record,
     ) -> Result<Answer, Refusal> {
@@ -133,10 +133,10 @@ impl Gateway {
 
     fn until(
         &self,
-        permit: &Permit,
+        permit: &Arc<Permit>,
         info: &Arc<RequestInfo>,
     ) -> Pin<Box<dyn Future<Output = Ending> + Send>> {
-        let (holder, identity) = (self.holder.clone(), Arc::clone(permit.identity()));
+        let (holder, identity) = (Arc::clone(&self.holder), Arc::clone(permit.identity()));
         let ended = holder.watch_over(permit, info);
         Box::pin(async move {
             let why = ended.await;

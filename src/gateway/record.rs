@@ -53,13 +53,15 @@ pub struct Record {
     events: Option<EventCounter>,
     /// They are events of a watch.
     watches: bool,
-    counted: Vec<InFlight>,
+    _arrived: InFlight,
+    /// As a stream or a session, once it is answered.
+    opened: Option<InFlight>,
     /// Who calls, once that is known.
     meter: Option<Meter>,
     /// What they have open.
     open: Option<Open>,
     /// The session that is asked for, as part of its story.
-    attempt: Option<Attempt>,
+    attempt: Option<Box<Attempt>>,
     /// The answer, if it is kept.
     kept: Option<Box<Keeping>>,
     /// Who took how long.
@@ -97,7 +99,8 @@ impl Record {
             bytes: 0,
             events: None,
             watches: false,
-            counted: vec![keeper.metrics.arrived()],
+            _arrived: keeper.metrics.arrived(),
+            opened: None,
             meter: None,
             open: None,
             attempt: None,
@@ -163,12 +166,12 @@ impl Record {
             .attempt(act, audit_id, websocket, self.arrived);
         self.event
             .annotate("portcullis.dev/story", attempt.story.clone());
-        self.attempt = Some(attempt);
+        self.attempt = Some(Box::new(attempt));
     }
 
     /// Whether this is the second try of a session whose first one was refused.
     pub fn is_second_attempt(&self) -> bool {
-        self.attempt.as_ref().is_some_and(Attempt::is_second)
+        self.attempt.as_deref().is_some_and(Attempt::is_second)
     }
 
     /// The request may go on; a policy that only observes may have thought otherwise.
@@ -242,7 +245,7 @@ impl Record {
         self.event.answered(code, None, None);
         self.event.at(Stage::ResponseStarted, Timestamp::now());
         self.keep(false).await;
-        self.counted.push(self.keeper.metrics.opened(self.class));
+        self.opened = Some(self.keeper.metrics.opened(self.class));
         let session = self.class == VerbClass::Session;
         self.open = self.meter.as_ref().map(|meter| meter.opens(session));
     }
@@ -256,13 +259,13 @@ impl Record {
     pub async fn answer(
         mut self: Box<Self>,
         response: Response<Body>,
-        masks: Arc<MaskReport>,
+        masks: Option<Arc<MaskReport>>,
         ended: Ended,
         long_running: bool,
     ) -> Response<Body> {
         self.outcome = Outcome::Allowed;
         self.answers();
-        self.masks = Some(masks);
+        self.masks = masks;
         self.event.answered(response.status(), None, None);
         if long_running && response.status().is_success() {
             if self.class == VerbClass::Stream {
@@ -585,7 +588,7 @@ mod tests {
             let never = Box::pin(std::future::pending());
             let mut record = record(&keeper);
             record.classed(VerbClass::Stream);
-            let response = record.answer(response, Arc::default(), never, true).await;
+            let response = record.answer(response, None, never, true).await;
             let mut body = response.into_body();
             while let Some(frame) = body.frame().await {
                 frame.unwrap();
@@ -608,9 +611,7 @@ mod tests {
         let keeper = keeper(folder.path());
         let response = Response::new(crate::gateway::body::full("hello"));
         let never = Box::pin(std::future::pending());
-        let response = record(&keeper)
-            .answer(response, Arc::default(), never, false)
-            .await;
+        let response = record(&keeper).answer(response, None, never, false).await;
         let mut body = response.into_body();
         let frame = body.frame().await.unwrap().unwrap();
         assert_eq!(frame.into_data().unwrap(), "hello");
@@ -629,7 +630,7 @@ mod tests {
             let response = Response::new(crate::gateway::body::full("hello"));
             let now = Box::pin(std::future::ready(StreamEnd::Expired));
             let response = record(&keeper)
-                .answer(response, Arc::default(), now, long_running)
+                .answer(response, None, now, long_running)
                 .await;
             let end = response.into_body().frame().await;
             assert_eq!(end.is_none(), clean);

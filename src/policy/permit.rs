@@ -19,7 +19,7 @@ pub struct Permit {
     rule: Arc<str>,
     cluster: Arc<str>,
     policy_version: Arc<str>,
-    mask: Option<Mask>,
+    mask: Option<Arc<Mask>>,
     record: Option<RecordObligation>,
     responses: Option<RecordMode>,
     strict_audit: bool,
@@ -125,7 +125,7 @@ impl Permit {
         rule: Arc<str>,
         cluster: Arc<str>,
         policy_version: Arc<str>,
-        mask: Option<Mask>,
+        mask: Option<Arc<Mask>>,
         record: Option<RecordObligation>,
     ) -> Self {
         Self {
@@ -185,12 +185,14 @@ impl Permit {
         cluster: &str,
         masks: &[&super::mask::MaskRule],
     ) -> Self {
-        let mask = (!masks.is_empty()).then(|| Mask {
-            plan: Arc::new(MaskPlan::compile(masks)),
-            names: masks.iter().map(|mask| mask.name.clone()).collect(),
-            certain: super::certain(masks),
-            quotable: masks.iter().any(|mask| mask.is_quotable()),
-            revealed: None,
+        let mask = (!masks.is_empty()).then(|| {
+            Arc::new(Mask {
+                plan: Arc::new(MaskPlan::compile(masks)),
+                names: masks.iter().map(|mask| mask.name.clone()).collect(),
+                certain: super::certain(masks),
+                quotable: masks.iter().any(|mask| mask.is_quotable()),
+                revealed: None,
+            })
         });
         Self::new(
             Arc::new(identity),

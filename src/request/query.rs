@@ -37,9 +37,11 @@ impl Query {
                 "holds a ';', at which the API server drops the parameter; encode it as %3B",
             ));
         }
-        let mut pairs = Vec::new();
-        for pair in raw.split('&').filter(|pair| !pair.is_empty()) {
-            if pairs.len() >= limits::REQUEST_QUERY_PARAMETERS_MAX {
+        let given = raw.split('&').filter(|pair| !pair.is_empty());
+        let most = limits::REQUEST_QUERY_PARAMETERS_MAX;
+        let mut pairs = Vec::with_capacity(given.clone().count().min(most));
+        for pair in given {
+            if pairs.len() >= most {
                 return Err(Malformed::Query("has more than 256 parameters"));
             }
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));

@@ -41,11 +41,11 @@ impl HttpBody for Outgoing {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let frame = poll_data(Pin::new(&mut self.inner), cx);
-        if matches!(frame, Poll::Ready(None)) || self.inner.is_end_stream() {
+        let data = poll_data(Pin::new(&mut self.inner), cx);
+        if matches!(data, Poll::Ready(None)) || self.inner.is_end_stream() {
             self.sent.store(true, Ordering::Release);
         }
-        frame
+        data.map_ok(Frame::data)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -67,7 +67,7 @@ pub(super) struct Answer {
     next: Option<Next>,
 }
 
-type Next = Option<Result<Frame<Bytes>, BodyError>>;
+type Next = Option<Result<Bytes, BodyError>>;
 
 impl Answer {
     pub(super) fn new(inner: Incoming, lease: Lease) -> Self {
@@ -97,7 +97,7 @@ impl Answer {
                 break;
             };
             let data = match &next {
-                Some(Ok(frame)) => frame.data_ref(),
+                Some(Ok(data)) => Some(data),
                 _ => None,
             };
             let room = UPSTREAM_FRAME_BYTES.saturating_sub(first.len().max(joined.len()));
@@ -131,18 +131,14 @@ impl HttpBody for Answer {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let next = ready!(self.poll_next(cx));
-        let Some(Ok(frame)) = next else {
-            return Poll::Ready(next);
-        };
         // Over HTTP/1.1 hyper hands over one chunk each time it runs, so that there never are any more.
-        let joined = match frame.into_data() {
-            Ok(data) if data.len() < UPSTREAM_SMALL_FRAME_BYTES && self.lease.is_http2() => {
-                self.join(data, cx)
+        let joined = match next {
+            Some(Ok(data)) if data.len() < UPSTREAM_SMALL_FRAME_BYTES && self.lease.is_http2() => {
+                Some(Ok(self.join(data, cx)))
             }
-            Ok(data) => data,
-            Err(_trailers) => Bytes::new(), // there are none: `poll_data` passes over them
+            next => next,
         };
-        Poll::Ready(Some(Ok(Frame::data(joined))))
+        Poll::Ready(joined).map_ok(Frame::data)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -154,8 +150,8 @@ impl HttpBody for Answer {
 
     fn size_hint(&self) -> SizeHint {
         let mut hint = self.inner.size_hint();
-        if let Some(Some(Ok(frame))) = &self.next {
-            let waiting = frame.data_ref().map_or(0, |data| data.len() as u64);
+        if let Some(Some(Ok(waiting))) = &self.next {
+            let waiting = waiting.len() as u64;
             if let Some(exact) = hint.exact() {
                 hint = SizeHint::with_exact(exact + waiting);
             }
@@ -172,19 +168,19 @@ impl Drop for Answer {
     }
 }
 
-/// The next data frame; trailers are passed over.
-fn poll_data<B>(
-    mut body: Pin<&mut B>,
-    cx: &mut Context<'_>,
-) -> Poll<Option<Result<Frame<Bytes>, BodyError>>>
+/// The next bytes; trailers are passed over.
+fn poll_data<B>(mut body: Pin<&mut B>, cx: &mut Context<'_>) -> Poll<Next>
 where
     B: HttpBody<Data = Bytes>,
     B::Error: Into<BodyError>,
 {
     loop {
         match ready!(body.as_mut().poll_frame(cx)) {
-            Some(Ok(frame)) if frame.is_data() => return Poll::Ready(Some(Ok(frame))),
-            Some(Ok(_trailers)) => {}
+            Some(Ok(frame)) => {
+                if let Ok(data) = frame.into_data() {
+                    return Poll::Ready(Some(Ok(data)));
+                }
+            }
             Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
             None => return Poll::Ready(None),
         }

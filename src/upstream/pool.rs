@@ -241,7 +241,8 @@ impl Pool {
             .keep_alive_interval(limits::PING_INTERVAL)
             .keep_alive_timeout(limits::PING_TIMEOUT)
             .keep_alive_while_idle(true)
-            .handshake(TokioIo::new(stream));
+            // Boxed: hyper makes the task of each request as large as that of the connection.
+            .handshake(TokioIo::new(Box::new(stream)));
         let (sender, connection) = timeout(limits::UPSTREAM_CONNECT_TIMEOUT, handshake)
             .await
             .map_err(|_| "no HTTP/2 handshake in time".to_owned())?
@@ -347,7 +348,7 @@ impl Lane {
 
 /// Drives a connection and keeps `allowed` at what the server says.
 async fn drive_http2(
-    mut connection: http2::Connection<TokioIo<Stream>, Outgoing, Spawner>,
+    mut connection: http2::Connection<TokioIo<Box<Stream>>, Outgoing, Spawner>,
     allowed: Arc<AtomicUsize>,
 ) {
     // hyper tells the limit only when asked, and the server may tell us at any time.

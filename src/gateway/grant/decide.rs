@@ -54,7 +54,7 @@ impl Gateway {
         payload: &mut Payload,
         audit_id: &str,
     ) -> Result<Decision, Refusal> {
-        let policy = self.holder.policy.current();
+        let policy = self.holder.in_force.policy.current();
         let mut seen = self.holder.seen(identity);
         for _ in 0..=Wanted::KINDS {
             match policy.decide(identity, act.info, act.cluster, &seen) {

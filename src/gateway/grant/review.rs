@@ -86,7 +86,7 @@ impl Gateway {
             }
         };
         let status = answer.get("status").cloned().unwrap_or_default();
-        let policy = self.holder.policy.current();
+        let policy = self.holder.in_force.policy.current();
         let (identity, cluster) = (Arc::clone(permit.identity()), permit.cluster().to_owned());
         let seen = self.holder.seen(&identity);
         let (status, caveat) = match review {

@@ -88,7 +88,7 @@ impl Gateway {
     pub(super) fn display(&self, act: Act<'_>) -> Display {
         Display {
             info: Arc::new(act.info.clone()),
-            plan: self.holder.policy.current().strictest(act.info),
+            plan: self.holder.in_force.policy.current().strictest(act.info),
             texts: self.strictest_texts(act.cluster),
             placeholders: Arc::clone(&self.placeholders),
         }

@@ -116,7 +116,7 @@ mod tests {
 
     fn answer(keeper: &Arc<Keeper>, body: Body) -> impl Future<Output = Response<Body>> {
         let never = Box::pin(std::future::pending());
-        record(keeper).answer(Response::new(body), Arc::default(), never, false)
+        record(keeper).answer(Response::new(body), None, never, false)
     }
 
     #[tokio::test]

@@ -135,7 +135,7 @@ mod tests {
         let mut response = Response::new(body::full("hello"));
         let text = "text/plain".parse().unwrap();
         response.headers_mut().insert(CONTENT_TYPE, text);
-        let response = record.answer(response, Arc::default(), never, false).await;
+        let response = record.answer(response, None, never, false).await;
         response.into_body()
     }
 
