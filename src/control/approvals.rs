@@ -15,7 +15,7 @@ use hyper::body::Incoming;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::call::{self, Door, json, one_line};
+use super::call::{self, Api, Door, json, one_line};
 use super::sessions::Operators;
 use crate::approval::{Answer, Approval, Desk, NotAnswered, Person, State, Unfit, Verdict};
 use crate::audit::{AuditLog, Event};
@@ -122,13 +122,9 @@ pub(super) enum Visitor {
     },
 }
 
-impl Approvals {
-    /// Answers one call and puts it on record.
-    pub(super) async fn serve(&self, request: Request<Incoming>, door: Door) -> Response<Body> {
-        let now = Timestamp::now();
-        let mut event = call::received(&request, &door, now);
-        let answer = self.answer(request, &door, &mut event, now).await;
-        call::answered(&self.audit, event, answer).await
+impl Api for Approvals {
+    fn audit(&self) -> &AuditLog {
+        &self.audit
     }
 
     async fn answer(
@@ -138,9 +134,7 @@ impl Approvals {
         event: &mut Event,
         now: Timestamp,
     ) -> Result<Response<Body>, Refusal> {
-        if !self.audit.healthy() {
-            return Err(call::unrecorded());
-        }
+        call::recordable(&self.audit)?;
         let caller = call::caller(&self.authenticator, &request, door, event, now).await?;
         let visitor = self.visitor(caller);
         let (head, body) = request.into_parts();
@@ -174,7 +168,9 @@ impl Approvals {
             Call::Withdraw(id) => json(&self.withdraw(&visitor, id).await?),
         }
     }
+}
 
+impl Approvals {
     /// Takes a yes, and puts its reason on the call's event.
     pub(super) async fn approve(
         &self,

@@ -11,7 +11,7 @@ use http::{Method, Request, Response, Uri};
 use hyper::body::Incoming;
 use jiff::Timestamp;
 
-use super::call::{self, Door};
+use super::call::{self, Api, Door};
 use super::sessions::Operators;
 use crate::audit::commands::{DECISIONS, Filter};
 use crate::audit::responses::read::Shelf;
@@ -56,32 +56,21 @@ enum Call {
     Begun(String),
 }
 
-impl Audits {
-    /// Whether there is anybody who may call on the control address.
-    pub(super) fn has_operators(&self) -> bool {
-        self.operators.is_some()
-    }
-
-    /// Answers one call and puts it on record.
-    pub(super) async fn serve(&self, request: Request<Incoming>, door: Door) -> Response<Body> {
-        let now = Timestamp::now();
-        let mut event = call::received(&request, &door, now);
-        let answer = self.answer(&request, &door, &mut event, now).await;
-        call::answered(&self.audit, event, answer).await
+impl Api for Audits {
+    fn audit(&self) -> &AuditLog {
+        &self.audit
     }
 
     async fn answer(
         &self,
-        request: &Request<Incoming>,
+        request: Request<Incoming>,
         door: &Door,
         event: &mut Event,
         now: Timestamp,
     ) -> Result<Response<Body>, Refusal> {
-        if !self.audit.healthy() {
-            return Err(call::unrecorded());
-        }
+        call::recordable(&self.audit)?;
         let operators = (&*self.authenticator, self.operators.as_ref());
-        let operator = call::operator(operators, request, door, event, now).await?;
+        let operator = call::operator(operators, &request, door, event, now).await?;
         let answer = match parse(request.method(), request.uri())? {
             Call::Events(filter) => self.trail.events(*filter)?,
             Call::Follow(filter) => {
@@ -105,6 +94,13 @@ impl Audits {
         };
         let authenticator = Arc::clone(&self.authenticator);
         Ok(answer.map(|body| call::while_allowed(body, authenticator, operator)))
+    }
+}
+
+impl Audits {
+    /// Whether there is anybody who may call on the control address.
+    pub(super) fn has_operators(&self) -> bool {
+        self.operators.is_some()
     }
 
     /// Opens an answer, without holding up this thread: disks can be slow.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::stream;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, StreamBody};
+use hyper::body::Incoming;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -25,6 +26,29 @@ pub(super) enum Door {
     Socket(Option<u32>),
     /// The console: its session has decided, by the token that it was begun with.
     Console(SocketAddr, Arc<Identity>),
+}
+
+/// An API of the control plane.
+pub(super) trait Api {
+    /// Where its calls are put on record.
+    fn audit(&self) -> &AuditLog;
+
+    /// Answers one call; what is known of it besides goes onto its event.
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        door: &Door,
+        event: &mut Event,
+        now: Timestamp,
+    ) -> Result<Response<Body>, Refusal>;
+
+    /// Answers one call and puts it on record.
+    async fn serve(&self, request: Request<Incoming>, door: Door) -> Response<Body> {
+        let now = Timestamp::now();
+        let mut event = received(&request, &door, now);
+        let answer = self.answer(request, &door, &mut event, now).await;
+        answered(self.audit(), event, answer).await
+    }
 }
 
 /// The event of a call that has just arrived.
@@ -198,6 +222,11 @@ pub(super) async fn answered_as(
 }
 
 /// Nothing is answered that cannot be put on record.
+pub(super) fn recordable(audit: &AuditLog) -> Result<(), Refusal> {
+    audit.healthy().then_some(()).ok_or_else(unrecorded)
+}
+
+/// What is answered instead.
 pub(super) fn unrecorded() -> Refusal {
     Refusal::gateway_unavailable(
         "the gateway's audit log cannot be written, so no call is answered",

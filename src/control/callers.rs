@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::call::{self, Door, json, one_line};
+use super::call::{self, Api, Door, json, one_line};
 use super::sessions::Operators;
 use crate::approval::StoreError;
 use crate::audit::{AuditLog, Event};
@@ -142,19 +142,9 @@ enum Call {
     Unblock,
 }
 
-impl Callers {
-    /// Whether there is anybody who may call on the control address.
-    #[must_use]
-    pub fn has_operators(&self) -> bool {
-        self.operators.is_some()
-    }
-
-    /// Answers one call and puts it on record.
-    pub(super) async fn serve(&self, request: Request<Incoming>, door: Door) -> Response<Body> {
-        let now = Timestamp::now();
-        let mut event = call::received(&request, &door, now);
-        let answer = self.answer(request, &door, &mut event, now).await;
-        call::answered(&self.audit, event, answer).await
+impl Api for Callers {
+    fn audit(&self) -> &AuditLog {
+        &self.audit
     }
 
     async fn answer(
@@ -170,8 +160,8 @@ impl Callers {
         let call = parse(&head.method, &head.uri)?;
         // A disk that is full must not disarm the switch: a block is in force although it cannot be put on record, and
         // the answer then says that it is not.
-        if call != Call::Block && !self.audit.healthy() {
-            return Err(call::unrecorded());
+        if call != Call::Block {
+            call::recordable(&self.audit)?;
         }
         match call {
             Call::List { all } => json(&self.list(all, now)),
@@ -185,6 +175,14 @@ impl Callers {
                 json(&self.unblock(&call, &operator.name, event).await?)
             }
         }
+    }
+}
+
+impl Callers {
+    /// Whether there is anybody who may call on the control address.
+    #[must_use]
+    pub fn has_operators(&self) -> bool {
+        self.operators.is_some()
     }
 
     /// Keeps somebody out, and puts that on the call's event.

@@ -19,7 +19,7 @@ use hyper::body::Incoming;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::call::{self, Door, Operator, json};
+use super::call::{self, Api, Door, Operator, json};
 use crate::audit::{AuditLog, Event};
 use crate::gateway::body::{self, Body};
 use crate::gateway::refuse::Refusal;
@@ -100,19 +100,9 @@ pub struct KillCall {
     pub reason: String,
 }
 
-impl Sessions {
-    /// Whether there is anybody who may call on the control address.
-    #[must_use]
-    pub fn has_operators(&self) -> bool {
-        self.operators.is_some()
-    }
-
-    /// Answers one call and puts it on record.
-    pub(super) async fn serve(&self, request: Request<Incoming>, door: Door) -> Response<Body> {
-        let now = Timestamp::now();
-        let mut event = call::received(&request, &door, now);
-        let answer = self.answer(request, &door, &mut event, now).await;
-        call::answered(&self.audit, event, answer).await
+impl Api for Sessions {
+    fn audit(&self) -> &AuditLog {
+        &self.audit
     }
 
     async fn answer(
@@ -122,9 +112,7 @@ impl Sessions {
         event: &mut Event,
         now: Timestamp,
     ) -> Result<Response<Body>, Refusal> {
-        if !self.audit.healthy() {
-            return Err(call::unrecorded());
-        }
+        call::recordable(&self.audit)?;
         let operators = (&*self.authenticator, self.operators.as_ref());
         let operator = call::operator(operators, &request, door, event, now).await?;
         let (head, body) = request.into_parts();
@@ -146,6 +134,14 @@ impl Sessions {
                 json(&serde_json::json!({"id": id, "killed": true}))
             }
         }
+    }
+}
+
+impl Sessions {
+    /// Whether there is anybody who may call on the control address.
+    #[must_use]
+    pub fn has_operators(&self) -> bool {
+        self.operators.is_some()
     }
 
     fn while_allowed(&self, answer: Response<Body>, operator: Operator) -> Response<Body> {
