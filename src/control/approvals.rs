@@ -405,28 +405,11 @@ fn parse(method: &Method, uri: &Uri) -> Result<Call, Refusal> {
 
 fn list(query: &Query) -> Result<Call, Refusal> {
     let (mut open, mut limit) = (true, limits::SESSIONS_LISTED_DEFAULT);
-    for (key, value) in query.pairs() {
-        match key {
-            "open" => {
-                open = value
-                    .parse()
-                    .map_err(|_| Refusal::bad_request("open must be true or false"))?;
-            }
-            "limit" => {
-                let within = 1..=limits::SESSIONS_LISTED_MAX;
-                limit = value
-                    .parse()
-                    .ok()
-                    .filter(|limit| within.contains(limit))
-                    .ok_or_else(|| {
-                        Refusal::bad_request("limit must be a number from 1 to 10000")
-                    })?;
-            }
-            _ => {
-                return Err(Refusal::bad_request(format!(
-                    "there is no parameter {key:?}; there are open and limit"
-                )));
-            }
+    for parameter in call::parameters(query)? {
+        match parameter.key {
+            "open" => open = parameter.yes_or_no()?,
+            "limit" => limit = parameter.limit()?,
+            _ => return Err(parameter.unknown("open and limit")),
         }
     }
     Ok(Call::List { open, limit })

@@ -140,10 +140,8 @@ fn parse(method: &Method, uri: &Uri) -> Result<Call, Refusal> {
         }
     };
     let takes_none = matches!(call, Call::Answer(_) | Call::Begun(_));
-    if takes_none && let Some((key, _)) = query.pairs().next() {
-        return Err(Refusal::bad_request(format!(
-            "there is no parameter {key:?} here"
-        )));
+    if takes_none {
+        call::no_parameters(&query)?;
     }
     if *method != Method::GET {
         return Err(Refusal::method_not_allowed("this is asked for with GET"));
@@ -154,33 +152,26 @@ fn parse(method: &Method, uri: &Uri) -> Result<Call, Refusal> {
 /// Which events are asked for.
 fn events(query: &Query) -> Result<Call, Refusal> {
     let (mut filter, mut follow) = (Filter::default(), false);
-    let mut seen = std::collections::BTreeSet::new();
-    for (key, value) in query.pairs() {
-        let bad = |what: &str| Refusal::bad_request(format!("{key} must be {what}"));
-        if !seen.insert(key) {
-            return Err(Refusal::bad_request(format!("{key} is there twice")));
-        }
-        let text = Some(value.to_owned());
-        let time = || {
-            let time = value.parse();
-            time.map_err(|_| bad("a time such as 2026-11-20T08:00:00Z"))
-        };
-        match key {
+    for parameter in call::parameters(query)? {
+        let text = Some(parameter.text());
+        match parameter.key {
             "id" => filter.id = text,
             "user" => filter.user = text,
             "agent" => filter.agent = text,
             "namespace" => filter.namespace = text,
             "verb" => filter.verb = text,
             "session" => filter.session = text,
-            "decision" if DECISIONS.contains(&value) => filter.decision = text,
-            "decision" => return Err(bad(&format!("one of {}", DECISIONS.join(", ")))),
-            "since" => filter.since = Some(time()?),
-            "until" => filter.until = Some(time()?),
-            "follow" => follow = value.parse().map_err(|_| bad("true or false"))?,
+            "decision" if DECISIONS.contains(&parameter.value) => filter.decision = text,
+            "decision" => {
+                return Err(parameter.must_be(&format!("one of {}", DECISIONS.join(", "))));
+            }
+            "since" => filter.since = parameter.time()?,
+            "until" => filter.until = parameter.time()?,
+            "follow" => follow = parameter.yes_or_no()?,
             _ => {
-                return Err(Refusal::bad_request(format!(
-                    "there is no parameter {key:?}; there are id, user, agent, namespace, verb, decision, session, since, until and follow"
-                )));
+                return Err(parameter.unknown(
+                    "id, user, agent, namespace, verb, decision, session, since, until and follow",
+                ));
             }
         }
     }

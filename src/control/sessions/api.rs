@@ -3,6 +3,7 @@
 use http::{Method, Uri};
 
 use super::KillCall;
+use super::call;
 use crate::gateway::refuse::Refusal;
 use crate::limits;
 use crate::recording::index::Filter;
@@ -58,12 +59,8 @@ pub(in crate::control) fn parse(method: &Method, uri: &Uri) -> Result<Call, Refu
         (Some(id), Some("kill")) => Call::Kill(id),
         (Some(_), Some(_)) => return Err(nothing_here()),
     };
-    if !matches!(call, Call::List(_))
-        && let Some((key, _)) = query.pairs().next()
-    {
-        return Err(Refusal::bad_request(format!(
-            "there is no parameter {key:?} here"
-        )));
+    if !matches!(call, Call::List(_)) {
+        call::no_parameters(&query)?;
     }
     if *method != wanted {
         return Err(Refusal::method_not_allowed(format!(
@@ -125,20 +122,9 @@ fn nothing_here() -> Refusal {
 /// What a list is narrowed down to.
 pub(in crate::control) fn filter(query: &Query) -> Result<Filter, Refusal> {
     let mut filter = Filter::default();
-    let mut seen = std::collections::BTreeSet::new();
-    for (key, value) in query.pairs() {
-        let bad = |what: &str| Refusal::bad_request(format!("{key} must be {what}"));
-        if !seen.insert(key) {
-            return Err(Refusal::bad_request(format!("{key} is there twice")));
-        }
-        let text = Some(value.to_owned());
-        let time = || {
-            value
-                .parse()
-                .map(Some)
-                .map_err(|_| bad("a time such as 2026-11-20T08:00:00Z"))
-        };
-        match key {
+    for parameter in call::parameters(query)? {
+        let text = Some(parameter.text());
+        match parameter.key {
             "id" => filter.id = text,
             "user" => filter.user = text,
             "agent" => filter.agent = text,
@@ -146,23 +132,19 @@ pub(in crate::control) fn filter(query: &Query) -> Result<Filter, Refusal> {
             "pod" => filter.pod = text,
             "command" => filter.command = text,
             "verdict" => filter.verdict = text,
-            "since" => filter.since = time()?,
-            "until" => filter.until = time()?,
+            "since" => filter.since = parameter.time()?,
+            "until" => filter.until = parameter.time()?,
             "exitCode" => {
-                filter.exit_code = Some(value.parse().map_err(|_| bad("a number from 0 to 255"))?);
+                let code = parameter.value.parse();
+                let bad = |_| parameter.must_be("a number from 0 to 255");
+                filter.exit_code = Some(code.map_err(bad)?);
             }
-            "live" => filter.live = value.parse().map_err(|_| bad("true or false"))?,
-            "limit" => {
-                let limit = value
-                    .parse()
-                    .ok()
-                    .filter(|limit| (1..=limits::SESSIONS_LISTED_MAX).contains(limit));
-                filter.limit = limit.ok_or_else(|| bad("a number from 1 to 10000"))?;
-            }
+            "live" => filter.live = parameter.yes_or_no()?,
+            "limit" => filter.limit = parameter.limit()?,
             _ => {
-                return Err(Refusal::bad_request(format!(
-                    "there is no parameter {key:?}; there are id, user, agent, namespace, pod, command, since, until, exitCode, verdict, live and limit"
-                )));
+                return Err(parameter.unknown(
+                    "id, user, agent, namespace, pod, command, since, until, exitCode, verdict, live and limit",
+                ));
             }
         }
     }
