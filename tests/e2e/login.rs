@@ -213,6 +213,19 @@ fn devices_programs_and_files_give_tokens_too() {
 }
 
 #[test]
+fn tokens_that_kubelogin_gets_are_as_good() {
+    let mut desk = Desk::new();
+    for token in desk.provider.tokens_of_kubelogin("dana") {
+        desk.world.log_in_with("dana", &token);
+        let who = desk
+            .kubectl(Kubectl::Current, "dana.kubeconfig", &["auth", "whoami"])
+            .run();
+        who.expect_code(0).expect("dana").expect("developers");
+    }
+    assert_eq!(desk.provider.grants("refresh_token"), 1);
+}
+
+#[test]
 fn kubectl_opens_a_browser_and_prompts_on_standard_error() {
     let mut desk = Desk::new();
     desk.kubeconfig("dana.kubeconfig", &[]);

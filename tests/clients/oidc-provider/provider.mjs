@@ -7,7 +7,8 @@
 //
 // Speaks JSON lines. First it says {"issuer": URL}. Then, for each line on standard input,
 //   {"account": "alice", "lifetime": 60, "algorithm": "ES256"}
-// it answers {"token": "..."} or {"error": "..."}. Three further wishes are for programs that log in themselves:
+// it answers {"token": "..."} or {"error": "..."}. For {"kubelogin": "alice"} it sends what stock kubelogin (int128, 1.36) sends for a
+// login and for the renewal of its token, and answers {"tokens": ["...", "..."]}. Three wishes are for programs that log in themselves:
 //   {"visit": URL, "account": "alice"}   opens a page as a browser does: redirects, cookies, forms, a person who agrees
 //   {"lifetime": 5}                      that of the next ID tokens
 //   {"grants": "refresh_token"}          how many grants of this type there were
@@ -51,7 +52,7 @@ clients.push(
     client_id: 'cli',
     token_endpoint_auth_method: 'none',
     application_type: 'native',
-    redirect_uris: ['http://127.0.0.1/callback', 'http://localhost/callback'],
+    redirect_uris: ['http://127.0.0.1/callback', 'http://localhost/callback', 'http://localhost'], // the last is kubelogin's
     response_types: ['code'],
     grant_types: ['authorization_code', 'refresh_token', 'urn:ietf:params:oauth:grant-type:device_code'],
     id_token_signed_response_alg: 'ES256',
@@ -195,27 +196,38 @@ async function visit({ visit: url, account }) {
   throw new Error(`no end at ${url}`);
 }
 
+const discover = async () => JSON.parse((await request(`${issuer}/.well-known/openid-configuration`)).text);
+
+/** What the token endpoint answers to a public client. */
+async function grant(discovery, form) {
+  const answer = await request(discovery.token_endpoint, {
+    method: 'POST',
+    headers: { 'content-type': 'application/x-www-form-urlencoded' },
+    body: new URLSearchParams(form).toString(),
+  });
+  const tokens = JSON.parse(answer.text);
+  if (!tokens.id_token) throw new Error(`no ID token: ${answer.text}`);
+  return tokens;
+}
+
 /** The authorization-code flow with PKCE, as a command-line login helper runs it, the browser included. */
-async function fetchToken({ account, algorithm = 'RS256' }) {
-  const discovery = JSON.parse((await request(`${issuer}/.well-known/openid-configuration`)).text);
-  const client_id = `portcullis-${algorithm.toLowerCase()}`;
-  const verifier = randomBytes(32).toString('base64url');
+async function codeFlow(discovery, account, asked) {
+  const { client_id, redirect_uri } = asked;
+  const random = () => randomBytes(32).toString('base64url');
+  const verifier = random();
   const authorization = new URL(discovery.authorization_endpoint);
   authorization.search = new URLSearchParams({
-    client_id,
-    redirect_uri: redirect,
+    ...asked,
     response_type: 'code',
-    scope: 'openid profile',
-    login_hint: account,
-    state: randomBytes(8).toString('hex'),
-    nonce: randomBytes(8).toString('hex'),
+    state: random(),
+    nonce: random(),
     code_challenge: createHash('sha256').update(verifier).digest('base64url'),
     code_challenge_method: 'S256',
   });
 
-  const open = browser();
+  const open = browser(account);
   let location = authorization.href;
-  for (let hops = 0; !location.startsWith(redirect); hops += 1) {
+  for (let hops = 0; !location.startsWith(redirect_uri); hops += 1) {
     if (hops > 8) throw new Error('too many redirects');
     const answer = await open(location);
     if (!answer.headers.location) throw new Error(`no redirect but ${answer.status}: ${answer.text.slice(0, 300)}`);
@@ -224,20 +236,25 @@ async function fetchToken({ account, algorithm = 'RS256' }) {
   const returned = new URL(location).searchParams;
   if (!returned.has('code')) throw new Error(`no code: ${returned}`);
 
-  const answer = await request(discovery.token_endpoint, {
-    method: 'POST',
-    headers: { 'content-type': 'application/x-www-form-urlencoded' },
-    body: new URLSearchParams({
-      grant_type: 'authorization_code',
-      client_id,
-      code: returned.get('code'),
-      redirect_uri: redirect,
-      code_verifier: verifier,
-    }).toString(),
-  });
-  const { id_token: token } = JSON.parse(answer.text);
-  if (!token) throw new Error(`no ID token: ${answer.text}`);
-  return token;
+  const code = returned.get('code');
+  return grant(discovery, { grant_type: 'authorization_code', client_id, code, redirect_uri, code_verifier: verifier });
+}
+
+async function fetchToken({ account, algorithm = 'RS256' }) {
+  const client_id = `portcullis-${algorithm.toLowerCase()}`;
+  const asked = { client_id, redirect_uri: redirect, scope: 'openid profile' };
+  return (await codeFlow(await discover(), account, asked)).id_token;
+}
+
+/** It asks for no scopes when it renews. That it asks for consent is an option, without which there is no refresh token here. */
+async function kubelogin(account) {
+  const discovery = await discover();
+  const client_id = 'cli';
+  const asked = { client_id, redirect_uri: 'http://localhost:8000', scope: 'profile offline_access openid' };
+  const first = await codeFlow(discovery, account, { ...asked, access_type: 'offline', prompt: 'consent' });
+  const { refresh_token } = first;
+  const renewed = await grant(discovery, { grant_type: 'refresh_token', refresh_token, client_id });
+  return [first.id_token, renewed.id_token];
 }
 
 say({ issuer });
@@ -247,6 +264,7 @@ for await (const line of createInterface({ input: process.stdin })) {
     lifetime = wanted.lifetime ?? lifetime;
     if (wanted.visit) say(await visit(wanted));
     else if (wanted.grants) say({ grants: grants[wanted.grants] ?? 0 });
+    else if (wanted.kubelogin) say({ tokens: await kubelogin(wanted.kubelogin) });
     else if (wanted.account) say({ token: await fetchToken(wanted) });
     else say({ lifetime });
   } catch (error) {

@@ -54,6 +54,13 @@ impl Provider {
             .to_owned()
     }
 
+    /// ID tokens as stock kubelogin asks for them: of a login, and renewed.
+    pub(crate) fn tokens_of_kubelogin(&mut self, account: &str) -> [String; 2] {
+        let said = self.ask(&json!({"kubelogin": account}));
+        serde_json::from_value(said["tokens"].clone())
+            .unwrap_or_else(|_| panic!("no tokens: {said}"))
+    }
+
     /// What a person does at a page: logs in as `account`, and agrees. Returns the last page.
     pub(crate) fn visit(&mut self, url: &str, account: &str) -> String {
         let said = self.ask(&json!({"visit": url, "account": account}));
