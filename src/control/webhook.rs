@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::approval::{Approval, Change, Desk, News};
 use crate::limits;
-use post::{Failure, Message, Poster};
+use post::{Failure, Message, Poster, text_of};
 
 pub use message::{Format, Places};
 
@@ -48,7 +48,6 @@ pub struct Webhooks {
 }
 
 pub(super) struct Hook {
-    name: String,
     format: Format,
     poster: Poster,
     key: Option<hmac::Key>,
@@ -143,26 +142,17 @@ fn as_it_stood(mut approval: Approval, change: &Change) -> Approval {
 impl Hook {
     /// Reads what the settings name.
     pub(super) fn open(settings: &Settings) -> Result<Self, String> {
-        let name = settings.url_file.display().to_string();
-        let read = |file: &PathBuf| {
-            std::fs::read_to_string(file)
-                .map(|text| text.trim().to_owned())
-                .map_err(|error| format!("{}: {error}", file.display()))
-        };
-        let url = read(&settings.url_file)?;
-        let poster = Poster::new(&url, settings.certificate_authority.as_deref())
-            .map_err(|why| format!("{name}: {why}"))?;
-        let secret = settings.secret_file.as_ref().map(read).transpose()?;
-        if secret
-            .as_ref()
-            .is_some_and(|secret| secret.len() < SECRET_BYTES_MIN)
-        {
+        let authority = settings.certificate_authority.as_deref();
+        let poster = Poster::open(&settings.url_file, authority)?;
+        let secret = settings.secret_file.as_deref().map(text_of).transpose()?;
+        let secret = secret.as_deref().map(str::trim);
+        if secret.is_some_and(|secret| secret.len() < SECRET_BYTES_MIN) {
             return Err(format!(
-                "the secret of {name} is shorter than {SECRET_BYTES_MIN} bytes"
+                "the secret of {} is shorter than {SECRET_BYTES_MIN} bytes",
+                poster.name()
             ));
         }
         Ok(Self {
-            name,
             format: settings.format,
             poster,
             key: secret.map(|secret| hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes())),
@@ -177,7 +167,7 @@ impl Hook {
 
     /// The file with its URL, which is its name.
     pub(super) fn name(&self) -> &str {
-        &self.name
+        self.poster.name()
     }
 
     /// Tries once.
@@ -205,19 +195,19 @@ impl Hook {
                 Ok(()) => return,
                 Err(Failure::Refused(why)) => {
                     tracing::error!(
-                        webhook = self.name,
+                        webhook = self.name(),
                         why,
                         "a webhook does not take a message"
                     );
                     return;
                 }
                 Err(Failure::Again(why)) => {
-                    tracing::warn!(webhook = self.name, why, "a webhook cannot be told yet");
+                    tracing::warn!(webhook = self.name(), why, "a webhook cannot be told yet");
                 }
             }
             tokio::time::sleep(pause).await;
         }
-        tracing::error!(webhook = self.name, "a message to a webhook is given up");
+        tracing::error!(webhook = self.name(), "a message to a webhook is given up");
     }
 }
 

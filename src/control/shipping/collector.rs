@@ -15,7 +15,7 @@ use prost::Message as _;
 use serde_json::value::RawValue;
 
 use crate::audit::commands::{Request, Seen};
-use crate::control::webhook::post::{Failure, Message, Poster};
+use crate::control::webhook::post::{Failure, Message, Poster, text_of};
 use crate::limits;
 
 /// One collector.
@@ -30,7 +30,6 @@ pub struct Settings {
 }
 
 pub(super) struct Collector {
-    name: String,
     poster: Poster,
     headers: HeaderMap,
 }
@@ -38,30 +37,21 @@ pub(super) struct Collector {
 impl Collector {
     /// Reads what the settings name.
     pub(super) fn open(settings: &Settings) -> Result<Self, String> {
-        let name = settings.url_file.display().to_string();
-        let read = |file: &PathBuf| {
-            std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))
-        };
-        let url = read(&settings.url_file)?;
-        let poster = Poster::new(url.trim(), settings.certificate_authority.as_deref())
-            .map_err(|why| format!("{name}: {why}"))?;
+        let authority = settings.certificate_authority.as_deref();
+        let poster = Poster::open(&settings.url_file, authority)?;
         let mut headers = match &settings.headers_file {
-            Some(file) => read_headers(&read(file)?)
+            Some(file) => read_headers(&text_of(file)?)
                 .map_err(|line| format!("{}:{line}: is no NAME: VALUE", file.display()))?,
             None => HeaderMap::new(),
         };
         let protobuf = HeaderValue::from_static("application/x-protobuf");
         headers.insert(CONTENT_TYPE, protobuf);
-        Ok(Self {
-            name,
-            poster,
-            headers,
-        })
+        Ok(Self { poster, headers })
     }
 
     /// The file with its URL, which is its name.
     pub(super) fn name(&self) -> &str {
-        &self.name
+        self.poster.name()
     }
 
     /// Tries once. What a collector takes and does not keep (a partial success) it must not get again, says OTLP; the log
@@ -78,7 +68,7 @@ impl Collector {
             && partial.rejected_log_records > 0
         {
             tracing::error!(
-                to = self.name,
+                to = self.name(),
                 events = partial.rejected_log_records,
                 why = partial.error_message,
                 "a collector took audit events and did not keep them; they are in the file only"

@@ -1,5 +1,6 @@
 //! One POST to a fixed place: no redirect is followed, and of an answer its code is read and no more than is asked for.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -37,6 +38,7 @@ pub(in crate::control) enum Failure {
 
 /// Posts to one URL.
 pub(in crate::control) struct Poster {
+    name: String,
     uri: Uri,
     host: String,
     port: u16,
@@ -50,8 +52,24 @@ impl std::fmt::Display for Failure {
     }
 }
 
+/// What stands in a file that the settings name.
+pub(in crate::control) fn text_of(file: &Path) -> Result<String, String> {
+    std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))
+}
+
 impl Poster {
-    pub(in crate::control) fn new(url: &str, authority: Option<&str>) -> Result<Self, String> {
+    /// To the URL in a file, which is its name: the URL may hold a credential.
+    pub(in crate::control) fn open(file: &Path, authority: Option<&str>) -> Result<Self, String> {
+        let name = file.display().to_string();
+        let poster = Self::new(&name, text_of(file)?.trim(), authority);
+        poster.map_err(|why| format!("{name}: {why}"))
+    }
+
+    pub(in crate::control) fn new(
+        name: &str,
+        url: &str,
+        authority: Option<&str>,
+    ) -> Result<Self, String> {
         let uri: Uri = url.parse().map_err(|_| "does not hold a URL".to_owned())?;
         let host = uri
             .host()
@@ -67,11 +85,17 @@ impl Poster {
         };
         let tls = encrypted.then(|| tls_config(authority)).transpose()?;
         Ok(Self {
+            name: name.to_owned(),
             port: uri.port_u16().unwrap_or(if encrypted { 443 } else { 80 }),
             host,
             tls: tls.map(|tls| TlsConnector::from(Arc::new(tls))),
             uri,
         })
+    }
+
+    /// What it is called.
+    pub(in crate::control) fn name(&self) -> &str {
+        &self.name
     }
 
     /// What was answered, if it was taken.

@@ -147,10 +147,10 @@ const EXPECTED: &str = "3cd0ad802237a2c96b7ee3b06705b7350cc8cf0ba4123033d13eda91
 
 #[test]
 fn only_https_is_spoken_to_other_machines() {
-    assert!(Poster::new("http://chat.test/hook", None).is_err());
-    assert!(Poster::new("file:///etc/passwd", None).is_err());
-    assert!(Poster::new("nonsense", None).is_err());
-    assert!(Poster::new("http://127.0.0.1:1/hook", None).is_ok());
+    assert!(Poster::new("hook", "http://chat.test/hook", None).is_err());
+    assert!(Poster::new("hook", "file:///etc/passwd", None).is_err());
+    assert!(Poster::new("hook", "nonsense", None).is_err());
+    assert!(Poster::new("hook", "http://127.0.0.1:1/hook", None).is_ok());
 }
 
 #[tokio::test]
@@ -164,7 +164,7 @@ async fn what_is_refused_is_not_repeated_and_a_redirect_is_not_followed() {
     ] {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/hook?key=x", listener.local_addr().unwrap());
-        let poster = Poster::new(&url, None).unwrap();
+        let poster = Poster::new("hook", &url, None).unwrap();
         let mut headers = HeaderMap::new();
         headers.insert(SIGNATURE, HeaderValue::from_static("t=1,v1=2"));
         let message = Message {
