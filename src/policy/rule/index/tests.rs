@@ -4,6 +4,7 @@ use http::Method;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
+use super::super::check::RESOURCE_VERBS;
 use super::super::{
     ActingForSource, Criterion, Effect, Matching, RecordMode, RecordObligation, RuleProblem,
     RuleSource,
@@ -36,17 +37,6 @@ const GLOBS: [&str; 15] = [
     "prod",
     "prod*",
     r"dev\-a",
-];
-const VERBS: [&str; 9] = [
-    "*",
-    "get",
-    "list",
-    "watch",
-    "create",
-    "update",
-    "patch",
-    "delete",
-    "deletecollection",
 ];
 const GROUPS: [&str; 4] = ["", "*", "apps", "example.com"];
 const RESOURCES: [&str; 12] = [
@@ -81,8 +71,8 @@ const CONDITIONS: [&str; 5] = [
     "request.name.matches(request.namespace + '(')",
 ];
 
-fn some(of: &'static [&'static str], most: usize) -> impl Strategy<Value = Vec<String>> {
-    subsequence(of, 0..=most).prop_map(|texts| strings(&texts))
+fn some(of: &[&'static str], most: usize) -> impl Strategy<Value = Vec<String>> + use<> {
+    subsequence(of.to_vec(), 0..=most).prop_map(|texts| strings(&texts))
 }
 
 fn some_subjects() -> impl Strategy<Value = Option<SubjectsSource>> {
@@ -113,7 +103,7 @@ fn some_subjects() -> impl Strategy<Value = Option<SubjectsSource>> {
 fn some_decision() -> impl Strategy<Value = RuleSource> {
     let effect = select(vec![Effect::Allow, Effect::Hold, Effect::Deny]);
     let lists = (
-        some(&VERBS, 3),
+        some(&[&["*"], RESOURCE_VERBS].concat(), 3),
         some(&GROUPS, 2),
         some(&RESOURCES, 3),
         some(&GLOBS, 2),
