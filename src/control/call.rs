@@ -1,6 +1,5 @@
 //! One call to the APIs of the control plane: put on record before its answer leaves.
 
-use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,8 +16,10 @@ use crate::audit::{AuditLog, Event, Stage, Until};
 use crate::gateway::body::{self, Body};
 use crate::gateway::refuse::Refusal;
 use crate::identity::{Authenticator, Identity, credential};
-use crate::limits;
-use crate::request::Query;
+
+mod parameter;
+
+pub(super) use parameter::{no_parameters, parameters};
 
 /// Where a call comes from.
 #[derive(Clone, Debug)]
@@ -183,69 +184,6 @@ pub(super) fn broken_off(body: Body, end: impl Future<Output = ()> + Send + 'sta
         }
     });
     StreamBody::new(frames).boxed_unsync()
-}
-
-/// A parameter of a call.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Parameter<'a> {
-    pub(super) key: &'a str,
-    pub(super) value: &'a str,
-}
-
-/// The parameters of a call; none of them is there twice.
-pub(super) fn parameters(query: &Query) -> Result<Vec<Parameter<'_>>, Refusal> {
-    let mut seen = BTreeSet::new();
-    let once = |(key, value)| {
-        seen.insert(key)
-            .then_some(Parameter { key, value })
-            .ok_or_else(|| Refusal::bad_request(format!("{key} is there twice")))
-    };
-    query.pairs().map(once).collect()
-}
-
-/// A call without parameters.
-pub(super) fn no_parameters(query: &Query) -> Result<(), Refusal> {
-    match query.pairs().next() {
-        None => Ok(()),
-        Some((key, _)) => Err(Refusal::bad_request(format!(
-            "there is no parameter {key:?} here"
-        ))),
-    }
-}
-
-impl Parameter<'_> {
-    pub(super) fn text(self) -> String {
-        self.value.to_owned()
-    }
-
-    pub(super) fn time(self) -> Result<Option<Timestamp>, Refusal> {
-        let time = self.value.parse().map(Some);
-        time.map_err(|_| self.must_be("a time such as 2026-11-20T08:00:00Z"))
-    }
-
-    pub(super) fn yes_or_no(self) -> Result<bool, Refusal> {
-        let word = self.value.parse();
-        word.map_err(|_| self.must_be("true or false"))
-    }
-
-    /// How much is listed.
-    pub(super) fn limit(self) -> Result<usize, Refusal> {
-        let most = limits::SESSIONS_LISTED_MAX;
-        let limit = self.value.parse().ok();
-        limit
-            .filter(|limit| (1..=most).contains(limit))
-            .ok_or_else(|| self.must_be(&format!("a number from 1 to {most}")))
-    }
-
-    pub(super) fn must_be(self, what: &str) -> Refusal {
-        Refusal::bad_request(format!("{} must be {what}", self.key))
-    }
-
-    /// There is none of this name, but of these.
-    pub(super) fn unknown(self, known: &str) -> Refusal {
-        let key = self.key;
-        Refusal::bad_request(format!("there is no parameter {key:?}; there are {known}"))
-    }
 }
 
 /// The answer, once it is on record.
