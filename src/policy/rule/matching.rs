@@ -3,7 +3,7 @@
 use super::super::mask::FieldPath;
 use super::super::matcher::Reach;
 use super::super::record::{RecordMode, RecordObligation};
-use super::{Asked, Effect, Rule};
+use super::{Asked, Effect, Rule, RuleSource};
 
 /// The rules of a policy that match a request, in order.
 #[derive(Debug)]
@@ -153,12 +153,32 @@ impl Rule {
 
     /// How far it has to reach to say anything: what refuses, holds or obliges counts as soon as it is touched.
     pub(super) fn least_reach(&self) -> Reach {
-        let source = &self.source;
-        let obliges = self.masks != 0
-            || source.record.is_some()
-            || source.responses.is_some()
-            || source.strict_audit;
-        match source.decision {
+        // All parts of a rule are named, so that whoever adds an obligation has to decide here.
+        let RuleSource {
+            mask,
+            record,
+            responses,
+            strict_audit,
+            decision,
+            // Counts only for what lies within the rule.
+            reveal: _,
+            // What the rule is about, and what it says.
+            id: _,
+            location: _,
+            subjects: _,
+            verbs: _,
+            api_groups: _,
+            resources: _,
+            namespaces: _,
+            resource_names: _,
+            non_resource_urls: _,
+            clusters: _,
+            when: _,
+            hold: _,
+            message: _,
+        } = &self.source;
+        let obliges = !mask.is_empty() || record.is_some() || responses.is_some() || *strict_audit;
+        match decision {
             Some(Effect::Deny | Effect::Hold) => Reach::Touches,
             Some(Effect::Allow) | None if obliges => Reach::Touches,
             Some(Effect::Allow) | None => Reach::Contains,
