@@ -215,6 +215,10 @@ pub(super) fn cases() -> Vec<Case> {
         ..of_protobuf(name, body)
     };
     let of_pods = |name, masks| Case::json(name, "/api/v1/pods", masks, pods);
+    let of_pods_protobuf = |name, masks| Case {
+        content_type: PROTOBUF,
+        ..Case::json(name, "/api/v1/pods", masks, || corpus("pods.list.pb"))
+    };
     vec![
         // -- encodings --
         Case::json("secrets/list json", list, "secrets", secrets),
@@ -256,6 +260,8 @@ pub(super) fn cases() -> Vec<Case> {
             ..of_protobuf("configmaps/known-values protobuf", config_maps_of_protobuf)
         },
         of_pods("pods/storage", "storage"),
+        of_pods_protobuf("pods/storage protobuf", "storage"),
+        of_pods_protobuf("pods/workloads protobuf", "workloads"),
         // -- what no table knows --
         of_unknown("unknown/flat protobuf", || in_unknown_field(&[], 1 << 20)),
         of_unknown("unknown/deep protobuf", || {
