@@ -1,6 +1,6 @@
 # Everything a person types. `make help` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench perf-record fuzz-smoke informers tools
+.PHONY: help demo test lint bench perf-record flamegraph fuzz-smoke informers tools
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,10 @@ perf-record: ## Run every scenario of the load test and append the reports to be
 	  cargo loadtest $$scenario --markdown target/scenario.md; \
 	  { cat target/scenario.md; echo; } >>$$record || exit; \
 	done
+
+flamegraph: ## Draw where the gateway spends its CPU time in a scenario (SCENARIO=masked-list-secrets)
+	@tests/tools/install.sh flamegraph
+	@loadtest/flamegraph.sh $(or $(SCENARIO),masked-list-secrets) target/flamegraph.svg
 
 fuzz-smoke: ## Run every fuzz target for a few seconds from its corpus (fuzz/run TARGET: one, for as long as you like)
 	@tests/tools/check.sh fuzz

@@ -9,13 +9,14 @@
 #   console/                 Playwright and axe, for the Chromium of the distribution; and the console's player, which
 #                            goes into src/control/console/player and from there into the program
 #   deploy/bin/              Python with helm, hadolint and the schemas of the Kubernetes API
-# Only when asked for by name, and on the machine itself, as Debian packages:
+# Only when asked for by name, and partly on the machine itself, as Debian packages:
 #   proxies                  nginx and haproxy, which `cargo loadtest` compares the gateway with
+#   flamegraph               perf, and inferno/ (under target/tools), with which `make flamegraph` draws
 # Running it again costs a second: every part has a stamp that names what it was made from.
 # The machine itself is changed only where a base package (python3-venv, npm, curl, openssl, valgrind, chromium) is missing.
 #
-# usage: tests/tools/install.sh [kubectl|python|node|console|asciinema|prometheus|deploy|valgrind|proxies ...]
-#        default: all but proxies
+# usage: tests/tools/install.sh [kubectl|python|node|console|asciinema|prometheus|deploy|valgrind|proxies|flamegraph ...]
+#        default: all but proxies and flamegraph
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -26,6 +27,7 @@ mkdir -p "$tools"
 node_version=22.23.3      # @kubernetes/client-node 2 needs Node 22; Debian bookworm has 18
 asciinema_version=3.2.0   # reads asciicast v2 and v3
 asciinema_old_version=2.4.0 # what distributions have; reads v2
+inferno_version=0.12.8
 kubectl_old_suite=bookworm
 kubectl_new_suite=forky
 
@@ -245,6 +247,16 @@ install_proxies() {
     >>"$log" 2>&1 || fail "cannot install ${missing[*]}"
 }
 
+install_flamegraph() {
+  base_package perf linux-perf
+  done_already flamegraph "$inferno_version" && return
+  say "inferno $inferno_version"
+  CARGO_TARGET_DIR=$tools/build-inferno cargo install --quiet --locked --root "$tools/inferno" \
+    --version "$inferno_version" inferno >>"$log" 2>&1 || fail "inferno $inferno_version does not build"
+  rm -rf "$tools/build-inferno"
+  mark_done flamegraph "$inferno_version"
+}
+
 # One at a time: two test runs may want the same tools.
 exec 9>"$tools/.lock"
 flock 9
@@ -252,8 +264,8 @@ flock 9
 [ $# -gt 0 ] || set -- kubectl python node console asciinema prometheus deploy valgrind
 for part in "$@"; do
   case $part in
-    kubectl | python | node | console | asciinema | prometheus | deploy | valgrind | proxies) "install_$part" ;;
-    *) fail "unknown part '$part': kubectl, python, node, console, asciinema, prometheus, deploy, valgrind or proxies" ;;
+    kubectl | python | node | console | asciinema | prometheus | deploy | valgrind | proxies | flamegraph) "install_$part" ;;
+    *) fail "unknown part '$part': kubectl, python, node, console, asciinema, prometheus, deploy, valgrind, proxies or flamegraph" ;;
   esac
 done
 base_package curl curl
