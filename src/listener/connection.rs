@@ -86,10 +86,8 @@ where
     let activity = Arc::new(Activity::new());
     let service = service(shared, peer, Arc::clone(&activity), refused);
     let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        // hyper counts from the end of the former request, the guard from a head's first byte; hyper
-        // must not be the one to end it, for it would not say why.
-        .header_read_timeout(limits::LISTENER_IDLE + head_timeout)
+        // A head reaches hyper whole: the guard waits for it, and says why when it ends that; `End` is for idle connections.
+        .header_read_timeout(None)
         .max_buf_size(head_bytes.max(limits::HTTP1_BUFFER_BYTES_MIN))
         .max_headers(limits::HEADERS_MAX)
         .serve_connection(TokioIo::new(guard), service_fn(service))

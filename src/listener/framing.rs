@@ -119,29 +119,24 @@ impl Framing {
     }
 
     fn judge_head(&mut self, bytes: &[u8]) -> Verdict {
-        let from = self.searched.saturating_sub(3);
-        let fresh = bytes.get(from..).unwrap_or_default();
-        let Some(end) = memchr::memmem::find(fresh, b"\r\n\r\n").map(|at| from + at) else {
+        let length = match end_of_head(bytes, self.searched) {
+            Ok(Some(length)) => length,
             // A bare LF can end a head for a lenient reader; it is refused as soon as it is seen.
-            if has_bare_line_end(bytes, self.searched) {
-                return refuse("a line does not end in CRLF");
+            Err(why) => return refuse(why),
+            Ok(None) => {
+                self.searched = bytes.len();
+                if bytes.len() >= self.head_bytes_max {
+                    return Verdict::Refuse(Unreadable::TooLarge);
+                }
+                return Verdict::Hold;
             }
-            self.searched = bytes.len();
-            if bytes.len() >= self.head_bytes_max {
-                return Verdict::Refuse(Unreadable::TooLarge);
-            }
-            return Verdict::Hold;
         };
         self.searched = 0;
-        let length = end + 4;
         if length > self.head_bytes_max {
             return Verdict::Refuse(Unreadable::TooLarge);
         }
-        let head = bytes.get(..end).unwrap_or_default();
-        if has_bare_line_end(head, 0) {
-            return refuse("a line does not end in CRLF");
-        }
-        if memchr::memchr_iter(b'\n', head).count() > limits::HEADERS_MAX {
+        let head = bytes.get(..length - EMPTY_LINE.len()).unwrap_or_default();
+        if lines(head).count() > 1 + limits::HEADERS_MAX {
             return Verdict::Refuse(Unreadable::TooLarge);
         }
         match read_head(head) {
@@ -219,17 +214,26 @@ fn refuse(why: &'static str) -> Verdict {
     Verdict::Refuse(Unreadable::NotCanonical(why))
 }
 
-fn has_bare_line_end(bytes: &[u8], from: usize) -> bool {
+const EMPTY_LINE: &[u8] = b"\r\n";
+
+/// The length of the head, if the empty line at its end is there. What is before `from` was searched before.
+fn end_of_head(bytes: &[u8], from: usize) -> Result<Option<usize>, &'static str> {
     let fresh = bytes.get(from..).unwrap_or_default();
-    memchr::memchr_iter(b'\n', fresh).any(|at| {
-        let before = (from + at).checked_sub(1);
-        before.and_then(|before| bytes.get(before)) != Some(&b'\r')
-    })
+    for at in memchr::memchr_iter(b'\n', fresh) {
+        let before = bytes.get(..from + at).unwrap_or_default();
+        if !before.ends_with(b"\r") {
+            return Err("a line does not end in CRLF");
+        }
+        if before.ends_with(b"\r\n\r") {
+            return Ok(Some(before.len() + 1));
+        }
+    }
+    Ok(None)
 }
 
-/// A whole head without its last `CRLF CRLF`.
+/// A whole head without the empty line at its end.
 fn read_head(head: &[u8]) -> Result<(Length, bool), &'static str> {
-    let mut lines = split_crlf(head);
+    let mut lines = lines(head);
     read_request_line(lines.next().unwrap_or_default())?;
     let (mut hosts, mut upgrade) = (0, false);
     let (mut length, mut chunked) = (None, false);
@@ -240,10 +244,7 @@ fn read_head(head: &[u8]) -> Result<(Length, bool), &'static str> {
         if name.is_empty() || !name.iter().all(|&byte| is_token(byte)) {
             return Err("a header name is not plain");
         }
-        if !value
-            .iter()
-            .all(|&byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f))
-        {
+        if !is_value(value) {
             return Err("a header value holds control characters");
         }
         let value = value.trim_ascii();
@@ -277,20 +278,14 @@ fn read_head(head: &[u8]) -> Result<(Length, bool), &'static str> {
     }
 }
 
-/// Splits at CRLF; whatever else looks like a line end stays in a line and is refused there.
-fn split_crlf(mut rest: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut done = false;
-    std::iter::from_fn(move || {
-        if done {
-            return None;
-        }
-        let Some(at) = memchr::memmem::find(rest, b"\r\n") else {
-            done = true;
-            return Some(rest);
-        };
-        let (line, after) = rest.split_at_checked(at)?;
-        rest = after.get(2..)?;
-        Some(line)
+/// The lines of a head in which every LF stands behind a CR. Whatever else looks like a line end stays in a line and is
+/// refused there.
+fn lines(head: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut start = 0;
+    memchr::memchr_iter(b'\n', head).map(move |at| {
+        let line = head.get(start..at.saturating_sub(1));
+        start = at + 1;
+        line.unwrap_or_default()
     })
 }
 
@@ -330,6 +325,12 @@ fn read_length(value: &[u8]) -> Result<u64, &'static str> {
         .ok()
         .and_then(|value| value.parse().ok())
         .ok_or(WHY)
+}
+
+/// Whether there are no control characters in it. Every byte is looked at, because many are then looked at together.
+fn is_value(bytes: &[u8]) -> bool {
+    let plain = |byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f);
+    bytes.iter().fold(true, |all, &byte| all & plain(byte))
 }
 
 /// Characters of header names and methods (RFC 9110 §5.6.2).
@@ -482,6 +483,9 @@ mod tests {
             "GET /evil HTTP/1.1\nHost: h\n\n",
             "GET /evil HTTP/1.1\r\nHost: h\n\r\n\r\n",
             "GET /evil HTTP/1.1\r\nHost: h\r\nA: b\rc: d\r\n\r\n",
+            "GET /evil HTTP/1.1\r\nHost: h\r\nA: b\r\r\n\r\n",
+            "GET /evil HTTP/1.1\r\nA: b\r\r\nHost: h\r\n\r\n",
+            "GET /evil HTTP/1.1\r\r\nHost: h\r\n\r\n",
             "\r\nGET /evil HTTP/1.1\r\nHost: h\r\n\r\n",
             " GET /evil HTTP/1.1\r\nHost: h\r\n\r\n",
             "GET  /evil HTTP/1.1\r\nHost: h\r\n\r\n",

@@ -7,6 +7,7 @@
 //! which it lets no further byte of the client through.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
@@ -183,8 +184,8 @@ impl<I: AsyncRead + Unpin, P> Guard<I, P> {
                 held.framing.passed(count as u64);
                 return Poll::Ready(Ok(()));
             }
-            let mut space = [0; limits::LISTENER_READ_BYTES];
-            let mut part = ReadBuf::new(&mut space);
+            let mut space = [MaybeUninit::uninit(); limits::LISTENER_READ_BYTES];
+            let mut part = ReadBuf::uninit(&mut space);
             ready!(Pin::new(&mut *inner).poll_read(cx, &mut part))?;
             if part.filled().is_empty() {
                 return Poll::Ready(Ok(()));
