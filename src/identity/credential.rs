@@ -84,8 +84,9 @@ impl BearerToken {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(CredentialError::TooLong);
         }
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-        if token.is_empty() || !token.bytes().all(allowed) {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() | matches!(byte, b'-' | b'_' | b'.');
+        // Every byte is looked at, because many are then looked at together.
+        if token.is_empty() || !token.bytes().fold(true, |all, byte| all & allowed(byte)) {
             return Err(CredentialError::Malformed);
         }
         Ok(Self(token.into()))
@@ -98,7 +99,7 @@ impl BearerToken {
 }
 
 fn from_authorization(value: &HeaderValue) -> Result<BearerToken, CredentialError> {
-    let value = value.to_str().map_err(|_| CredentialError::Malformed)?;
+    let value = std::str::from_utf8(value.as_bytes()).map_err(|_| CredentialError::Malformed)?;
     let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
     if !scheme.eq_ignore_ascii_case("bearer") {
         return Err(CredentialError::Scheme);
