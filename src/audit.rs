@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::{HeaderMap, StatusCode};
+use http::header::USER_AGENT;
+use http::{HeaderMap, HeaderName, StatusCode};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Serialize, Serializer};
 
@@ -32,6 +33,9 @@ pub mod segments;
 pub mod verify;
 
 pub use log::{AuditError, AuditLog, Place, Settings, Until};
+
+const KUBECTL_COMMAND: HeaderName = HeaderName::from_static("kubectl-command");
+const KUBECTL_SESSION: HeaderName = HeaderName::from_static("kubectl-session");
 
 /// One event of the audit log. Built step by step while a request goes through the gateway, and kept as long as that
 /// lasts: what others have anyway is shared with them.
@@ -174,7 +178,7 @@ impl Event {
             method: method.to_ascii_lowercase(),
             caller: None,
             peer,
-            user_agent: claimed(headers, "user-agent").unwrap_or_default(),
+            user_agent: claimed(headers, &USER_AGENT).unwrap_or_default(),
             call: None,
             answer: None,
             received: now,
@@ -183,10 +187,10 @@ impl Event {
         };
         // What kubectl says of itself is kept as claimed: a client may write anything here.
         for (header, key) in [
-            ("kubectl-command", "portcullis.dev/claimed-command"),
-            ("kubectl-session", "portcullis.dev/claimed-session"),
+            (KUBECTL_COMMAND, "portcullis.dev/claimed-command"),
+            (KUBECTL_SESSION, "portcullis.dev/claimed-session"),
         ] {
-            if let Some(value) = claimed(headers, header) {
+            if let Some(value) = claimed(headers, &header) {
                 event.annotate(key, value);
             }
         }
@@ -414,9 +418,11 @@ fn bounded(value: Cow<'_, str>) -> Cow<'_, str> {
 }
 
 /// A header the client controls, if it is text, cut at a bound.
-fn claimed(headers: &HeaderMap, name: &str) -> Option<String> {
+fn claimed(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
     let value = headers.get(name)?.to_str().ok()?;
-    Some(value.chars().take(limits::AUDIT_CLAIM_CHARS_MAX).collect())
+    // What `to_str` takes is ASCII.
+    let start = value.get(..limits::AUDIT_CLAIM_CHARS_MAX);
+    Some(start.unwrap_or(value).to_owned())
 }
 
 /// The request target without the values of parameters that carry credentials (threats A-23), and without the

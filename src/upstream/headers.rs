@@ -7,7 +7,9 @@
 use std::net::IpAddr;
 
 use http::header::{
-    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, UPGRADE, USER_AGENT,
+    ACCEPT, ACCEPT_ENCODING, ALT_SVC, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST,
+    PROXY_AUTHENTICATE, SET_COOKIE, STRICT_TRANSPORT_SECURITY, TE, TRAILER, TRANSFER_ENCODING,
+    UPGRADE, USER_AGENT, WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 use thiserror::Error;
@@ -23,20 +25,20 @@ const WEBSOCKET_VERSION: HeaderName = HeaderName::from_static("sec-websocket-ver
 const BEARER_PROTOCOL: &str = "base64url.bearer.authorization.k8s.io.";
 
 /// Headers of an answer that concern one hop only, or would point clients past the gateway.
-const NOT_FORWARDED: [&str; 13] = [
-    "connection",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authentication-info",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "alt-svc",                   // would move clients to another address
-    "set-cookie",                // no cookie ever goes upstream
-    "strict-transport-security", // ours to say
-    "www-authenticate",          // the gateway's credential is nobody's challenge
+const NOT_FORWARDED: [HeaderName; 13] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    PROXY_AUTHENTICATE,
+    HeaderName::from_static("proxy-authentication-info"),
+    HeaderName::from_static("proxy-connection"),
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    ALT_SVC,                   // would move clients to another address
+    SET_COOKIE,                // no cookie ever goes upstream
+    STRICT_TRANSPORT_SECURITY, // ours to say
+    WWW_AUTHENTICATE,          // the gateway's credential is nobody's challenge
 ];
 
 /// Why a client's request headers are refused.
@@ -217,7 +219,7 @@ pub(super) fn clean_response(headers: &mut HeaderMap) {
     for name in nominated {
         headers.remove(name);
     }
-    for name in NOT_FORWARDED {
+    for name in &NOT_FORWARDED {
         headers.remove(name);
     }
 }

@@ -17,6 +17,9 @@ const GATEWAY_DOMAIN: &str = "portcullis.dev";
 const IMPERSONATE_USER: HeaderName = HeaderName::from_static("impersonate-user");
 const IMPERSONATE_UID: HeaderName = HeaderName::from_static("impersonate-uid");
 const IMPERSONATE_GROUP: HeaderName = HeaderName::from_static("impersonate-group");
+/// `portcullis.dev/request-id`, which every request has.
+const REQUEST_ID: HeaderName =
+    HeaderName::from_static("impersonate-extra-portcullis.dev%2frequest-id");
 const IMPERSONATE_EXTRA_PREFIX: &str = "impersonate-extra-";
 
 /// The validated impersonation headers of one request. No request leaves without one.
@@ -100,7 +103,7 @@ impl UpstreamIdentity {
             let chain = agent.chain.iter().map(String::as_str);
             push_extra(&mut lines, "portcullis.dev/agent-chain", chain)?;
         }
-        push_extra(&mut lines, "portcullis.dev/request-id", [request_id])?;
+        lines.push((REQUEST_ID, checked("extra attribute", request_id)?));
         Ok(Self { lines })
     }
 
