@@ -104,6 +104,7 @@ impl Stage {
         let address = match &mut process {
             Some(process) => {
                 process.until(async || answers(listen).await).await?;
+                process.rest().await?;
                 listen
             }
             None => self.upstream,

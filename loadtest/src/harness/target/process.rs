@@ -14,6 +14,9 @@ use tokio::time::{Instant, timeout_at};
 const TICK: Duration = Duration::from_millis(10);
 const READY_WITHIN: Duration = Duration::from_secs(30);
 const POLL_EVERY: Duration = Duration::from_millis(20);
+/// So long without a tick, and a start is over.
+const REST: Duration = Duration::from_millis(300);
+const REST_WITHIN: Duration = Duration::from_secs(10);
 
 /// A running program; it is killed when this is dropped.
 #[derive(Debug)]
@@ -79,6 +82,21 @@ impl Process {
                 bail!("{}: {state}\n{said}", self.log.display());
             }
             tokio::time::sleep(POLL_EVERY).await;
+        }
+        Ok(())
+    }
+
+    /// Waits until it has done what its start leaves to the background, such as building tables; after ten seconds
+    /// no longer.
+    pub async fn rest(&self) -> anyhow::Result<()> {
+        let deadline = Instant::now() + REST_WITHIN;
+        let (mut used, mut since) = (self.cpu()?, Instant::now());
+        while since.elapsed() < REST && Instant::now() < deadline {
+            tokio::time::sleep(POLL_EVERY).await;
+            let now = self.cpu()?;
+            if now != used {
+                (used, since) = (now, Instant::now());
+            }
         }
         Ok(())
     }
