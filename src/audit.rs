@@ -34,6 +34,9 @@ pub mod verify;
 
 pub use log::{AuditError, AuditLog, Place, Settings, Until};
 
+/// What most lines need.
+const LINE_BYTES: usize = 1024;
+
 const KUBECTL_COMMAND: HeaderName = HeaderName::from_static("kubectl-command");
 const KUBECTL_SESSION: HeaderName = HeaderName::from_static("kubectl-session");
 
@@ -362,9 +365,12 @@ impl Event {
             stage_timestamp: self.at,
             annotations: self.annotations(),
         };
-        let mut line = serde_json::to_vec(&line).unwrap_or_default();
-        line.push(b'\n');
-        line
+        let mut text = Vec::with_capacity(LINE_BYTES);
+        if serde_json::to_writer(&mut text, &line).is_err() {
+            text.clear();
+        }
+        text.push(b'\n');
+        text
     }
 
     /// What only the gateway knows, about the request and about its caller, in the order of the keys.
