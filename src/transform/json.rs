@@ -11,12 +11,14 @@
 //! `object` too. Nor do Tables: their objects are at `rows[*].object`.
 
 mod begun;
+mod elements;
 pub(super) mod embedded;
 mod held;
 
 use std::sync::Arc;
 
 use self::begun::{Begun, Task};
+use self::elements::Ahead;
 use self::held::Through;
 use super::output::{Joined, Sink};
 use super::placeholder::{Content, Digest, Linkable, Placeholder, Placeholders};
@@ -71,6 +73,8 @@ pub(super) struct JsonMasker {
     level: u8,
     /// What was read of a command.
     arguments: Arguments,
+    /// The same of what is around the elements that are open.
+    around: Vec<Arguments>,
     /// For what is masked within this document, kept from one such value to the next.
     spare: Option<Box<Self>>,
 }
@@ -80,6 +84,8 @@ struct Frame {
     state: StateId,
     array: bool,
     path_length: usize,
+    /// An element that was judged by its members: its commands are its own.
+    apart: bool,
 }
 
 /// The value the scanner is in.
@@ -136,6 +142,7 @@ impl JsonMasker {
             tally: Tally::default(),
             level: 0,
             arguments: Arguments::default(),
+            around: Vec::new(),
             spare: None,
         }
     }
@@ -155,7 +162,10 @@ impl JsonMasker {
             match self.step(chunk, &mut cursor)? {
                 Step::Begin(kind) => {
                     let first = cursor - 1;
-                    self.begin(kind, first);
+                    if let Some(end) = self.begin(kind, first, chunk) {
+                        cursor = end;
+                        continue;
+                    }
                     if let Current::Searched = self.current {
                         sink.copy(released..first);
                         self.take(chunk.get(first..cursor).unwrap_or_default(), false, sink)?;
@@ -234,18 +244,28 @@ impl JsonMasker {
         text + self.scanner.held() + self.path.len() + self.frames.len() * size_of::<Frame>()
     }
 
-    /// A value begins, at `first`.
-    fn begin(&mut self, kind: Kind, first: usize) {
+    /// A value begins, at `first`. Answers where it ends, if all of it was looked at and passes.
+    fn begin(&mut self, kind: Kind, first: usize, chunk: &[u8]) -> Option<usize> {
         let begun = |task| Current::Begun(Begun { task, kind, first });
-        if kind == Kind::Object
-            && let Some(array) = self.conditional_array()
-        {
-            self.element();
-            self.current = begun(Task::Judge(Held::Element(array)));
-            self.scanner.skip_value();
-            return;
-        }
-        let state = self.state_of_value();
+        let conditional = self.conditional_array().filter(|_| kind == Kind::Object);
+        let state = match conditional {
+            Some(array) => {
+                self.element();
+                match self.look_ahead(array, chunk.get(first..).unwrap_or_default()) {
+                    Ahead::Passes { length } => {
+                        self.scanner.leave_value();
+                        return Some(first + length);
+                    }
+                    Ahead::Is(state) => state,
+                    Ahead::Open => {
+                        self.current = begun(Task::Judge(Held::Element(array)));
+                        self.scanner.skip_value();
+                        return None;
+                    }
+                }
+            }
+            None => self.state_of_value(),
+        };
         let shape = match kind {
             Kind::Object => Shape::Object,
             Kind::Array => Shape::Array,
@@ -260,9 +280,13 @@ impl JsonMasker {
                     state,
                     array: kind == Kind::Array,
                     path_length: self.path.len(),
+                    apart: conditional.is_some(),
                 });
+                if conditional.is_some() {
+                    self.around.push(std::mem::take(&mut self.arguments));
+                }
                 self.arguments.enter(kind == Kind::Array);
-                return;
+                return None;
             }
             Action::Search if self.searches() => self.current = Current::Searched,
             Action::Pass | Action::Search => self.current = Current::Passed,
@@ -271,6 +295,7 @@ impl JsonMasker {
             Action::Scan(look) => self.current = begun(Task::Judge(Held::Scanned(look))),
         }
         self.scanner.skip_value();
+        None
     }
 
     fn searches(&mut self) -> bool {
@@ -321,6 +346,9 @@ impl JsonMasker {
             && let Some(frame) = self.frames.pop()
         {
             self.path.truncate(frame.path_length);
+            if frame.apart {
+                self.arguments = self.around.pop().unwrap_or_default();
+            }
         }
         self.current = Current::Walked;
     }

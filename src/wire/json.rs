@@ -24,6 +24,7 @@
 //! nobody wants, key and all ([`Scanner::step_where`]).
 
 mod blocks;
+mod compact;
 mod escape;
 mod key;
 mod members;
@@ -33,6 +34,7 @@ use thiserror::Error;
 use self::blocks::Skip;
 use self::key::Key;
 
+pub use self::compact::compact_members;
 pub use self::escape::{Unescaper, raw_length, unescape, write_escaped};
 use crate::limits::JSON_DEPTH_MAX;
 
@@ -187,6 +189,15 @@ impl Scanner {
         if matches!(self.state, State::FirstKey | State::FirstItem) {
             self.skip = Skip::new(self.state == State::FirstKey, self.depth);
             self.state = State::Skip;
+        }
+    }
+
+    /// Leaves the container whose [`Step::Begin`] was just reported: the cursor was moved behind it. No
+    /// [`Step::End`] follows.
+    pub fn leave_value(&mut self) {
+        if matches!(self.state, State::FirstKey | State::FirstItem) {
+            self.depth -= 1;
+            self.end();
         }
     }
 

@@ -1,11 +1,11 @@
 //! Values that are judged when they are complete: documents in strings, texts with credentials in them,
-//! and elements whose masking depends on a member, such as the value of a variable on its name.
+//! and elements whose masking depends on a member.
 
 use std::ops::Range;
 
 use super::embedded::Edits;
-use super::{Current, Held, JsonMasker, Kind, Scanner, Sink, Step};
-use crate::policy::mask::{Condition, Leaf, Look, MaskPlan, StateId};
+use super::{Current, Held, JsonMasker, Kind, Scanner, Sink, elements};
+use crate::policy::mask::{Leaf, Look, StateId};
 use crate::transform::text::arguments::Arguments;
 use crate::transform::text::credentials::{self, Found};
 use crate::wire::json::{Documents, JsonError, unescape};
@@ -130,10 +130,8 @@ impl JsonMasker {
         sink: &mut impl Sink,
     ) -> Result<(), JsonError> {
         let plan = &self.mask.plan;
-        let met = met(plan, array, raw).unwrap_or(u64::MAX);
-        let holds = (0..u64::BITS).map(|place| met >> place & 1 == 1);
-        let holds = plan.conditions(array).zip(holds).map(|(_, holds)| holds);
-        let state = plan.element_where(array, holds);
+        let state = elements::state_ahead(plan, array, raw);
+        let state = state.unwrap_or_else(|| plan.element(array));
         let mut masker = self.within(state, self.level);
         masker.push(raw, sink)?;
         masker.finish(sink)?;
@@ -167,48 +165,6 @@ fn leaf(held: Held) -> Leaf {
     match held {
         Held::Scanned(Look::Binary) => Leaf::Binary,
         _ => Leaf::Text,
-    }
-}
-
-/// Which of the conditions an element of the array meets, as bits in their order. A member that is no string meets
-/// those on it, and of several of the same name one is enough.
-fn met(plan: &MaskPlan, array: StateId, element: &[u8]) -> Result<u64, JsonError> {
-    let on =
-        |key: &[u8], condition: Condition<'_>| condition.key.as_bytes().eq_ignore_ascii_case(key);
-    let mut scanner = Scanner::new(Documents::One);
-    let (mut cursor, mut met, mut kind) = (0, 0, None);
-    // No condition is on a key that is too long to be read.
-    let wanted = |key: Option<&[u8]>| {
-        key.is_some_and(|key| plan.conditions(array).any(|condition| on(key, condition)))
-    };
-    loop {
-        let from = cursor;
-        match scanner.step_where(element, &mut cursor, wanted)? {
-            Step::Begin(begun) if scanner.depth() > 1 || kind.is_some() => {
-                kind = Some(begun);
-                scanner.skip_value();
-            }
-            Step::Begin(_) => kind = Some(Kind::Object),
-            Step::Key => {}
-            Step::End if scanner.depth() == 0 => return Ok(met),
-            Step::End => {
-                let text = element.get(from..cursor).unwrap_or_default();
-                let key = scanner.key(element).unwrap_or_default();
-                let value = match kind {
-                    Some(Kind::String) => Some(unescape(text.strip_suffix(b"\"").unwrap_or(text))?),
-                    _ => None,
-                };
-                let value = value
-                    .as_deref()
-                    .and_then(|value| std::str::from_utf8(value).ok());
-                for (place, condition) in plan.conditions(array).enumerate() {
-                    if on(key, condition) && value.is_none_or(|value| condition.holds(value)) {
-                        met |= 1 << place;
-                    }
-                }
-            }
-            Step::More => return Err(JsonError::Unfinished),
-        }
     }
 }
 

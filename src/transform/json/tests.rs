@@ -16,7 +16,7 @@ fn placeholders() -> Arc<Placeholders> {
     Arc::new(Placeholders::new(&[7; 32]))
 }
 
-fn mask_by(rule: &MaskRule) -> Mask {
+pub(super) fn mask_by(rule: &MaskRule) -> Mask {
     let plan = Arc::new(MaskPlan::compile(&[rule]));
     Mask {
         root: plan.root(Root::Object),
@@ -43,7 +43,7 @@ fn fields(fields: &[&str]) -> Mask {
 }
 
 /// Everything released, also when it ends in an error.
-fn run_pieces(mask: &Mask, pieces: &[&[u8]]) -> (Vec<u8>, Result<(), JsonError>) {
+pub(super) fn run_pieces(mask: &Mask, pieces: &[&[u8]]) -> (Vec<u8>, Result<(), JsonError>) {
     let mut masker = JsonMasker::new(mask.clone(), Documents::Sequence);
     let (mut output, mut released) = (Output::default(), Vec::new());
     let mut drain = |output: &mut Output| {
@@ -69,7 +69,7 @@ fn run_pieces(mask: &Mask, pieces: &[&[u8]]) -> (Vec<u8>, Result<(), JsonError>)
 }
 
 /// The masked text, after checking that no cut changes it.
-fn run(mask: &Mask, text: &str) -> String {
+pub(super) fn run(mask: &Mask, text: &str) -> String {
     let (whole, outcome) = run_pieces(mask, &[text.as_bytes()]);
     outcome.unwrap();
     for at in 0..text.len() {

@@ -62,6 +62,6 @@ impl Scanner {
 }
 
 /// The bits below this one, which is less than the number of bits.
-fn below(bit: usize) -> u64 {
+pub(super) fn below(bit: usize) -> u64 {
     (1 << bit) - 1
 }
