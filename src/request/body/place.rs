@@ -45,11 +45,14 @@ impl ValuePath {
         let Some(key) = key.and_then(|key| std::str::from_utf8(key).ok()) else {
             return self.append("[...]");
         };
-        let plain =
-            |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'/' | b'$');
-        if !key.bytes().all(|byte| plain(byte) || byte == b'.') {
+        let mut dotted = false;
+        let plain = |byte: u8| {
+            dotted |= byte == b'.';
+            byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'/' | b'$' | b'.')
+        };
+        if !key.bytes().all(plain) {
             self.append(&format!("[{key:?}]"));
-        } else if key.is_empty() || key.contains('.') {
+        } else if key.is_empty() || dotted {
             self.append_all(&["[\"", key, "\"]"]);
         } else if self.text.is_empty() {
             self.append(key);
@@ -65,7 +68,9 @@ impl ValuePath {
     fn append_all(&mut self, parts: &[&str]) {
         let length: usize = parts.iter().map(|part| part.len()).sum();
         if self.text.len() + length <= MASKED_PATH_BYTES_MAX {
-            self.text.extend(parts.iter().copied());
+            for part in parts {
+                self.text.push_str(part);
+            }
         } else if !self.text.ends_with("...") {
             self.text.push_str("...");
         }

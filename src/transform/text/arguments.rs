@@ -40,9 +40,8 @@ impl Arguments {
         };
         if !word.is_empty() && !word.starts_with(b"-") {
             // `docker login` is two words.
-            let program = line(&[&self.before, word]);
-            if credentials::is_program(&program) {
-                self.program = program;
+            if credentials::is_program(&self.before, word) {
+                self.program = line(&[&self.before, word]);
             }
         }
         self.before.clear();
@@ -84,8 +83,9 @@ impl Arguments {
         };
         if option || !self.program.is_empty() {
             parts.extend(self.parts_behind(word));
+            parts = credentials::merged(parts);
         }
-        match credentials::merged(parts) {
+        match parts {
             parts if parts.is_empty() => Found::Nothing,
             parts => Found::Parts(parts),
         }

@@ -105,6 +105,9 @@ fn hides(text: &[u8]) -> bool {
 
 /// The parts of a text that look like credentials, in order.
 pub(super) fn parts(text: &[u8]) -> Vec<Range<usize>> {
+    if search::is_plain(text) {
+        return Vec::new();
+    }
     let mut parts = Parts::default();
     let mut search = Search::new();
     search.push(text, &mut parts);

@@ -1,5 +1,7 @@
 //! The text of JSON strings: undoing and redoing escapes.
 
+use std::borrow::Cow;
+
 use super::JsonError;
 
 /// Undoes the escapes of one string that arrives in pieces.
@@ -85,12 +87,15 @@ impl Unescaper {
 }
 
 /// Undoes the escapes of a whole raw string (without the quotes).
-pub fn unescape(raw: &[u8]) -> Result<Vec<u8>, JsonError> {
+pub fn unescape(raw: &[u8]) -> Result<Cow<'_, [u8]>, JsonError> {
+    if memchr::memchr(b'\\', raw).is_none() {
+        return Ok(Cow::Borrowed(raw));
+    }
     let mut text = Vec::with_capacity(raw.len());
     let mut unescaper = Unescaper::default();
     unescaper.push(raw, &mut |piece| text.extend_from_slice(piece))?;
     unescaper.finish(&mut |piece| text.extend_from_slice(piece))?;
-    Ok(text)
+    Ok(Cow::Owned(text))
 }
 
 /// How many bytes of `raw` make up its first `length` bytes of text.

@@ -106,16 +106,25 @@ pub(super) struct Search {
     pub(super) steps: usize,
 }
 
-/// Is a text a program, with which words begin of which one is a credential behind the letter of an option?
-pub(in crate::transform::text) fn is_program(words: &[u8]) -> bool {
+/// Is there no lead-in in a whole text? Most have none, and nothing else is to be read of them.
+pub(super) fn is_plain(text: &[u8]) -> bool {
+    let automaton = AUTOMATON.as_ref();
+    automaton
+        .and_then(|known| Some((known, first_state(known)?)))
+        .is_some_and(|(known, mut state)| cruise(known, &mut state, text, 0) == text.len())
+}
+
+/// Is a word a program, maybe with the one before it, so that an option behind it may be a credential by its letter?
+pub(in crate::transform::text) fn is_program(before: &[u8], word: &[u8]) -> bool {
     let automaton = AUTOMATON.as_ref();
     let Some((automaton, start)) = automaton.and_then(|known| Some((known, first_state(known)?)))
     else {
         return false;
     };
     // The end of the last word, and one byte more: a lead-in is known behind its end.
-    let end = words.iter().chain(b"\0\0");
-    let state = end.fold(start, |state, byte| automaton.next_state(state, *byte));
+    let apart = if before.is_empty() { &b""[..] } else { b"\0" };
+    let words = before.iter().chain(apart).chain(word).chain(b"\0\0");
+    let state = words.fold(start, |state, byte| automaton.next_state(state, *byte));
     let matches = if automaton.is_match_state(state) {
         automaton.match_len(state)
     } else {
@@ -396,16 +405,20 @@ impl Candidate {
 }
 
 /// Reads on while nothing is found. Answers the place of the first byte behind a lead-in, unread, or
-/// the end of the chunk.
+/// the end of the chunk. Most bytes of most texts pass here and nowhere else.
 fn cruise(automaton: &Automaton, state: &mut StateID, chunk: &[u8], from: usize) -> usize {
-    for (at, &byte) in chunk.iter().enumerate().skip(from) {
-        let next = automaton.next_state(*state, byte);
-        if automaton.is_special_state(next) && automaton.is_match_state(next) {
-            return at;
+    let mut now = *state;
+    let rest = chunk.get(from..).unwrap_or_default();
+    let found = rest.iter().position(|byte| {
+        let next = automaton.next_state(now, *byte);
+        let found = automaton.is_special_state(next) && automaton.is_match_state(next);
+        if !found {
+            now = next;
         }
-        *state = next;
-    }
-    chunk.len()
+        found
+    });
+    *state = now;
+    found.map_or(chunk.len(), |place| from + place)
 }
 
 fn first_state(automaton: &Automaton) -> Option<StateID> {
