@@ -66,6 +66,7 @@ mod tests {
     use super::*;
 
     type Members<'a> = Vec<(&'a [u8], &'a [u8])>;
+    type Unescaped<'a> = Vec<(Vec<u8>, &'a [u8])>;
 
     fn compact(text: &[u8]) -> Option<(usize, Members<'_>)> {
         let mut members = Vec::new();
@@ -77,7 +78,7 @@ mod tests {
     }
 
     /// What the scanner says of the object that `text` begins with.
-    fn scanned(text: &[u8]) -> Option<(usize, Vec<(Vec<u8>, &[u8])>)> {
+    fn scanned(text: &[u8]) -> Option<(usize, Unescaped<'_>)> {
         let mut scanner = Scanner::new(Documents::One);
         let (mut cursor, mut first, mut members) = (0, None, Vec::new());
         loop {

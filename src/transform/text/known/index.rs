@@ -36,6 +36,9 @@ const FILTER_BITS_MAX: usize = 1 << 23;
 /// So many bytes without an escape or line break, and it is worth to look for the next.
 const RUN_BYTES_MIN: usize = 8;
 
+/// So many candidates are looked at one by one.
+const FEW: u32 = 64;
+
 /// Stands where a group of base64 has to be completed.
 const FILLER: &str = "AAA";
 
@@ -59,6 +62,8 @@ pub struct Index {
     ordered: Vec<u64>,
     filter: Filter,
     values: Vec<Known>,
+    /// How many bytes the longest form has.
+    longest: usize,
 }
 
 #[derive(Clone, Copy)]
@@ -144,6 +149,8 @@ impl Index {
         }
         listed.sort_unstable_by(|one, other| (&*one.0, one.1).cmp(&(&*other.0, other.1)));
         listed.dedup_by(|later, earlier| later.0 == earlier.0);
+        let longest = listed.iter().map(|(form, ..)| form.len()).max();
+        let longest = longest.unwrap_or_default();
         let mut text = Zeroizing::new(Vec::with_capacity(
             listed.iter().map(|(form, ..)| form.len()).sum(),
         ));
@@ -174,6 +181,7 @@ impl Index {
         Self {
             text,
             forms,
+            longest,
             filter: Filter::new(ranges.iter().map(|(key, _)| *key), ranges.len()),
             ordered: ranges.iter().map(|(key, _)| *key).collect(),
             keys: ranges.into_iter().collect(),
@@ -368,12 +376,29 @@ impl Index {
         self.form(form).len()
     }
 
+    /// How many bytes the longest of the candidates has, or more where they are many.
+    pub(super) fn longest(&self, candidates: Candidates) -> usize {
+        if candidates.to - candidates.from > FEW {
+            return self.longest;
+        }
+        let lengths = (candidates.from..candidates.to).map(|form| self.length(form));
+        lengths.max().unwrap_or_default()
+    }
+
     /// What follows the placeholder of `length` bytes of a form, so that base64 stays aligned.
     pub(super) fn filler(&self, form: u32, length: usize) -> &'static str {
         match self.known(form).map(|(form, _)| form.spelling) {
             Some(Spelling::Base64 { lead }) => FILLER
                 .get(..(length + 4 - usize::from(lead)) % 4)
                 .unwrap_or_default(),
+            Some(Spelling::Text) | None => "",
+        }
+    }
+
+    /// What stands for `length` more bytes, masked behind a placeholder, so that base64 stays aligned.
+    pub(super) fn further(&self, form: u32, length: usize) -> &'static str {
+        match self.known(form).map(|(form, _)| form.spelling) {
+            Some(Spelling::Base64 { .. }) => FILLER.get(..length % 4).unwrap_or_default(),
             Some(Spelling::Text) | None => "",
         }
     }

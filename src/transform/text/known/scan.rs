@@ -6,6 +6,8 @@
 //!    '----------(another byte, or the reader can wait no longer)
 //! ```
 //!
+//! This is asked of every place, those that are masked too: a value may begin within another and go on behind it.
+//!
 //! Whoever writes into the stream must not be able to find out a value piece by piece. So nothing that
 //! can be seen depends on a part of a value, be it in what leaves or in when:
 //!
@@ -18,15 +20,18 @@
 //!
 //! The text is read as what it stands for ([`plain`]): neither a line break nor an escape hides a value.
 
+mod long;
 mod look;
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
 use memchr::memrchr;
 
+use self::long::Long;
 use self::look::{Verdict, look};
-use super::forms::plain::{self, UNIT_BYTES_MAX, Unit};
+use super::forms::plain::UNIT_BYTES_MAX;
 use super::index::{Candidates, Found, Index};
 use crate::policy::mask::MaskName;
 use crate::transform::output::Sink;
@@ -35,9 +40,16 @@ use crate::transform::report::Tally;
 /// So many bytes in common are no coincidence.
 const CONFIRMED_BYTES: usize = 64;
 
-/// So much text may stand for [`CONFIRMED_BYTES`]: `\u0070` for each, or lines of ten characters with time
-/// stamps. What is longer is not taken for a value.
-const SPAN_BYTES_MAX: usize = 6 * CONFIRMED_BYTES;
+/// So much text may stand for each byte: `\u0070`, or lines of ten characters with time stamps. What is longer is not
+/// taken for a value.
+const WRITTEN_BYTES_MAX: usize = 6;
+
+/// So much text may stand for [`CONFIRMED_BYTES`].
+const SPAN_BYTES_MAX: usize = WRITTEN_BYTES_MAX * CONFIRMED_BYTES;
+
+/// So many long values are read at one place of a text. What begins when so many are read already is masked
+/// for as long as the longest value it may be.
+const LONG_MAX: usize = 8;
 
 /// What one stream has in memory at the most, in bytes.
 const HELD_BYTES_MAX: usize = SPAN_BYTES_MAX + UNIT_BYTES_MAX;
@@ -55,26 +67,17 @@ pub(in crate::transform) enum Wait {
 pub struct Scanner {
     index: Arc<Index>,
     wait: Wait,
-    /// The end of what was pushed, while it waits, or while it may begin a value.
+    /// The end of what was pushed, while it waits, or while a value may begin in it or go on from it.
     held: Vec<u8>,
-    /// How many of `held` have left already, because their reader could not wait.
+    /// How many of `held` were handed on already: masked, or because their reader could not wait.
     released: usize,
-    /// A long value that is being masked as it comes.
-    swallowing: Option<Swallowing>,
+    /// Whether the last of them were masked.
+    masked: bool,
+    /// Long values that are being masked; their places are counted from the beginning of `held`.
+    long: Vec<Long>,
+    /// Up to where everything is masked, because more long values may be there than are read.
+    unread: usize,
     tally: Tally,
-}
-
-/// A long value that is being masked.
-#[derive(Clone, Copy)]
-struct Swallowing {
-    /// The forms it may be; `None` since it is none.
-    candidates: Option<Candidates>,
-    /// One of the forms it was.
-    form: u32,
-    /// How many bytes were compared, or would have been.
-    depth: usize,
-    /// So many more are masked before it matters whether they were equal.
-    left: usize,
 }
 
 /// What may come where the bytes end.
@@ -96,6 +99,76 @@ enum Piece<'a> {
     Known(Range<usize>, &'a str),
 }
 
+/// A text that is walked over.
+#[derive(Clone, Copy)]
+struct Text<'a> {
+    bytes: &'a [u8],
+    end: End,
+}
+
+impl<'a> Text<'a> {
+    /// More follows.
+    fn open(bytes: &'a [u8]) -> Self {
+        let end = End::Open;
+        Self { bytes, end }
+    }
+
+    /// Nothing follows.
+    fn whole(bytes: &'a [u8]) -> Self {
+        let end = End::Last;
+        Self { bytes, end }
+    }
+
+    /// Whether what begins at `place` may be a value if more follows, although nobody can wait for that.
+    fn is_open(self, index: &Index, place: usize, candidates: Candidates) -> bool {
+        let verdict = |end| look(index, self.bytes, place, candidates, end);
+        self.end == End::Final && matches!(verdict(End::Open), Verdict::Open)
+    }
+
+    /// Where a value may begin behind `at`, of which the text ends too soon; none begins before `until` that is there.
+    fn tail(self, index: &Index, at: usize, until: usize) -> usize {
+        match index.find(self.bytes, at, until, End::Open) {
+            Found::Nowhere { tail } => tail,
+            Found::Here(place, _) => place,
+        }
+    }
+}
+
+/// What of a text was handed on.
+struct Handed<O> {
+    /// Everything before this place.
+    until: usize,
+    /// Whether the last of it was masked.
+    masked: bool,
+    out: O,
+}
+
+impl<O: FnMut(Piece<'_>)> Handed<O> {
+    /// Lets everything before `until` pass.
+    fn pass(&mut self, until: usize) {
+        if self.until < until {
+            (self.out)(Piece::Text(self.until..until));
+            (self.until, self.masked) = (until, false);
+        }
+    }
+
+    /// Whether a value that begins at `place` runs into one that was masked.
+    fn is_masked_at(&self, place: usize) -> bool {
+        self.masked && place < self.until
+    }
+
+    /// Masks what of a value was not handed on yet. Answers whether there was any.
+    fn mask(&mut self, value: Range<usize>, instead: &str) -> bool {
+        self.pass(value.start);
+        if value.end <= self.until {
+            return false;
+        }
+        (self.out)(Piece::Known(self.until..value.end, instead));
+        (self.until, self.masked) = (value.end, true);
+        true
+    }
+}
+
 impl Scanner {
     /// A scanner at the beginning of a stream.
     pub(in crate::transform) fn new(index: Arc<Index>, wait: Wait) -> Self {
@@ -104,17 +177,20 @@ impl Scanner {
             wait,
             held: Vec::new(),
             released: 0,
-            swallowing: None,
+            masked: false,
+            long: Vec::new(),
+            unread: 0,
             tally: Tally::default(),
         }
     }
 
     /// Goes on with the values of `index`, which may be newer, if it is not within a value.
     pub fn refresh(&mut self, index: &Arc<Index>) {
-        if self.swallowing.is_none() && !Arc::ptr_eq(&self.index, index) {
+        let within = !self.long.is_empty() || self.unread > 0;
+        if !within && !Arc::ptr_eq(&self.index, index) {
             // What has left was compared with the values known then.
             self.held.drain(..self.released);
-            self.released = 0;
+            (self.released, self.masked) = (0, false);
             self.index = Arc::clone(index);
         }
     }
@@ -138,9 +214,8 @@ impl Scanner {
         let Some(from) = self.bridge(chunk, sink) else {
             return;
         };
-        let until = self.decidable(chunk);
-        let stop = self.walk(chunk, from, until, End::Open, &mut pass(chunk, sink));
-        self.hold(chunk, stop, 0);
+        let (text, until) = (Text::open(chunk), self.decidable(chunk));
+        self.walk(text, from, until, pass(chunk, sink));
     }
 
     /// Takes the next bytes, and lets them go at once as [`Self::release`] does.
@@ -150,8 +225,9 @@ impl Scanner {
             self.release(sink);
             return;
         }
-        let stop = self.walk(chunk, 0, chunk.len(), End::Final, &mut pass(chunk, sink));
-        self.hold(chunk, stop, chunk.len());
+        let end = End::Final;
+        let text = Text { bytes: chunk, end };
+        self.walk(text, 0, chunk.len(), pass(chunk, sink));
     }
 
     /// Takes a whole text, of which nothing came before and nothing follows. Nothing of it is held.
@@ -160,7 +236,7 @@ impl Scanner {
             sink.copy(0..text.len());
             return;
         }
-        self.walk(text, 0, text.len(), End::Last, &mut pass(text, sink));
+        self.walk(Text::whole(text), 0, text.len(), pass(text, sink));
         self.reset();
     }
 
@@ -170,31 +246,24 @@ impl Scanner {
         if self.index.is_absent(text) {
             return found;
         }
-        let mut keep = |piece: Piece<'_>| match piece {
+        let keep = |piece: Piece<'_>| match piece {
             Piece::Known(span, _) => match found.last_mut() {
                 Some(last) if last.end == span.start => last.end = span.end,
                 _ => found.push(span),
             },
             Piece::Text(_) => {}
         };
-        self.walk(text, 0, text.len(), End::Last, &mut keep);
+        self.walk(Text::whole(text), 0, text.len(), keep);
         self.reset();
         found
     }
 
     /// The reader cannot wait: lets go what is held, masked if it is a value.
     pub(in crate::transform) fn release(&mut self, sink: &mut impl Sink) {
-        let text = std::mem::take(&mut self.held);
-        let released = self.released;
-        let tail = self.walk(
-            &text,
-            0,
-            text.len(),
-            End::Final,
-            &mut rewrite(&text, released, sink),
-        );
-        // What has left may still turn out to begin a value.
-        self.hold(&text, tail, text.len());
+        let held = std::mem::take(&mut self.held);
+        let (bytes, end) = (&held[..], End::Final);
+        // What leaves may still turn out to begin a value.
+        self.walk(Text { bytes, end }, 0, held.len(), rewrite(&held, sink));
     }
 
     /// The stream ends, maybe in the middle of a value.
@@ -211,12 +280,15 @@ impl Scanner {
         let lines = memrchr(b'\n', &self.held).map_or(0, |at| at + 1);
         self.held.truncate(lines);
         self.released = self.released.min(lines);
+        self.long.clear();
+        self.unread = 0;
     }
 
     fn reset(&mut self) {
         self.held.clear();
-        self.released = 0;
-        self.swallowing = None;
+        (self.released, self.masked) = (0, false);
+        self.long.clear();
+        self.unread = 0;
     }
 
     /// Bytes in memory between two pushes.
@@ -235,20 +307,13 @@ impl Scanner {
         let mut text = std::mem::take(&mut self.held);
         let ahead = chunk.get(..HELD_BYTES_MAX).unwrap_or(chunk);
         text.extend_from_slice(ahead);
-        let released = self.released;
         let until = self.decidable(&text).min(held);
-        let stop = self.walk(
-            &text,
-            0,
-            until,
-            End::Open,
-            &mut rewrite(&text, released, sink),
-        );
+        let stop = self.walk(Text::open(&text), 0, until, rewrite(&text, sink));
         if stop < held {
-            self.hold(&text, stop, released);
             return None;
         }
-        self.released = 0;
+        // The chunk has these bytes.
+        self.held.clear();
         Some(stop - held)
     }
 
@@ -260,137 +325,149 @@ impl Scanner {
         }
     }
 
-    /// Reads `text` from `at` on, until no value that begins before `until` can be there. Answers
-    /// from where on it is to be read again: with an [`End::Open`] all before was handed to `out`, else
+    /// Reads a text from `from` on, until no value that begins before `until` can be there. Answers from where on
+    /// it is to be read again, and holds that: with an [`End::Open`] all before was handed to `out`, else
     /// everything was.
+    ///
+    /// A value may begin within another, and go on behind it. So every place is looked at, those that are masked too.
     fn walk(
         &mut self,
-        text: &[u8],
-        mut at: usize,
+        text: Text<'_>,
+        from: usize,
         until: usize,
-        end: End,
-        out: &mut impl FnMut(Piece<'_>),
+        out: impl FnMut(Piece<'_>),
     ) -> usize {
         let index = Arc::clone(&self.index);
-        at = self.swallow(text, at, end, out);
-        let mut passed = at;
-        let mut remembered = None;
-        while at < until && self.swallowing.is_none() {
-            let (place, candidates) = match index.find(text, at, until, end) {
+        let mut handed = Handed {
+            until: from + self.released,
+            masked: self.masked,
+            out,
+        };
+        self.go_on(&index, text, from, &mut handed);
+        let (mut at, mut remembered) = (from, None);
+        // Where long values ended that began before.
+        let mut ends = Vec::new();
+        while at < until {
+            let (place, candidates) = match index.find(text.bytes, at, until, text.end) {
                 Found::Here(place, candidates) if place < until => (place, candidates),
                 Found::Here(..) => {
                     at = until;
                     break;
                 }
                 Found::Nowhere { tail } => {
-                    at = tail;
+                    at = match text.end {
+                        End::Final => tail.min(text.tail(&index, at, until)),
+                        End::Open | End::Last => tail,
+                    };
                     break;
                 }
             };
-            match look(&index, text, place, candidates, end) {
-                Verdict::Nothing => {
-                    at = place + 1;
-                    continue;
+            match look(&index, text.bytes, place, candidates, text.end) {
+                Verdict::Open if text.end == End::Open => {
+                    at = place;
+                    break;
                 }
-                Verdict::Open if end == End::Open => {
-                    out(Piece::Text(passed..place));
-                    return place;
-                }
-                Verdict::Open => {
-                    // A shorter value may stand within what begins this one.
-                    remembered = remembered.or(Some(place));
-                    at = place + 1;
-                    continue;
-                }
+                Verdict::Nothing | Verdict::Open => {}
                 Verdict::Complete { form, behind } => {
-                    out(Piece::Text(passed..place));
-                    self.count(form);
-                    let filler = index.filler(form, index.length(form));
-                    let instead = index.placeholder(form) + filler;
-                    out(Piece::Known(place..behind, &instead));
-                    at = behind;
+                    self.mask(&index, form, place..behind, &mut handed);
                 }
                 Verdict::Confirmed {
                     candidates,
                     depth,
                     behind,
                 } => {
-                    out(Piece::Text(passed..place));
-                    self.count(candidates.any());
-                    out(Piece::Known(
-                        place..behind,
-                        &index.placeholder(candidates.any()),
-                    ));
-                    self.swallowing = Some(Swallowing {
-                        candidates: Some(candidates),
-                        form: candidates.any(),
-                        depth,
-                        left: CONFIRMED_BYTES,
-                    });
-                    at = self.swallow(text, behind, end, out);
+                    ends.retain(|end| *end > place);
+                    let long = Long::begun(candidates, depth, behind);
+                    self.follow(&index, text, (place, long), &mut ends, &mut handed);
                 }
             }
-            remembered = None;
-            passed = at;
+            if text.is_open(&index, place, candidates) {
+                remembered = remembered.or(Some(place));
+            }
+            at = place + 1;
         }
-        let leaves = if end == End::Open { at } else { text.len() };
-        out(Piece::Text(passed..leaves));
-        remembered.unwrap_or(at)
+        handed.pass(match text.end {
+            End::Open => at,
+            End::Final | End::Last => text.bytes.len(),
+        });
+        self.hold(text.bytes, remembered.unwrap_or(at), &handed)
     }
 
-    /// Goes on with a long value. Answers where it ends, or up to where `text` could be read.
-    fn swallow(
+    /// Goes on with long values.
+    fn go_on(
         &mut self,
-        text: &[u8],
-        mut at: usize,
-        end: End,
-        out: &mut impl FnMut(Piece<'_>),
-    ) -> usize {
-        let Some(mut value) = self.swallowing.take() else {
-            return at;
+        index: &Index,
+        text: Text<'_>,
+        from: usize,
+        handed: &mut Handed<impl FnMut(Piece<'_>)>,
+    ) {
+        let read = |long: &mut Long| {
+            long.at += from;
+            let begin = long.at;
+            let (goes_on, masked) = long.read(index, text.bytes, text.end);
+            let filler = if goes_on { "" } else { long.filler(index) };
+            handed.mask(begin..masked, filler);
+            goes_on
         };
-        let from = at;
-        let filler = |value: Swallowing| self.index.filler(value.form, value.depth);
-        while at < text.len() {
-            let before = value.candidates;
-            let whole = |candidates| self.index.complete(candidates, value.depth).0.is_some();
-            let whole = before.is_some_and(whole);
-            let (candidates, count, width) = match plain::read(text, at, end != End::Open) {
-                Unit::More => break,
-                Unit::Nothing { width } => (before.filter(|_| !whole), 0, width),
-                Unit::Is {
-                    bytes,
-                    count,
-                    width,
-                } => {
-                    let bytes = bytes.into_iter().take(count).zip(value.depth..);
-                    let narrow = |some: Option<Candidates>, (byte, depth)| {
-                        some.and_then(|some| self.index.narrow(some, depth, byte))
-                    };
-                    (bytes.fold(before, narrow), count, width)
-                }
-            };
-            if whole && candidates.is_none() {
-                out(Piece::Known(from..at, filler(value)));
-                return at;
-            }
-            at += width;
-            value.candidates = candidates;
-            value.depth += count;
-            value.left = value.left.saturating_sub(count);
-            if value.left > 0 {
-                continue;
-            }
-            let Some(candidates) = candidates else {
-                out(Piece::Known(from..at, filler(value)));
-                return at;
-            };
-            value.form = candidates.any();
-            value.left = CONFIRMED_BYTES;
+        self.long.retain_mut(read);
+        if self.unread > 0 {
+            self.unread += from;
+            handed.mask(handed.until..self.unread.min(text.bytes.len()), "");
         }
-        out(Piece::Known(from..at, ""));
-        self.swallowing = Some(value);
-        at
+    }
+
+    /// Masks a value that is there.
+    fn mask(
+        &mut self,
+        index: &Index,
+        form: u32,
+        value: Range<usize>,
+        handed: &mut Handed<impl FnMut(Piece<'_>)>,
+    ) {
+        let instead = if handed.is_masked_at(value.start) {
+            let more = value.end.saturating_sub(handed.until);
+            Cow::Borrowed(index.further(form, more))
+        } else {
+            index.placeholder(form) + index.filler(form, index.length(form))
+        };
+        if handed.mask(value, &instead) {
+            self.count(form);
+        }
+    }
+
+    /// Masks a long value that begins at `place`, as far as it is there. `ends` are those of long values that are there
+    /// too.
+    fn follow(
+        &mut self,
+        index: &Index,
+        text: Text<'_>,
+        (place, mut long): (usize, Long),
+        ends: &mut Vec<usize>,
+        handed: &mut Handed<impl FnMut(Piece<'_>)>,
+    ) {
+        let form = long.form();
+        let placeholder = if handed.is_masked_at(place) {
+            Cow::Borrowed("")
+        } else {
+            index.placeholder(form)
+        };
+        let is_read = self.long.len() + ends.len() < LONG_MAX;
+        let (masked, filler) = if is_read {
+            let (goes_on, masked) = long.read(index, text.bytes, text.end);
+            if goes_on {
+                self.long.push(long);
+                (masked, "")
+            } else {
+                ends.push(long.at);
+                (masked, long.filler(index))
+            }
+        } else {
+            self.unread = self.unread.max(long.ends_before(index));
+            (self.unread.min(text.bytes.len()), "")
+        };
+        if handed.mask(place..masked, &(placeholder + filler)) {
+            self.count(form);
+        }
     }
 
     fn count(&mut self, form: u32) {
@@ -398,12 +475,19 @@ impl Scanner {
             .count(MaskName::KNOWN_VALUES, self.index.source(form));
     }
 
-    /// Keeps `text` from `from` on; the first `released` bytes of `text` have left.
-    fn hold(&mut self, text: &[u8], from: usize, released: usize) {
+    /// Keeps `text` from `from` on, or from where a long value goes on. Answers from where.
+    fn hold(&mut self, text: &[u8], from: usize, handed: &Handed<impl FnMut(Piece<'_>)>) -> usize {
+        let going_on = self.long.iter().map(|long| long.at);
+        let from = going_on.fold(from, usize::min);
+        for long in &mut self.long {
+            long.at -= from;
+        }
+        self.unread = self.unread.saturating_sub(from);
         self.held.clear();
         self.held
             .extend_from_slice(text.get(from..).unwrap_or_default());
-        self.released = released.saturating_sub(from).min(self.held.len());
+        (self.released, self.masked) = (handed.until - from, handed.masked);
+        from
     }
 }
 
@@ -417,19 +501,12 @@ fn pass<'a>(chunk: &'a [u8], sink: &'a mut impl Sink) -> impl FnMut(Piece<'_>) +
     }
 }
 
-/// Passes bytes that are in no chunk, without the first `released` of them, which have left.
-fn rewrite<'a>(
-    text: &'a [u8],
-    released: usize,
-    sink: &'a mut impl Sink,
-) -> impl FnMut(Piece<'_>) + 'a {
-    let left = move |span: Range<usize>| {
-        let span = span.start.max(released)..span.end;
-        text.get(span).unwrap_or_default()
-    };
+/// Passes bytes that are in no chunk.
+fn rewrite<'a>(text: &'a [u8], sink: &'a mut impl Sink) -> impl FnMut(Piece<'_>) + 'a {
+    let bytes = |span: Range<usize>| text.get(span).unwrap_or_default();
     move |piece| match piece {
-        Piece::Text(span) => sink.write(left(span)),
-        Piece::Known(span, instead) => sink.replace(left(span), instead),
+        Piece::Text(span) => sink.write(bytes(span)),
+        Piece::Known(span, instead) => sink.replace(bytes(span), instead),
     }
 }
 

@@ -1,0 +1,246 @@
+//! Values that begin within others, and what is left of a value after a pause.
+
+use super::*;
+use crate::transform::output::Sink;
+
+/// Remembers of each byte whether it was shown.
+#[derive(Default)]
+struct Shown(Vec<bool>);
+
+impl Sink for Shown {
+    fn copy(&mut self, span: Range<usize>) {
+        self.0.extend(span.map(|_| true));
+    }
+
+    fn write(&mut self, text: &[u8]) {
+        self.0.extend(text.iter().map(|_| true));
+    }
+
+    fn replace(&mut self, known: &[u8], _with: &str) {
+        self.0.extend(known.iter().map(|_| false));
+    }
+}
+
+fn part(text: &str, range: impl std::slice::SliceIndex<str, Output = str>) -> &str {
+    text.get(range).unwrap()
+}
+
+/// Which bytes of the pieces are shown; behind some of them there is a pause.
+fn shown(index: &Arc<Index>, wait: Wait, pieces: &[(&str, bool)]) -> Vec<bool> {
+    let mut scanner = Scanner::new(Arc::clone(index), wait);
+    let mut shown = Shown::default();
+    for (piece, pause) in pieces {
+        scanner.push(piece.as_bytes(), &mut shown);
+        assert!(scanner.held() <= HELD_BYTES_MAX);
+        assert!(scanner.long.len() <= LONG_MAX);
+        if *pause {
+            scanner.release(&mut shown);
+        }
+    }
+    scanner.finish(&mut shown);
+    let length = pieces.iter().map(|(piece, _)| piece.len()).sum::<usize>();
+    assert_eq!(shown.0.len(), length, "nothing is lost or doubled");
+    shown.0
+}
+
+/// Bytes of values that are shown although they came behind the last pause within the value.
+fn leaks(values: &[&str], pieces: &[(&str, bool)], shown: &[bool]) -> Vec<usize> {
+    let text: String = pieces.iter().map(|(piece, _)| *piece).collect();
+    let mut pauses = Vec::new();
+    let mut at = 0;
+    for (piece, pause) in pieces {
+        at += piece.len();
+        pauses.extend(pause.then_some(at));
+    }
+    let mut leaks = Vec::new();
+    for value in values {
+        for place in (0..text.len()).filter(|place| part(&text, *place..).starts_with(value)) {
+            let end = place + value.len();
+            let paused = pauses.iter().filter(|pause| (place..end).contains(*pause));
+            let from = paused.max().copied().unwrap_or(place);
+            leaks.extend((from..end).filter(|at| shown[*at]));
+        }
+    }
+    leaks
+}
+
+/// No place.
+const NONE: [usize; 0] = [];
+
+const PASSWORD: &str = "correct-horse-battery";
+
+#[test]
+fn a_value_that_begins_within_another_is_masked_to_its_end() {
+    let long = format!("{LONG}{}", LONG.to_lowercase());
+    let decoy = format!("{}zzzz", part(LONG, ..64));
+    for (values, text, expected) in [
+        // Who may write Secrets guesses how a password begins.
+        (
+            vec![PASSWORD, "the agreed word is c"],
+            format!("the agreed word is {PASSWORD} for the rollout"),
+            format!("{} for the rollout", placeholder("the agreed word is c")),
+        ),
+        // What is masked whatever it is ends within the password.
+        (
+            vec![PASSWORD, &decoy],
+            format!("{}{}{PASSWORD}, no more", part(LONG, ..64), "-".repeat(50)),
+            format!("{}, no more", placeholder(&decoy)),
+        ),
+        (
+            vec![&long],
+            format!("{}... all of it: {long} end", part(&long, ..70)),
+            format!("{} end", placeholder(&long)),
+        ),
+    ] {
+        let index = index(&values);
+        assert_eq!(masked(&index, &text), expected);
+        for wait in [Wait::Live, Wait::Alike] {
+            for cut in 0..text.len() {
+                let pieces = [(part(&text, ..cut), false), (part(&text, cut..), false)];
+                let shown = shown(&index, wait, &pieces);
+                assert_eq!(leaks(&values, &pieces, &shown), NONE, "cut at {cut}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_value_in_what_was_let_go_does_not_hide_the_rest_of_another() {
+    let index = index(&["cdefgh12", "abcdefgh12345678zz"]);
+    let mut stream = Stream::waiting(&index, Wait::Alike);
+    stream.push(b"abcdefgh12");
+    stream.pause();
+    stream.push(b"345678zz.");
+    assert_eq!(stream.finish(), format!("ab{}.", placeholder("cdefgh12")));
+}
+
+#[test]
+fn a_value_that_comes_line_by_line_is_masked_behind_its_first_block() {
+    for between in ["\n", "\r\n", "\n    ", "\n2026-11-21T07:09:00.1Z "] {
+        let value = LONG.repeat(3);
+        let index = index(&[&value]);
+        let lines: Vec<&str> = (0..value.len())
+            .step_by(76)
+            .map(|at| part(&value, at..value.len().min(at + 76)))
+            .collect();
+        let text = lines.join(between);
+        for line_break in 0..between.len() {
+            // A line leaves with its break, and the next one begins with what follows.
+            let mut pieces = Vec::new();
+            let mut rest = text.as_str();
+            while let Some(at) = rest.find(between) {
+                let (piece, after) = rest.split_at(at + line_break + 1);
+                pieces.push(piece);
+                rest = after;
+            }
+            pieces.push(rest);
+            let mut stream = Stream::waiting(&index, Wait::Alike);
+            for piece in &pieces {
+                stream.push(piece.as_bytes());
+                stream.pause();
+            }
+            assert_eq!(stream.finish(), placeholder(&value), "{between:?}");
+            let mut scanner = Scanner::new(Arc::clone(&index), Wait::Alike);
+            let mut shown = Shown::default();
+            for piece in &pieces {
+                scanner.push_and_release(piece.as_bytes(), &mut shown);
+            }
+            scanner.finish(&mut shown);
+            assert_eq!(shown.0, vec![false; text.len()], "{between:?}");
+        }
+    }
+}
+
+#[test]
+fn a_line_of_its_own_ends_behind_its_value() {
+    let longer = format!("{LONG}{LONG}");
+    let index = index(&[LONG, &longer]);
+    let mut stream = Stream::waiting(&index, Wait::Alike);
+    stream.push(format!("{LONG}\n").as_bytes());
+    stream.pause();
+    assert_eq!(stream.so_far(), format!("{}\n", placeholder(LONG)));
+    stream.push(b"next\n");
+    assert_eq!(stream.finish(), format!("{}\nnext\n", placeholder(LONG)));
+}
+
+#[test]
+fn a_pause_within_an_escape_does_not_hide_the_rest() {
+    for value in ["tok-Ab3@0Zz9QwErTyUiOpAsDfGh", "p\"ss\\w=rd-and-more", LONG] {
+        let index = index(&[value]);
+        for written in ways_of_writing(value) {
+            for wait in [Wait::Live, Wait::Alike] {
+                for cut in 1..written.len() {
+                    let pieces = [
+                        (part(&written, ..cut), true),
+                        (part(&written, cut..), false),
+                        ("  ", false),
+                    ];
+                    let shown = shown(&index, wait, &pieces);
+                    // Of the first and last groups of base64 a part stands for bytes of others.
+                    let rest = &shown[cut..written.len()];
+                    let first = rest.iter().position(|shown| !shown);
+                    let last = rest.iter().rposition(|shown| !shown);
+                    let (first, last) = first.zip(last).unwrap_or_default();
+                    let inside = !rest[first..last].contains(&true);
+                    assert!(
+                        first < 4 && rest.len() - last <= 5 && inside,
+                        "{written} cut at {cut}: {rest:?}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_repeats_itself_is_read_a_few_times_at_most() {
+    let value = "ab".repeat(100);
+    let index = index(&[&value]);
+    let text = format!("{}{}", "ab".repeat(20_000), "x".repeat(2000));
+    for pieces in [
+        vec![(text.as_str(), false)],
+        vec![
+            (part(&text, ..1000), true),
+            (part(&text, 1000..20_001), false),
+            (part(&text, 20_001..), true),
+        ],
+    ] {
+        let shown = shown(&index, Wait::Alike, &pieces);
+        assert_eq!(leaks(&[&value], &pieces, &shown), NONE);
+        assert_eq!(shown[text.len() - 200..], [true; 200]);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn no_whole_value_is_shown(
+        parts in proptest::collection::vec((0_usize..4, 0_usize..140, 0_usize..140, "[-abcd]{0,3}"), 1..8),
+        cuts in proptest::collection::vec((1_usize..160, any::<bool>()), 0..12),
+        alike: bool, pauses: bool,
+    ) {
+        let first = "abcd-dcba+".repeat(10);
+        let second = format!("{}{}", part(&first, 37..), "d".repeat(70));
+        let third = format!("{}cbcb", part(&first, ..75));
+        let values = [first.as_str(), &second, &third, "cba+abcd-d"];
+        let index = index(&values);
+        let mut text = String::new();
+        for (value, from, to, noise) in parts {
+            let value = values[value];
+            text += part(value, from.min(to).min(value.len())..to.max(from).min(value.len()));
+            text += &noise;
+        }
+        let mut pieces = Vec::new();
+        let mut rest = text.as_str();
+        for (length, pause) in cuts {
+            let (piece, after) = rest.split_at(length.min(rest.len()));
+            pieces.push((piece, pause && pauses));
+            rest = after;
+        }
+        pieces.push((rest, false));
+        let wait = if alike { Wait::Alike } else { Wait::Live };
+        let shown = shown(&index, wait, &pieces);
+        prop_assert_eq!(leaks(&values, &pieces, &shown), NONE);
+    }
+}
