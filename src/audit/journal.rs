@@ -5,7 +5,7 @@
 //! next file. So a file without a seal is never ours. Only where somebody took the file away do lines come first:
 //! they must not wait for a seal that a full disk does not take.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File, Metadata, TryLockError};
 use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -27,9 +27,14 @@ pub(super) struct Journal {
     _lock: File,
     /// How far the active file has come.
     standing: Mutex<Statement>,
+    /// Which file that is, whatever has its name by now.
+    written: Mutex<FileId>,
     /// Held while seals and names change.
     changing: Mutex<()>,
 }
+
+/// Device and inode.
+type FileId = (u64, u64);
 
 impl Journal {
     /// Finds where the log goes on, and opens the file that is written.
@@ -40,6 +45,7 @@ impl Journal {
         let lock = lock(key_file)?;
         let mut journal = Self {
             standing: Mutex::new(Statement::begin(1, Link::GENESIS, Timestamp::now())),
+            written: Mutex::default(),
             segments,
             key,
             _lock: lock,
@@ -69,9 +75,9 @@ impl Journal {
         let mut statement = self.standing(); // as it is before the sync
         let file = File::open(self.segments.active())?;
         file.sync_data()?;
-        if file.metadata()?.len() < statement.bytes {
+        if !self.is_written(&file.metadata()?, &statement) {
             return Err(io::Error::other(
-                "it is shorter than what was written: somebody cut it off or put another in its place",
+                "it is not what was written: somebody cut it off or put another in its place",
             ));
         }
         statement.at = Timestamp::now();
@@ -94,28 +100,29 @@ impl Journal {
         draft.push(".new");
         let file = private().append(true).open(&draft)?;
         file.set_len(0)?;
+        let begins = id(&file.metadata()?);
         fs::rename(active, &full)?;
         if let Err(error) = fs::rename(&draft, active) {
             fs::rename(&full, active)?;
             return Err(error);
         }
+        *self.written.lock() = begins;
         self.advance(&begun);
         self.segments.settle()?;
         Ok((file, begun))
     }
 
-    /// Whether somebody moved, removed or cut the file that is written: what is written to it then, nobody finds.
-    pub(super) fn has_lost(&self, written: &File) -> bool {
-        let Ok(ours) = written.metadata() else {
-            return false;
-        };
+    /// Whether somebody moved, removed, cut or exchanged the file that is written: what is written to it then, nobody finds.
+    pub(super) fn has_lost(&self) -> bool {
         match fs::metadata(self.segments.active()) {
-            Ok(found) => {
-                let is_other = (found.dev(), found.ino()) != (ours.dev(), ours.ino());
-                is_other || found.len() < self.standing().bytes
-            }
+            Ok(found) => !self.is_written(&found, &self.standing()),
             Err(error) => error.kind() == ErrorKind::NotFound,
         }
+    }
+
+    /// Whether what was found is the file that is written, with all that was.
+    fn is_written(&self, found: &Metadata, so_far: &Statement) -> bool {
+        id(found) == *self.written.lock() && found.len() >= so_far.bytes
     }
 
     /// Ends the segment whose file is lost, and begins the next; with the file for it. What is left of the lost one stays
@@ -133,6 +140,7 @@ impl Journal {
             return Err(is_there_already(&full));
         }
         let file = private().append(true).open(active)?;
+        *self.written.lock() = id(&file.metadata()?);
         let begun = Statement::begin(lost.segment + 1, lost.last, Timestamp::now());
         self.put_if_possible(&begun);
         self.advance(&begun);
@@ -192,6 +200,7 @@ impl Journal {
     fn open_whole(&mut self) -> io::Result<File> {
         let active = self.segments.active();
         let mut file = private().append(true).open(active)?;
+        *self.written.get_mut() = id(&file.metadata()?);
         let mut torn = self.torn_tail()?;
         if !torn.is_empty() {
             file.write_all(b"\n")?;
@@ -290,6 +299,10 @@ impl Journal {
             renamed => renamed,
         }
     }
+}
+
+fn id(file: &Metadata) -> FileId {
+    (file.dev(), file.ino())
 }
 
 fn is_there_already(file: &Path) -> io::Error {

@@ -366,9 +366,15 @@ mod tests {
 
     #[tokio::test]
     async fn f_07_what_is_asked_for_strictly_works_again_once_a_lost_file_is_made_anew() {
-        let acts: [fn(&Path); 2] = [
+        let acts: [fn(&Path); 3] = [
             |file| std::fs::rename(file, file.with_extension("away")).unwrap(),
             |file| std::fs::write(file, "").unwrap(),
+            |file| {
+                let edited = file.with_extension("edited");
+                let text = std::fs::read_to_string(file).unwrap();
+                std::fs::write(&edited, text.replace("/version", &"/long".repeat(99))).unwrap();
+                std::fs::rename(edited, file).unwrap();
+            },
         ];
         for act in acts {
             let folder = tempfile::tempdir().unwrap();

@@ -124,14 +124,14 @@ impl Writer {
             let another = self.another_stream();
             return another.map(|file| self.file = file).is_some();
         };
-        if !journal.has_lost(&self.file) {
+        if !journal.has_lost() {
             return false;
         }
         match journal.replace_lost() {
             Ok((file, begun)) => {
                 tracing::error!(
                     file = %self.settings.file.display(),
-                    "somebody moved, removed or cut the audit file; the log goes on where it was, in the next segment"
+                    "somebody moved, removed, cut or exchanged the audit file; the log goes on where it was, in the next segment"
                 );
                 self.file = file;
                 self.standing = begun;
@@ -141,7 +141,7 @@ impl Writer {
                 true
             }
             Err(error) => {
-                tracing::error!(%error, "the audit file was moved, removed or cut, and cannot be made anew");
+                tracing::error!(%error, "the audit file was moved, removed, cut or exchanged, and cannot be made anew");
                 false
             }
         }
