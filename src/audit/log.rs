@@ -186,12 +186,17 @@ impl AuditLog {
     /// Keeps an event that something else waits for, and gives up as soon as the log cannot be
     /// written; the event is then written later.
     pub async fn write_or_fail(&self, event: &Event, until: Until) -> Result<(), AuditError> {
-        let mut healthy = self.healthy.clone();
         tokio::select! {
             biased;
             kept = self.keep(event.line(), until) => kept,
-            _ = healthy.wait_for(|healthy| !healthy) => Err(AuditError),
+            () = self.unwritable() => Err(AuditError),
         }
+    }
+
+    /// Resolves as soon as the log cannot be written.
+    pub async fn unwritable(&self) {
+        let mut healthy = self.healthy.clone();
+        healthy.wait_for(|healthy| !healthy).await.ok(); // it cannot either when the thread is gone
     }
 
     /// Waits until everything that was handed over is on the disk and sealed.

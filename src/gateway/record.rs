@@ -213,14 +213,16 @@ impl Record {
         let message = Some(refusal.message().to_owned());
         self.event
             .answered(refusal.code(), Some(refusal.reason()), message);
-        if self.keeper.audit.healthy() {
-            return self.complete().await;
+        self.close();
+        let audit = self.keeper.audit.clone();
+        tokio::select! {
+            biased;
+            () = self.keep(true) => return,
+            () = audit.unwritable() => {}
         }
         // The answer does not wait for a disk that takes nothing. Were the queue to grow with every
         // refusal, whoever can connect could fill the memory.
-        self.close();
-        self.closed = true;
-        if self.hand_over().is_err() {
+        if !std::mem::replace(&mut self.closed, true) && self.hand_over().is_err() {
             self.keeper.metrics.audit_event_lost();
         }
     }
@@ -570,6 +572,26 @@ mod tests {
             lines[0]["annotations"]["portcullis.dev/ended"],
             "client-gone"
         );
+    }
+
+    /// It is noticed by writing, so the log looks as if it could be written when the refusal comes.
+    #[tokio::test]
+    async fn f_07_the_first_refusal_at_a_full_disk_does_not_wait_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let full = Settings::new(Path::new("/dev/full"), folder.path());
+        let keeper = Arc::new(Keeper {
+            audit: AuditLog::open(&full).unwrap(),
+            ..Arc::into_inner(keeper(folder.path())).unwrap()
+        });
+        assert!(keeper.audit.healthy());
+        for queued in 0..3 {
+            let refusal = Refusal::audit_unavailable();
+            let refused = record(&keeper).refused(&refusal);
+            let patience = std::time::Duration::from_mins(1);
+            tokio::time::timeout(patience, refused).await.unwrap();
+            assert!(!keeper.audit.healthy());
+            assert_eq!(keeper.audit.queued(), queued, "each is kept for it, once");
+        }
     }
 
     #[tokio::test]
