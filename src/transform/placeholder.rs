@@ -209,7 +209,7 @@ impl Placeholder {
     }
 
     /// As many bytes as the value has, where its length cannot change. A value too short for the family's
-    /// prefix becomes [`FILL`], which is known again only when it is all of a value.
+    /// prefix becomes [`FILL`], which is known again but for a single one at the end of a text.
     pub(super) fn fitted(&self, length: usize) -> Vec<u8> {
         let mut text = self.0.to_vec();
         if length < FAMILY.len() {

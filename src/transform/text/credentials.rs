@@ -131,28 +131,84 @@ pub(in crate::transform) fn merged(mut parts: Vec<Range<usize>>) -> Vec<Range<us
 /// The passwords of `user:password@tcp(host)/db`, as Go's drivers write a data source. Only what stands behind a
 /// password leads to it, so they are found where a text is held as a whole, and in no stream.
 fn data_sources(text: &[u8]) -> Vec<Range<usize>> {
-    let outside = |byte: &u8| byte.is_ascii_whitespace() || b"\0\"'`".contains(byte);
-    let reference = |password: &[u8]| {
-        let inside = |byte: &u8| byte.is_ascii_alphanumeric() || b"${}()_. ".contains(byte);
-        let begins = [&b"$("[..], b"${", b"{{"];
-        begins.iter().any(|mark| password.starts_with(mark)) && password.iter().all(inside)
-    };
-    let password = |at: usize| {
-        let before = text.get(..at)?;
-        let from = before.iter().rposition(outside).map_or(0, |end| end + 1);
-        let colon = memchr::memchr(b':', before.get(from..)?)?;
-        let password = from + colon + 1..at;
-        let bytes = text.get(password.clone())?;
-        (!bytes.is_empty() && !reference(bytes)).then_some(password)
-    };
-    let protocol = |at: &usize| {
-        let behind = text.get(*at..).unwrap_or_default();
-        DATA_SOURCES.iter().any(|mark| behind.starts_with(mark))
-    };
-    memchr::memchr_iter(b'@', text)
-        .filter(protocol)
-        .filter_map(password)
-        .collect()
+    DataSources::of(text).found
+}
+
+/// A walk through a text, once, from the end of one password to the end of the next: one may end at many places, as
+/// an `@` may stand within it.
+#[derive(Default)]
+struct DataSources {
+    at: usize,
+    /// Where the password begins: behind the first colon of its word.
+    password: Option<usize>,
+    found: Vec<Range<usize>>,
+    /// Work done, to prove that it is linear.
+    #[cfg(test)]
+    steps: usize,
+}
+
+impl DataSources {
+    fn of(text: &[u8]) -> Self {
+        let protocol = |at: &usize| {
+            let behind = text.get(*at..).unwrap_or_default();
+            DATA_SOURCES.iter().any(|mark| behind.starts_with(mark))
+        };
+        let mut sources = Self::default();
+        for at in memchr::memchr_iter(b'@', text).filter(protocol) {
+            sources.end(text, at);
+        }
+        sources
+    }
+
+    /// At `end` stands what follows a password.
+    fn end(&mut self, text: &[u8], end: usize) {
+        self.walk(text.get(self.at..end).unwrap_or_default());
+        let Some(password) = self.password.filter(|from| *from < end) else {
+            return;
+        };
+        if let Some(last) = self.found.last_mut()
+            && last.start == password
+        {
+            last.end = end;
+            return;
+        }
+        let bytes = text.get(password..end).unwrap_or_default();
+        let like_reference = reference_bytes(bytes);
+        #[cfg(test)]
+        {
+            self.steps += like_reference;
+        }
+        if like_reference < bytes.len() {
+            self.found.push(password..end);
+        }
+    }
+
+    fn walk(&mut self, text: &[u8]) {
+        for byte in text {
+            self.at += 1;
+            if byte.is_ascii_whitespace() || b"\0\"'`".contains(byte) {
+                self.password = None;
+            } else if *byte == b':' {
+                self.password.get_or_insert(self.at);
+            }
+        }
+        #[cfg(test)]
+        {
+            self.steps += text.len();
+        }
+    }
+}
+
+/// How many of the first bytes may be those of a reference. None has an `@`, so of a text with several this reads up
+/// to the second one, and no byte more than twice.
+fn reference_bytes(password: &[u8]) -> usize {
+    let inside = |byte: &&u8| byte.is_ascii_alphanumeric() || b"${}()_. ".contains(byte);
+    let begins = [&b"$("[..], b"${", b"{{"];
+    if begins.iter().any(|mark| password.starts_with(mark)) {
+        password.iter().take_while(inside).count()
+    } else {
+        0
+    }
 }
 
 /// Where the hidden parts of a text are.

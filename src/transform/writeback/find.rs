@@ -14,12 +14,14 @@ use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use data_encoding::HEXLOWER;
+use memchr::memmem;
 use regex::bytes::{Regex, RegexBuilder};
 
 use crate::limits::{PLACEHOLDER_DECODINGS_MAX, PLACEHOLDER_SEARCH_BYTES_MAX};
 use crate::transform::placeholder::{FAMILY, FILL};
+use crate::wire::protobuf::is_message;
 
 /// How many times a placeholder may be in base64 when it is only part of a value.
 const BASE64_LEVELS: usize = 3;
@@ -33,6 +35,9 @@ const CLEANINGS_MAX: u8 = 4;
 
 /// The shortest word that is peeled: the family's prefix in base64 without padding.
 const WORD_BYTES_MIN: usize = FAMILY.len() * 4 / 3;
+
+/// A decoded text of so many bytes is one, and not a word that happens to be base64 of something readable.
+const DECODED_BYTES_MIN: usize = 16;
 
 /// The family's prefix, plain and as it looks inside other encodings. `None` would mean a faulty
 /// constant; then everything is a placeholder and every test fails.
@@ -86,6 +91,7 @@ impl Search {
             bytes_left: &mut self.bytes_left,
         }
         .value(text, PLACEHOLDER_DECODINGS_MAX)
+            || holds_fill(text)
     }
 }
 
@@ -97,7 +103,7 @@ struct Layers<'a> {
 impl Layers<'_> {
     /// Searches a text and everything it may be the encoding of.
     fn value(&mut self, text: &[u8], layers: u8) -> bool {
-        if is_fill(text) || self.pattern.is_match(text) {
+        if self.pattern.is_match(text) {
             return true;
         }
         if text.starts_with(undo::GZIP_MAGIC) {
@@ -130,7 +136,7 @@ impl Layers<'_> {
             return true;
         }
         let whole = solid.as_deref().unwrap_or(&clean);
-        is_encoded_fill(clean.trim_ascii())
+        is_fill(&clean)
             || self.word(whole, layers)
             || words(&clean).any(|word| word.len() < whole.len() && self.word(word, layers))
     }
@@ -154,18 +160,51 @@ impl Layers<'_> {
             return true;
         };
         *self.bytes_left = left;
-        self.value(plain, layers)
+        let long = plain.len() >= DECODED_BYTES_MIN || memmem::find(plain, &[FILL, FILL]).is_some();
+        long && holds_fill(plain) || self.value(plain, layers)
     }
 }
 
-/// Is it what stands for values too short for a placeholder?
+/// Is it what stands for values too short for a placeholder, as it is or in base64, whatever blanks are around it?
+/// Not in base64, if other bytes stand around it: two characters in noise are soon found.
 fn is_fill(text: &[u8]) -> bool {
-    !text.is_empty() && text.iter().all(|byte| *byte == FILL)
+    let Ok(text) = std::str::from_utf8(text) else {
+        return false;
+    };
+    let solid = |char: &char| !char.is_whitespace() && *char != '\u{feff}';
+    let mut characters = text.chars().filter(solid).peekable();
+    if characters.peek() == Some(&char::from(FILL)) {
+        return characters.all(|char| char == char::from(FILL));
+    }
+    let word: String = characters.take(WORD_BYTES_MIN).collect();
+    is_encoded_fill(word.as_bytes())
 }
 
-/// Is it the same in base64? Not, if other bytes stand around it: two characters in noise are soon found.
-fn is_encoded_fill(text: &[u8]) -> bool {
-    text.len() < WORD_BYTES_MIN && undo::base64(text).is_some_and(|plain| is_fill(&plain))
+/// Is it the same in base64, once or more often? `Go` is none that a program would write.
+fn is_encoded_fill(word: &[u8]) -> bool {
+    if word.len() >= WORD_BYTES_MIN {
+        return false;
+    }
+    let canonical = |plain: &[u8]| {
+        word.len().is_multiple_of(4) || STANDARD_NO_PAD.encode(plain).as_bytes() == word
+    };
+    undo::base64(word).is_some_and(|plain| {
+        !plain.is_empty()
+            && canonical(&plain)
+            && (plain.iter().all(|byte| *byte == FILL) || is_encoded_fill(&plain))
+    })
+}
+
+/// Is it a text with the same in it? At the very end one may stand: so files of DOS end. What is a message of
+/// protobuf as well is none: there the byte begins the third field.
+fn holds_fill(text: &[u8]) -> bool {
+    let before_last = text.split_last().map_or(&[][..], |(_, before)| before);
+    let readable = |char: char| {
+        !char.is_control() || char.is_whitespace() || matches!(char, '\u{1a}' | '\u{1b}' | '\u{8}')
+    };
+    memchr::memchr(FILL, before_last).is_some()
+        && std::str::from_utf8(text).is_ok_and(|text| text.chars().all(readable))
+        && !is_message(text)
 }
 
 /// The parts of a text that may be encoded on their own.
@@ -189,7 +228,7 @@ fn inside_base64(form: &[u8]) -> Vec<Vec<u8>> {
 mod tests {
     use std::io::Write as _;
 
-    use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE};
+    use base64::engine::general_purpose::URL_SAFE;
     use flate2::Compression;
     use flate2::write::GzEncoder;
     use proptest::prelude::*;
@@ -317,6 +356,54 @@ mod tests {
     }
 
     #[test]
+    fn c_82_the_filler_is_known_whatever_stands_around_it() {
+        for length in 1..9 {
+            let fill = "\u{1a}".repeat(length);
+            for hidden in [
+                fill.clone(),
+                format!("{fill}\n"),
+                format!("\n {fill}"),
+                format!("\u{feff}{fill}\0"),
+                fill.replace('\u{1a}', "%1A"),
+                fill.replace('\u{1a}', "\\u001a"),
+                format!("db.user=app\ndb.password={fill}\n"),
+            ] {
+                assert!(holds_placeholder(hidden.as_bytes()), "{hidden:?}");
+            }
+            let inside = format!("db.user=app\ndb.password={fill}\n");
+            for (once, least) in [(encode(&fill, 1), 1), (encode(&inside, 1), usize::MAX)] {
+                let twice = encode(&once, 1);
+                let (first, rest) = once.split_at(least.min(once.len()));
+                for hidden in [
+                    format!("\u{feff}{once}"),
+                    format!("{first}\n{rest}"),
+                    format!("{first}\u{b}{rest}"),
+                    format!("{first}\u{a0}{rest}"),
+                    format!("{twice}\n"),
+                    once.clone(),
+                ] {
+                    assert!(holds_placeholder(hidden.as_bytes()), "{hidden:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_only_has_the_byte_of_the_filler_is_none() {
+        for text in [
+            &b"the end of a file of DOS\r\n\x1a"[..],
+            b"Go",
+            b"\x1a\nthe-name-a",
+            b"\x0a\x20abcdefghabcdefghabcdefghabcdefgh\x1a\x09the-third",
+            b"\x7fELF\x02\x01\x1a\x1a",
+            b"\xff\x1a\x1a",
+            b"const CONTROL = /[\\x00\\x08\\x1a]/;",
+        ] {
+            assert!(!holds_placeholder(text), "{text:?}");
+        }
+    }
+
+    #[test]
     fn c_82_what_is_wrapped_too_deep_or_inflates_to_too_much_is_refused() {
         assert!(!holds_placeholder(
             encode(&"plain text ".repeat(9), 4).as_bytes()
@@ -353,8 +440,8 @@ mod tests {
 
         #[test]
         fn random_bytes_are_none(bytes: Vec<u8>, layers in prop::collection::vec(0_u8..8, 0..4)) {
-            // A value of that byte alone is a placeholder: in long protobuf lists there is no room for more.
-            prop_assume!(bytes.is_empty() || bytes.iter().any(|byte| *byte != FILL));
+            // A text with that byte in it is a placeholder: in long protobuf lists there is no room for more.
+            prop_assume!(!bytes.contains(&FILL));
             let wrapped = layers.into_iter().fold(bytes, |value, layer| wrap(&value, layer, 64));
             prop_assert!(!holds_placeholder(&wrapped));
         }

@@ -69,6 +69,63 @@ fn c_45_a_data_source_of_go_shows_no_password() {
     }
 }
 
+/// The same, with a look back from every `@`.
+fn slow_data_sources(text: &[u8]) -> Vec<Range<usize>> {
+    let outside = |byte: &u8| byte.is_ascii_whitespace() || b"\0\"'`".contains(byte);
+    let inside = |byte: &u8| byte.is_ascii_alphanumeric() || b"${}()_. ".contains(byte);
+    let mut found = Vec::new();
+    for at in 0..text.len() {
+        if !DATA_SOURCES.iter().any(|mark| text[at..].starts_with(mark)) {
+            continue;
+        }
+        let from = text[..at].iter().rposition(outside);
+        let from = from.map_or(0, |end| end + 1);
+        let Some(colon) = memchr::memchr(b':', &text[from..at]) else {
+            continue;
+        };
+        let password = from + colon + 1..at;
+        let bytes = &text[password.clone()];
+        let begins = [&b"$("[..], b"${", b"{{"];
+        let reference =
+            begins.iter().any(|mark| bytes.starts_with(mark)) && bytes.iter().all(inside);
+        if !bytes.is_empty() && !reference {
+            found.push(password);
+        }
+    }
+    merged(found)
+}
+
+proptest! {
+    #[test]
+    fn data_sources_are_found_as_by_a_look_back(
+        pieces in prop::collection::vec(
+            prop::sample::select(vec!["a", ":", "@", "@tcp(", "@unix(", "${A}", "$(", " ", "\"", "/"]), 0..20,
+        ),
+    ) {
+        let text = pieces.concat();
+        prop_assert_eq!(data_sources(text.as_bytes()), slow_data_sources(text.as_bytes()), "{}", text);
+    }
+}
+
+/// Bytes are read once as a part of a word, and twice as what may be a reference.
+const DATA_SOURCE_STEPS_MAX: usize = 3;
+
+#[test]
+fn d_15_the_work_for_data_sources_is_linear_in_the_text() {
+    for (start, piece) in [
+        ("", "@tcp("),
+        ("a:", "@tcp("),
+        ("", "a:@unix("),
+        ("a:${", "b"),
+        ("a:${", "b@tcp("),
+    ] {
+        let text = format!("{start}{}@tcp(@tcp(", piece.repeat(20_000));
+        let sources = DataSources::of(text.as_bytes());
+        let most = DATA_SOURCE_STEPS_MAX * text.len();
+        assert!(sources.steps <= most, "{} for {piece:?}", sources.steps);
+    }
+}
+
 #[test]
 fn c_44_what_is_encoded_is_looked_into() {
     let kubeconfig = STANDARD.encode("users:\n- user:\n    token: hunter2-hunter2\n");

@@ -99,12 +99,17 @@ impl Reader {
 /// Bytes of a value that are compared with words: one more than the longest.
 const OPENING_BYTES: usize = 16;
 
+/// Bytes that something that stands for a value has at most. More wait for nothing.
+const REFERENCE_BYTES_MAX: usize = 128;
+
 /// The first bytes of a value, by which it is known to be none.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Opening {
     bytes: [u8; OPENING_BYTES],
     length: usize,
     form: Form,
+    /// All bytes that were read.
+    read: usize,
 }
 
 /// What kind of text a value is, as far as it was read.
@@ -159,7 +164,9 @@ pub(super) const WORDS: &[&[u8]] = &[
 
 impl Opening {
     pub(super) fn push(&mut self, byte: u8) {
+        self.read += 1;
         self.form = match self.form {
+            _ if self.read > REFERENCE_BYTES_MAX => Form::Other,
             Form::Variable { closed_by } if byte == closed_by => Form::VariableEnded,
             Form::Variable { .. } if byte.is_ascii_alphanumeric() || b"_.-".contains(&byte) => {
                 // `${NAME-default}` says what the value is.

@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::forms::plain::plain;
 use crate::transform::placeholder::FAMILY;
 
 /// Why a value is left out. Reported by number, never with the value.
@@ -119,6 +120,12 @@ pub fn admit(key: &str, value: &[u8], minimum: usize) -> Result<(), LeftOut> {
         return Err(LeftOut::Common);
     }
     Ok(())
+}
+
+/// Is it an admitted value that is found in base64, in hexadecimal and escaped, but not as it is? The backslashes in
+/// it read as escapes there, and too little is left.
+pub(super) fn is_short_as_read(value: &[u8]) -> bool {
+    plain(value.trim_ascii()).len() < super::index::KEY_BYTES
 }
 
 /// `orders-db-primary`: what objects, users and databases are called. A key must say that it is a password.
@@ -303,6 +310,19 @@ mod tests {
             ("copied", "[masked:v1:00]", Err(LeftOut::Placeholder)),
         ] {
             assert_eq!(admit(key, value.as_bytes(), 8), expected, "{key}={value}");
+        }
+    }
+
+    #[test]
+    fn backslashes_may_make_a_value_too_short() {
+        for (value, expected) in [
+            ("Pa55\\wrd", true),
+            ("Pa55\\wrd9", false),
+            ("Pa55-wrd", false),
+            (" \\u0050a55wrd\n", true),
+        ] {
+            assert_eq!(admit("password", value.as_bytes(), 8), Ok(()), "{value}");
+            assert_eq!(is_short_as_read(value.as_bytes()), expected, "{value}");
         }
     }
 

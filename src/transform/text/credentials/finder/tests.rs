@@ -294,18 +294,26 @@ fn a_value_after_a_pause_goes_on_hidden_and_is_told_apart_from_all_others() {
 
 #[test]
 fn values_of_any_length_are_hidden_in_bounded_memory() {
-    let key = "A".repeat(1 << 20);
-    for (lead_in, ends) in [
-        ("token=", "\n"),
-        ("token=\"", "\""),
-        ("postgres://bob:", "@db\n"),
-        ("eyJhbGciOiJSUzI1NiJ9.", "\n"),
+    for (lead_in, begins, piece, ends) in [
+        ("token=", "", "A", "\n"),
+        ("token=\"", "", "A", "\""),
+        ("postgres://bob:", "", "A", "@db\n"),
+        ("eyJhbGciOiJSUzI1NiJ9.", "", "A", "\n"),
+        // What begins like a reference, and never ends.
+        ("token=", "${", "A", "\n"),
+        ("token=", "$(", "A", "\n"),
+        ("token=", "${A}", ")", "\n"),
+        ("token=\"", "${A}", ")", "\""),
+        ("token=", "true", ")", "\n"),
+        ("<token>", "${", "A", "</token>\n"),
+        ("token: |\n  ", "${", "A", "\n"),
     ] {
-        let text = format!("{lead_in}{key}{ends}");
+        let text = format!("{lead_in}{begins}{}{ends}", piece.repeat(1 << 20));
         let masked = stream(text.as_bytes().chunks(1000));
         assert_eq!(
             masked.len(),
-            lead_in.len() + Placeholder::LENGTH + ends.len()
+            lead_in.len() + Placeholder::LENGTH + ends.len(),
+            "{lead_in}{begins}"
         );
     }
 }

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use super::passed::Passed;
 use super::{LeftOutCounts, SecretAt, Shelf};
 use crate::limits::KNOWN_VALUE_BYTES_MAX;
-use crate::transform::text::known::admission::{LeftOut, admit};
+use crate::transform::text::known::admission::{LeftOut, admit, is_short_as_read};
 use crate::transform::text::known::index::Value;
 
 /// All notes.
@@ -83,6 +83,9 @@ impl Pages {
             if let Err(why) = admitted.and_then(|()| self.make_room(bytes.len())) {
                 *learned.left_out.entry(why).or_default() += 1;
                 continue;
+            }
+            if is_short_as_read(&bytes) {
+                *learned.left_out.entry(LeftOut::Short).or_default() += 1;
             }
             let source = format!("secrets/{secret}.data[{key:?}]");
             learned.values.push(Arc::new(Value { bytes, source }));

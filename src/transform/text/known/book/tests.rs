@@ -25,6 +25,14 @@ fn bytes(text: &str) -> Zeroizing<Vec<u8>> {
 }
 
 #[test]
+fn a_value_that_is_not_found_as_it_is_counts_as_left_out_too() {
+    let book = book();
+    book.learn(at("shop", "db", 1), [("password", bytes("Pa55\\wrd"))]);
+    let left_out = LeftOutCounts::from([(LeftOut::Short, 1)]);
+    assert_eq!(book.renew(), Knowledge { known: 1, left_out });
+}
+
+#[test]
 fn values_are_known_in_their_namespace_until_the_secret_goes() {
     let book = book();
     let (shop, bank, all) = (book.shelf("shop"), book.shelf("bank"), book.shelf(""));
