@@ -9,9 +9,11 @@
 //! have hundreds of thousands of forms, whose automaton fills hundreds of megabytes and misses the
 //! cache at every step, while the bit table stays in it.
 
+mod filter;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::BuildHasherDefault;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -19,6 +21,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
+use self::filter::{Filter, Mixed, mix};
 use super::forms::plain::{self, Specials, Unit};
 use super::forms::{self, Spelling};
 use super::scan::End;
@@ -26,12 +29,6 @@ use crate::transform::Placeholders;
 
 /// The bytes by which a form is found. No form is shorter, so no value is either.
 pub(super) const KEY_BYTES: usize = 8;
-
-/// Bits of the table for each key: one in sixteen places without a form looks as if it had one.
-const BITS_PER_KEY: usize = 16;
-
-/// The bit table is no larger than this, so that it stays in the processor's second cache.
-const FILTER_BITS_MAX: usize = 1 << 23;
 
 /// So many bytes without an escape or line break, and it is worth to look for the next.
 const RUN_BYTES_MIN: usize = 8;
@@ -449,67 +446,4 @@ fn partition(range: Range<u32>, below: impl Fn(u32) -> bool) -> u32 {
 /// The first bytes of a form as a number that sorts like them.
 fn key(text: &[u8]) -> Option<u64> {
     Some(u64::from_be_bytes(*text.first_chunk::<KEY_BYTES>()?))
-}
-
-/// Spreads keys, whose bytes are text, over all bits (Fibonacci hashing). Nobody can choose keys to
-/// make this slow who could not choose the values too.
-fn mix(key: u64) -> u64 {
-    let mixed = key.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    mixed ^ (mixed >> 32)
-}
-
-/// Says of most keys that they are not known.
-#[derive(Default)]
-struct Filter {
-    bits: Vec<u64>,
-    mask: usize,
-}
-
-impl Filter {
-    fn new(keys: impl Iterator<Item = u64>, count: usize) -> Self {
-        let size = (count * BITS_PER_KEY)
-            .next_power_of_two()
-            .clamp(64, FILTER_BITS_MAX);
-        let mut filter = Self {
-            bits: vec![0; size / 64],
-            mask: size / 64 - 1,
-        };
-        for key in keys {
-            let (word, bit) = filter.place(mix(key));
-            if let Some(word) = filter.bits.get_mut(word) {
-                *word |= bit;
-            }
-        }
-        filter
-    }
-
-    fn place(&self, mixed: u64) -> (usize, u64) {
-        let word = (mixed >> 6) as usize & self.mask;
-        (word, 1 << (mixed & 63))
-    }
-
-    fn may_hold(&self, mixed: u64) -> bool {
-        let (word, bit) = self.place(mixed);
-        self.bits.get(word).is_some_and(|word| word & bit != 0)
-    }
-}
-
-/// The hasher of the table of keys.
-#[derive(Default)]
-struct Mixed(u64);
-
-impl Hasher for Mixed {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = mix(self.0 ^ u64::from(*byte));
-        }
-    }
-
-    fn write_u64(&mut self, key: u64) {
-        self.0 = mix(key);
-    }
 }

@@ -20,6 +20,7 @@
 //!
 //! The text is read as what it stands for ([`plain`]): neither a line break nor an escape hides a value.
 
+mod handed;
 mod long;
 mod look;
 
@@ -29,6 +30,7 @@ use std::sync::Arc;
 
 use memchr::memrchr;
 
+use self::handed::{Handed, Piece, pass, rewrite};
 use self::long::Long;
 use self::look::{Verdict, look};
 use super::forms::plain::UNIT_BYTES_MAX;
@@ -91,14 +93,6 @@ pub(super) enum End {
     Last,
 }
 
-/// The result of a walk, in order.
-enum Piece<'a> {
-    /// These bytes pass.
-    Text(Range<usize>),
-    /// These are a known value, or a part of one, and this stands in their place.
-    Known(Range<usize>, &'a str),
-}
-
 /// A text that is walked over.
 #[derive(Clone, Copy)]
 struct Text<'a> {
@@ -131,41 +125,6 @@ impl<'a> Text<'a> {
             Found::Nowhere { tail } => tail,
             Found::Here(place, _) => place,
         }
-    }
-}
-
-/// What of a text was handed on.
-struct Handed<O> {
-    /// Everything before this place.
-    until: usize,
-    /// Whether the last of it was masked.
-    masked: bool,
-    out: O,
-}
-
-impl<O: FnMut(Piece<'_>)> Handed<O> {
-    /// Lets everything before `until` pass.
-    fn pass(&mut self, until: usize) {
-        if self.until < until {
-            (self.out)(Piece::Text(self.until..until));
-            (self.until, self.masked) = (until, false);
-        }
-    }
-
-    /// Whether a value that begins at `place` runs into one that was masked.
-    fn is_masked_at(&self, place: usize) -> bool {
-        self.masked && place < self.until
-    }
-
-    /// Masks what of a value was not handed on yet. Answers whether there was any.
-    fn mask(&mut self, value: Range<usize>, instead: &str) -> bool {
-        self.pass(value.start);
-        if value.end <= self.until {
-            return false;
-        }
-        (self.out)(Piece::Known(self.until..value.end, instead));
-        (self.until, self.masked) = (value.end, true);
-        true
     }
 }
 
@@ -488,25 +447,6 @@ impl Scanner {
             .extend_from_slice(text.get(from..).unwrap_or_default());
         (self.released, self.masked) = (handed.until - from, handed.masked);
         from
-    }
-}
-
-/// Passes bytes of the chunk that `sink` copies from.
-fn pass<'a>(chunk: &'a [u8], sink: &'a mut impl Sink) -> impl FnMut(Piece<'_>) + 'a {
-    move |piece| match piece {
-        Piece::Text(span) => sink.copy(span),
-        Piece::Known(span, instead) => {
-            sink.replace(chunk.get(span).unwrap_or_default(), instead);
-        }
-    }
-}
-
-/// Passes bytes that are in no chunk.
-fn rewrite<'a>(text: &'a [u8], sink: &'a mut impl Sink) -> impl FnMut(Piece<'_>) + 'a {
-    let bytes = |span: Range<usize>| text.get(span).unwrap_or_default();
-    move |piece| match piece {
-        Piece::Text(span) => sink.write(bytes(span)),
-        Piece::Known(span, instead) => sink.replace(bytes(span), instead),
     }
 }
 
