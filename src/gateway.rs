@@ -125,7 +125,8 @@ impl Gateway {
                 long_running,
                 socket,
             }) => {
-                let response = record.answer(response, masks, ended, long_running).await;
+                let answered = record.answer(response, masks, ended, long_running).await;
+                let response = answered.unwrap_or_else(|late| late.response_to(uri.path()));
                 match socket {
                     Some(socket) => socket.switch(response, &self.keeper.tasks),
                     None => response,

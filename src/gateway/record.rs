@@ -6,6 +6,7 @@ mod begun;
 mod farewell;
 mod kept;
 mod recorded;
+mod refused;
 mod timing;
 
 use std::path::Path;
@@ -21,7 +22,7 @@ use tokio_util::task::TaskTracker;
 
 use self::alarm::Alarm;
 use self::begun::Begun;
-use self::recorded::Recorded;
+use self::recorded::{Head, Recorded};
 use self::timing::Timing;
 use crate::approval::Approval;
 use crate::audit::responses::{Keeping, Responses};
@@ -31,7 +32,7 @@ use crate::callers::spending::Exceeded;
 use crate::callers::table::Open;
 use crate::gateway::body::Body;
 use crate::gateway::grant::Ended;
-use crate::gateway::refuse::{Fault, Refusal};
+use crate::gateway::refuse::Refusal;
 use crate::gateway::story::{Act, Attempt, Stories};
 use crate::metrics::{InFlight, Metrics, Outcome, StreamEnd, VerbClass};
 use crate::policy::Permit;
@@ -193,40 +194,6 @@ impl Record {
             .annotate("portcullis.dev/approval", approval.id.clone());
     }
 
-    /// Keeps a refusal; the record is then complete.
-    pub async fn refused(mut self: Box<Self>, refusal: &Refusal) {
-        self.outcome = match refusal.fault {
-            Fault::Client => Outcome::Refused,
-            Fault::Policy => Outcome::Denied,
-            Fault::Held => Outcome::Held,
-            Fault::Upstream | Fault::Gateway => Outcome::Failed,
-        };
-        let decision = match refusal.fault {
-            Fault::Policy => "deny",
-            Fault::Held => "hold",
-            _ => "refuse",
-        };
-        self.event.annotate("portcullis.dev/decision", decision);
-        if let Some(detail) = refusal.hidden_detail() {
-            self.event.annotate("portcullis.dev/detail", detail);
-        }
-        let message = Some(refusal.message().to_owned());
-        self.event
-            .answered(refusal.code(), Some(refusal.reason()), message);
-        self.close();
-        let audit = self.keeper.audit.clone();
-        tokio::select! {
-            biased;
-            () = self.keep(true) => return,
-            () = audit.unwritable() => {}
-        }
-        // The answer does not wait for a disk that takes nothing. Were the queue to grow with every
-        // refusal, whoever can connect could fill the memory.
-        if !std::mem::replace(&mut self.closed, true) && self.hand_over().is_err() {
-            self.keeper.metrics.audit_event_lost();
-        }
-    }
-
     /// Keeps that an allowed request is about to be carried out. Until that is written nothing of it
     /// happens, and if it cannot be written nothing does. Where a rule says so, until it is on the disk and sealed.
     pub async fn begun(&mut self, permit: &Permit) -> Result<(), Refusal> {
@@ -257,14 +224,15 @@ impl Record {
         Arc::clone(self.masks.get_or_insert_default())
     }
 
-    /// Ties the record to an answer: the event is written before the answer's last byte.
+    /// Ties the record to an answer: the event is written before the answer's last byte. What fails before its head
+    /// leaves is refused.
     pub async fn answer(
         mut self: Box<Self>,
         response: Response<Body>,
         masks: Option<Arc<MaskReport>>,
         ended: Ended,
         long_running: bool,
-    ) -> Response<Body> {
+    ) -> Result<Response<Body>, Refusal> {
         self.outcome = Outcome::Allowed;
         self.answers();
         self.masks = masks;
@@ -285,22 +253,27 @@ impl Record {
             // hyper does not poll such a body, so nothing is left to tie the record to.
             self.kept = None;
             self.complete().await;
-            return Response::from_parts(head, body);
+            return Ok(Response::from_parts(head, body));
         }
         let body = Recorded {
             inner: body,
             ended: Alarm::new(ended),
             long_running,
             record: Some(self),
+            head: if long_running {
+                Head::Left
+            } else {
+                Head::Waits
+            },
             finishing: None,
             last: None,
         };
         let body = if long_running {
             body.boxed_unsync()
         } else {
-            Begun::new(body).await.boxed_unsync()
+            Begun::new(body).await?.boxed_unsync()
         };
-        Response::from_parts(head, body)
+        Ok(Response::from_parts(head, body))
     }
 
     /// Bytes of the answer leave, if the caller's budget has room for them.
@@ -611,7 +584,7 @@ mod tests {
             let mut record = record(&keeper);
             record.classed(VerbClass::Stream);
             let response = record.answer(response, None, never, true).await;
-            let mut body = response.into_body();
+            let mut body = response.unwrap().into_body();
             while let Some(frame) = body.frame().await {
                 frame.unwrap();
             }
@@ -634,7 +607,7 @@ mod tests {
         let response = Response::new(crate::gateway::body::full("hello"));
         let never = Box::pin(std::future::pending());
         let response = record(&keeper).answer(response, None, never, false).await;
-        let mut body = response.into_body();
+        let mut body = response.unwrap().into_body();
         let frame = body.frame().await.unwrap().unwrap();
         assert_eq!(frame.into_data().unwrap(), "hello");
         let text = std::fs::read_to_string(folder.path().join("audit.jsonl")).unwrap();
@@ -645,23 +618,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_cut_stream_ends_cleanly_and_a_cut_document_does_not() {
+    async fn a_cut_stream_ends_cleanly() {
         let folder = tempfile::tempdir().unwrap();
         let keeper = keeper(folder.path());
-        for (long_running, clean) in [(true, true), (false, false)] {
-            let response = Response::new(crate::gateway::body::full("hello"));
-            let now = Box::pin(std::future::ready(StreamEnd::Expired));
-            let response = record(&keeper)
-                .answer(response, None, now, long_running)
-                .await;
-            let end = response.into_body().frame().await;
-            assert_eq!(end.is_none(), clean);
-            assert!(end.is_none_or(|end| end.is_err()));
-        }
+        let response = Response::new(crate::gateway::body::full("hello"));
+        let now = Box::pin(std::future::ready(StreamEnd::Expired));
+        let response = record(&keeper).answer(response, None, now, true).await;
+        assert!(response.unwrap().into_body().frame().await.is_none());
         let lines = lines(&keeper, folder.path()).await;
-        assert_eq!(lines.len(), 3); // the stream has a line for its beginning, too
+        assert_eq!(lines.len(), 2); // one for its beginning
         assert_eq!(
-            lines[2]["annotations"]["portcullis.dev/ended"],
+            lines[1]["annotations"]["portcullis.dev/ended"],
             "token-expired"
         );
     }

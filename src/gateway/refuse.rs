@@ -18,6 +18,7 @@ mod callers;
 mod discovery;
 mod held;
 mod rooms;
+mod unsent;
 
 /// Whose fault a refusal is; a label of the requests metric and of the audit event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 //!
 //! The last byte of an answer waits until its event is written. The head would not: it would leave alone, which costs
 //! both sides as much as all the rest. So where the end of an answer is at hand already, its head waits as well; no
-//! other answer is held back.
+//! other answer is held back. What fails meanwhile is answered with a refusal: nothing of it has left.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -12,45 +12,52 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 
-use super::recorded::Recorded;
+use super::recorded::{Head, Recorded};
 use crate::gateway::body::BodyError;
+use crate::gateway::refuse::Refusal;
 use crate::limits::ANSWER_AT_ONCE_BYTES;
 
 /// An answer of which the beginning was read before its head left.
 pub(super) struct Begun {
-    ready: VecDeque<Result<Frame<Bytes>, BodyError>>,
+    ready: VecDeque<Frame<Bytes>>,
+    /// How many bytes they have.
+    bytes: u64,
     rest: Recorded,
 }
 
 impl Begun {
     /// Takes what is at hand, and waits for nothing but the event of an answer that is at hand as a whole.
-    pub(super) async fn new(rest: Recorded) -> Self {
+    pub(super) async fn new(rest: Recorded) -> Result<Self, Refusal> {
         let mut begun = Self {
             ready: VecDeque::new(),
+            bytes: 0,
             rest,
         };
-        poll_fn(|context| begun.poll_ready(context)).await;
-        begun
+        let ready = poll_fn(|context| begun.poll_ready(context)).await;
+        match (ready, std::mem::replace(&mut begun.rest.head, Head::Left)) {
+            (Ok(()), _) => Ok(begun),
+            (Err(_), Head::Refused(refusal)) => Err(*refusal),
+            (Err(error), _) => Err(Refusal::broke_off(&error)),
+        }
     }
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        while self.bytes() < ANSWER_AT_ONCE_BYTES {
-            match Pin::new(&mut self.rest).poll_frame(context) {
-                Poll::Ready(Some(frame)) => self.ready.push_back(frame),
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+        while self.bytes < ANSWER_AT_ONCE_BYTES {
+            match Pin::new(&mut self.rest).poll_frame(context)? {
+                Poll::Ready(Some(frame)) => {
+                    self.bytes += length(&frame);
+                    self.ready.push_back(frame);
+                }
                 Poll::Pending if self.rest.is_ending() => return Poll::Pending,
                 Poll::Ready(None) | Poll::Pending => break,
             }
         }
-        Poll::Ready(())
+        Poll::Ready(Ok(()))
     }
+}
 
-    fn bytes(&self) -> u64 {
-        let frames = self.ready.iter().flatten();
-        frames
-            .filter_map(Frame::data_ref)
-            .map(|data| data.len() as u64)
-            .sum()
-    }
+fn length(frame: &Frame<Bytes>) -> u64 {
+    frame.data_ref().map_or(0, |data| data.len() as u64)
 }
 
 impl http_body::Body for Begun {
@@ -62,7 +69,10 @@ impl http_body::Body for Begun {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.ready.pop_front() {
-            Some(frame) => Poll::Ready(Some(frame)),
+            Some(frame) => {
+                self.bytes -= length(&frame);
+                Poll::Ready(Some(Ok(frame)))
+            }
             None => Pin::new(&mut self.rest).poll_frame(context),
         }
     }
@@ -72,10 +82,6 @@ impl http_body::Body for Begun {
     }
 
     fn size_hint(&self) -> SizeHint {
-        // What broke off must not look whole: its length is not told.
-        if self.ready.iter().any(Result::is_err) {
-            return SizeHint::default();
-        }
         let rest = if self.rest.is_end_stream() {
             SizeHint::with_exact(0)
         } else {
@@ -83,9 +89,9 @@ impl http_body::Body for Begun {
         };
         let mut hint = SizeHint::new();
         if let Some(upper) = rest.upper() {
-            hint.set_upper(upper + self.bytes());
+            hint.set_upper(upper + self.bytes);
         }
-        hint.set_lower(rest.lower() + self.bytes());
+        hint.set_lower(rest.lower() + self.bytes);
         hint
     }
 }
@@ -97,11 +103,13 @@ mod tests {
     use futures_util::{FutureExt as _, StreamExt as _, stream};
     use http::Response;
     use http_body_util::{BodyExt as _, StreamBody};
+    use serde_json::Value;
 
     use super::super::Keeper;
     use super::super::tests::{keeper, lines, record};
     use super::*;
     use crate::gateway::body::{Body, read_bounded};
+    use crate::metrics::StreamEnd;
 
     /// Pieces that are at hand, and the end or nothing behind them.
     fn pieces(pieces: &'static [&'static str], last: Option<Result<(), &'static str>>) -> Body {
@@ -114,7 +122,10 @@ mod tests {
         }
     }
 
-    fn answer(keeper: &Arc<Keeper>, body: Body) -> impl Future<Output = Response<Body>> {
+    fn answer(
+        keeper: &Arc<Keeper>,
+        body: Body,
+    ) -> impl Future<Output = Result<Response<Body>, Refusal>> {
         let never = Box::pin(std::future::pending());
         record(keeper).answer(Response::new(body), None, never, false)
     }
@@ -124,6 +135,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let keeper = keeper(folder.path());
         let response = answer(&keeper, pieces(&["hel", "lo"], Some(Ok(())))).await;
+        let response = response.unwrap();
         let text = std::fs::read_to_string(folder.path().join("audit.jsonl")).unwrap();
         assert!(text.contains("\"portcullis.dev/bytes\":\"5\""), "{text}");
         let body = response.into_body();
@@ -138,7 +150,7 @@ mod tests {
         let keeper = keeper(folder.path());
         for begun in [&[][..], &["hel"]] {
             let response = answer(&keeper, pieces(begun, None)).now_or_never();
-            let mut body = response.unwrap().into_body();
+            let mut body = response.unwrap().unwrap().into_body();
             assert_eq!(body.size_hint().exact(), None);
             for piece in begun {
                 let frame = body.frame().await.unwrap().unwrap();
@@ -148,24 +160,70 @@ mod tests {
         }
         let kilobyte = &*"0123456789abcdef".repeat(64).leak();
         let long = pieces(vec![kilobyte; 32].leak(), Some(Ok(())));
-        let body = answer(&keeper, long).now_or_never().unwrap().into_body();
+        let response = answer(&keeper, long).now_or_never().unwrap();
+        let body = response.unwrap().into_body();
         assert!(body.size_hint().lower() >= ANSWER_AT_ONCE_BYTES);
         assert_eq!(read_bounded(body, 1 << 15).await.unwrap().len(), 1 << 15);
     }
 
     #[tokio::test]
-    async fn e_01_an_answer_that_broke_at_once_does_not_look_whole() {
+    async fn e_01_an_answer_that_broke_at_once_is_refused_and_on_record_so() {
+        for begun in [&[][..], &["hel"]] {
+            let folder = tempfile::tempdir().unwrap();
+            let keeper = keeper(folder.path());
+            let broken = pieces(begun, Some(Err("gone")));
+            let refusal = answer(&keeper, broken).await.unwrap_err();
+            assert_eq!(refusal.code(), 502);
+            let lines = lines(&keeper, folder.path()).await;
+            assert_eq!(lines.len(), 1);
+            assert_eq!(lines[0]["responseStatus"]["code"], 502);
+            let said = &lines[0]["annotations"];
+            assert_eq!(said["portcullis.dev/ended"], "broken");
+            assert_eq!(said["portcullis.dev/decision"], "refuse");
+            assert_eq!(said["portcullis.dev/bytes"], Value::Null, "none was sent");
+        }
+    }
+
+    #[tokio::test]
+    async fn who_may_not_see_an_answer_any_more_is_told_why() {
+        for (why, code) in [
+            (StreamEnd::Expired, 401),
+            (StreamEnd::Revoked, 401),
+            (StreamEnd::Policy, 403),
+            (StreamEnd::Approval, 403),
+            (StreamEnd::Blocked, 403),
+            (StreamEnd::Budget, 403),
+            (StreamEnd::Drain, 503),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let keeper = keeper(folder.path());
+            let response = Response::new(pieces(&["hello"], Some(Ok(()))));
+            let ended = Box::pin(std::future::ready(why));
+            let answered = record(&keeper).answer(response, None, ended, false).await;
+            let refusal = answered.unwrap_err();
+            assert_eq!(refusal.code(), code);
+            assert!(refusal.message().contains("may have been carried out"));
+            let lines = lines(&keeper, folder.path()).await;
+            assert_eq!(lines[0]["responseStatus"]["code"], code);
+        }
+    }
+
+    #[tokio::test]
+    async fn e_01_an_answer_that_breaks_behind_its_head_does_not_look_whole() {
         let folder = tempfile::tempdir().unwrap();
         let keeper = keeper(folder.path());
-        let response = answer(&keeper, pieces(&["hel"], Some(Err("gone")))).await;
-        let mut body = response.into_body();
+        let (cut, ended) = tokio::sync::oneshot::channel();
+        let ended = Box::pin(async { ended.await.unwrap() });
+        let response = Response::new(pieces(&["hel"], None));
+        let answered = record(&keeper).answer(response, None, ended, false).await;
+        let mut body = answered.unwrap().into_body();
         assert_eq!(body.size_hint().exact(), None);
-        assert!(!body.is_end_stream());
-        assert_eq!(
-            body.frame().await.unwrap().unwrap().into_data().unwrap(),
-            "hel"
-        );
+        let begun = body.frame().await.unwrap().unwrap();
+        assert_eq!(begun.into_data().unwrap(), "hel");
+        cut.send(StreamEnd::Expired).unwrap();
         body.frame().await.unwrap().unwrap_err();
         assert!(body.frame().await.is_none());
+        let lines = lines(&keeper, folder.path()).await;
+        assert_eq!(lines[0]["responseStatus"]["code"], 200, "that was sent");
     }
 }

@@ -130,13 +130,13 @@ mod tests {
         record
     }
 
-    async fn answered(record: Box<Record>) -> Body {
+    async fn answered(record: Box<Record>) -> Result<Body, Refusal> {
         let never = Box::pin(std::future::pending());
         let mut response = Response::new(body::full("hello"));
         let text = "text/plain".parse().unwrap();
         response.headers_mut().insert(CONTENT_TYPE, text);
         let response = record.answer(response, None, never, false).await;
-        response.into_body()
+        response.map(Response::into_body)
     }
 
     fn said(line: &Value, name: &str) -> String {
@@ -153,8 +153,8 @@ mod tests {
     async fn what_a_caller_saw_is_in_its_place_before_the_last_byte() {
         let folder = tempfile::tempdir().unwrap();
         let keeper = keeper(folder.path());
-        let mut body = answered(kept(&keeper, RecordMode::Required).await).await;
-        body.frame().await.unwrap().unwrap();
+        let body = answered(kept(&keeper, RecordMode::Required).await).await;
+        body.unwrap().frame().await.unwrap().unwrap();
         let text = std::fs::read_to_string(folder.path().join("audit.jsonl")).unwrap();
         let line: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(state(folder.path(), &line), Some(State::Verified));
@@ -177,21 +177,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_that_must_be_kept_and_is_not_breaks_off() {
-        for (mode, whole) in [
-            (RecordMode::Required, false),
-            (RecordMode::BestEffort, true),
-        ] {
+    async fn an_answer_that_must_be_kept_and_is_not_is_refused() {
+        for (mode, code) in [(RecordMode::Required, 503), (RecordMode::BestEffort, 200)] {
             let folder = tempfile::tempdir().unwrap();
             let keeper = keeper(folder.path());
             let record = kept(&keeper, mode).await;
             // The digest of `hello` begins so.
             std::fs::write(folder.path().join("responses/2c"), "in the way").unwrap();
-            let mut body = answered(record).await;
-            let last = body.frame().await.unwrap();
-            assert_eq!(last.is_ok(), whole, "{mode:?}");
+            let answered = answered(record).await;
+            assert_eq!(answered.err().map_or(200, |why| why.code().as_u16()), code);
             let lines = lines(&keeper, folder.path()).await;
             assert_ne!(said(&lines[0], "response-failure"), "", "{lines:?}");
+            assert_eq!(lines[0]["responseStatus"]["code"], code);
         }
     }
 

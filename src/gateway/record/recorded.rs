@@ -10,6 +10,7 @@ use http_body::{Body as _, Frame, SizeHint};
 use super::Record;
 use super::alarm::Alarm;
 use crate::gateway::body::{self, Body, BodyError};
+use crate::gateway::refuse::Refusal;
 use crate::metrics::StreamEnd;
 use crate::transform::body::withheld;
 
@@ -20,10 +21,21 @@ pub(super) struct Recorded {
     pub(super) ended: Alarm<StreamEnd>,
     pub(super) long_running: bool,
     pub(super) record: Option<Box<Record>>,
+    pub(super) head: Head,
     /// Whether the answer is kept as it has to be, once it is over.
     pub(super) finishing: Option<Pin<Box<dyn Future<Output = bool> + Send>>>,
     /// What is told when the event is written: the last bytes, or the error.
     pub(super) last: Option<Result<Bytes, BodyError>>,
+}
+
+/// Where the head of an answer is.
+pub(super) enum Head {
+    /// It waits: what fails now can still be answered in words.
+    Waits,
+    /// It does not leave. The client gets this in its place.
+    Refused(Box<Refusal>),
+    /// It has left.
+    Left,
 }
 
 impl http_body::Body for Recorded {
@@ -57,6 +69,9 @@ impl http_body::Body for Recorded {
             self.finishing = None;
             if !kept && !matches!(self.last, Some(Err(_))) {
                 self.last = Some(Err(NOT_KEPT.into()));
+                if matches!(self.head, Head::Waits) {
+                    self.head = Head::Refused(Box::new(Refusal::not_kept()));
+                }
             }
         }
         Poll::Ready(self.last.take()).map_ok(Frame::data)
@@ -80,6 +95,15 @@ impl Recorded {
         self.finishing.is_some()
     }
 
+    /// Where the head has not left, the client gets a refusal in the place of the answer.
+    fn take_back(&mut self, refusal: impl FnOnce() -> Refusal) {
+        if let (Head::Waits, Some(record)) = (&self.head, &mut self.record) {
+            let refusal = refusal();
+            record.takes_back(&refusal);
+            self.head = Head::Refused(Box::new(refusal));
+        }
+    }
+
     /// Whether more of the answer may be asked for, once there is room for it where it is kept.
     fn poll_kept(&mut self, context: &mut Context<'_>) -> Poll<bool> {
         let record = self.record.as_mut();
@@ -95,6 +119,7 @@ impl Recorded {
     /// What must be kept no longer can be. A stream ends cleanly, and whoever comes back is refused.
     fn unrecorded(&mut self) {
         self.inner = body::empty();
+        self.take_back(Refusal::not_kept);
         let last = (!self.long_running).then(|| Err(NOT_KEPT.into()));
         self.finish(last, Some("recorder-failed"));
     }
@@ -133,6 +158,7 @@ impl Recorded {
     /// The answer broke off, or could not be masked any further. A watch says which, and ends cleanly as after every error.
     fn broke(&mut self, error: BodyError) {
         self.inner = body::empty();
+        self.take_back(|| Refusal::broke_off(&error));
         let Some(why) = withheld(&error) else {
             return self.finish(Some(Err(error)), Some("broken"));
         };
@@ -158,6 +184,7 @@ impl Recorded {
             StreamEnd::Budget => "over-budget",
             StreamEnd::Drain => "gateway-drained",
         };
+        self.take_back(|| Refusal::shut_out(why));
         let mut last =
             (!self.long_running).then(|| Err(format!("ended by the gateway: {reason}").into()));
         if let Some(record) = &mut self.record {
@@ -178,8 +205,12 @@ impl Recorded {
             if let Some(why) = why {
                 record.event.annotate("portcullis.dev/ended", why);
             }
+            let waits = matches!(self.head, Head::Waits);
             self.finishing = Some(Box::pin(async move {
                 let kept = record.seal_kept().await;
+                if !kept && waits {
+                    record.takes_back(&Refusal::not_kept());
+                }
                 record.complete().await;
                 kept
             }));
