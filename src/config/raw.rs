@@ -105,6 +105,10 @@ fn read_top(top: &Section<'_>, others: &mut Vec<Problem>) -> Option<Config> {
     if of_its_own(&audit.file) {
         report_unusable(top, "audit.file", place::check_log(&audit.file));
     }
+    if !audit_sinks.is_empty() {
+        let usable = place::check_readable_again(&audit.file);
+        report_unusable(top, "audit.file", usable);
+    }
     if of_its_own(&recording.directory) {
         let usable = place::check_folder(&recording.directory);
         report_unusable(top, "recording.directory", usable);

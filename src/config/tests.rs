@@ -32,7 +32,7 @@ listener:
   handshakeTimeout: 5s
   headerTimeout: 1m30s
   drainTimeout: 500ms
-control: {address: 127.0.0.1:9090, url: https://portcullis.example/, operators: {users: [olga], groups: [operators]}, tls: {certificateFile: tls.crt, privateKeyFile: tls.key}, console: {clientID: console, clientSecretFile: tls.key, issuer: https://issuer.example, scopes: [profile]}, webhooks: [{urlFile: tls.crt, format: slack, secretFile: tls.key}]}
+control: {address: 127.0.0.1:9090, url: https://portcullis.example/, operators: {users: [olga], groups: [operators]}, tls: {certificateFile: tls.crt, privateKeyFile: tls.key}, console: {clientID: console, clientSecretFile: tls.key, issuer: https://issuer.example, scopes: [profile]}, webhooks: [{urlFile: hook.url, format: slack, secretFile: tls.key}]}
 authentication:
   streamGracePeriod: 5m
   jwt:
@@ -60,7 +60,7 @@ clusters:
   default: true
   kubeconfig: {file: east.kubeconfig, context: admin}
 policy: {files: [policy.yaml]}
-audit: {file: logs/audit.jsonl, segmentBytes: 1048576, segmentAge: 12h, webhook: {urlFile: tls.crt, secretFile: tls.key}, otlp: {urlFile: tls.crt, headersFile: tls.key}}
+audit: {file: logs/audit.jsonl, segmentBytes: 1048576, segmentAge: 12h, webhook: {urlFile: hook.url, secretFile: tls.key}, otlp: {urlFile: hook.url, headersFile: headers}}
 recording: {format: asciicast-v3, maxBytes: 1048576, partBytes: 1048576, directory: tapes, responseBytes: 65536}
 "#;
 
@@ -97,6 +97,8 @@ fn folder() -> tempfile::TempDir {
     fs::write(folder.path().join("policy.yaml"), POLICY).unwrap();
     fs::write(folder.path().join("revoked.yaml"), REVOKED).unwrap();
     fs::write(folder.path().join("east.kubeconfig"), KUBECONFIG).unwrap();
+    fs::write(folder.path().join("hook.url"), "https://chat.test/hook\n").unwrap();
+    fs::write(folder.path().join("headers"), "Api-Key: abc\n").unwrap();
     folder
 }
 
@@ -173,7 +175,7 @@ fn every_key_is_read() {
         panic!("{:?}", config.control.webhooks);
     };
     assert_eq!(webhook.format, control::webhook::Format::Slack);
-    assert!(webhook.url_file.ends_with("tls.crt") && webhook.secret_file.is_some());
+    assert!(webhook.url_file.ends_with("hook.url") && webhook.secret_file.is_some());
     let operators = config.control.operators.as_ref().unwrap();
     assert_eq!(
         (&operators.users[0], &operators.groups[0]),
@@ -290,6 +292,57 @@ fn a_console_needs_an_issuer_that_lets_people_in_and_a_safe_place() {
         let problems = said(control).unwrap_err();
         assert!(problems.contains(problem), "{control}: {problems}");
     }
+}
+
+/// What is told of a URL never has it in it: it may be a credential.
+#[test]
+fn what_is_told_elsewhere_has_a_url_a_key_and_headers_that_serve() {
+    let folder = folder();
+    let said = |file: &str, text: &str| {
+        fs::write(folder.path().join(file), text).unwrap();
+        let problems = load(folder.path(), FULL).unwrap_err();
+        assert!(!problems.contains("canary"), "{problems}");
+        problems
+    };
+    for url in [
+        "",
+        "canary",
+        "/canary",
+        "http://canary.test/hook",
+        "ftp://canary.test/",
+        "https:///canary",
+        "https://canary.test:0x1/",
+        "https://canary.test:99999/",
+        "https://dana:canary@chat.test/",
+        "http://canary@127.0.0.1/",
+    ] {
+        let problems = said("hook.url", url);
+        for key in ["control.webhooks[0]", "audit.webhook", "audit.otlp"] {
+            let problem = format!("{key}.urlFile hook.url: ");
+            assert!(problems.contains(&problem), "{url:?}: {problems}");
+        }
+    }
+    let problems = said("hook.url", "https://dana:canary@chat.test/");
+    assert!(problems.contains("headersFile"), "{problems}");
+    fs::write(folder.path().join("hook.url"), "http://[::1]:4318/hook").unwrap();
+
+    let problems = said("headers", "Api-Key: abc\ncanary\n");
+    assert!(problems.contains("headers:2: "), "{problems}");
+    fs::write(folder.path().join("headers"), "Api-Key: abc\n").unwrap();
+
+    let text = FULL.replace("secretFile: tls.key", "secretFile: hook.key");
+    fs::write(folder.path().join("hook.key"), "canary\n").unwrap();
+    let problems = load(folder.path(), &text).unwrap_err();
+    assert!(!problems.contains("canary"), "{problems}");
+    for key in ["control.webhooks[0]", "audit.webhook"] {
+        let problem = format!("{key}.secretFile hook.key: ");
+        assert!(problems.contains(&problem), "{problems}");
+    }
+    assert!(load(folder.path(), FULL).is_ok());
+
+    let text = FULL.replace("logs/audit.jsonl", "/dev/null");
+    let problems = load(folder.path(), &text).unwrap_err();
+    assert!(problems.contains("audit.file cannot be used"), "{problems}");
 }
 
 #[test]

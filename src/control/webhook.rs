@@ -53,6 +53,35 @@ pub(super) struct Hook {
     key: Option<hmac::Key>,
 }
 
+impl Settings {
+    /// Why it cannot be used: by the key that it is about.
+    pub fn problems(&self) -> Vec<(&'static str, String)> {
+        let authority = self.certificate_authority.as_deref();
+        let url = Poster::open(&self.url_file, authority).err();
+        let key = self.key().err();
+        let url = url.map(|why| ("urlFile", why));
+        url.into_iter()
+            .chain(key.map(|why| ("secretFile", why)))
+            .collect()
+    }
+
+    /// What messages are signed with.
+    fn key(&self) -> Result<Option<hmac::Key>, String> {
+        let Some(file) = &self.secret_file else {
+            return Ok(None);
+        };
+        let text = text_of(file)?;
+        let secret = text.trim().as_bytes();
+        if secret.len() < SECRET_BYTES_MIN {
+            let name = file.display();
+            return Err(format!(
+                "{name}: the secret is shorter than {SECRET_BYTES_MIN} bytes"
+            ));
+        }
+        Ok(Some(hmac::Key::new(hmac::HMAC_SHA256, secret)))
+    }
+}
+
 impl Webhooks {
     /// Reads what the settings name.
     pub fn open(settings: &[Settings], desk: Desk, places: Places) -> Result<Self, String> {
@@ -143,19 +172,10 @@ impl Hook {
     /// Reads what the settings name.
     pub(super) fn open(settings: &Settings) -> Result<Self, String> {
         let authority = settings.certificate_authority.as_deref();
-        let poster = Poster::open(&settings.url_file, authority)?;
-        let secret = settings.secret_file.as_deref().map(text_of).transpose()?;
-        let secret = secret.as_deref().map(str::trim);
-        if secret.is_some_and(|secret| secret.len() < SECRET_BYTES_MIN) {
-            return Err(format!(
-                "the secret of {} is shorter than {SECRET_BYTES_MIN} bytes",
-                poster.name()
-            ));
-        }
         Ok(Self {
             format: settings.format,
-            poster,
-            key: secret.map(|secret| hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes())),
+            poster: Poster::open(&settings.url_file, authority)?,
+            key: settings.key()?,
         })
     }
 

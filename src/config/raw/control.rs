@@ -197,11 +197,14 @@ fn read_operators(section: &Section<'_>) -> control::Operators {
 fn named_file(section: &Section<'_>, key: &'static str) -> Option<PathBuf> {
     let found = section.text(key)?;
     let file = path(section, &found);
-    if let Err(problem) = policy_file::read(&file) {
-        let name = file.display();
-        found.report(section.document(), format!("{name}: {}", problem.message));
+    match policy_file::read(&file) {
+        Ok(_) => Some(file),
+        Err(problem) => {
+            let name = file.display();
+            found.report(section.document(), format!("{name}: {}", problem.message));
+            None
+        }
     }
-    Some(file)
 }
 
 /// The file with the URL of whoever is told something.
@@ -221,6 +224,7 @@ fn authority(section: &Section<'_>) -> Option<String> {
     let pem = policy_file::read(&file).ok()?;
     if let Err(problem) = check_authority(Some(&pem)) {
         section.report_key("certificateAuthorityFile", &problem);
+        return None;
     }
     Some(pem)
 }
@@ -231,11 +235,20 @@ pub(super) fn read_collector(section: &Section<'_>) -> Option<collector::Setting
     let headers_file = named_file(section, "headersFile");
     let certificate_authority = authority(section);
     section.finish();
-    Some(collector::Settings {
+    let settings = collector::Settings {
         url_file: url_file?,
         headers_file,
         certificate_authority,
-    })
+    };
+    report_all(section, settings.problems());
+    Some(settings)
+}
+
+/// Says what would keep the gateway from starting with what these keys name.
+fn report_all(section: &Section<'_>, problems: Vec<(&'static str, String)>) {
+    for (key, problem) in problems {
+        section.report_key(key, problem);
+    }
 }
 
 const FORMATS: [(&str, webhook::Format); 3] = [
@@ -244,7 +257,7 @@ const FORMATS: [(&str, webhook::Format); 3] = [
     ("teams", webhook::Format::Teams),
 ];
 
-/// One program that is told something, in one of these formats. Its files are read when the gateway starts; here they are only tried.
+/// One program that is told something, in one of these formats. Its files are read again when the gateway starts.
 pub(super) fn read_webhook(
     section: &Section<'_>,
     formats: &[(&str, webhook::Format)],
@@ -258,10 +271,12 @@ pub(super) fn read_webhook(
         section.word("format", formats)
     };
     section.finish();
-    Some(webhook::Settings {
+    let settings = webhook::Settings {
         url_file: url_file?,
         secret_file,
         certificate_authority: authority,
         format: format.unwrap_or(webhook::Format::Json),
-    })
+    };
+    report_all(section, settings.problems());
+    Some(settings)
 }

@@ -45,6 +45,17 @@ pub(super) fn check_log(file: &Path) -> Result<(), String> {
     check_folder(file.parent().unwrap_or_else(|| Path::new("")))
 }
 
+/// Why a log cannot be sent elsewhere: that is done from its file.
+pub(super) fn check_readable_again(file: &Path) -> Result<(), String> {
+    match fs::metadata(file) {
+        Ok(found) if !found.is_file() => Err(format!(
+            "{} is no file, and audit.webhook and audit.otlp send what can be read again",
+            file.display()
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// Why a file cannot be appended to, or made.
 fn check_file(file: &Path) -> Result<(), String> {
     let name = file.display();

@@ -34,16 +34,33 @@ pub(super) struct Collector {
     headers: HeaderMap,
 }
 
+impl Settings {
+    /// Why it cannot be used: by the key that it is about.
+    pub fn problems(&self) -> Vec<(&'static str, String)> {
+        let authority = self.certificate_authority.as_deref();
+        let url = Poster::open(&self.url_file, authority).err();
+        let headers = self.headers().err();
+        let url = url.map(|why| ("urlFile", why));
+        url.into_iter()
+            .chain(headers.map(|why| ("headersFile", why)))
+            .collect()
+    }
+
+    fn headers(&self) -> Result<HeaderMap, String> {
+        let Some(file) = &self.headers_file else {
+            return Ok(HeaderMap::new());
+        };
+        read_headers(&text_of(file)?)
+            .map_err(|line| format!("{}:{line}: is no NAME: VALUE", file.display()))
+    }
+}
+
 impl Collector {
     /// Reads what the settings name.
     pub(super) fn open(settings: &Settings) -> Result<Self, String> {
         let authority = settings.certificate_authority.as_deref();
         let poster = Poster::open(&settings.url_file, authority)?;
-        let mut headers = match &settings.headers_file {
-            Some(file) => read_headers(&text_of(file)?)
-                .map_err(|line| format!("{}:{line}: is no NAME: VALUE", file.display()))?,
-            None => HeaderMap::new(),
-        };
+        let mut headers = settings.headers()?;
         let protobuf = HeaderValue::from_static("application/x-protobuf");
         headers.insert(CONTENT_TYPE, protobuf);
         Ok(Self { poster, headers })

@@ -39,10 +39,20 @@ pub(in crate::control) enum Failure {
 /// Posts to one URL.
 pub(in crate::control) struct Poster {
     name: String,
-    uri: Uri,
+    address: Address,
+    tls: Option<TlsConnector>,
+}
+
+/// Where a URL leads.
+struct Address {
     host: String,
     port: u16,
-    tls: Option<TlsConnector>,
+    /// Host and port, as they are written.
+    authority: String,
+    /// Path and query.
+    target: String,
+    /// Whose certificate is asked for; without one there is no TLS.
+    server: Option<ServerName<'static>>,
 }
 
 impl std::fmt::Display for Failure {
@@ -70,26 +80,14 @@ impl Poster {
         url: &str,
         authority: Option<&str>,
     ) -> Result<Self, String> {
-        let uri: Uri = url.parse().map_err(|_| "does not hold a URL".to_owned())?;
-        let host = uri
-            .host()
-            .unwrap_or_default()
-            .trim_matches(['[', ']'])
-            .to_owned();
-        let address = host.parse::<std::net::IpAddr>();
-        let loopback = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
-        let encrypted = match uri.scheme_str() {
-            Some("https") => true,
-            Some("http") if loopback => false,
-            _ => return Err("must hold a URL that begins with https://".to_owned()),
-        };
-        let tls = encrypted.then(|| tls_config(authority)).transpose()?;
+        let address = Address::of(url)?;
+        let tls = address.server.as_ref().map(|_| tls_config(authority));
         Ok(Self {
             name: name.to_owned(),
-            port: uri.port_u16().unwrap_or(if encrypted { 443 } else { 80 }),
-            host,
-            tls: tls.map(|tls| TlsConnector::from(Arc::new(tls))),
-            uri,
+            tls: tls
+                .transpose()?
+                .map(|tls| TlsConnector::from(Arc::new(tls))),
+            address,
         })
     }
 
@@ -107,16 +105,17 @@ impl Poster {
 
     async fn post_untimed(&self, message: Message) -> Result<Bytes, Failure> {
         let again = |error: &dyn std::fmt::Display| Failure::Again(error.to_string());
-        let socket = TcpStream::connect((self.host.as_str(), self.port))
+        let Address {
+            host, port, server, ..
+        } = &self.address;
+        let socket = TcpStream::connect((host.as_str(), *port))
             .await
             .map_err(|error| again(&error))?;
-        let (code, answer) = match &self.tls {
+        let (code, answer) = match self.tls.as_ref().zip(server.as_ref()) {
             None => self.exchange(socket, message).await?,
-            Some(tls) => {
-                let name =
-                    ServerName::try_from(self.host.clone()).map_err(|error| again(&error))?;
+            Some((tls, server)) => {
                 let stream = tls
-                    .connect(name, socket)
+                    .connect(server.clone(), socket)
                     .await
                     .map_err(|error| again(&error))?;
                 self.exchange(stream, message).await?
@@ -139,15 +138,11 @@ impl Poster {
         message: Message,
     ) -> Result<(StatusCode, Bytes), Failure> {
         let again = |error: &dyn std::fmt::Display| Failure::Again(error.to_string());
-        let target = self
-            .uri
-            .path_and_query()
-            .map_or("/", |target| target.as_str());
-        let authority = self
-            .uri
-            .authority()
-            .map_or("", |authority| authority.as_str());
-        let mut request = Request::post(target).header(HOST, authority).header(
+        let Address {
+            target, authority, ..
+        } = &self.address;
+        let request = Request::post(target).header(HOST, authority);
+        let mut request = request.header(
             USER_AGENT,
             concat!("portcullis/", env!("CARGO_PKG_VERSION")),
         );
@@ -178,5 +173,44 @@ impl Poster {
             answered = asked => answered,
             answered = run => answered,
         }
+    }
+}
+
+impl Address {
+    /// The address of this URL. Of what is wrong with it, nothing of the URL is told.
+    fn of(url: &str) -> Result<Self, &'static str> {
+        let uri: Uri = url.parse().map_err(|_| "does not hold a URL")?;
+        let authority = uri.authority().ok_or("does not hold a whole URL")?;
+        // It would go out as the name of a host, and authenticate nobody.
+        if authority.as_str().contains('@') {
+            return Err("holds a URL with a user; a collector takes a password from headersFile");
+        }
+        let host = authority.host().trim_matches(['[', ']']);
+        let server =
+            ServerName::try_from(host.to_owned()).map_err(|_| "holds a URL with no host")?;
+        let loopback = host == "localhost"
+            || host
+                .parse::<std::net::IpAddr>()
+                .is_ok_and(|address| address.is_loopback());
+        let (server, usual) = match uri.scheme_str() {
+            Some("https") => (Some(server), 443),
+            Some("http") if loopback => (None, 80),
+            _ => return Err("must hold a URL that begins with https://"),
+        };
+        let rest = authority.as_str().strip_prefix(authority.host());
+        let port = match rest.and_then(|rest| rest.strip_prefix(':')) {
+            Some(port) => port
+                .parse()
+                .map_err(|_| "holds a URL with no port behind the colon")?,
+            None => usual,
+        };
+        let target = uri.path_and_query().map_or("/", |target| target.as_str());
+        Ok(Self {
+            host: host.to_owned(),
+            port,
+            authority: authority.to_string(),
+            target: target.to_owned(),
+            server,
+        })
     }
 }

@@ -151,6 +151,8 @@ fn only_https_is_spoken_to_other_machines() {
     assert!(Poster::new("hook", "file:///etc/passwd", None).is_err());
     assert!(Poster::new("hook", "nonsense", None).is_err());
     assert!(Poster::new("hook", "http://127.0.0.1:1/hook", None).is_ok());
+    // Its user would go out as part of a host.
+    assert!(Poster::new("hook", "http://me:pass@127.0.0.1:1/hook", None).is_err());
 }
 
 #[tokio::test]
