@@ -51,11 +51,12 @@ impl Keeping {
     /// Whether a request of its run belongs to it: nothing lies between the two but a silence that one run of kubectl may have.
     /// A watch or a shell lasts from when it came to what is told of it last.
     pub(super) fn reaches(&self, request: &Request) -> bool {
-        let near = |early, late: Timestamp| {
-            let silence = Duration::try_from(late.duration_since(early)).unwrap_or_default();
-            silence <= limits::AUDIT_COMMAND_SILENCE_MAX
-        };
         near(self.ended, request.received) && near(request.at, self.command.started)
+    }
+
+    /// Whether a request that was over before then can belong to it.
+    pub(super) fn may_begin_before(&self, then: Timestamp) -> bool {
+        near(then, self.command.started)
     }
 
     /// Whether a request of its run that came then is one of it.
@@ -140,4 +141,10 @@ impl Keeping {
         self.command.requests = requests.into_values().collect();
         self.command
     }
+}
+
+/// Whether one run of kubectl may be silent from the one to the other.
+fn near(early: Timestamp, late: Timestamp) -> bool {
+    let silence = Duration::try_from(late.duration_since(early)).unwrap_or_default();
+    silence <= limits::AUDIT_COMMAND_SILENCE_MAX
 }

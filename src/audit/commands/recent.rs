@@ -127,6 +127,12 @@ impl Whole {
         true
     }
 
+    /// Whether requests from before then, which it was not given, can belong to it.
+    pub fn may_begin_before(&self, then: Timestamp) -> bool {
+        let command = self.command.as_ref();
+        command.is_some_and(|command| command.may_begin_before(then))
+    }
+
     /// Whether a request of this run belongs to it.
     pub fn has(&self, request: &Request) -> bool {
         let command = self.command.as_ref();

@@ -101,7 +101,7 @@ pub(super) fn show(args: &ShowArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let log = Log::open(&args.log)?;
     // A command may have begun before the request that is asked for.
     let since = Uuid::try_parse(&args.id).ok().and_then(made);
-    let since = since.and_then(|at| at.checked_sub(COMMANDS_LAST_AT_MOST).ok());
+    let since = since.and_then(|at| at.checked_sub(STRETCH).ok());
     let id = Filter {
         id: Some(args.id.clone()),
         since,
@@ -121,7 +121,7 @@ pub(super) fn show(args: &ShowArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let run = first.run();
     let mut whole = Whole::new(first.received, limits::AUDIT_RUN_REQUESTS_MAX);
     if let Some(run) = &run {
-        let filter = Filter {
+        let mut filter = Filter {
             user: Some(run.user().to_owned()),
             session: Some(run.session().to_owned()),
             run: Some(run.clone()),
@@ -129,6 +129,11 @@ pub(super) fn show(args: &ShowArgs, out: &mut dyn Write) -> anyhow::Result<()> {
             ..Filter::default()
         };
         log.latest(&filter, &mut |request| Ok(whole.push(request)))?;
+        while let Some(begin) = filter.since.filter(|at| whole.may_begin_before(*at)) {
+            filter.until = Some(begin);
+            filter.since = begin.checked_sub(STRETCH).ok();
+            log.latest(&filter, &mut |request| Ok(whole.push(request)))?;
+        }
     }
     let same = |other: &Request| other.run() == run && whole.has(other);
     if !meant.iter().all(same) {
@@ -156,8 +161,8 @@ pub(super) fn show(args: &ShowArgs, out: &mut dyn Write) -> anyhow::Result<()> {
 
 /// How many requests with the same beginning of an id are looked at.
 const CANDIDATES_MAX: usize = 100;
-/// How long before one of its requests a command is looked for.
-const COMMANDS_LAST_AT_MOST: SignedDuration = SignedDuration::from_hours(24);
+/// How much of the time before one of its requests is looked through at once for the command.
+const STRETCH: SignedDuration = SignedDuration::from_hours(24);
 
 fn limit(text: &str) -> Result<usize, String> {
     let most = limits::AUDIT_COMMANDS_LISTED_MAX;

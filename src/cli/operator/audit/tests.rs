@@ -234,6 +234,41 @@ fn a_session_of_hours_is_several_commands() {
     assert!(several.to_string().contains("write more of it"));
 }
 
+/// However long ago that was: a full id says when to begin to look, and the command itself how far back.
+#[test]
+fn show_goes_back_to_the_beginning_of_a_command_of_days() {
+    let folder = tempfile::tempdir().unwrap();
+    let begun = Timestamp::now() - jiff::SignedDuration::from_hours(80);
+    let event = |number: i64| {
+        // A request every 20 minutes for 72 hours, and one of another day before it.
+        let at = match number {
+            0 => begun - jiff::SignedDuration::from_hours(1),
+            _ => begun + jiff::SignedDuration::from_mins(20 * number),
+        };
+        let (high, low) = (at.as_millisecond() >> 16, at.as_millisecond() & 0xffff);
+        let id = format!("{high:08x}-{low:04x}-7000-8000-{number:012x}");
+        let event = json!({
+            "auditID": id, "stage": "ResponseComplete", "verb": if number == 1 { "delete" } else { "get" },
+            "requestURI": "/api/v1/namespaces/shop/configmaps/a", "user": {"username": "alice"},
+            "objectRef": {"resource": "configmaps", "namespace": "shop", "name": "a"},
+            "responseStatus": {"code": 200}, "requestReceivedTimestamp": at, "stageTimestamp": at,
+            "annotations": {"portcullis.dev/decision": "allow", "portcullis.dev/claimed-session": "s1"},
+        });
+        (id, format!("{event}\n"))
+    };
+    let (ids, lines): (Vec<String>, Vec<String>) = (0..=216).map(event).unzip();
+    fs::write(folder.path().join("audit.jsonl"), lines.concat()).unwrap();
+    for id in [&ids[1], &ids[100], &ids[216]] {
+        let command = json(folder.path(), &["show", id, "-o", "json"]);
+        let requests = command["requests"].as_array().unwrap();
+        assert_eq!(
+            (requests.len(), &requests[0]["verb"]),
+            (216, &json!("delete"))
+        );
+        assert_eq!(command["id"], json!(ids[1]));
+    }
+}
+
 #[test]
 fn where_there_is_no_log_the_next_command_is_named() {
     let folder = tempfile::tempdir().unwrap();
