@@ -287,9 +287,11 @@ impl From<Seen> for Request {
         }
         let decision = annotations.remove("decision").unwrap_or_default();
         let path = seen.request_uri.split('?').next().unwrap_or_default();
+        let cluster = annotations.remove("cluster");
         let discovery = seen.object_ref.is_none()
             && decision == "allow"
-            && (is_discovery(path) || is_look(&seen.verb, path));
+            && seen.verb == "get"
+            && (is_discovery(path) || (cluster.is_none() && is_look(path)));
         let (namespace, object) = match seen.object_ref {
             Some(object) => (object.namespace.clone(), object.to_string()),
             None => (String::new(), path.to_owned()),
@@ -307,7 +309,7 @@ impl From<Seen> for Request {
             agent: annotations.remove("agent"),
             decision,
             rule: annotations.remove("rule"),
-            cluster: annotations.remove("cluster"),
+            cluster,
             verb: seen.verb,
             namespace,
             object,
@@ -340,9 +342,11 @@ fn is_discovery(path: &str) -> bool {
     matches!(first, Some("api" | "apis" | "openapi" | "version"))
 }
 
-/// What people look at who look into this log: lists of it would begin with themselves.
-fn is_look(verb: &str, path: &str) -> bool {
-    verb == "get" && (path.starts_with("/console") || path.starts_with("/v1/audit/"))
+/// What people look at who look into this log, which no cluster serves: lists of it would begin with themselves.
+fn is_look(path: &str) -> bool {
+    let console = path.strip_prefix("/console");
+    console.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        || path.starts_with("/v1/audit/")
 }
 
 /// How grave a decision is.

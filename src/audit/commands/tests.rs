@@ -126,6 +126,35 @@ fn claims_hide_nothing() {
     assert_eq!(commands[1].chief().unwrap().code, Some(403));
 }
 
+/// Only who asked what the API has, or looked at the log, did nothing.
+#[test]
+fn what_only_looks_like_discovery_is_told() {
+    let told = |verb: &str, uri: &str, cluster: Option<&str>| {
+        let mut changes = json!({"verb": verb, "requestURI": uri, "objectRef": null});
+        if let Some(cluster) = cluster {
+            changes["annotations"] = json!({"portcullis.dev/cluster": cluster});
+        }
+        let (commands, _) = gather(&Filter::default(), 1, vec![event(1, &changes)]);
+        commands.len() == 1
+    };
+    for (verb, uri) in [
+        ("delete", "/apis/hidden-thing"),
+        ("post", "/openapi/x"),
+        ("patch", "/api"),
+        ("put", "/version"),
+    ] {
+        assert!(told(verb, uri, Some("east")), "{verb} {uri}");
+    }
+    assert!(!told("get", "/apis?timeout=32s", Some("east")));
+    // Of the gateway itself, and of a cluster.
+    for uri in ["/console", "/console/audit?user=a", "/v1/audit/events"] {
+        assert!(!told("get", uri, None), "{uri}");
+        assert!(told("get", uri, Some("east")), "{uri}");
+        assert!(told("post", uri, None), "{uri}");
+    }
+    assert!(told("get", "/console-of-cluster/admin", None));
+}
+
 #[test]
 fn a_request_is_told_once_as_far_as_it_has_come() {
     let stage = |stage: &str| json!({"stage": stage, "objectRef": {"subresource": "exec"}});
@@ -227,7 +256,7 @@ fn a_long_log_gives_its_latest_commands() {
         let mut folded = session(&format!("d{id}"));
         merge(
             &mut folded,
-            &json!({"requestURI": "/api", "objectRef": null}),
+            &json!({"requestURI": "/api", "objectRef": null, "verb": "get"}),
         );
         events.push(event(id, &folded));
     }
