@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use jiff::Timestamp;
 use secrecy::SecretString;
 
@@ -21,6 +21,11 @@ use crate::limits::TOKEN_BYTES_MAX;
 const RESERVE_MAX: Duration = Duration::from_secs(30);
 /// How long kubectl may keep a token out of a file before it asks again: something else renews it there.
 const FILE_TOKEN_KEPT: Duration = Duration::from_mins(1);
+
+/// A token with less left than this is not given, not even where no other can be got.
+const LEFT_MIN: Duration = Duration::from_secs(2);
+/// How soon another is asked for after one could not be got.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// A token to show to the gateway.
 pub(super) struct Token {
@@ -50,6 +55,14 @@ impl Tokens {
         let life = Duration::try_from(life).unwrap_or_default();
         let reserve = (life / 5).min(RESERVE_MAX);
         self.expires_at - reserve
+    }
+
+    /// This one, where no other can be got: it holds for a moment, in which the provider may be there again.
+    fn into_last_token(self, now: Timestamp) -> Option<Token> {
+        (now + LEFT_MIN < self.expires_at).then(|| Token {
+            renew_at: Some((now + AGAIN).min(self.expires_at)),
+            ..self.into_token()
+        })
     }
 
     fn into_token(self) -> Token {
@@ -107,21 +120,31 @@ async fn from_provider(account: &Account, effort: Effort) -> anyhow::Result<Toke
     {
         return Ok(tokens.clone().into_token());
     }
-    if effort != Effort::LogIn && place.waited_in_vain()? {
-        bail!(
+    let error = if effort != Effort::LogIn && place.waited_in_vain()? {
+        anyhow!(
             "what this command waited for, the login by another one, failed; type `{}`",
             account.login_command()
-        );
-    }
-    let tokens = match renew(account, known.as_ref(), effort).await {
-        Ok(tokens) => tokens,
-        Err(error) => {
-            place.login_failed()?;
-            return Err(error);
+        )
+    } else {
+        match renew(account, known.as_ref(), effort).await {
+            Ok(tokens) => {
+                store(&place, &tokens);
+                return Ok(tokens.into_token());
+            }
+            Err(error) => {
+                place.login_failed()?;
+                error
+            }
         }
     };
-    store(&place, &tokens);
-    Ok(tokens.into_token())
+    let last = known.and_then(|tokens| tokens.into_last_token(Timestamp::now()));
+    let Some(last) = last else {
+        return Err(error);
+    };
+    say(&format!(
+        "note: the token that is there is used until it ends: {error:#}"
+    ));
+    Ok(last)
 }
 
 /// Gets tokens from the provider: for those that are known, or else by a login.
@@ -157,5 +180,82 @@ async fn renew(
 fn store(place: &Locked<'_>, tokens: &Tokens) {
     if let Err(error) = place.store(tokens) {
         say(&format!("note: the token is not kept: {error:#}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use secrecy::ExposeSecret as _;
+
+    use super::super::account::AccountArgs;
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        account: AccountArgs,
+    }
+
+    /// An account of a provider that is not there, with a token of five minutes that ends then.
+    fn account(cache: &Path, left: i64) -> Source {
+        let cache = format!("--cache-dir={}/cache", cache.display());
+        let issuer = "--issuer=https://127.0.0.1:1";
+        let line = Line::parse_from(["get-token", issuer, "--client-id=kubectl", &cache]);
+        let source = line.account.source().unwrap().unwrap();
+        let Source::Provider(account) = &source else {
+            panic!("no provider");
+        };
+        let second = |seconds| Timestamp::now() + jiff::SignedDuration::from_secs(seconds);
+        let cache = Cache::open(&account.cache_dir).unwrap();
+        let tokens = Tokens {
+            token: "the-token".into(),
+            expires_at: second(left),
+            obtained_at: second(left - 300),
+            refresh: Some("refresh".into()),
+            subject: None,
+        };
+        cache.lock(account).unwrap().store(&tokens).unwrap();
+        source
+    }
+
+    #[tokio::test]
+    async fn a_token_that_holds_is_given_while_no_other_can_be_got() {
+        let folder = tempfile::tempdir().unwrap();
+        let effort = Effort::IfNeeded { attended: false };
+        let source = account(folder.path(), 25);
+        let now = Timestamp::now();
+        let token = obtain(&source, effort).await.unwrap();
+        assert_eq!(token.secret.expose_secret(), "the-token");
+        let (renew_at, ends) = (token.renew_at.unwrap(), token.expires_at.unwrap());
+        assert!(now < renew_at && renew_at < ends, "soon, and in time");
+        // Who asks for a login wants that one, and nobody is given what ends on its way.
+        assert!(obtain(&source, Effort::LogIn).await.is_err());
+        let source = account(folder.path(), 1);
+        assert!(obtain(&source, effort).await.is_err());
+    }
+
+    /// Of many commands at once, one asks the provider.
+    #[tokio::test]
+    async fn who_waited_in_vain_is_given_it_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = account(folder.path(), 25);
+        let Source::Provider(account) = &source else {
+            panic!("no provider");
+        };
+        let cache = Cache::open(&account.cache_dir).unwrap();
+        let mut first = cache.lock(account).unwrap();
+        let other = source.clone();
+        let waiting = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(obtain(&other, Effort::IfNeeded { attended: false }))
+        });
+        first.login_failed().unwrap();
+        drop(first);
+        let token = waiting.join().unwrap().unwrap();
+        assert_eq!(token.secret.expose_secret(), "the-token");
     }
 }
