@@ -10,6 +10,10 @@ use serde::ser::{Serialize, SerializeMap as _, Serializer};
 /// Bytes of a kubeconfig; larger ones are something else.
 const FILE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// To kubectl `n` is `false` and 1.10 is 1.1, as keys too; written back as text it would be another key.
+const KEY_WITHOUT_QUOTES: &str =
+    "a key in it is a number or a switch to kubectl, such as `n:`; write it in quotes";
+
 /// A value.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Node {
@@ -44,8 +48,13 @@ impl Node {
     /// text of the file, which may be a credential.
     pub(super) fn parse(text: &str) -> anyhow::Result<Self> {
         ensure!(text.len() <= FILE_BYTES_MAX, "it is too large");
-        let node: Self = match serde_saphyr::from_str(text) {
+        // As kubectl reads it: 0755 is 493.
+        let options = serde_saphyr::options! { legacy_octal_numbers: true };
+        let node: Self = match serde_saphyr::from_str_with_options(text, options) {
             Ok(node) => node,
+            Err(error) if error.to_string().contains(KEY_WITHOUT_QUOTES) => {
+                bail!(KEY_WITHOUT_QUOTES)
+            }
             Err(error) => match error.location() {
                 Some(at) => bail!(
                     "it is not YAML at line {}, column {}",
@@ -221,7 +230,10 @@ impl<'de> Visitor<'de> for NodeVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Node, A::Error> {
         let mut map: Vec<(String, Node)> = Vec::new();
-        while let Some((key, value)) = entries.next_entry::<String, Node>()? {
+        while let Some((key, value)) = entries.next_entry::<Node, Node>()? {
+            let Node::Text(key) = key else {
+                return Err(de::Error::custom(KEY_WITHOUT_QUOTES));
+            };
             if map.iter().any(|(known, _)| *known == key) {
                 return Err(de::Error::custom("the same key twice"));
             }
@@ -279,6 +291,40 @@ clusters: []
             node.named("users", "user", "007").unwrap().text_at("token"),
             Some("a: b # c")
         );
+    }
+
+    /// kubectl reads YAML 1.1: what is written means the same to it as what was read.
+    #[test]
+    fn numbers_and_switches_stay_what_they_are_to_kubectl() {
+        let text = "{mode: 0755, less: -0017, more: 0o17, zero: 0, no: 0899, n: 1.10, b: on, c: '0755', d: 1_000}";
+        let text = text.replace("no:", "'no':").replace("n:", "'n':");
+        let node = Node::parse(&text).unwrap();
+        let written = node.render().unwrap();
+        for (key, value) in [
+            ("mode", Node::Integer(493)),
+            ("less", Node::Integer(-15)),
+            ("more", Node::Integer(15)),
+            ("zero", Node::Integer(0)),
+            ("no", Node::Float(899.0)),
+            ("n", Node::Float(1.1)),
+            ("b", Node::Bool(true)),
+            ("c", Node::text("0755")),
+            ("d", Node::Integer(1000)),
+        ] {
+            assert_eq!(node.get(key), Some(&value), "{key}");
+        }
+        for line in ["mode: 493", "less: -15", "b: true"] {
+            assert!(written.lines().any(|it| it == line), "{line}: {written}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_no_text_to_kubectl_is_refused() {
+        for key in ["n", "Yes", "on", "1.10", "0755", "~"] {
+            let error = Node::parse(&format!("a: b\n{key}: c\n")).unwrap_err();
+            assert_eq!(error.to_string(), KEY_WITHOUT_QUOTES, "{key}");
+            assert!(Node::parse(&format!("'{key}': c")).is_ok(), "{key}");
+        }
     }
 
     #[test]
