@@ -59,12 +59,17 @@ impl Shelf {
         Ok(self.begun(id)?.map(whole).and_then(Saw::unfinished))
     }
 
-    /// Reads what is kept under this digest, without comparing the two.
+    /// Reads what is kept under this digest. The end is an error if that is something else.
     pub fn kept(&self, name: &str) -> io::Result<Option<impl Read + Send + use<>>> {
         if name.len() != 64 || !name.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Ok(None); // nothing else ever becomes part of a path
         }
-        unpack(&place(&self.directory, name))
+        let unpacked = unpack(&place(&self.directory, name))?;
+        Ok(unpacked.map(|packed| Compared {
+            packed,
+            so_far: digest::Context::new(&digest::SHA256),
+            name: name.to_owned(),
+        }))
     }
 
     /// Whether this can be the id of a request, and may become part of a path.
@@ -74,12 +79,44 @@ impl Shelf {
         (1..=limits::AUDIT_ID_BYTES_MAX).contains(&id.len()) && id.bytes().all(is_plain)
     }
 
-    /// Reads what there is of an answer that is not over, by the id of its request.
+    /// Reads what there is of an answer that is not over, by the id of its request. That its file has no end yet is no error.
     pub fn begun(&self, id: &str) -> io::Result<Option<impl Read + Send + use<>>> {
         if !Self::is_id(id) {
             return Ok(None);
         }
-        unpack(&draft(&self.directory, id))
+        Ok(unpack(&draft(&self.directory, id))?.map(SoFar))
+    }
+}
+
+/// Reads what must have this digest.
+struct Compared<R> {
+    packed: R,
+    so_far: digest::Context,
+    name: String,
+}
+
+impl<R: Read> Read for Compared<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.packed.read(into)?;
+        self.so_far.update(into.get(..read).unwrap_or_default());
+        let over = read == 0 && !into.is_empty();
+        if over && HEXLOWER.encode(self.so_far.clone().finish().as_ref()) != self.name {
+            let why = "the answer on record is not what was kept";
+            return Err(io::Error::new(ErrorKind::InvalidData, why));
+        }
+        Ok(read)
+    }
+}
+
+/// Reads what has been written until now.
+struct SoFar<R>(R);
+
+impl<R: Read> Read for SoFar<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self.0.read(into) {
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(0),
+            read => read,
+        }
     }
 }
 

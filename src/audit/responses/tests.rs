@@ -136,6 +136,13 @@ async fn what_waits_is_bounded_however_slow_the_disk_is() {
     }
 }
 
+/// All that an answer says of itself.
+fn reads_to_an_end<R: io::Read>(answer: io::Result<Option<R>>) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    answer.and_then(|found| found.unwrap().read_to_end(&mut bytes))?;
+    Ok(bytes)
+}
+
 #[tokio::test]
 async fn no_half_of_an_answer_verifies_whatever_a_crash_left() {
     let (folder, responses) = kept_in(1 << 20);
@@ -149,12 +156,16 @@ async fn no_half_of_an_answer_verifies_whatever_a_crash_left() {
         fs::write(&file, &whole[..length]).unwrap();
         let saw = shelf.find(&kept.digest, kept.bytes).unwrap().unwrap();
         assert_eq!(saw.state, State::Altered, "{length}");
+        assert!(reads_to_an_end(shelf.kept(&kept.digest)).is_err());
     }
     let mut other = whole.clone();
     *other.last_mut().unwrap() ^= 1;
     fs::write(&file, &other).unwrap();
     let saw = shelf.find(&kept.digest, kept.bytes).unwrap().unwrap();
     assert_eq!(saw.state, State::Altered);
+    assert!(reads_to_an_end(shelf.kept(&kept.digest)).is_err());
+    fs::write(&file, &whole).unwrap();
+    assert_eq!(reads_to_an_end(shelf.kept(&kept.digest)).unwrap(), answer);
 
     // Killed while it streams: what was written is there, under the id of its request, and nothing claims to be whole.
     let block = vec![b'x'; limits::RESPONSE_BLOCK_BYTES];
@@ -175,7 +186,9 @@ async fn no_half_of_an_answer_verifies_whatever_a_crash_left() {
     let again = Responses::start(settings, Metrics::new().0).unwrap();
     again.open("0199-new", Required).await.unwrap();
     let saw = shelf.unfinished("0199-open").unwrap().unwrap();
-    assert_eq!((saw.bytes, saw.state), (block, State::Unfinished));
+    assert_eq!((&saw.bytes, saw.state), (&block, State::Unfinished));
+    let begun = shelf.begun("0199-open");
+    assert_eq!(reads_to_an_end(begun).unwrap(), block, "as far as it is");
     assert_eq!(shelf.unfinished("0199-none").unwrap(), None);
     assert!(!draft(&directory, "0199-none").exists());
     assert!(draft(&directory, "0199-torn").exists());

@@ -222,11 +222,26 @@ impl Client {
         lines_while(self.send(Method::GET, path, Vec::new()).await?, wanted).await
     }
 
-    /// Asks for at most so many bytes of something.
-    pub(in crate::cli) async fn bytes(&self, path: &str, most: usize) -> anyhow::Result<Vec<u8>> {
+    /// Asks for at most so many bytes of something; what came of it, and whether that is all.
+    pub(in crate::cli) async fn bytes(
+        &self,
+        path: &str,
+        most: usize,
+    ) -> anyhow::Result<(Vec<u8>, bool)> {
         let response = self.send(Method::GET, path, Vec::new()).await?;
-        let bytes = body::read_bounded(response.into_body(), most).await;
-        Ok(bytes.context("the gateway's answer broke off")?.into())
+        let mut body = response.into_body();
+        let mut bytes = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let Ok(frame) = frame else {
+                return Ok((bytes, false));
+            };
+            bytes.extend_from_slice(&frame.into_data().unwrap_or_default());
+            ensure!(
+                bytes.len() <= most,
+                "the gateway sent more than {most} bytes"
+            );
+        }
+        Ok((bytes, true))
     }
 
     /// Sends a document, and reads the one that comes back.

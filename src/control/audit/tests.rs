@@ -139,6 +139,26 @@ async fn what_is_followed_begins_now_and_has_every_stage() {
     assert_eq!(got, event(6, "dora").repeat(2));
 }
 
+/// What is damaged must not look like what was kept.
+#[tokio::test]
+async fn an_answer_that_cannot_be_read_to_its_end_breaks_off() {
+    struct Damaged;
+    impl io::Read for Damaged {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::InvalidData.into())
+        }
+    }
+
+    let (_folder, trail) = log(0);
+    let whole = io::Read::chain(&b"half"[..], &b" and half"[..]);
+    assert_eq!(text(trail.answer(whole).unwrap()).await, "half and half");
+    let damaged = io::Read::chain(&b"half"[..], Damaged);
+    let mut body = trail.answer(damaged).unwrap().into_body();
+    let sent = body.frame().await.unwrap().unwrap();
+    assert_eq!(sent.into_data().unwrap(), "half");
+    assert!(body.frame().await.unwrap().is_err());
+}
+
 /// Whoever does not read, or reads for ever, takes no place from the pages of the console; and places come back.
 #[tokio::test]
 async fn places_are_bounded_and_come_back() {

@@ -158,20 +158,20 @@ impl Trail {
         Ok(streamed(StreamBody::new(lines).boxed_unsync(), NDJSON))
     }
 
-    /// What can be read, block by block. What ends in an error ends there: its digest tells.
+    /// What can be read, block by block.
     pub(super) fn answer(
         &self,
         mut packed: impl Read + Send + 'static,
     ) -> Result<Response<Body>, Refusal> {
         self.send(BYTES, move |listener| {
             let mut block = vec![0; BLOCK_BYTES];
-            while let Ok(read @ 1..) = packed.read(&mut block) {
+            loop {
+                let read = packed.read(&mut block)?;
                 let read = block.get(..read).unwrap_or_default();
-                if !listener.hears(Bytes::copy_from_slice(read)) {
-                    break;
+                if read.is_empty() || !listener.hears(Bytes::copy_from_slice(read)) {
+                    return Ok(());
                 }
             }
-            Ok(())
         })
     }
 

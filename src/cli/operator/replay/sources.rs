@@ -9,7 +9,7 @@ use crate::cli::operator::audit::LogArgs;
 use crate::cli::operator::audit::source::{Log, Wanted};
 use crate::cli::operator::client::{Client, Missing};
 use crate::cli::operator::sessions::source::{Source, Tape};
-use crate::cli::output::talk;
+use crate::cli::output::{note, talk};
 use crate::identity::client::login::encoded;
 use crate::limits;
 use crate::recording::index::Catalog;
@@ -107,7 +107,15 @@ impl Sources {
 fn fetch(client: &Client, name: &str) -> anyhow::Result<Option<Vec<u8>>> {
     let path = format!("/v1/audit/responses/{name}");
     let most = usize::try_from(limits::RESPONSE_READ_BYTES_MAX).unwrap_or(usize::MAX);
-    unless_missing(talk(client.bytes(&path, most)))
+    let answer = unless_missing(talk(client.bytes(&path, most)))?;
+    Ok(answer.map(|(bytes, whole)| {
+        if !whole {
+            note(&format!(
+                "the gateway could not send all of the answer {name}; its log says why"
+            ));
+        }
+        bytes
+    }))
 }
 
 /// What is not there any more is nothing.
