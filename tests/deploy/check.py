@@ -303,6 +303,10 @@ def what_cannot_work_is_refused_with_a_word():
         ({"tls": {"secretName": "", "certManager": {"enabled": True, "issuerRef": {"name": "b"}}}}, "dnsNames"),
         ({"config": {"authentication": {"jwt": []}}}, "config.authentication.jwt"),
         ({"config": {"dataDirectory": "/elsewhere"}}, "dataDirectory"),
+        ({"config": {"audit": {"file": "/tmp/audit.jsonl"}}}, "config.audit.file"),
+        ({"config": {"audit": {"file": "audit.jsonl"}}}, "config.audit.file"),
+        ({"config": {"audit": {"file": "/var/lib/portcullis/../audit.jsonl"}}}, "config.audit.file"),
+        ({"config": {"recording": {"directory": "/tmp/tapes"}}}, "config.recording.directory"),
         ({"config": {"control": {"address": "0.0.0.0:1"}}}, "control"),
         ({"config": {"listener": {"address": "0.0.0.0:1"}}}, "address"),
         ({"policies": {"profiles": ["nobody"]}}, "profiles"),
@@ -321,6 +325,11 @@ def what_cannot_work_is_refused_with_a_word():
             done = helm_template("--values", file)
             assert done.returncode != 0, f"{values} was taken"
             assert word in done.stderr, f"{values}: {word!r} is not in\n{done.stderr}"
+        mounted = {"extraVolumes": [{"name": "tapes"}], "extraVolumeMounts": [{"name": "tapes", "mountPath": "/tapes"}]}
+        for path, directory in [("/dev/stdout", "/tapes/2026"), ("/var/lib/portcullis/logs/audit.jsonl", "/var/lib/portcullis/tapes")]:
+            kept = {"config": {"audit": {"file": path}, "recording": {"directory": directory}}}
+            file.write_text(yaml.safe_dump(merged(minimal, merged(kept, mounted))))
+            rendered(file)
 
 
 def merged(one, other):

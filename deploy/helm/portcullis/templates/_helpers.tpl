@@ -62,7 +62,33 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if .Values.config.control }}true{{ end }}
 {{- end }}
 
+{{/* Fails where a path of the configuration is on no volume: what is written there would be lost with the pod. */}}
+{{- define "portcullis.outlivesThePod" -}}
+{{- $path := clean .path }}
+{{- $kept := list "/var/lib/portcullis" }}
+{{- range .Values.extraVolumeMounts }}
+{{- $kept = append $kept (clean .mountPath) }}
+{{- end }}
+{{- $found := false }}
+{{- range $kept }}
+{{- if hasPrefix (printf "%s/" .) $path }}
+{{- $found = true }}
+{{- end }}
+{{- end }}
+{{- if not $found }}
+{{- fail (printf "%s: %s would be lost with the pod; leave it out, or name a place in /var/lib/portcullis or below one of extraVolumeMounts" .key .path) }}
+{{- end }}
+{{- end }}
+
 {{- define "portcullis.config" -}}
+{{- with dig "audit" "file" "" .Values.config }}
+{{- if not (has . (list "/dev/stdout" "/dev/stderr")) }}
+{{- include "portcullis.outlivesThePod" (dict "key" "config.audit.file" "path" . "Values" $.Values) }}
+{{- end }}
+{{- end }}
+{{- with dig "recording" "directory" "" .Values.config }}
+{{- include "portcullis.outlivesThePod" (dict "key" "config.recording.directory" "path" . "Values" $.Values) }}
+{{- end }}
 {{- if not .Values.config.authentication.jwt }}
 {{- fail "config.authentication.jwt: name at least one OIDC issuer; docs/install.md has examples" }}
 {{- end }}
