@@ -5,7 +5,7 @@ mod content;
 
 use self::bare::{Bare, Line, is_end};
 use self::content::{Content, Quoted, TAIL_BYTES_MAX, Tripled};
-use super::value::{NO_VALUE, REFERENCES, Step};
+use super::value::{NO_VALUE, Step};
 
 /// How an assignment is written.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +19,7 @@ pub(super) struct Style {
     stops: &'static [u8],
     /// What ends it if another `name=` follows, or nothing.
     separators: &'static [u8],
+    /// What begins with these stands for a value.
     references: &'static [&'static [u8]],
     /// The name is in quotes: numbers stay, and a list may follow.
     json: bool,
@@ -46,7 +47,7 @@ pub(super) const PAIR: Style = Style {
     begins_at_sign: false,
     stops: b"",
     separators: b",;&",
-    references: REFERENCES,
+    references: &[],
     json: false,
     prose: false,
 };
@@ -73,7 +74,7 @@ pub(super) const REMARK: Style = Style {
 
 /// `name=value`, but what begins with a slash is a path.
 pub(super) const PATH_OR_PASSWORD: Style = Style {
-    references: &[b"{{", b"[masked:v1:", b"/"],
+    references: &[b"/"],
     ..SET
 };
 
@@ -97,7 +98,7 @@ pub(super) const USER: Style = Style {
     gap: Gap::None,
     no_beginning: b"",
     separators: b"",
-    references: &[b"{{", b"[masked:v1:", b"//"],
+    references: &[b"//"],
     ..PAIR
 };
 

@@ -197,7 +197,9 @@ fn assert_finds_what_the_slow_way_finds(text: &[u8]) {
                     opening.push(*byte);
                 }
                 let number = |byte: &u8| byte.is_ascii_digit() || b"+-.eE".contains(byte);
-                let exempt = value::REFERENCES.iter().any(|mark| value.starts_with(mark))
+                // What follows says whether that is all of it.
+                let expression = [&b"$("[..], b"{{", b"${{"];
+                let exempt = expression.iter().any(|mark| value.starts_with(mark))
                     || opening.is_no_value()
                     || value.iter().all(number)
                     || is_ordinary(value);

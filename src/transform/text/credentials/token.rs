@@ -1,6 +1,6 @@
 //! Credentials of one class of bytes: keys of clouds, JSON web tokens, base64.
 
-use super::value::{Likeness, NO_VALUE, Opening, REFERENCES, Step, WHOLE_VALUE};
+use super::value::{Likeness, NO_VALUE, Opening, Step, WHOLE_VALUE};
 
 /// Bytes behind an ordinary word that are a token although all of them are letters of one case.
 const WORD_BYTES_MAX: usize = 32;
@@ -125,7 +125,7 @@ impl TokenValue {
     }
 
     fn may_be_a_word(&self) -> bool {
-        self.opening.likeness(REFERENCES) != Likeness::Value
+        self.opening.likeness(&[]) != Likeness::Value
     }
 }
 

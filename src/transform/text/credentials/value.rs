@@ -6,6 +6,7 @@ use super::key::Key;
 use super::patterns::Value;
 use super::token::TokenValue;
 use super::url::UrlPassword;
+use crate::transform::placeholder::FAMILY;
 
 /// What a byte means to a value.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -99,8 +100,8 @@ impl Reader {
 /// Bytes of a value that are compared with words: one more than the longest.
 const OPENING_BYTES: usize = 16;
 
-/// Bytes that something that stands for a value has at most. More wait for nothing.
-const REFERENCE_BYTES_MAX: usize = 128;
+/// Bytes that something that stands for a value has at most: commands are long. More wait for nothing.
+const REFERENCE_BYTES_MAX: usize = 512;
 
 /// The first bytes of a value, by which it is known to be none.
 #[derive(Clone, Copy, Debug, Default)]
@@ -118,14 +119,54 @@ enum Form {
     /// Its bytes are compared.
     #[default]
     Opening,
-    /// Within the name of a variable that this byte closes.
+    /// Within the name of a variable, or a placeholder, that this byte closes.
     Variable { closed_by: u8 },
-    /// Behind a variable: all of the value, if nothing but brackets follows.
-    VariableEnded,
-    /// `$(a command)`.
-    Command,
+    /// Within `{{ … }}` or `$(a command)`.
+    Expression(Expression),
+    /// Behind one of these: it is all of the value, if nothing but brackets follows.
+    Ended,
+    /// Behind the first of two braces that follow it.
+    Again,
     /// No word and no variable.
     Other,
+}
+
+/// A text in brackets that stands for a value.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Expression {
+    closed_by: u8,
+    /// Brackets that are open.
+    depth: usize,
+    /// It holds a text in quotes that is open.
+    quoted: bool,
+    last: u8,
+}
+
+impl Expression {
+    fn new(closed_by: u8) -> Self {
+        let depth = if closed_by == b'}' { 2 } else { 1 };
+        Self {
+            closed_by,
+            depth,
+            quoted: false,
+            last: 0,
+        }
+    }
+
+    /// Reads a byte. Answers what the value is then.
+    fn push(mut self, byte: u8) -> Form {
+        let opened_by = if self.closed_by == b'}' { b'{' } else { b'(' };
+        if byte == opened_by {
+            self.depth += 1;
+        } else if byte == self.closed_by {
+            self.depth -= 1;
+        }
+        self.last = byte;
+        match self.depth {
+            0 => Form::Ended,
+            _ => Form::Expression(self),
+        }
+    }
 }
 
 /// What the first bytes say.
@@ -137,9 +178,6 @@ pub(super) enum Likeness {
     Undecided,
     Value,
 }
-
-/// What begins something that stands for a value. `$(NAME)` and `${NAME}` do too, if that is all.
-pub(super) const REFERENCES: &[&[u8]] = &[b"{{", b"[masked:v1:"];
 
 /// Words that are no credential although their name says so; Go and others print the later ones instead
 /// of a value. So are rows of asterisks, and brackets may follow (`if (token == null)`, `{token: null}`).
@@ -167,33 +205,66 @@ impl Opening {
         self.read += 1;
         self.form = match self.form {
             _ if self.read > REFERENCE_BYTES_MAX => Form::Other,
-            Form::Variable { closed_by } if byte == closed_by => Form::VariableEnded,
-            Form::Variable { .. } if byte.is_ascii_alphanumeric() || b"_.-".contains(&byte) => {
-                // `${NAME-default}` says what the value is.
-                if byte == b'-' { Form::Other } else { return }
+            Form::Variable { closed_by } if byte == closed_by => Form::Ended,
+            // `${NAME-default}` says what the value is.
+            Form::Variable { .. } if byte.is_ascii_alphanumeric() || b"_.".contains(&byte) => {
+                return;
             }
-            Form::Variable { closed_by: b')' } => Form::Command,
-            Form::VariableEnded if is_closer(byte) => return,
+            // `${{ … }}`
+            Form::Variable { closed_by: b'}' } if byte == b'{' && self.read == 3 => {
+                Form::Expression(Expression::new(b'}'))
+            }
+            Form::Expression(expression) => expression.push(byte),
+            Form::Ended if is_closer(byte) => return,
+            Form::Ended if byte == b'{' => Form::Again,
+            Form::Again if byte == b'{' => Form::Expression(Expression::new(b'}')),
             Form::Opening => match self.bytes.get_mut(self.length) {
                 Some(place) => {
                     *place = byte;
                     self.length += 1;
                     match self.text() {
                         b"${" => Form::Variable { closed_by: b'}' },
-                        b"$(" => Form::Variable { closed_by: b')' },
+                        b"$(" => Form::Expression(Expression::new(b')')),
+                        b"{{" => Form::Expression(Expression::new(b'}')),
+                        text if text == FAMILY.as_bytes() => Form::Variable { closed_by: b']' },
                         _ => return,
                     }
                 }
                 None => Form::Other,
             },
-            Form::Command => return,
             _ => Form::Other,
         };
     }
 
-    /// It has something that no word and no reference has.
+    /// It has something that no word and no reference has, but for what stands within brackets.
     pub(super) fn spoil(&mut self) {
-        self.form = Form::Other;
+        if !self.is_within_brackets() {
+            self.form = Form::Other;
+        }
+    }
+
+    /// Is it `{{ … }}` or `$(a command)` so far, and not closed?
+    pub(super) fn is_within_brackets(&self) -> bool {
+        matches!(self.form, Form::Expression(_))
+    }
+
+    /// Does the command go on behind a line that ends here?
+    pub(super) fn goes_on_behind_line(&self) -> bool {
+        let Form::Expression(expression) = self.form else {
+            return false;
+        };
+        expression.closed_by == b')' && matches!(expression.last, b'\\' | b'|' | b'(' | 0)
+    }
+
+    /// The quote around the value comes again: does it stand within the brackets, around another text? That
+    /// begins behind a blank.
+    pub(super) fn takes_quote(&mut self) -> bool {
+        let Form::Expression(expression) = &mut self.form else {
+            return false;
+        };
+        let within = expression.quoted || matches!(expression.last, b' ' | b'\t');
+        expression.quoted ^= within;
+        within
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -202,8 +273,9 @@ impl Opening {
 
     pub(super) fn likeness(&self, references: &[&[u8]]) -> Likeness {
         match self.form {
-            Form::Command => return Likeness::Reference,
-            Form::Variable { .. } | Form::VariableEnded => return Likeness::Undecided,
+            Form::Variable { .. } | Form::Expression(_) | Form::Ended | Form::Again => {
+                return Likeness::Undecided;
+            }
             Form::Other => return Likeness::Value,
             Form::Opening => {}
         }
@@ -216,8 +288,10 @@ impl Opening {
                 .get(..word.len())
                 .is_some_and(|start| start.eq_ignore_ascii_case(word))
         };
-        let variable = b"$".starts_with(self.text());
-        if variable || is_row(word) || references.iter().chain(WORDS).any(begins) {
+        let brackets = [&b"$"[..], FAMILY.as_bytes()]
+            .iter()
+            .any(|mark| mark.starts_with(self.text()));
+        if brackets || is_row(word) || references.iter().chain(WORDS).any(begins) {
             Likeness::Undecided
         } else {
             Likeness::Value
@@ -228,11 +302,12 @@ impl Opening {
     pub(super) fn is_no_value(&self) -> bool {
         let word = self.word();
         match self.form {
-            Form::VariableEnded | Form::Command | Form::Variable { closed_by: b')' } => true,
+            // Where it must keep its length, a placeholder may be cut.
+            Form::Ended | Form::Variable { closed_by: b']' } => true,
             Form::Opening => {
                 is_row(word) || WORDS.iter().any(|known| known.eq_ignore_ascii_case(word))
             }
-            Form::Variable { .. } | Form::Other => false,
+            Form::Variable { .. } | Form::Expression(_) | Form::Again | Form::Other => false,
         }
     }
 

@@ -15,6 +15,8 @@ pub(super) struct Bare {
     line: Line,
     shape: Shape,
     last: u8,
+    /// Bytes since the first blank, which stands within brackets: all are a reference, or the first word is a value.
+    behind_word: usize,
 }
 
 /// Where it stands.
@@ -78,6 +80,7 @@ impl Bare {
                 number: true,
             },
             last: 0,
+            behind_word: 0,
         }
     }
 
@@ -88,6 +91,9 @@ impl Bare {
         style: &Style,
         decided: bool,
     ) -> Step {
+        if !decided && content.is_within_brackets() {
+            return self.within_brackets(byte, content);
+        }
         if let Tail::Blanks { length } = self.tail {
             return match byte {
                 b' ' | b'\t' if length < TAIL_BYTES_MAX => {
@@ -144,6 +150,26 @@ impl Bare {
         self.go_on(tail, byte, content, style, decided)
     }
 
+    /// Reads a byte within `{{ … }}` or `$(a command)`, where blanks and quotes end nothing.
+    fn within_brackets(&mut self, byte: u8, content: &mut Content) -> Step {
+        let ends = match byte {
+            b'\r' | b'\n' => !content.goes_on_behind_line(),
+            _ => byte == 0,
+        };
+        if ends {
+            return content.over(self.behind_word, false);
+        }
+        let blank = self.behind_word > 0 || byte.is_ascii_whitespace();
+        let step = content.take(byte, false);
+        if step == Step::Hide && self.behind_word > 0 {
+            return Step::End {
+                shown: self.behind_word,
+            };
+        }
+        self.behind_word += usize::from(blank);
+        step
+    }
+
     /// Colours, separators and quotes end a value, as do blanks: what is open before them may be none of it.
     pub(super) fn over(&self, byte: u8, content: &Content, style: &Style, decided: bool) -> Step {
         let quote = matches!(byte, b'"' | b'\'' | b'`');
@@ -154,6 +180,9 @@ impl Bare {
                 || self.is_number(style))
         {
             return NO_VALUE;
+        }
+        if !decided && content.is_within_brackets() {
+            return content.over(self.behind_word, decided);
         }
         let shown = match self.tail {
             Tail::Colour { length, .. } | Tail::Blanks { length } => length,

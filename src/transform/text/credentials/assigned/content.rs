@@ -43,6 +43,14 @@ impl Content {
         self.opening.is_empty()
     }
 
+    pub(super) fn is_within_brackets(&self) -> bool {
+        self.opening.is_within_brackets()
+    }
+
+    pub(super) fn goes_on_behind_line(&self) -> bool {
+        self.opening.goes_on_behind_line()
+    }
+
     pub(super) fn is_no_value(&self) -> bool {
         self.opening.is_no_value()
     }
@@ -78,6 +86,10 @@ impl Quoted {
 
     pub(super) fn step(&mut self, byte: u8, content: &mut Content, decided: bool) -> Step {
         if byte == self.quote && self.closes() {
+            if !decided && content.opening.takes_quote() {
+                self.run = 0;
+                return content.take(byte, decided);
+            }
             return content.over(self.run.min(self.slashes), decided);
         }
         if matches!(byte, b'\n' | b'\r' | 0) {
