@@ -114,7 +114,7 @@ const USER_OPTION: &str =
     r"(?:-u[ \t=\x00]*|-[A-Za-z0-9#]{1,4}u[ \t\x00]+|(?:-U|--(?:proxy-)?user)[ \t=\x00]+)";
 
 /// In this order: where two find the same bytes at once, the first one counts.
-pub(super) static PATTERNS: [Pattern; 35] = [
+pub(super) static PATTERNS: [Pattern; 36] = [
     Pattern {
         name: "credentials.private-key",
         lead_in: r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----",
@@ -185,6 +185,13 @@ pub(super) static PATTERNS: [Pattern; 35] = [
             is_base64(byte) || matches!(byte, b'%' | b'_' | b'-')
         })),
     },
+    // of a request to AWS, in its header or its URL
+    Pattern {
+        name: "credentials.aws-signature",
+        lead_in: r"(?i)\bsignature=",
+        prelude: None,
+        value: Value::Token(Token::of(64, |byte| byte.is_ascii_hexdigit())),
+    },
     Pattern {
         name: "credentials.github-token",
         lead_in: r"\b(?:gh[pousr]_|github_pat_)",
@@ -250,7 +257,7 @@ pub(super) static PATTERNS: [Pattern; 35] = [
     },
     Pattern {
         name: "credentials.authorization",
-        lead_in: r#"(?i)\bauthorization\\*["']?\s*[:=]\s*\\*["']?(?:bearer|basic|token)[ \t]"#,
+        lead_in: r#"(?i)\bauthorization\\*["']?\s*[:=]\s*\\*["']?(?:bearer|basic|token|api-?key|negotiate|ntlm|splunk)[ \t]"#,
         prelude: None,
         value: Value::Token(Token::of(1, is_token68).after_a_gap()),
     },

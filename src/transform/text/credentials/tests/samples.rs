@@ -143,6 +143,20 @@ pub(in crate::transform::text) const SAMPLES: &[(&str, Found, &[&str])] = &[
         &["?sig=short", "design=abcdefghijklmnopqrst"],
     ),
     (
+        "credentials.aws-signature",
+        &[
+            (
+                "Authorization: AWS4-HMAC-SHA256 SignedHeaders=host, Signature=fe5f80f77d5fa3beca038a248ff027d0445342fe2855ddc963176630326f1024",
+                &["fe5f80f77d5fa3beca038a248ff027d0445342fe2855ddc963176630326f1024"],
+            ),
+            (
+                "https://b.s3.amazonaws.com/k?X-Amz-Signature=fe5f80f77d5fa3beca038a248ff027d0445342fe2855ddc963176630326f1024&x=1",
+                &["fe5f80f77d5fa3beca038a248ff027d0445342fe2855ddc963176630326f1024"],
+            ),
+        ],
+        &["signature=verified", "Signature=fe5f80f77d5fa3be, keyId=1"],
+    ),
+    (
         "credentials.github-token",
         &[
             (
@@ -266,6 +280,9 @@ pub(in crate::transform::text) const SAMPLES: &[(&str, Found, &[&str])] = &[
         "credentials.authorization",
         &[
             ("Authorization: Bearer hunter2", &["hunter2"]),
+            ("authorization: ApiKey aHVudGVyMg==", &["aHVudGVyMg=="]),
+            (r#"{"Authorization":"Splunk hunter2"}"#, &["hunter2"]),
+            ("Authorization: Negotiate YIIhunter2==", &["YIIhunter2=="]),
             (r#""authorization": "Basic Ym9iOmg=","#, &["Ym9iOmg="]),
             ("sent bearer  abcdef012345 to x", &["abcdef012345"]),
             (
@@ -285,6 +302,7 @@ pub(in crate::transform::text) const SAMPLES: &[(&str, Found, &[&str])] = &[
             "HTTP Basic authentication.",
             "bearer of news",
             "Authorization: none",
+            "Authorization: negotiated, api key missing",
         ],
     ),
     (
