@@ -200,7 +200,7 @@ pub fn mask_credentials(
     for chunk in chunks {
         match chunk {
             Some(chunk) => finder.push(&chunk, &mut output.of(&chunk)),
-            None if finder.waits() => finder.release(&mut output.of(&Bytes::new())),
+            None if finder.waiting() > 0 => finder.release(&mut output.of(&Bytes::new())),
             None => {}
         }
         while let Some(bytes) = output.pop() {

@@ -2,6 +2,7 @@
 #![no_main]
 
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use portcullis::transform::text::known::{Index, Shelf, Value};
@@ -30,9 +31,9 @@ fn mask(masks: &TextMasks, pieces: &[&[u8]], pauses: bool) -> Vec<u8> {
     let mut masker = TextMasker::new(masks);
     let mut output = Vec::new();
     for piece in pieces {
-        masker.push_to(piece, &mut output);
+        masker.push_to(piece, Duration::ZERO, &mut output);
         if pauses {
-            masker.release_to(&mut output);
+            masker.release_to(Duration::MAX, &mut output);
         }
     }
     masker.finish_to(&mut output);

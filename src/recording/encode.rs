@@ -250,7 +250,7 @@ impl Encoder {
         if self.options.tty {
             self.typed.typed(bytes, now, &mut self.kept);
         } else if let Some(mask) = &mut self.mask {
-            mask.push(bytes, &mut self.kept);
+            mask.push(bytes, now, &mut self.kept);
         } else {
             return self.put_bytes(StreamType::Stdin, bytes, now, out);
         }

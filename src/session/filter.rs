@@ -1,17 +1,20 @@
 //! Rewriting what a command prints, before the client and the tap see it.
 
+use std::time::Duration;
+
 use super::StreamType;
 
 /// Rewrites one stream of output. It holds back only what may still turn out to be the beginning of
-/// something it replaces, and says so.
+/// something it replaces, and says until when. Times are counted from the beginning of the session.
 pub trait Filter: Send {
-    /// Takes the next bytes; appends to `output` what may leave now.
-    fn push(&mut self, bytes: &[u8], output: &mut Vec<u8>);
-    /// Whether bytes are held back, so that [`Filter::release`] is due after a pause of
+    /// Takes the next bytes, which came `now`; appends to `output` what may leave.
+    fn push(&mut self, bytes: &[u8], now: Duration, output: &mut Vec<u8>);
+    /// When [`Filter::release`] is due, if bytes are held back: no byte waits longer than
     /// [`TEXT_HOLD_MAX`](crate::limits::TEXT_HOLD_MAX).
-    fn waits(&self) -> bool;
-    /// Nobody can wait longer: appends what may leave. What is kept even so waits for the next bytes.
-    fn release(&mut self, output: &mut Vec<u8>);
+    fn due(&self) -> Option<Duration>;
+    /// Nobody can wait longer for what is due `now`: appends what may leave. What is kept even so waits for the
+    /// next bytes.
+    fn release(&mut self, now: Duration, output: &mut Vec<u8>);
     /// The stream ends: appends what is left. Nothing is asked of the filter afterwards.
     fn finish(&mut self, output: &mut Vec<u8>);
 }

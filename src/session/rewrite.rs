@@ -1,4 +1,4 @@
-//! The filters of one session: which stream has which, and since when each has held bytes back.
+//! The filters of one session: which stream has which, and when each lets go what it holds back.
 //!
 //! What leaves a filter goes to its client in frames of our own. No end of a remote command can tell: SPDY
 //! has no flow control here, and where messages end means nothing, but for the final status.
@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use super::{Filter, Filters, StreamType};
 use crate::limits;
+
+/// A time at which all that is held is due.
+const EVERYTHING: Duration = Duration::MAX;
 
 /// Takes what leaves a filter: what names the stream on the wire, what it carries, and the bytes.
 pub(super) type Put<'p, N> = dyn FnMut(N, StreamType, &[u8]) + 'p;
@@ -25,8 +28,6 @@ struct Stream<N> {
     name: N,
     kind: StreamType,
     filter: Box<dyn Filter>,
-    /// Since when bytes are held back.
-    held_since: Option<Duration>,
 }
 
 impl<N: Copy + PartialEq> Rewriter<N> {
@@ -50,7 +51,7 @@ impl<N: Copy + PartialEq> Rewriter<N> {
         self.meet(name, kind, put);
         self.each(
             |stream| stream.name == name,
-            |stream, rewritten| stream.push(bytes, now, rewritten),
+            |filter, rewritten| filter.push(bytes, now, rewritten),
             put,
         );
     }
@@ -66,9 +67,9 @@ impl<N: Copy + PartialEq> Rewriter<N> {
         self.meet(name, StreamType::Error, put);
         self.each(
             |stream| stream.name == name,
-            |stream, rewritten| {
-                stream.push(bytes, now, rewritten);
-                stream.release(rewritten);
+            |filter, rewritten| {
+                filter.push(bytes, now, rewritten);
+                filter.release(EVERYTHING, rewritten);
             },
             put,
         );
@@ -78,7 +79,7 @@ impl<N: Copy + PartialEq> Rewriter<N> {
     pub(super) fn finish(&mut self, name: N, put: &mut Put<'_, N>) {
         self.each(
             |stream| stream.name == name,
-            |stream, rewritten| stream.filter.finish(rewritten),
+            |filter, rewritten| filter.finish(rewritten),
             put,
         );
         self.forget(name);
@@ -86,11 +87,7 @@ impl<N: Copy + PartialEq> Rewriter<N> {
 
     /// The server sends nothing more at all.
     pub(super) fn finish_all(&mut self, put: &mut Put<'_, N>) {
-        self.each(
-            |_| true,
-            |stream, rewritten| stream.filter.finish(rewritten),
-            put,
-        );
+        self.each(|_| true, |filter, rewritten| filter.finish(rewritten), put);
         self.streams.clear();
     }
 
@@ -101,14 +98,15 @@ impl<N: Copy + PartialEq> Rewriter<N> {
 
     /// When bytes will have been held back for too long, counted from the beginning of the session.
     pub(super) fn due(&self) -> Option<Duration> {
-        self.streams.iter().filter_map(Stream::due).min()
+        let due = |stream: &Stream<N>| stream.filter.due();
+        self.streams.iter().filter_map(due).min()
     }
 
     /// Lets go of what has been held back for too long.
     pub(super) fn release(&mut self, now: Duration, put: &mut Put<'_, N>) {
         self.each(
-            |stream| stream.due().is_some_and(|due| due <= now),
-            Stream::release,
+            |stream| stream.filter.due().is_some_and(|due| due <= now),
+            |filter, rewritten| filter.release(now, rewritten),
             put,
         );
     }
@@ -117,8 +115,8 @@ impl<N: Copy + PartialEq> Rewriter<N> {
     fn meet(&mut self, name: N, kind: StreamType, put: &mut Put<'_, N>) {
         if kind == StreamType::Error {
             self.each(
-                |stream| stream.kind != StreamType::Error && stream.held_since.is_some(),
-                Stream::release,
+                |stream| stream.kind != StreamType::Error,
+                |filter, rewritten| filter.release(EVERYTHING, rewritten),
                 put,
             );
         }
@@ -127,7 +125,6 @@ impl<N: Copy + PartialEq> Rewriter<N> {
                 name,
                 kind,
                 filter: (self.make)(kind),
-                held_since: None,
             });
             self.streams
                 .sort_by_key(|stream| stream.kind == StreamType::Error);
@@ -138,36 +135,17 @@ impl<N: Copy + PartialEq> Rewriter<N> {
     fn each(
         &mut self,
         which: impl Fn(&Stream<N>) -> bool,
-        work: impl Fn(&mut Stream<N>, &mut Vec<u8>),
+        work: impl Fn(&mut dyn Filter, &mut Vec<u8>),
         put: &mut Put<'_, N>,
     ) {
         for stream in self.streams.iter_mut().filter(|stream| which(stream)) {
             self.rewritten.clear();
-            work(stream, &mut self.rewritten);
+            work(&mut *stream.filter, &mut self.rewritten);
             if !self.rewritten.is_empty() {
                 put(stream.name, stream.kind, &self.rewritten);
             }
         }
         self.rewritten.shrink_to(limits::SESSION_READ_BYTES);
-    }
-}
-
-impl<N> Stream<N> {
-    fn push(&mut self, bytes: &[u8], now: Duration, rewritten: &mut Vec<u8>) {
-        self.filter.push(bytes, rewritten);
-        // Bytes leave in order: once any has left, what was held before has left too.
-        let held_since = self.held_since.filter(|_| rewritten.is_empty());
-        self.held_since = self.filter.waits().then(|| held_since.unwrap_or(now));
-    }
-
-    fn release(&mut self, rewritten: &mut Vec<u8>) {
-        self.filter.release(rewritten);
-        // What is kept even so is asked for after the next bytes only.
-        self.held_since = None;
-    }
-
-    fn due(&self) -> Option<Duration> {
-        self.held_since?.checked_add(limits::TEXT_HOLD_MAX)
     }
 }
 

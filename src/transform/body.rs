@@ -12,12 +12,13 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::Response;
 use http_body::{Body as _, Frame};
 use thiserror::Error;
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
 use self::gzip::{GzipError, Inflate};
 use super::MaskError;
@@ -29,7 +30,7 @@ use super::report::MaskReport;
 use super::text::TextMasker;
 use super::text::known::{JsonPassing, Strings};
 use crate::gateway::body::{Body, BodyError, read_bounded};
-use crate::limits::{self, ERROR_STATUS_BYTES_MAX, TEXT_HOLD_MAX};
+use crate::limits::{self, ERROR_STATUS_BYTES_MAX};
 use crate::wire::json::JsonError;
 
 /// A body that nobody may forward yet. Only this room can open it.
@@ -102,6 +103,7 @@ impl Released {
             input: Bytes::new(),
             output: Output::default(),
             state: State::Reading,
+            begun: Instant::now(),
             pause: None,
         };
         Self(Leaving::Rewritten(Box::new(rewriting)))
@@ -172,8 +174,13 @@ pub(super) enum Last {
 }
 
 impl Pipeline {
-    /// Takes a bounded part of `input`. True if the rest of the body does not matter.
-    fn push(&mut self, input: &mut Bytes, output: &mut Output) -> Result<bool, TransformError> {
+    /// Takes a bounded part of `input`, which came `now`. True if the rest of the body does not matter.
+    fn push(
+        &mut self,
+        input: &mut Bytes,
+        now: Duration,
+        output: &mut Output,
+    ) -> Result<bool, TransformError> {
         let chunk = match &mut self.inflate {
             Some(inflate) => inflate.next(input)?,
             None => std::mem::take(input),
@@ -186,7 +193,7 @@ impl Pipeline {
                 masker.push(&chunk, &mut output.of(&chunk))?;
             }
             Last::Protobuf(masker) => masker.push(&chunk, output)?,
-            Last::Text(masker) => masker.push(&chunk, &mut output.of(&chunk)),
+            Last::Text(masker) => masker.push(&chunk, now, &mut output.of(&chunk)),
             Last::Status { scrubber, text, .. } => {
                 if text.len() + chunk.len() > ERROR_STATUS_BYTES_MAX {
                     output.push(scrubber.without_body());
@@ -233,15 +240,18 @@ impl Pipeline {
         matches!(&self.last, Last::Protobuf(masker) if masker.holds_back())
     }
 
-    /// Whether text is held back that may have to leave before more comes.
-    fn waits(&self) -> bool {
-        matches!(&self.last, Last::Text(masker) if masker.waits())
+    /// When text that is held back has to leave, whether more has come or not.
+    fn due(&self) -> Option<Duration> {
+        match &self.last {
+            Last::Text(masker) => masker.due(),
+            _ => None,
+        }
     }
 
     /// Nothing more comes for the moment.
-    fn release(&mut self, output: &mut Output) {
+    fn release(&mut self, now: Duration, output: &mut Output) {
         if let Last::Text(masker) = &mut self.last {
-            masker.release(&mut output.of(&Bytes::new()));
+            masker.release(now, &mut output.of(&Bytes::new()));
         }
     }
 }
@@ -262,7 +272,9 @@ struct Rewriting {
     input: Bytes,
     output: Output,
     state: State,
-    /// When what is held leaves at the latest.
+    /// Since when time is counted.
+    begun: Instant,
+    /// The time until something of what is held has to leave.
     pause: Option<Pin<Box<Sleep>>>,
 }
 
@@ -304,29 +316,33 @@ impl Rewriting {
                 }
             }
         }
-        let enough = self.pipeline.push(&mut self.input, &mut self.output);
+        let now = self.begun.elapsed();
+        let enough = self.pipeline.push(&mut self.input, now, &mut self.output);
         self.count();
         if enough? {
             self.input = Bytes::new();
             self.state = State::Done;
-        }
-        if !self.pipeline.waits() {
-            self.pause = None;
         }
         Poll::Ready(Ok(()))
     }
 
     /// The API server has nothing to say at the moment: what is held leaves when it was held long enough.
     fn paused(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        if !self.pipeline.waits() {
+        let due = self.pipeline.due();
+        let Some(at) = due.and_then(|due| self.begun.checked_add(due)) else {
+            self.pause = None;
             return Poll::Pending;
-        }
+        };
         let pause = self
             .pause
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(TEXT_HOLD_MAX)));
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
+        if pause.deadline() != at {
+            pause.as_mut().reset(at);
+        }
         std::task::ready!(pause.as_mut().poll(context));
         self.pause = None;
-        self.pipeline.release(&mut self.output);
+        self.pipeline
+            .release(self.begun.elapsed(), &mut self.output);
         self.count();
         Poll::Ready(())
     }

@@ -4,6 +4,7 @@ pub(super) mod status;
 mod warning;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use http::response::Parts;
@@ -208,7 +209,7 @@ fn mask_headers(
     for (_, value) in said {
         let mut masked = Vec::with_capacity(value.len());
         let mut masker = TextMasker::new(texts);
-        masker.push_to(value.as_bytes(), &mut masked);
+        masker.push_to(value.as_bytes(), Duration::ZERO, &mut masked);
         masker.finish_to(&mut masked);
         if masked != value.as_bytes() {
             masker.report_to(report);

@@ -8,17 +8,20 @@
 //! hide a credential around it, or its beginning.
 //!
 //! Nothing waits for the end of a line: only the last bytes of what came are held back, as they may be part
-//! of a secret, and no longer than [`TEXT_HOLD_MAX`](crate::limits::TEXT_HOLD_MAX), after which
+//! of a secret, and each no longer than [`TEXT_HOLD_MAX`](crate::limits::TEXT_HOLD_MAX), after which
 //! [`TextMasker::release`] is due. A prompt does not wait at all.
 
 pub(super) mod arguments;
+mod arrivals;
 pub(super) mod credentials;
 pub mod known;
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use self::arguments::Arguments;
+use self::arrivals::Arrivals;
 use self::credentials::Finder;
 use self::known::{KnownValues, Scanner, Shelf, Wait};
 use super::output::{Collected, Shifted, Sink, Written};
@@ -124,7 +127,7 @@ pub fn scrubbed_words<'a>(words: impl Iterator<Item = &'a str>) -> Vec<String> {
 pub fn masked_text(masks: &TextMasks, text: &str) -> String {
     let mut masker = TextMasker::new(masks);
     let mut masked = Vec::with_capacity(text.len());
-    masker.push_to(text.as_bytes(), &mut masked);
+    masker.push_to(text.as_bytes(), Duration::ZERO, &mut masked);
     masker.finish_to(&mut masked);
     String::from_utf8_lossy(&masked).into_owned()
 }
@@ -135,6 +138,8 @@ pub struct TextMasker {
     credentials: Option<Finder>,
     /// Whether the reader says where the text ends.
     cut: bool,
+    /// When what is held came.
+    arrivals: Arrivals,
     /// What known values do to a text.
     fate: Fate,
     tally: Tally,
@@ -171,6 +176,7 @@ impl TextMasker {
             known: masks.known.as_ref().map(scan),
             credentials: masks.credentials.as_ref().map(find),
             cut: masks.cut,
+            arrivals: Arrivals::default(),
             fate: if masks.fits {
                 Fate::Withheld
             } else {
@@ -180,8 +186,8 @@ impl TextMasker {
         }
     }
 
-    /// Takes the next bytes; they are the chunk that `sink` copies from.
-    pub(super) fn push(&mut self, chunk: &[u8], sink: &mut impl Sink) {
+    /// Takes the next bytes, which came `now`; they are the chunk that `sink` copies from.
+    pub(super) fn push(&mut self, chunk: &[u8], now: Duration, sink: &mut impl Sink) {
         let prompt = self.fate == Fate::Masked && self.is_prompt(chunk);
         let (known, mut rest) = self.split(chunk, sink);
         match known {
@@ -195,6 +201,7 @@ impl TextMasker {
             }
             None => rest.copy(0..chunk.len()),
         }
+        self.arrivals.note(chunk.len(), now, self.held());
     }
 
     /// Whether somebody may be waiting for this piece of text, of which no value is likely to be cut in two.
@@ -203,10 +210,28 @@ impl TextMasker {
         chunk.len() <= PROMPT_BYTES_MAX && chunk.last().is_some_and(ends)
     }
 
-    /// Whether bytes are held back.
-    pub fn waits(&self) -> bool {
+    /// How many of the last bytes are held back; none if those are all that [`Self::release`] keeps.
+    fn held(&self) -> usize {
+        let kept = self.kept();
         let scanner = self.known.as_ref().map(|(_, scanner)| scanner);
-        scanner.is_some_and(Scanner::waits) || self.credentials.as_ref().is_some_and(Finder::waits)
+        let scanner = scanner.map_or(0, Scanner::waiting);
+        match self.credentials.as_ref().map_or(0, Finder::waiting) {
+            0 if scanner <= kept => 0,
+            finder => scanner + finder,
+        }
+    }
+
+    /// How many of the last bytes wait for more, however long that takes: the reader could end the text there.
+    fn kept(&self) -> usize {
+        match &self.known {
+            Some((_, scanner)) if self.cut => scanner.open_line(),
+            _ => 0,
+        }
+    }
+
+    /// When [`Self::release`] is due.
+    pub fn due(&self) -> Option<Duration> {
+        self.arrivals.due()
     }
 
     /// Whether nothing leaves any more, because a known value turned up in what must keep its length.
@@ -214,13 +239,20 @@ impl TextMasker {
         self.fate == Fate::Ended
     }
 
-    /// Nobody can wait longer for what is held.
-    pub(super) fn release(&mut self, sink: &mut impl Sink) {
+    /// Nobody can wait longer for what is due `now`.
+    pub(super) fn release(&mut self, now: Duration, sink: &mut impl Sink) {
+        let keep = self.arrivals.waiting(now).max(self.kept());
         let (known, mut rest) = self.split(b"", sink);
-        if let Some((_, scanner)) = known {
-            scanner.release(&mut rest);
-        }
-        rest.let_go(Finder::release);
+        let scanner = known.map_or(0, |(_, scanner)| {
+            scanner.release(keep, &mut rest);
+            scanner.waiting()
+        });
+        rest.let_go(|finder, sink| {
+            if scanner + finder.waiting() > keep {
+                finder.release(sink);
+            }
+        });
+        self.arrivals.note(0, now, self.held());
     }
 
     /// The text ends.
@@ -267,14 +299,14 @@ impl TextMasker {
         report.add(self.tally());
     }
 
-    /// Takes the next bytes, and appends what may leave to `output`.
-    pub fn push_to(&mut self, bytes: &[u8], output: &mut Vec<u8>) {
-        self.push(bytes, &mut Collected::new(bytes, output));
+    /// Takes the next bytes, which came `now`, and appends what may leave to `output`.
+    pub fn push_to(&mut self, bytes: &[u8], now: Duration, output: &mut Vec<u8>) {
+        self.push(bytes, now, &mut Collected::new(bytes, output));
     }
 
-    /// Nobody can wait longer: appends what may leave.
-    pub fn release_to(&mut self, output: &mut Vec<u8>) {
-        self.release(&mut Collected::new(b"", output));
+    /// Nobody can wait longer for what is due `now`: appends it.
+    pub fn release_to(&mut self, now: Duration, output: &mut Vec<u8>) {
+        self.release(now, &mut Collected::new(b"", output));
     }
 
     /// The text ends: appends the rest of it.

@@ -76,7 +76,7 @@ fn values(capture: &Capture, whole: &Seen) -> Vec<Vec<u8>> {
 /// What the filter makes of bytes that come all at once.
 fn whole_masked(values: &[Vec<u8>], bytes: &[u8]) -> Vec<u8> {
     let (mut toy, mut output) = (Toy::new(values), Vec::new());
-    toy.push(bytes, &mut output);
+    toy.push(bytes, Duration::ZERO, &mut output);
     toy.finish(&mut output);
     output
 }

@@ -4,6 +4,7 @@ mod archive;
 mod withheld;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use self::archive::Archive;
 use self::withheld::FinalStatus;
@@ -53,17 +54,17 @@ struct Masked {
 }
 
 impl Filter for Masked {
-    fn push(&mut self, bytes: &[u8], output: &mut Vec<u8>) {
-        self.masker.push_to(bytes, output);
+    fn push(&mut self, bytes: &[u8], now: Duration, output: &mut Vec<u8>) {
+        self.masker.push_to(bytes, now, output);
         self.masker.report_to(&self.report);
     }
 
-    fn waits(&self) -> bool {
-        self.masker.waits()
+    fn due(&self) -> Option<Duration> {
+        self.masker.due()
     }
 
-    fn release(&mut self, output: &mut Vec<u8>) {
-        self.masker.release_to(output);
+    fn release(&mut self, now: Duration, output: &mut Vec<u8>) {
+        self.masker.release_to(now, output);
         self.masker.report_to(&self.report);
     }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 
 use super::*;
@@ -259,6 +260,52 @@ async fn what_may_be_part_of_a_value_is_held_for_a_moment_only() {
         assert_eq!(next().await, typed);
         assert_eq!(begun.elapsed(), Duration::from_millis(late));
     }
+}
+
+/// A log that comes in pieces, so many milliseconds apart, and what its reader sees of it.
+async fn played(path: &str, pieces: Vec<(u64, String)>) -> String {
+    let chunks = futures_util::stream::iter(pieces).then(async |(late, text)| {
+        tokio::time::sleep(Duration::from_millis(late)).await;
+        Ok::<_, BodyError>(Frame::data(Bytes::from(text)))
+    });
+    let body = StreamBody::new(Box::pin(chunks)).boxed_unsync();
+    seen(path, 200, "text/plain", body).await.0
+}
+
+#[tokio::test(start_paused = true)]
+async fn c_45_a_busy_log_shows_no_part_of_a_value() {
+    let path = "/api/v1/namespaces/shop/pods/web/log?follow=true";
+    for length in [1100, 60] {
+        let mut pieces = Vec::new();
+        for cut in (1..PASSWORD.len()).cycle().take(100) {
+            let (begin, end) = PASSWORD.split_at(cut);
+            pieces.push((3, format!("{} {begin}", "x".repeat(length))));
+            pieces.push((3, end.to_owned()));
+        }
+        let text = played(path, pieces).await;
+        let shown = text.split_whitespace().find(|word| {
+            let word = word.trim_end_matches('x');
+            !(word.is_empty() || word.starts_with("[masked:v1:") && word.ends_with(']'))
+        });
+        assert_eq!((shown, text.matches("[masked:v1:").count()), (None, 100));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn c_45_a_log_with_a_limit_shows_no_part_of_a_value_after_a_pause() {
+    let path = "/api/v1/namespaces/shop/pods/web/log?limitBytes=122";
+    let (line, end) = ("x".repeat(100), PASSWORD.split_at(PASSWORD.len() - 1).0);
+    for late in [0, 2, 8, 20, 100] {
+        let pieces = [(0, format!("{line}{end}")), (late, String::new())];
+        assert_eq!(played(path, pieces.into()).await, "");
+    }
+    // Lines that are complete do not wait for what is not.
+    let pieces = [
+        (0, format!("{}\n{end}", "x".repeat(2000))),
+        (25, String::new()),
+    ];
+    let text = played(path, pieces.into()).await;
+    assert_eq!(text, "x".repeat(2000) + "\n");
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 use super::credentials::tests::{ORDINARY, SAMPLES};
 use super::known::{Index, Value};
 use super::*;
+use crate::limits;
 
 /// What ends every credential.
 const END: &str = "\n-----END PRIVATE KEY-----\nnext\n";
@@ -39,7 +40,7 @@ fn stream<'a>(masks: &TextMasks, chunks: impl IntoIterator<Item = &'a [u8]>) -> 
     let mut masker = TextMasker::new(masks);
     let mut masked = Vec::new();
     for chunk in chunks {
-        masker.push_to(chunk, &mut masked);
+        masker.push_to(chunk, Duration::ZERO, &mut masked);
     }
     masker.finish_to(&mut masked);
     starred(&String::from_utf8_lossy(&masked))
@@ -128,9 +129,9 @@ fn c_45_a_known_value_at_the_end_of_a_prompt_does_not_wait() {
     let masks = masks(&["correct-horse-battery-7"]);
     let mut masker = TextMasker::new(&masks);
     let mut masked = Vec::new();
-    masker.push_to(b"correct-horse-battery-7 ", &mut masked);
+    masker.push_to(b"correct-horse-battery-7 ", Duration::ZERO, &mut masked);
     assert_eq!(starred(std::str::from_utf8(&masked).unwrap()), "* ");
-    assert!(!masker.waits());
+    assert_eq!(masker.due(), None);
 }
 
 #[test]
@@ -184,4 +185,123 @@ proptest! {
         chunks.push(&text.as_bytes()[from..]);
         prop_assert_eq!(stream(&masks, chunks), expected(&masks, &text), "{}", known);
     }
+}
+
+/// A text that comes in pieces, read without a pause.
+struct Reading {
+    masker: TextMasker,
+    now: Duration,
+    seen: Vec<u8>,
+}
+
+impl Reading {
+    fn new(masks: &TextMasks) -> Self {
+        Self {
+            masker: TextMasker::new(masks),
+            now: Duration::ZERO,
+            seen: Vec::new(),
+        }
+    }
+
+    /// So long nothing comes.
+    fn pause(&mut self, milliseconds: u64) {
+        let until = self.now + Duration::from_millis(milliseconds);
+        while let Some(due) = self.masker.due().filter(|due| *due <= until) {
+            self.masker.release_to(due, &mut self.seen);
+            assert!(self.masker.due().is_none_or(|next| next > due));
+        }
+        self.now = until;
+    }
+
+    fn push(&mut self, piece: &str) {
+        self.masker
+            .push_to(piece.as_bytes(), self.now, &mut self.seen);
+    }
+}
+
+#[test]
+fn c_50_a_byte_waits_20_ms_whatever_comes_behind_it() {
+    let masks = masks(&["correct-horse-battery-7"]);
+    for between in [1, 3, 4, 8, 19, 21] {
+        let mut reading = Reading::new(&masks);
+        let mut came = Vec::new();
+        for piece in std::iter::once(600).chain([1; 200]).chain([700, 30, 1]) {
+            reading.push(&".".repeat(piece));
+            came.push((reading.now, piece));
+            reading.pause(between);
+            let old = came
+                .iter()
+                .take_while(|(at, _)| *at + limits::TEXT_HOLD_MAX <= reading.now);
+            let old: usize = old.map(|(_, piece)| piece).sum();
+            assert!(reading.seen.len() >= old, "{between}");
+        }
+    }
+}
+
+#[test]
+fn c_45_a_value_in_a_stream_without_a_pause_shows_no_part_of_itself() {
+    let value = "correct-horse-battery-7";
+    let masks = masks(&[value]);
+    for (length, between) in [(12, 3), (40, 3), (100, 7), (300, 3), (1100, 3), (60, 19)] {
+        let mut reading = Reading::new(&masks);
+        let mut text = String::new();
+        for cut in (1..value.len()).cycle().take(100) {
+            let (begin, end) = value.split_at(cut);
+            for piece in [format!("{}{begin}", "x".repeat(length)), end.to_owned()] {
+                reading.push(&piece);
+                reading.pause(between);
+                text += &piece;
+            }
+        }
+        reading.masker.finish_to(&mut reading.seen);
+        let seen = String::from_utf8(reading.seen).unwrap();
+        assert_eq!(
+            starred(&seen),
+            expected(&masks, &text),
+            "{length} {between}"
+        );
+    }
+}
+
+#[test]
+fn c_45_a_credential_in_a_stream_without_a_pause_is_one() {
+    let masks = masks(&[]);
+    let mut reading = Reading::new(&masks);
+    for piece in [
+        "x ".repeat(300).as_str(),
+        "password=hunter2",
+        "hunter2",
+        " and more.",
+    ] {
+        reading.push(piece);
+        reading.pause(12);
+    }
+    reading.pause(20);
+    let seen = String::from_utf8(reading.seen).unwrap();
+    assert_eq!(
+        starred(&seen),
+        format!("{}password=* and more.", "x ".repeat(300))
+    );
+}
+
+#[test]
+fn c_50_of_a_text_that_its_reader_cuts_off_a_pause_shows_whole_lines_only() {
+    let masks = masks(&["correct-horse-battery-7"]).cut_off();
+    let line = format!("{}\n", "x".repeat(1100));
+    let begun = format!("{line}with correct-horse-battery-");
+    let mut reading = Reading::new(&masks);
+    reading.push(&begun);
+    reading.pause(20);
+    assert_eq!(reading.seen, line.as_bytes());
+    assert_eq!(reading.masker.due(), None);
+    let mut end = Reading::new(&masks);
+    end.push(&begun);
+    end.pause(60_000);
+    end.masker.finish_to(&mut end.seen);
+    assert_eq!(end.seen, line.as_bytes());
+    // What follows is read with what was kept.
+    reading.push("7 and more\nand\n");
+    reading.pause(20);
+    let seen = String::from_utf8(reading.seen).unwrap();
+    assert_eq!(starred(&seen), format!("{line}with * and more\nand\n"));
 }

@@ -5,11 +5,16 @@
 //! everything from where the stream stops to be an archive. Only for known values headers are searched too, as in their
 //! place nothing fits: where one turns up, nothing leaves any more.
 
+use std::time::Duration;
+
 use super::Masked;
 use super::withheld::{Place, Withheld};
 use crate::recording::copy::tar::{Part, Reader};
 use crate::session::Filter;
 use crate::transform::{TextMasker, TextMasks};
+
+/// The time of all that comes: nothing leaves because it waited.
+const UNTIMED: Duration = Duration::ZERO;
 
 /// Masks an archive, of which at most the header is held that is not complete.
 pub(super) struct Archive {
@@ -68,13 +73,13 @@ impl Files {
     }
 
     fn content(&mut self, bytes: &[u8], output: &mut Vec<u8>) {
-        self.content.push(bytes, output);
+        self.content.push(bytes, UNTIMED, output);
         self.look();
     }
 
     fn header(&mut self, block: &[u8], output: &mut Vec<u8>) {
         let mut unseen = Vec::new();
-        self.probe.push_to(block, &mut unseen);
+        self.probe.push_to(block, UNTIMED, &mut unseen);
         self.probe.finish_to(&mut unseen);
         if self.probe.withholds() {
             self.withheld.set(Place::Header);
@@ -93,7 +98,7 @@ impl Files {
 }
 
 impl Filter for Archive {
-    fn push(&mut self, bytes: &[u8], output: &mut Vec<u8>) {
+    fn push(&mut self, bytes: &[u8], _now: Duration, output: &mut Vec<u8>) {
         let Self { reader, files } = self;
         reader.push(bytes, &mut |part| {
             if !files.withheld.is_set() {
@@ -103,11 +108,11 @@ impl Filter for Archive {
     }
 
     /// Nobody looks on, and what was cut by a pause would be masked in two.
-    fn waits(&self) -> bool {
-        false
+    fn due(&self) -> Option<Duration> {
+        None
     }
 
-    fn release(&mut self, _: &mut Vec<u8>) {}
+    fn release(&mut self, _now: Duration, _: &mut Vec<u8>) {}
 
     fn finish(&mut self, output: &mut Vec<u8>) {
         let rest = self.reader.rest();

@@ -1,6 +1,7 @@
 //! The end of a copy with a known value in it, which no placeholder of the same length can hide for certain.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
@@ -82,19 +83,19 @@ pub(super) struct FinalStatus {
 }
 
 impl Filter for FinalStatus {
-    fn push(&mut self, bytes: &[u8], output: &mut Vec<u8>) {
+    fn push(&mut self, bytes: &[u8], now: Duration, output: &mut Vec<u8>) {
         match self.withheld.ending.get() {
             Some(ending) => output.extend(ending.instead_of(bytes)),
-            None => self.masked.push(bytes, output),
+            None => self.masked.push(bytes, now, output),
         }
     }
 
-    fn waits(&self) -> bool {
-        self.masked.waits()
+    fn due(&self) -> Option<Duration> {
+        self.masked.due()
     }
 
-    fn release(&mut self, output: &mut Vec<u8>) {
-        self.masked.release(output);
+    fn release(&mut self, now: Duration, output: &mut Vec<u8>) {
+        self.masked.release(now, output);
     }
 
     fn finish(&mut self, output: &mut Vec<u8>) {

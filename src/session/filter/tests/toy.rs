@@ -1,6 +1,11 @@
 //! The simplest filter there is.
 
+use std::time::Duration;
+
 use super::Filter;
+
+/// How long it holds something back.
+const HOLD: Duration = Duration::from_millis(20);
 
 pub(crate) const PLACEHOLDER: &[u8] = b"[masked]";
 
@@ -8,6 +13,8 @@ pub(crate) const PLACEHOLDER: &[u8] = b"[masked]";
 pub(crate) struct Toy {
     values: Vec<Vec<u8>>,
     held: Vec<u8>,
+    /// Since when; what begins a value is let go as a whole.
+    since: Duration,
 }
 
 impl Toy {
@@ -15,13 +22,17 @@ impl Toy {
         Self {
             values: values.to_vec(),
             held: Vec::new(),
+            since: Duration::ZERO,
         }
     }
 }
 
 impl Filter for Toy {
-    fn push(&mut self, bytes: &[u8], output: &mut Vec<u8>) {
+    fn push(&mut self, bytes: &[u8], now: Duration, output: &mut Vec<u8>) {
         for byte in bytes {
+            if self.held.is_empty() {
+                self.since = now;
+            }
             self.held.push(*byte);
             if self.values.contains(&self.held) {
                 self.held.clear();
@@ -37,15 +48,15 @@ impl Filter for Toy {
         }
     }
 
-    fn waits(&self) -> bool {
-        !self.held.is_empty()
+    fn due(&self) -> Option<Duration> {
+        (!self.held.is_empty()).then_some(self.since + HOLD)
     }
 
-    fn release(&mut self, output: &mut Vec<u8>) {
+    fn release(&mut self, _now: Duration, output: &mut Vec<u8>) {
         output.append(&mut self.held);
     }
 
     fn finish(&mut self, output: &mut Vec<u8>) {
-        self.release(output);
+        self.release(Duration::MAX, output);
     }
 }

@@ -49,6 +49,8 @@ enum Run {
     Open {
         digest: Box<Digest>,
         name: &'static str,
+        /// So many bytes were hidden.
+        length: usize,
     },
     /// It stands already.
     Masked,
@@ -109,9 +111,14 @@ impl Finder {
         self.search.push_known(value, first, out);
     }
 
-    /// Whether something is held back, so that [`Self::release`] is due after a pause.
-    pub(in crate::transform) fn waits(&self) -> bool {
-        self.search.held() > 0 || matches!(self.writer.run, Run::Open { .. } | Run::Fitted { .. })
+    /// How many bytes are held back, or hidden without a placeholder, so that [`Self::release`] is due when they
+    /// are too old.
+    pub(in crate::transform) fn waiting(&self) -> usize {
+        let hidden = match self.writer.run {
+            Run::Open { length, .. } | Run::Fitted { length, .. } => length,
+            Run::Ended | Run::Masked | Run::Known => 0,
+        };
+        self.search.held() + hidden
     }
 
     /// The reader cannot wait: lets go what is held, masked if it may be a credential.
@@ -157,11 +164,15 @@ impl Writer {
                 Run::Open {
                     digest: Box::new(digest),
                     name,
+                    length: 0,
                 }
             };
         }
         match &mut self.run {
-            Run::Open { digest, .. } => digest.update(text),
+            Run::Open { digest, length, .. } => {
+                digest.update(text);
+                *length += text.len();
+            }
             Run::Fitted {
                 placeholder,
                 length,
@@ -179,8 +190,9 @@ impl Writer {
 
     /// Hides bytes of known values, each of them the first of one or none.
     fn hide_known(&mut self, text: &[u8], first: bool, sink: &mut impl Sink) {
-        if let Run::Open { digest, .. } = &mut self.run {
+        if let Run::Open { digest, length, .. } = &mut self.run {
             digest.update(text);
+            *length += text.len();
         }
         if let Run::Ended = self.run {
             self.run = Run::Known;
@@ -202,7 +214,7 @@ impl Writer {
     /// Something is shown: what was hidden before it is over.
     fn end(&mut self, sink: &mut impl Sink) {
         match std::mem::replace(&mut self.run, Run::Ended) {
-            Run::Open { digest, name } => self.put(*digest, name, sink),
+            Run::Open { digest, name, .. } => self.put(*digest, name, sink),
             Run::Fitted {
                 placeholder,
                 length,

@@ -154,9 +154,14 @@ impl Scanner {
         }
     }
 
-    /// Whether bytes are held back, so that [`Self::release`] is due after a pause.
-    pub fn waits(&self) -> bool {
-        self.held.len() > self.released
+    /// How many bytes are held back, so that [`Self::release`] is due when they are too old.
+    pub fn waiting(&self) -> usize {
+        self.held.len() - self.released
+    }
+
+    /// How many bytes stand behind the last line that is complete and held.
+    pub(in crate::transform) fn open_line(&self) -> usize {
+        self.held.len() - memrchr(b'\n', &self.held).map_or(0, |at| at + 1)
     }
 
     /// What was masked since the last call: where the values come from.
@@ -181,7 +186,7 @@ impl Scanner {
     pub(in crate::transform) fn push_and_release(&mut self, chunk: &[u8], sink: &mut impl Sink) {
         if !self.held.is_empty() {
             self.push(chunk, sink);
-            self.release(sink);
+            self.release(0, sink);
             return;
         }
         let end = End::Final;
@@ -217,18 +222,19 @@ impl Scanner {
         found
     }
 
-    /// The reader cannot wait: lets go what is held, masked if it is a value.
-    pub(in crate::transform) fn release(&mut self, sink: &mut impl Sink) {
+    /// The reader cannot wait: lets go what is held but for the last `keep` bytes, masked if it is a value.
+    pub(in crate::transform) fn release(&mut self, keep: usize, sink: &mut impl Sink) {
         let held = std::mem::take(&mut self.held);
         let (bytes, end) = (&held[..], End::Final);
+        let until = held.len().saturating_sub(keep).max(self.released);
         // What leaves may still turn out to begin a value.
-        self.walk(Text { bytes, end }, 0, held.len(), rewrite(&held, sink));
+        self.walk(Text { bytes, end }, 0, until, rewrite(&held, sink));
     }
 
     /// The stream ends, maybe in the middle of a value.
     pub(in crate::transform) fn finish(&mut self, sink: &mut impl Sink) {
         if !self.held.is_empty() {
-            self.release(sink);
+            self.release(0, sink);
         }
         self.reset();
     }
@@ -236,7 +242,7 @@ impl Scanner {
     /// The stream ends where its reader wanted it to. Of a line that is not complete the end does not leave,
     /// as it may be nearly all of a value.
     pub(in crate::transform) fn cut_off(&mut self) {
-        let lines = memrchr(b'\n', &self.held).map_or(0, |at| at + 1);
+        let lines = self.held.len() - self.open_line();
         self.held.truncate(lines);
         self.released = self.released.min(lines);
         self.long.clear();
@@ -286,7 +292,7 @@ impl Scanner {
 
     /// Reads a text from `from` on, until no value that begins before `until` can be there. Answers from where on
     /// it is to be read again, and holds that: with an [`End::Open`] all before was handed to `out`, else
-    /// everything was.
+    /// all before `until` was.
     ///
     /// A value may begin within another, and go on behind it. So every place is looked at, those that are masked too.
     fn walk(
@@ -347,7 +353,7 @@ impl Scanner {
         }
         handed.pass(match text.end {
             End::Open => at,
-            End::Final | End::Last => text.bytes.len(),
+            End::Final | End::Last => until,
         });
         self.hold(text.bytes, remembered.unwrap_or(at), &handed)
     }

@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 
@@ -35,11 +36,11 @@ fn copied(stream: &[u8], size: usize) -> (Vec<u8>, Vec<u8>, Option<Ending>) {
     let (mut archive, mut status) = (filters(StreamType::Stdout), filters(StreamType::Error));
     let (mut output, mut last) = (Vec::new(), Vec::new());
     for chunk in stream.chunks(size) {
-        archive.push(chunk, &mut output);
-        assert!(!archive.waits());
+        archive.push(chunk, Duration::ZERO, &mut output);
+        assert_eq!(archive.due(), None);
     }
     archive.finish(&mut output);
-    status.push(SUCCESS, &mut last);
+    status.push(SUCCESS, Duration::ZERO, &mut last);
     status.finish(&mut last);
     (output, last, withheld.ending().now_or_never())
 }

@@ -60,7 +60,7 @@ impl Stream {
 
     fn pause(&mut self) {
         let none = Bytes::new();
-        self.scanner.release(&mut self.output.of(&none));
+        self.scanner.release(0, &mut self.output.of(&none));
         self.collect();
     }
 
@@ -136,25 +136,25 @@ fn what_waits_is_of_the_same_length_whatever_it_is() {
         let mut stream = Stream::waiting(&index, Wait::Alike);
         stream.push(format!("{said}{prompt}").as_bytes());
         assert_eq!(stream.so_far(), said);
-        assert!(stream.scanner.waits());
+        assert!(stream.scanner.waiting() > 0);
         stream.pause();
         assert_eq!(stream.so_far(), format!("{said}{prompt}"));
-        assert!(!stream.scanner.waits());
+        assert_eq!(stream.scanner.waiting(), 0);
         stream.push(b"at");
-        assert!(stream.scanner.waits());
+        assert!(stream.scanner.waiting() > 0);
         assert_eq!(stream.finish(), format!("{said}{prompt}at"));
     }
 }
 
-/// What a writer sees of one value: the text after every step, with `#` for the placeholder, and whether
-/// something waits.
-fn trace(value: &str, steps: &[(&str, bool)]) -> Vec<(String, bool)> {
+/// What a writer sees of one value: the text after every step, with `#` for the placeholder, and how much
+/// waits.
+fn trace(value: &str, steps: &[(&str, bool)]) -> Vec<(String, usize)> {
     let index = index(&[value]);
     let mut stream = Stream::waiting(&index, Wait::Alike);
     let mut trace = Vec::new();
     let mut see = |stream: &Stream| {
         let text = stream.so_far().replace(&placeholder(value), "#");
-        trace.push((text, stream.scanner.waits()));
+        trace.push((text, stream.scanner.waiting()));
     };
     for (text, pause) in steps {
         stream.push(text.as_bytes());
@@ -165,7 +165,7 @@ fn trace(value: &str, steps: &[(&str, bool)]) -> Vec<(String, bool)> {
         }
     }
     let end = stream.finish().replace(&placeholder(value), "#");
-    trace.push((end, false));
+    trace.push((end, 0));
     trace
 }
 

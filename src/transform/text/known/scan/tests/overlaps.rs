@@ -34,7 +34,7 @@ fn shown(index: &Arc<Index>, wait: Wait, pieces: &[(&str, bool)]) -> Vec<bool> {
         assert!(scanner.held() <= HELD_BYTES_MAX);
         assert!(scanner.long.len() <= LONG_MAX);
         if *pause {
-            scanner.release(&mut shown);
+            scanner.release(0, &mut shown);
         }
     }
     scanner.finish(&mut shown);
