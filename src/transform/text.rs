@@ -23,7 +23,7 @@ use std::time::Duration;
 use self::arguments::Arguments;
 use self::arrivals::Arrivals;
 use self::credentials::Finder;
-use self::known::{KnownValues, Scanner, Shelf, Wait};
+use self::known::{Index, KnownValues, Scanner, Shelf, Wait};
 use super::output::{Collected, Shifted, Sink, Written};
 use super::placeholder::{Content, Linkable};
 use super::report::{MaskReport, Tally};
@@ -104,14 +104,36 @@ pub fn masked_words<'a>(masks: &TextMasks, words: impl Iterator<Item = &'a str>)
         digest.update(part);
         placeholders.finish(digest).text().to_owned()
     };
+    let words: Vec<&str> = words.collect();
     let shelf = masks.known.as_ref().map(|shelf| shelf.load_full());
-    let mut scanner = shelf.map(|index| Scanner::new(index, Wait::Live));
+    let mut known = shelf
+        .map_or_else(Vec::new, |index| known_in_words(index, &words))
+        .into_iter();
     words
-        .map(|word| {
-            let known = scanner.as_mut().map(|known| known.find(word.as_bytes()));
-            arguments.replaced(word, known.unwrap_or_default(), placeholder)
-        })
+        .iter()
+        .map(|word| arguments.replaced(word, known.next().unwrap_or_default(), placeholder))
         .collect()
+}
+
+/// Where known values stand in words: in each by itself, and in all behind each other, as whoever leaves the quotes out
+/// gives a value with blanks in it as several.
+fn known_in_words(index: Arc<Index>, words: &[&str]) -> Vec<Vec<Range<usize>>> {
+    let mut scanner = Scanner::new(index, Wait::Live);
+    let together = scanner.find(words.join(" ").as_bytes());
+    let mut behind = 0;
+    let parts = words.iter().map(|word| {
+        let (from, until) = (behind, behind + word.len());
+        behind = until + 1;
+        let first = together.partition_point(|part| part.end <= from);
+        let here = together
+            .iter()
+            .skip(first)
+            .take_while(|part| part.start < until);
+        let here = here.map(|part| part.start.max(from) - from..part.end.min(until) - from);
+        let here = here.filter(|part| !part.is_empty());
+        credentials::merged(here.chain(scanner.find(word.as_bytes())).collect())
+    });
+    parts.collect()
 }
 
 /// The words of a command without the credentials in them, for what is kept before it is known which masks

@@ -5,7 +5,7 @@ use regex::Regex;
 use zeroize::Zeroizing;
 
 use super::credentials::tests::{ORDINARY, SAMPLES};
-use super::known::{Index, Value};
+use super::known::Value;
 use super::*;
 use crate::limits;
 
@@ -122,6 +122,32 @@ fn c_45_of_a_known_value_with_a_credential_in_it_nothing_is_shown() {
     let words = masked_words(&masks, ["-u", value, text.as_str()].into_iter());
     let words: Vec<_> = words.iter().map(|word| starred(word)).collect();
     assert_eq!(words, ["-u", "*", "a * b"]);
+}
+
+#[test]
+fn c_54_a_known_value_that_is_given_as_several_words_is_masked_in_each() {
+    let value = "Hunter2! Hunter3!  end";
+    let masks = masks(&[value, "one-word-9!"]);
+    let shown = |words: &[&str]| {
+        let words = masked_words(&masks, words.iter().copied());
+        words.iter().map(|word| starred(word)).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        shown(&["echo", "Hunter2!", "Hunter3!", "", "end", "Hunter2!"]),
+        ["echo", "*", "*", "", "*", "Hunter2!"]
+    );
+    assert_eq!(
+        shown(&[
+            "sh",
+            "-c",
+            "cat xHunter2!",
+            "Hunter3!  end; ls",
+            "one-word-9!"
+        ]),
+        ["sh", "-c", "cat x*", "*; ls", "*"]
+    );
+    assert_eq!(shown(&[value, "--password", "x"]), ["*", "--password", "*"]);
+    assert_eq!(shown(&["", "Hunter3!", ""]), ["", "Hunter3!", ""]);
 }
 
 #[test]
