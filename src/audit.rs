@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::mem::take;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ use crate::approval::{Answer, Grant};
 use crate::identity::{Block, Identity, IdentityError};
 use crate::limits;
 use crate::policy::Permit;
-use crate::request::{RequestInfo, with_words};
+use crate::request::{RequestInfo, named_in, with_words};
 use crate::transform::scrubbed_words;
 
 pub mod chain;
@@ -254,6 +255,21 @@ impl Event {
         let mut annotations = self.annotations.iter();
         if annotations.any(|(key, _)| *key == "portcullis.dev/node") {
             self.annotate("portcullis.dev/command", masked.join(" "));
+        }
+    }
+
+    /// Replaces what the client said in words of its own by what `masked` makes of it: the query, the path behind
+    /// `proxy`, and its claims. What names the object stays, for an event has to say what was touched: whoever may
+    /// write Secrets could hide it from the log by storing a name as a value.
+    pub fn mask_claims(&mut self, masked: impl Fn(String) -> String) {
+        let named = named_in(&self.request_uri, self.call.as_deref());
+        let said = self.request_uri.split_off(named);
+        self.request_uri += &masked(said);
+        self.user_agent = masked(take(&mut self.user_agent));
+        for (key, text) in &mut self.annotations {
+            if key.contains("/claimed-") || *key == "portcullis.dev/reason" {
+                *text = masked(take(text).into()).into();
+            }
         }
     }
 
@@ -553,6 +569,44 @@ mod tests {
             ("command=ls&command=%2Ftmp", "command=ls&command=%2Ftmp"),
         ] {
             assert_eq!(scrubbed_target(&target(query)), target(kept));
+        }
+    }
+
+    #[test]
+    fn c_54_what_a_client_says_is_masked_and_what_was_touched_is_not() {
+        let mut headers = HeaderMap::new();
+        for name in ["user-agent", "kubectl-command", "kubectl-session"] {
+            headers.insert(name, HeaderValue::from_static("x known-value-1"));
+        }
+        for (target, kept) in [
+            (
+                "/api/v1/namespaces/shop/pods?labelSelector=app%3Dknown-value-1&limit=5",
+                "/api/v1/namespaces/shop/pods?labelSelector=app%3D*&limit=5",
+            ),
+            (
+                "/api/v1/namespaces/shop/pods/known-value-1",
+                "/api/v1/namespaces/shop/pods/known-value-1",
+            ),
+            (
+                "/api/v1/namespaces/proxy/services/known-value-1/proxy/a/known-value-1?known-value-1",
+                "/api/v1/namespaces/proxy/services/known-value-1/proxy/a/*?*",
+            ),
+        ] {
+            let peer = IpAddr::from([10, 0, 0, 1]);
+            let now = Timestamp::UNIX_EPOCH;
+            let mut event = Event::received("id-1", "GET", target, &headers, peer, now);
+            let info = RequestInfo::parse(&http::Method::GET, target).unwrap();
+            event.call(&Arc::new(info), "prod");
+            event.mask_claims(|text| text.replace("known-value-1", "*"));
+            let line: serde_json::Value = serde_json::from_slice(&event.line()).unwrap();
+            assert_eq!(line["requestURI"], kept);
+            assert_eq!(line["userAgent"], "x *");
+            for claim in ["claimed-command", "claimed-session"] {
+                assert_eq!(
+                    line["annotations"][format!("portcullis.dev/{claim}")],
+                    "x *"
+                );
+            }
         }
     }
 

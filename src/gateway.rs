@@ -191,6 +191,7 @@ impl Gateway {
             let command = self.recorded_command(&session, cluster);
             record.event.command(&command);
         }
+        self.mask_claims(&mut record.event, cluster);
 
         // Have they done too much of it already?
         record.counted(act)?;

@@ -16,7 +16,7 @@ use std::borrow::Cow;
 
 use http::Method;
 
-pub use query::{Query, with_words};
+pub use query::{Query, named_in, with_words};
 pub use reveal::Reveal;
 pub use session::{SessionKind, SessionRequest};
 

@@ -31,7 +31,9 @@ pub use self::negotiate::{negotiate, negotiate_json};
 pub use self::placeholder::{Origin, Placeholder, Placeholders};
 pub use self::release::{masked_object, release};
 pub use self::report::MaskReport;
-pub use self::text::{TextMasker, TextMasks, masked_text, masked_words, scrubbed_words};
+pub use self::text::{
+    TextMasker, TextMasks, masked_text, masked_words, scrubbed_words, without_known_values,
+};
 pub use self::writeback::guard_write;
 
 /// Why a request or response under a mask goes no further. The texts are safe for clients.

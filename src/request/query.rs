@@ -5,8 +5,8 @@
 //! that keeps them sees a dry run where the server deletes. Of repeated keys the first counts for
 //! Kubernetes and the last for others, so keys that decide something may appear once.
 
-use super::Malformed;
 use super::path::hex_digit;
+use super::{Malformed, RequestInfo};
 use crate::limits;
 
 /// The parameters of a request, in order, decoded once.
@@ -158,6 +158,18 @@ const SINGLE: &[&str] = &[
     "tty",
     "watch",
 ];
+
+/// So many bytes of a target, as it was sent, name what is asked for; the rest is the query, or is for what stands behind
+/// `proxy`.
+pub fn named_in(target: &str, info: Option<&RequestInfo>) -> usize {
+    let proxied = info.filter(|info| info.subresource == "proxy");
+    let proxied = proxied.and_then(|info| {
+        let object = format!("/{}/proxy/", info.name);
+        Some(target.find(&object)? + object.len())
+    });
+    let query = || target.find('?').unwrap_or(target.len());
+    proxied.unwrap_or_else(query)
+}
 
 /// A target in which the words of its command, those of `command` (exec) and `cmd` (a kubelet's `run`), are
 /// replaced by `replace`, which gets all of them in order; the rest stays as it was sent. Reads what no query

@@ -145,6 +145,22 @@ pub fn scrubbed_words<'a>(words: impl Iterator<Item = &'a str>) -> Vec<String> {
         .collect()
 }
 
+/// A whole text without the known values in it.
+pub fn without_known_values(masks: &TextMasks, text: String) -> String {
+    let shelf = masks.known.as_ref().map(|shelf| shelf.load_full());
+    let Some(index) = shelf.filter(|index| !index.is_empty()) else {
+        return text;
+    };
+    let mut scanner = Scanner::new(index, Wait::Live);
+    if scanner.find(text.as_bytes()).is_empty() {
+        return text;
+    }
+    let mut masked = Vec::with_capacity(text.len());
+    let sink = &mut Collected::new(text.as_bytes(), &mut masked);
+    scanner.push_whole(text.as_bytes(), sink);
+    String::from_utf8_lossy(&masked).into_owned()
+}
+
 /// A whole text, masked.
 pub fn masked_text(masks: &TextMasks, text: &str) -> String {
     let mut masker = TextMasker::new(masks);

@@ -8,13 +8,16 @@ use http::HeaderMap;
 use serde_json::Value;
 
 use crate::approval::Shown;
+use crate::audit::Event;
 use crate::gateway::Gateway;
 use crate::gateway::story::Act;
 use crate::limits;
 use crate::policy::mask::MaskPlan;
 use crate::request::body::whole;
 use crate::request::{RequestInfo, SessionRequest, with_words};
-use crate::transform::{Placeholders, TextMasks, masked_object, masked_text, masked_words};
+use crate::transform::{
+    Placeholders, TextMasks, masked_object, masked_text, masked_words, without_known_values,
+};
 
 /// How approvers see things: with everything hidden that any mask of the policy hides, since it is not known yet who
 /// will look.
@@ -108,6 +111,12 @@ impl Gateway {
         cluster: &str,
     ) -> Vec<String> {
         masked_words(&self.strictest_texts(cluster), session.command())
+    }
+
+    /// Hides known values in what the client says on record in words of its own.
+    pub(in crate::gateway) fn mask_claims(&self, event: &mut Event, cluster: &str) {
+        let texts = self.strictest_texts(cluster);
+        event.mask_claims(|text| without_known_values(&texts, text));
     }
 
     /// The masked picture of a request.

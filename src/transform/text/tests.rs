@@ -151,6 +151,19 @@ fn c_54_a_known_value_that_is_given_as_several_words_is_masked_in_each() {
 }
 
 #[test]
+fn c_54_known_values_are_found_in_a_query() {
+    let masks = masks(&["Hunter2! Hunter3!"]);
+    let shown = |text: &str| starred(&without_known_values(&masks, text.to_owned()));
+    for said in ["Hunter2!+Hunter3!", "Hunter2%21%20Hunter3%21"] {
+        let query = |value: &str| format!("?labelSelector=app%3D{value}&limit=5");
+        assert_eq!(shown(&query(said)), query("*"));
+    }
+    for said in ["?labelSelector=app%3DHunter2!", ""] {
+        assert_eq!(shown(said), said);
+    }
+}
+
+#[test]
 fn c_45_a_known_value_at_the_end_of_a_prompt_does_not_wait() {
     let masks = masks(&["correct-horse-battery-7"]);
     let mut masker = TextMasker::new(&masks);
