@@ -194,7 +194,6 @@ impl Console {
             (&self.place, request.headers(), query),
             (&self.rooms.authenticator, &self.visits),
             &mut event,
-            now,
         );
         let answer = finished.await;
         call::answered_as(&self.rooms.audit, event, answer, &problem).await

@@ -107,7 +107,6 @@ impl Reception {
         (place, headers, query): (&Place, &HeaderMap, &str),
         (authenticator, visits): (&Authenticator, &Visits),
         event: &mut Event,
-        now: Timestamp,
     ) -> Result<Response<Body>, Refusal> {
         let begun = place.taste(headers, LOGIN);
         let begun = begun.and_then(|cookie| Begun::read(cookie, place.url(CALLBACK)));
@@ -135,6 +134,8 @@ impl Reception {
             away("the provider sent no ID token; does the client have the scope `openid` there?")
         })?;
         let token = BearerToken::new(&token)?;
+        // It was issued after the call came, and may be valid only from then on.
+        let now = Timestamp::now();
         let identity = authenticator
             .identify(&token, now)
             .await
