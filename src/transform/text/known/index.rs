@@ -24,7 +24,7 @@ use zeroize::Zeroizing;
 use self::filter::{Filter, Mixed, mix};
 use super::forms::plain::{self, Specials, Unit};
 use super::forms::{self, Spelling};
-use super::scan::End;
+use super::scan::{CONFIRMED_BYTES, End, HELD_BYTES_MAX};
 use crate::transform::Placeholders;
 
 /// The bytes by which a form is found. No form is shorter, so no value is either.
@@ -33,8 +33,8 @@ pub(super) const KEY_BYTES: usize = 8;
 /// So many bytes without an escape or line break, and it is worth to look for the next.
 const RUN_BYTES_MIN: usize = 8;
 
-/// So many candidates are looked at one by one.
-const FEW: u32 = 64;
+/// So far it is looked for, so that every call ends soon.
+const RUN_BYTES_MAX: usize = 512;
 
 /// Stands where a group of base64 has to be completed.
 const FILLER: &str = "AAA";
@@ -68,6 +68,9 @@ struct Form {
     end: u32,
     value: u32,
     spelling: Spelling,
+    /// Of the forms that begin with the same [`CONFIRMED_BYTES`] the one whose value was listed first. It stands for
+    /// all of them: which of them comes first in order would say something about their other bytes.
+    first: u32,
 }
 
 struct Known {
@@ -115,12 +118,7 @@ impl Seen {
     }
 }
 
-impl Candidates {
-    /// One of them: which it was cannot be known yet.
-    pub(super) fn any(self) -> u32 {
-        self.from
-    }
-}
+impl Candidates {}
 
 impl Index {
     /// Makes the index of `values`, which [`super::admission`] admitted.
@@ -148,6 +146,7 @@ impl Index {
         listed.dedup_by(|later, earlier| later.0 == earlier.0);
         let longest = listed.iter().map(|(form, ..)| form.len()).max();
         let longest = longest.unwrap_or_default();
+        let mut firsts = firsts(&listed).into_iter();
         let mut text = Zeroizing::new(Vec::with_capacity(
             listed.iter().map(|(form, ..)| form.len()).sum(),
         ));
@@ -162,6 +161,7 @@ impl Index {
                 end,
                 value,
                 spelling,
+                first: firsts.next().unwrap_or(at),
             });
             let Some(key) = key(&form) else { continue };
             match ranges.last_mut() {
@@ -224,7 +224,8 @@ impl Index {
                 plain_bytes += 1;
                 at += 1;
             } else if !plain::is_special(byte) {
-                let end = specials.next(text, at).min(until.max(at) + KEY_BYTES);
+                let ahead = text.get(..at + RUN_BYTES_MAX).unwrap_or(text);
+                let end = specials.next(ahead, at).min(until.max(at) + KEY_BYTES);
                 let run = at + 1 - KEY_BYTES..end.min(text.len());
                 if let Some(found) = self.find_plain(text, run.clone(), &mut seen) {
                     return found;
@@ -256,9 +257,11 @@ impl Index {
         if end == End::Last {
             return Found::Nowhere { tail: until };
         }
+        // What is written more widely than a value may be is none.
+        let is_near = |count| text.len() - seen.place(count) <= HELD_BYTES_MAX;
         let first = (1..KEY_BYTES.min(seen.count + 1))
             .rev()
-            .find(|&count| self.may_begin(seen.key, count));
+            .find(|&count| is_near(count) && self.may_begin(seen.key, count));
         let tail = first.map_or(at, |count| seen.place(count));
         Found::Nowhere {
             tail: tail.min(until),
@@ -373,13 +376,15 @@ impl Index {
         self.form(form).len()
     }
 
-    /// How many bytes the longest of the candidates has, or more where they are many.
-    pub(super) fn longest(&self, candidates: Candidates) -> usize {
-        if candidates.to - candidates.from > FEW {
-            return self.longest;
-        }
-        let lengths = (candidates.from..candidates.to).map(|form| self.length(form));
-        lengths.max().unwrap_or_default()
+    /// How many bytes the longest form has.
+    pub(super) fn longest(&self) -> usize {
+        self.longest
+    }
+
+    /// The form that stands for all that begin with the same [`CONFIRMED_BYTES`] as the candidates.
+    pub(super) fn first(&self, candidates: Candidates) -> u32 {
+        let form = self.forms.get(candidates.from as usize);
+        form.map_or(candidates.from, |form| form.first)
     }
 
     /// What follows the placeholder of `length` bytes of a form, so that base64 stays aligned.
@@ -427,6 +432,23 @@ impl std::fmt::Debug for Index {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(formatter, "Index({} values)", self.values.len())
     }
+}
+
+/// For each form, which one stands for all that begin like it; see [`Form::first`].
+fn firsts(listed: &[(Zeroizing<Vec<u8>>, u32, Spelling)]) -> Vec<u32> {
+    let alike = |one: &Zeroizing<Vec<u8>>, other: &Zeroizing<Vec<u8>>| {
+        let (one, other) = (one.get(..CONFIRMED_BYTES), other.get(..CONFIRMED_BYTES));
+        one.is_some() && one == other
+    };
+    let mut firsts = Vec::with_capacity(listed.len());
+    for group in listed.chunk_by(|one, other| alike(&one.0, &other.0)) {
+        let begin = firsts.len();
+        let first = (begin..).zip(group).min_by_key(|(_, (_, value, _))| *value);
+        let first = first.map_or(begin, |(at, _)| at);
+        firsts.resize(begin + group.len(), first);
+    }
+    let number = |at| u32::try_from(at).unwrap_or(u32::MAX);
+    firsts.into_iter().map(number).collect()
 }
 
 /// The first of `range` for which `below` no longer holds.

@@ -40,7 +40,7 @@ use crate::transform::output::Sink;
 use crate::transform::report::Tally;
 
 /// So many bytes in common are no coincidence.
-const CONFIRMED_BYTES: usize = 64;
+pub(super) const CONFIRMED_BYTES: usize = 64;
 
 /// So much text may stand for each byte: `\u0070`, or lines of ten characters with time stamps. What is longer is not
 /// taken for a value.
@@ -54,7 +54,7 @@ const SPAN_BYTES_MAX: usize = WRITTEN_BYTES_MAX * CONFIRMED_BYTES;
 const LONG_MAX: usize = 8;
 
 /// What one stream has in memory at the most, in bytes.
-const HELD_BYTES_MAX: usize = SPAN_BYTES_MAX + UNIT_BYTES_MAX;
+pub(super) const HELD_BYTES_MAX: usize = SPAN_BYTES_MAX + UNIT_BYTES_MAX;
 
 /// What waits for the next bytes of a stream.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -147,9 +147,6 @@ impl Scanner {
     pub fn refresh(&mut self, index: &Arc<Index>) {
         let within = !self.long.is_empty() || self.unread > 0;
         if !within && !Arc::ptr_eq(&self.index, index) {
-            // What has left was compared with the values known then.
-            self.held.drain(..self.released);
-            (self.released, self.masked) = (0, false);
             self.index = Arc::clone(index);
         }
     }
@@ -327,6 +324,11 @@ impl Scanner {
                     break;
                 }
             };
+            if text.end == End::Final && remembered.is_none() {
+                // An escape that is cut may be read as a part of this one, and belong to another.
+                let tail = text.tail(&index, at, place);
+                remembered = (tail < place).then_some(tail);
+            }
             match look(&index, text.bytes, place, candidates, text.end) {
                 Verdict::Open if text.end == End::Open => {
                     at = place;
@@ -342,7 +344,7 @@ impl Scanner {
                     behind,
                 } => {
                     ends.retain(|end| *end > place);
-                    let long = Long::begun(candidates, depth, behind);
+                    let long = Long::begun(&index, candidates, depth, behind);
                     self.follow(&index, text, (place, long), &mut ends, &mut handed);
                 }
             }
@@ -352,7 +354,8 @@ impl Scanner {
             at = place + 1;
         }
         handed.pass(match text.end {
-            End::Open => at,
+            // Behind a whole value a longer one may go on.
+            End::Open => self.long.iter().map(|long| long.at).fold(at, usize::min),
             End::Final | End::Last => until,
         });
         self.hold(text.bytes, remembered.unwrap_or(at), &handed)

@@ -2,14 +2,14 @@
 
 use super::super::forms::plain::{self, Unit};
 use super::super::index::{Candidates, Index};
-use super::{CONFIRMED_BYTES, End, WRITTEN_BYTES_MAX};
+use super::{CONFIRMED_BYTES, End, SPAN_BYTES_MAX, WRITTEN_BYTES_MAX};
 
 /// A value of which so much was equal that it can be no other text.
 #[derive(Clone, Copy)]
 pub(super) struct Long {
     /// The forms it may be; `None` since it is none.
     candidates: Option<Candidates>,
-    /// One of the forms it was.
+    /// The form that stands for all it may have been.
     form: u32,
     /// How many bytes were compared, or would have been.
     depth: usize,
@@ -19,27 +19,37 @@ pub(super) struct Long {
     pub(super) at: usize,
 }
 
+/// What follows a whole form.
+enum Further {
+    /// More of a longer one, up to its next block or to where it is whole.
+    Same(Long),
+    /// Something else.
+    Other,
+    /// The text ends before it can be said.
+    More,
+}
+
 impl Long {
     /// `depth` bytes before `at` were equal.
-    pub(super) fn begun(candidates: Candidates, depth: usize, at: usize) -> Self {
+    pub(super) fn begun(index: &Index, candidates: Candidates, depth: usize, at: usize) -> Self {
         Self {
             candidates: Some(candidates),
-            form: candidates.any(),
+            form: index.first(candidates),
             depth,
-            left: CONFIRMED_BYTES,
+            left: CONFIRMED_BYTES - depth % CONFIRMED_BYTES,
             at,
         }
     }
 
-    /// One of the forms it is.
+    /// The form that stands for all it may be.
     pub(super) fn form(&self) -> u32 {
         self.form
     }
 
     /// Where it has ended for sure, however it is written.
     pub(super) fn ends_before(&self, index: &Index) -> usize {
-        let longest = self.candidates.map_or(0, |some| index.longest(some));
-        self.at + WRITTEN_BYTES_MAX * longest.saturating_sub(self.depth)
+        // How long it is itself must not be seen.
+        self.at + WRITTEN_BYTES_MAX * index.longest()
     }
 
     /// Reads on, up to where it ends or the text does. Answers whether it may go on behind the text, and up to where it
@@ -52,25 +62,25 @@ impl Long {
     }
 
     fn read_on(&mut self, index: &Index, text: &[u8], end: End) -> bool {
-        // Line breaks behind a whole value are none of its bytes.
-        let mut behind = self.at;
         loop {
             let (whole, longer) = self.is_whole(index);
             if whole && !longer {
-                self.at = behind;
                 return false;
+            }
+            if whole {
+                match self.further(index, text, end) {
+                    Further::Same(further) => *self = further,
+                    Further::More => return end != End::Last,
+                    Further::Other => return false,
+                }
+                continue;
             }
             let unit = match text.get(self.at) {
                 Some(_) => plain::read(text, self.at, end == End::Last),
                 None => Unit::More,
             };
             let (candidates, count, width) = match unit {
-                Unit::More => {
-                    if whole {
-                        self.at = behind;
-                    }
-                    return end != End::Last;
-                }
+                Unit::More => return end != End::Last,
                 Unit::Nothing { width } => (self.candidates, 0, width),
                 Unit::Is {
                     bytes,
@@ -84,25 +94,56 @@ impl Long {
                     (bytes.fold(self.candidates, narrow), count, width)
                 }
             };
-            if whole && candidates.is_none() {
-                self.at = behind;
-                return false;
-            }
             self.at += width;
-            if count > 0 {
-                behind = self.at;
-            }
             self.candidates = candidates;
             self.depth += count;
             self.left = self.left.saturating_sub(count);
             if self.left == 0 {
-                let Some(candidates) = candidates else {
+                if candidates.is_none() {
                     return false;
-                };
-                self.form = candidates.any();
+                }
                 self.left = CONFIRMED_BYTES;
             }
         }
+    }
+
+    /// Where a whole form ends, what follows is compared before it is masked, up to where the next block begins: else
+    /// whoever stores the beginning of a value would see whether the next byte that they guess is right.
+    fn further(&self, index: &Index, text: &[u8], end: End) -> Further {
+        let mut long = *self;
+        while long.at - self.at <= SPAN_BYTES_MAX {
+            let unit = match text.get(long.at) {
+                Some(_) => plain::read(text, long.at, end == End::Last),
+                None => Unit::More,
+            };
+            let (bytes, count, width) = match unit {
+                Unit::More => return Further::More,
+                // Line breaks behind a whole form are none of its bytes.
+                Unit::Nothing { width } => ([0; 4], 0, width),
+                Unit::Is {
+                    bytes,
+                    count,
+                    width,
+                } => (bytes, count, width),
+            };
+            long.at += width;
+            for byte in bytes.into_iter().take(count) {
+                let same = |some| index.narrow(some, long.depth, byte);
+                let Some(candidates) = long.candidates.and_then(same) else {
+                    return Further::Other;
+                };
+                long.candidates = Some(candidates);
+                long.depth += 1;
+            }
+            long.left = long.left.saturating_sub(count);
+            if count > 0 && (long.left == 0 || long.is_whole(index).0) {
+                if long.left == 0 {
+                    long.left = CONFIRMED_BYTES;
+                }
+                return Further::Same(long);
+            }
+        }
+        Further::Other
     }
 
     /// What completes a group of base64 where it ends.

@@ -196,7 +196,7 @@ fn a_pause_within_an_escape_does_not_hide_the_rest() {
 fn what_repeats_itself_is_read_a_few_times_at_most() {
     let value = "ab".repeat(100);
     let index = index(&[&value]);
-    let text = format!("{}{}", "ab".repeat(20_000), "x".repeat(2000));
+    let text = format!("{}{}", "ab".repeat(20_000), "x".repeat(4000));
     for pieces in [
         vec![(text.as_str(), false)],
         vec![
@@ -209,6 +209,82 @@ fn what_repeats_itself_is_read_a_few_times_at_most() {
         assert_eq!(leaks(&[&value], &pieces, &shown), NONE);
         assert_eq!(shown[text.len() - 200..], [true; 200]);
     }
+}
+
+#[test]
+fn what_stands_for_a_long_value_says_nothing_of_its_other_bytes() {
+    let begin = part(LONG, ..64);
+    let text = format!("{begin}{}", ".".repeat(200));
+    let next = LONG.as_bytes()[64];
+    for guess in ["0", "z"] {
+        assert_ne!(guess.as_bytes()[0], next);
+        let stored = format!("{begin}{guess}");
+        for values in [[LONG, &stored], [&stored, LONG]] {
+            let text = masked(&index(&values), &text);
+            assert!(text.starts_with(&placeholder(values[0])), "{values:?}");
+        }
+    }
+}
+
+#[test]
+fn behind_a_stored_beginning_of_a_value_no_guess_is_seen() {
+    for length in [64, 65, 70, 100] {
+        let index = index(&[LONG, part(LONG, ..length)]);
+        let right = part(LONG, length..=length);
+        let sights = [right, "^"].map(|guess| {
+            let text = format!("{}{guess}{}", part(LONG, ..length), ".".repeat(200));
+            let pieces = [
+                (part(&text, ..length + 1), true),
+                (part(&text, length + 1..), false),
+            ];
+            [Wait::Live, Wait::Alike].map(|wait| {
+                let at_once = [(text.as_str(), false)];
+                (shown(&index, wait, &pieces), shown(&index, wait, &at_once))
+            })
+        });
+        assert_eq!(sights[0], sights[1], "{length}");
+    }
+}
+
+#[test]
+fn gaps_of_any_length_lose_nothing() {
+    let index = index(&["abcdefgh1234"]);
+    for gap in ["\n", "\r\n", "\\"] {
+        let text = format!("{}a{}END", "x".repeat(600), gap.repeat(10_000));
+        for wait in [Wait::Live, Wait::Alike] {
+            let mut pieces = Vec::new();
+            let mut rest = text.as_str();
+            while !rest.is_empty() {
+                let (piece, after) = rest.split_at(rest.len().min(4096));
+                pieces.push((piece, false));
+                rest = after;
+            }
+            assert!(!shown(&index, wait, &pieces).contains(&false));
+        }
+    }
+}
+
+#[test]
+fn newer_values_do_not_forget_what_a_pause_cut() {
+    let mut stream = Stream::waiting(&index(&[PASSWORD]), Wait::Alike);
+    stream.push(b"> correct-ho");
+    stream.pause();
+    stream.scanner.refresh(&index(&[PASSWORD, "another-value"]));
+    stream.push(b"rse-battery|");
+    let expected = format!("> correct-ho{}|", placeholder(PASSWORD));
+    assert_eq!(stream.finish(), expected);
+}
+
+#[test]
+fn an_escape_that_a_pause_cuts_belongs_to_more_than_one_value() {
+    let values = ["Xabcdef@hidden-rest-1", "abcdef%4z-something"];
+    let index = index(&values);
+    let mut stream = Stream::waiting(&index, Wait::Alike);
+    stream.push(b"Xabcdef%4");
+    stream.pause();
+    stream.push(b"0hidden-rest-1|");
+    let expected = format!("Xabcdef%4{}|", placeholder(values[0]));
+    assert_eq!(stream.finish(), expected);
 }
 
 proptest! {
