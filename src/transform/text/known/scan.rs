@@ -18,7 +18,7 @@
 //! * [`Scanner::release`] says that the reader cannot wait any longer: what waits leaves as it is. It is
 //!   remembered, and if what follows makes it a form, all that has not left yet is masked.
 //!
-//! The text is read as what it stands for ([`plain`]): neither a line break nor an escape hides a value.
+//! The text is read as what it stands for ([`super::forms::plain`]): neither a line break nor an escape hides a value.
 
 mod handed;
 mod long;
