@@ -3,24 +3,24 @@
 //! A credential is found by its lead-in: what stands before the secret part, and is not secret itself.
 //! All lead-ins are one automaton, so a text is read once, whatever their number.
 
+#[expect(dead_code, reason = "the build script uses the rest")]
+mod lead_ins;
+
 use std::sync::LazyLock;
 
-use regex_automata::MatchKind;
-use regex_automata::dfa::{StartKind, dense};
-use regex_automata::nfa::thompson;
-use regex_automata::util::syntax;
+use regex_automata::dfa::dense;
 
 use super::assigned::{FLAG, LETTER, MEMBER, PAIR, PATH_OR_PASSWORD, REMARK, SET, Style, USER};
 use super::token::Token;
 
 /// The lead-ins as an automaton.
-pub(super) type Automaton = dense::DFA<Vec<u32>>;
+pub(super) type Automaton = dense::DFA<&'static [u32]>;
 
 /// One kind of credential.
 pub(super) struct Pattern {
     /// What counts and reports call it.
     pub(super) name: &'static str,
-    /// A regular expression on bytes, in which words in capital letters stand for the constants below.
+    /// What the automaton finds.
     lead_in: &'static str,
     /// What stands between it and the value.
     pub(super) prelude: Option<Prelude>,
@@ -93,63 +93,41 @@ pub(super) enum Value {
     KeyEnd,
 }
 
-/// How names end of which the value is a credential, whatever it looks like.
-const NAMES: &str = "(?:SURE|WORDS)SUFFIX";
-
-/// Those that mean nothing else. `pwd` has a pattern of its own, and the colour is that of `grep --color pass`.
-const SURE: &str = r"(?:passCOLOUR(?:words?|wd|phrase)|creds|[_-]pat|(?:master|require|redis|npm)[_-]?(?:auth|pass)|(?:api|access|private|secret|account|signing|encryption|master|shared|hmac)[_-]?key)";
-
-/// Those that are words of prose as well, if nothing stands before them.
-const WORDS: &str = "(?:secret|token|credentials?)";
-
-/// What may follow, such as in `DB_PASSWORD_PRIMARY`.
-const SUFFIX: &str = "(?:[_-]?(?:primary|base|value|[0-9]))?";
-
-/// How a terminal is told to change its colours (ECMA-48, SGR), or to erase what is left of the line (EL),
-/// which `grep` does: between a name and its value.
-const COLOUR: &str = r"(?:\x1b\[[0-9;]*[mK])*";
-
-/// Of curl: `-u bob:`, `-ubob:`, `-sSu bob:`; `-U` and `--proxy-user` are those of a proxy.
-const USER_OPTION: &str =
-    r"(?:-u[ \t=\x00]*|-[A-Za-z0-9#]{1,4}u[ \t\x00]+|(?:-U|--(?:proxy-)?user)[ \t=\x00]+)";
-
 /// In this order: where two find the same bytes at once, the first one counts.
 pub(super) static PATTERNS: [Pattern; 36] = [
     Pattern {
         name: "credentials.private-key",
-        lead_in: r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----",
+        lead_in: lead_ins::PRIVATE_KEY_BEGINS,
         prelude: None,
         value: Value::Key,
     },
     Pattern {
         name: "credentials.private-key",
-        lead_in: r"-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----",
+        lead_in: lead_ins::PRIVATE_KEY_ENDS,
         prelude: None,
         value: Value::KeyEnd,
     },
-    // postgres://user:password@host, also with the slashes that PHP escapes
     Pattern {
         name: "credentials.url-password",
-        lead_in: r"[A-Za-z0-9+.-]:\\?/\\?/",
+        lead_in: lead_ins::URL,
         prelude: URL_USER,
         value: Value::Url,
     },
-    // The same where the user was a known value; another bracket there is an address of IPv6.
     Pattern {
         name: "credentials.url-password",
-        lead_in: r"[A-Za-z0-9+.-]:\\?/\\?/\[masked:v1:[0-9a-f]+\]:",
+        lead_in: lead_ins::MASKED_URL,
         prelude: None,
         value: Value::Url,
     },
     Pattern {
         name: "credentials.jwt",
-        lead_in: r"\beyJ",
+        lead_in: lead_ins::JWT,
         prelude: JWT_HEADER,
         value: Value::Token(Token::of(8, |byte| is_base64url(byte) || byte == b'.')),
     },
     Pattern {
         name: "credentials.aws-access-key",
-        lead_in: r"\b(?:AKIA|ASIA)",
+        lead_in: lead_ins::AWS_ACCESS_KEY,
         prelude: None,
         value: Value::Token(
             Token::of(16, |byte| {
@@ -160,41 +138,39 @@ pub(super) static PATTERNS: [Pattern; 36] = [
     },
     Pattern {
         name: "credentials.google-api-key",
-        lead_in: r"\bAIza",
+        lead_in: lead_ins::GOOGLE_API_KEY,
         prelude: None,
         value: Value::Token(Token::of(35, is_base64url)),
     },
     Pattern {
         name: "credentials.google-oauth-token",
-        lead_in: r"\bya29\.",
+        lead_in: lead_ins::GOOGLE_OAUTH_TOKEN,
         prelude: None,
         value: Value::Token(Token::of(20, is_base64url)),
     },
     Pattern {
         name: "credentials.azure-key",
-        lead_in: r"(?i)(?:AccountKey|SharedAccessKey)=",
+        lead_in: lead_ins::AZURE_KEY,
         prelude: None,
         value: Value::Token(Token::of(16, is_base64)),
     },
-    // also within JSON, where Go escapes the `&`
     Pattern {
         name: "credentials.azure-signature",
-        lead_in: r"(?i)(?:[?&]|\\u0026)sig=",
+        lead_in: lead_ins::AZURE_SIGNATURE,
         prelude: None,
         value: Value::Token(Token::of(16, |byte| {
             is_base64(byte) || matches!(byte, b'%' | b'_' | b'-')
         })),
     },
-    // of a request to AWS, in its header or its URL
     Pattern {
         name: "credentials.aws-signature",
-        lead_in: r"(?i)\bsignature=",
+        lead_in: lead_ins::AWS_SIGNATURE,
         prelude: None,
         value: Value::Token(Token::of(64, |byte| byte.is_ascii_hexdigit())),
     },
     Pattern {
         name: "credentials.github-token",
-        lead_in: r"\b(?:gh[pousr]_|github_pat_)",
+        lead_in: lead_ins::GITHUB_TOKEN,
         prelude: None,
         value: Value::Token(Token::of(20, |byte| {
             byte.is_ascii_alphanumeric() || byte == b'_'
@@ -202,13 +178,13 @@ pub(super) static PATTERNS: [Pattern; 36] = [
     },
     Pattern {
         name: "credentials.gitlab-token",
-        lead_in: r"\bglpat-",
+        lead_in: lead_ins::GITLAB_TOKEN,
         prelude: None,
         value: Value::Token(Token::of(20, |byte| is_base64url(byte) || byte == b'.')),
     },
     Pattern {
         name: "credentials.slack-token",
-        lead_in: r"\b(?:xox[abeoprs]|xapp)-",
+        lead_in: lead_ins::SLACK_TOKEN,
         prelude: None,
         value: Value::Token(Token::of(10, |byte| {
             byte.is_ascii_alphanumeric() || byte == b'-'
@@ -216,7 +192,7 @@ pub(super) static PATTERNS: [Pattern; 36] = [
     },
     Pattern {
         name: "credentials.slack-webhook",
-        lead_in: r"hooks\.slack\.com/services/",
+        lead_in: lead_ins::SLACK_WEBHOOK,
         prelude: None,
         value: Value::Token(Token::of(1, |byte| {
             byte.is_ascii_alphanumeric() || byte == b'/'
@@ -224,163 +200,160 @@ pub(super) static PATTERNS: [Pattern; 36] = [
     },
     Pattern {
         name: "credentials.stripe-key",
-        lead_in: r"\b(?:[rs]k_(?:live|test)|whsec)_",
+        lead_in: lead_ins::STRIPE_KEY,
         prelude: None,
         value: Value::Token(Token::of(10, |byte| byte.is_ascii_alphanumeric())),
     },
-    // npm, Hugging Face, DigitalOcean, OpenAI
     Pattern {
         name: "credentials.service-token",
-        lead_in: r"\b(?:npm_|hf_|do[oprs]_v1_|sk-)",
+        lead_in: lead_ins::SERVICE_TOKEN,
         prelude: None,
         value: Value::Token(Token::of(30, |byte| byte.is_ascii_alphanumeric())),
     },
-    // OpenAI, Anthropic, SendGrid, Vault, PyPI
     Pattern {
         name: "credentials.service-token",
-        lead_in: r"\b(?:sk-(?:proj|ant)-|SG\.|hv[bsr]\.|pypi-Ag)",
+        lead_in: lead_ins::DOTTED_SERVICE_TOKEN,
         prelude: None,
         value: Value::Token(Token::of(16, |byte| is_base64url(byte) || byte == b'.')),
     },
-    // kubeconfig, docker configuration
     Pattern {
         name: "credentials.client-key",
-        lead_in: r#"client-key-data["'\\]*\s*:"#,
+        lead_in: lead_ins::CLIENT_KEY,
         prelude: None,
         value: Value::Token(Token::of(1, is_base64).after_a_gap()),
     },
     Pattern {
         name: "credentials.docker-login",
-        lead_in: r#""auth\\*"\s*:\s*\\*""#,
+        lead_in: lead_ins::DOCKER_LOGIN,
         prelude: None,
         value: Value::Token(Token::of(1, is_base64)),
     },
     Pattern {
         name: "credentials.authorization",
-        lead_in: r#"(?i)\bauthorization\\*["']?\s*[:=]\s*\\*["']?(?:bearer|basic|token|api-?key|negotiate|ntlm|splunk)[ \t]"#,
+        lead_in: lead_ins::AUTHORIZATION,
         prelude: None,
         value: Value::Token(Token::of(1, is_token68).after_a_gap()),
     },
     Pattern {
         name: "credentials.authorization",
-        lead_in: r"(?i)\b(?:bearer|basic)[ \t]",
+        lead_in: lead_ins::SCHEME,
         prelude: None,
         value: Value::Token(Token::of(8, is_token68).after_a_gap().after_a_word()),
     },
-    // password=..., also where a shell or a writer of properties escapes the sign
     Pattern {
         name: "credentials.pair",
-        lead_in: r"(?i)(?:NAMES|pass)COLOUR\s*COLOUR\\*=",
+        lead_in: lead_ins::SET_NAME,
         prelude: None,
         value: Value::Assigned(SET),
     },
-    // password: ..., blocks of YAML
     Pattern {
         name: "credentials.pair",
-        lead_in: r"(?i)(?:(?:SURE|[\w-]WORDS)SUFFIX|[\w-]pass|(?-i:pass))COLOUR\s*COLOUR\\*:",
+        lead_in: lead_ins::PAIR_NAME,
         prelude: None,
         value: Value::Assigned(PAIR),
     },
-    // token: ..., but also: invalid token: expected a comma
     Pattern {
         name: "credentials.pair",
-        lead_in: r"(?i)(?:^|[^\w-])WORDSSUFFIXCOLOUR\s*COLOUR\\*:",
+        lead_in: lead_ins::WORD_OF_PROSE,
         prelude: None,
         value: Value::Assigned(REMARK),
     },
-    // "token": "..."
     Pattern {
         name: "credentials.pair",
-        lead_in: r#"(?i)(?:NAMES|pass)COLOUR\\*["'`]COLOUR\s*COLOUR[:=]"#,
+        lead_in: lead_ins::MEMBER_NAME,
         prelude: None,
         value: Value::Assigned(MEMBER),
     },
-    // <password>...</password>
     Pattern {
         name: "credentials.element",
-        lead_in: "(?i)NAMES>",
+        lead_in: lead_ins::ELEMENT_NAME,
         prelude: None,
         value: Value::Element,
     },
-    // PWD=/home/bob is in every environment, pwd=secret in connection strings
     Pattern {
         name: "credentials.pair",
-        lead_in: r#"(?i)pwdCOLOUR\\*["'`]?COLOUR\s*COLOUR[:=]"#,
+        lead_in: lead_ins::PWD,
         prelude: None,
         value: Value::Assigned(PATH_OR_PASSWORD),
     },
-    // --password ... within a command line, also as in /proc/1/cmdline
     Pattern {
         name: "credentials.flag",
-        lead_in: r"(?i)(?:^|[\s\x00])(?:--?[\w.-]*(?:NAMES|pwd|[_.-]pass)|-pass|requirepass|masterauth)[ \t\x00]",
+        lead_in: lead_ins::PASSWORD_FLAG,
         prelude: None,
         value: Value::Assigned(FLAG),
     },
-    // mysql -psecret, and others whose options mean something else elsewhere
     Pattern {
         name: "credentials.option",
-        lead_in: r"(?:^|[^\w-])(?:(?:mysql|mariadb|mongo)[\w-]*|sshpass)(?:\.exe)?[ \t\x00]",
+        lead_in: lead_ins::DATABASE_CLIENT,
         prelude: Some(Prelude::Option(b'p')),
         value: Value::Assigned(LETTER),
     },
     Pattern {
         name: "credentials.option",
-        lead_in: r"(?:^|[^\w-])(?:docker|podman|nerdctl|buildah|skopeo|oras|crane|registry)[ \t\x00]+(?:auth[ \t\x00]+)?login[ \t\x00]",
+        lead_in: lead_ins::REGISTRY_LOGIN,
         prelude: Some(Prelude::Option(b'p')),
         value: Value::Assigned(LETTER),
     },
     Pattern {
         name: "credentials.option",
-        lead_in: r"(?:^|[^\w-])redis-cli[ \t\x00]",
+        lead_in: lead_ins::REDIS_CLIENT,
         prelude: Some(Prelude::Option(b'a')),
         value: Value::Assigned(LETTER),
     },
     Pattern {
         name: "credentials.option",
-        lead_in: r"(?:^|[^\w-])ldap(?:search|add|modify|delete|passwd|whoami|compare|modrdn|exop)[ \t\x00]",
+        lead_in: lead_ins::LDAP_CLIENT,
         prelude: Some(Prelude::Option(b'w')),
         value: Value::Assigned(LETTER),
     },
-    // curl -u user:password
     Pattern {
         name: "credentials.user",
-        lead_in: r"(?:^|[\s\x00])USER",
+        lead_in: lead_ins::USER_OPTION_BARE,
         prelude: USER_NAME,
         value: Value::Assigned(USER),
     },
     Pattern {
         name: "credentials.user",
-        lead_in: r#"(?:^|[\s\x00])USER""#,
+        lead_in: lead_ins::USER_OPTION_DOUBLE_QUOTED,
         prelude: USER_NAME,
         value: Value::InQuotes(b'"'),
     },
     Pattern {
         name: "credentials.user",
-        lead_in: r"(?:^|[\s\x00])USER'",
+        lead_in: lead_ins::USER_OPTION_SINGLE_QUOTED,
         prelude: USER_NAME,
         value: Value::InQuotes(b'\''),
     },
 ];
 
-/// Bytes the automaton may have: it has about three quarters of them. Nothing is added to it while the gateway runs;
-/// that what is written above fits is a test's business.
-pub(super) const AUTOMATON_BYTES_MAX: usize = 4 << 20;
+// The automaton knows them by their numbers.
+const _: () = {
+    let (mut patterns, mut lead_ins) = (PATTERNS.as_slice(), lead_ins::ALL);
+    while let ([pattern, more_patterns @ ..], [lead_in, more_lead_ins @ ..]) = (patterns, lead_ins)
+    {
+        assert!(are_equal(pattern.lead_in.as_bytes(), lead_in.as_bytes()));
+        (patterns, lead_ins) = (more_patterns, more_lead_ins);
+    }
+    assert!(patterns.is_empty() && lead_ins.is_empty());
+};
 
-/// `None` would mean a faulty constant: then all is a credential, and every test fails.
+/// As the build script wrote it. Nothing is added to it while the gateway runs.
+static WRITTEN: &Aligned<[u8]> = &Aligned {
+    _to: [],
+    bytes: *include_bytes!(concat!(env!("OUT_DIR"), "/lead_ins.dfa")),
+};
+
+/// Its numbers are read in place, without a copy.
+#[repr(C)]
+struct Aligned<B: ?Sized> {
+    _to: [u32; 0],
+    bytes: B,
+}
+
+/// `None` would mean a faulty build: then all is a credential, and every test fails.
 pub(super) static AUTOMATON: LazyLock<Option<Automaton>> = LazyLock::new(|| {
-    let lead_ins: Vec<String> = PATTERNS.iter().map(Pattern::lead_in).collect();
-    dense::Builder::new()
-        .syntax(syntax::Config::new().unicode(false).utf8(false))
-        .thompson(thompson::Config::new().utf8(false))
-        .configure(
-            dense::Config::new()
-                .match_kind(MatchKind::All)
-                .start_kind(StartKind::Unanchored)
-                .dfa_size_limit(Some(AUTOMATON_BYTES_MAX))
-                .determinize_size_limit(Some(AUTOMATON_BYTES_MAX)),
-        )
-        .build_many(&lead_ins)
-        .ok()
+    let (automaton, _) = dense::DFA::from_bytes(&WRITTEN.bytes).ok()?;
+    Some(automaton)
 });
 
 impl Prelude {
@@ -434,16 +407,16 @@ impl Pattern {
     pub(super) fn is_of_program(&self) -> bool {
         matches!(self.prelude, Some(Prelude::Option(_)))
     }
+}
 
-    pub(super) fn lead_in(&self) -> String {
-        self.lead_in
-            .replace("NAMES", NAMES)
-            .replace("SURE", SURE)
-            .replace("WORDS", WORDS)
-            .replace("SUFFIX", SUFFIX)
-            .replace("COLOUR", COLOUR)
-            .replace("USER", USER_OPTION)
+const fn are_equal(mut left: &[u8], mut right: &[u8]) -> bool {
+    while let ([a, more_left @ ..], [b, more_right @ ..]) = (left, right) {
+        if *a != *b {
+            return false;
+        }
+        (left, right) = (more_left, more_right);
     }
+    left.is_empty() && right.is_empty()
 }
 
 fn is_base64url(byte: u8) -> bool {

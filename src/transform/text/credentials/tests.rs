@@ -7,9 +7,10 @@ use std::sync::LazyLock;
 
 use proptest::prelude::*;
 use regex::bytes::{Regex, RegexBuilder};
+use regex_automata::dfa::Automaton as _;
 
 pub(in crate::transform::text) use self::samples::{ORDINARY, SAMPLES};
-use super::patterns::{AUTOMATON, AUTOMATON_BYTES_MAX, PATTERNS};
+use super::patterns::{AUTOMATON, PATTERNS};
 use super::*;
 
 fn hidden(text: &str) -> Vec<&str> {
@@ -295,16 +296,9 @@ proptest! {
 }
 
 #[test]
-fn the_automaton_of_all_patterns_fits_its_bound() {
-    // Built from constants alone, so what holds here holds in every gateway.
-    let automaton = AUTOMATON.as_ref().expect(
-        "AUTOMATON_BYTES_MAX is too small for the patterns, or one of them is no regular expression; \
-         without an automaton everything would be taken for a credential",
-    );
-    let bytes = automaton.memory_usage();
-    assert!(bytes <= AUTOMATON_BYTES_MAX, "{bytes}");
-    assert!(
-        bytes <= AUTOMATON_BYTES_MAX / 10 * 9,
-        "{bytes} bytes: nearly all of AUTOMATON_BYTES_MAX; share parts of the patterns or raise it, and say why"
-    );
+fn the_automaton_is_of_these_lead_ins() {
+    let automaton = AUTOMATON
+        .as_ref()
+        .expect("what the build script wrote is no automaton; without one everything would be taken for a credential");
+    assert_eq!(automaton.pattern_len(), PATTERNS.len());
 }
