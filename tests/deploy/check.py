@@ -244,7 +244,8 @@ AUTHENTICATION = "authentication.k8s.io"
 def own_extras():
     """The extras that the gateway itself sends, from the code that sends them."""
     code = (ROOT / "src/upstream/identity.rs").read_text().split("#[cfg(test)]")[0]
-    keys = set(re.findall(r'"(portcullis\.dev/[a-z-]+)"', code))
+    keys = set(re.findall(r'"(?:impersonate-extra-)?(portcullis\.dev(?:/|%2f)[a-z-]+)"', code))
+    keys = {key.replace("%2f", "/") for key in keys}
     assert len(keys) >= 3, keys
     return [f"userextras/{key}" for key in keys]
 
