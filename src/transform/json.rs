@@ -89,10 +89,6 @@ struct Frame {
 }
 
 /// The value the scanner is in.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there is one a stream, and a box for every masked value costs more"
-)]
 enum Current {
     /// A container whose members are looked at.
     Walked,
@@ -102,7 +98,8 @@ enum Current {
     Searched,
     /// A value that may not pass, of which nothing was looked at yet.
     Begun(Begun),
-    Masked(Masking),
+    /// In a box: most masked values end in the chunk they begin in, and need none.
+    Masked(Box<Masking>),
     /// The raw text of a value that is looked at as a whole.
     Held(Held, Vec<u8>),
     /// An element too large to be held, masked as if it met every condition.
@@ -403,7 +400,7 @@ impl JsonMasker {
     /// Puts what belongs in the place of the value that just ended.
     fn replace(&mut self, sink: &mut impl Sink) -> Result<(), JsonError> {
         match std::mem::replace(&mut self.current, Current::Passed) {
-            Current::Masked(masking) => self.put(masking, sink),
+            Current::Masked(masking) => self.put(*masking, sink),
             Current::Held(held, raw) => return self.put_held(held, &raw, sink),
             Current::Nested(mut masker) => {
                 masker.finish(&mut Through { text: b"", sink })?;

@@ -87,10 +87,15 @@ impl Placeholders {
             derived.copy_from_slice(hmac::sign(&key, purpose).as_ref());
             derived
         };
-        let digest = derive(b"portcullis placeholder digest");
         Self {
-            text: DigestKey::new(&digest, *b"text        "),
-            json: DigestKey::new(&digest, *b"json        "),
+            text: DigestKey::new(
+                &derive(b"portcullis placeholder hash of text"),
+                &derive(b"portcullis placeholder digest of text"),
+            ),
+            json: DigestKey::new(
+                &derive(b"portcullis placeholder hash of json"),
+                &derive(b"portcullis placeholder digest of json"),
+            ),
             unlinkable: Aes256::new(&derive(b"portcullis placeholder unlinkable").into()),
             tag: Aes256::new(&derive(b"portcullis placeholder tag").into()),
             start: u128::from_le_bytes(random()),

@@ -66,7 +66,7 @@ impl JsonMasker {
     /// A value goes on in the next chunk.
     pub(super) fn keep(&mut self, begun: Begun) {
         self.current = match begun.task {
-            Task::Mask(leaf) => Current::Masked(self.masking(leaf, begun.kind)),
+            Task::Mask(leaf) => Current::Masked(Box::new(self.masking(leaf, begun.kind))),
             Task::Judge(held) => Current::Held(held, Vec::new()),
         };
     }

@@ -77,7 +77,7 @@ impl JsonMasker {
         let Held::Element(array) = held else {
             let mut masking = self.masking(leaf(held), Kind::String);
             masking.take(raw, false)?;
-            self.current = Current::Masked(masking);
+            self.current = Current::Masked(Box::new(masking));
             return Ok(());
         };
         let mut masker = self.within(self.mask.plan.element(array), self.level);

@@ -1,83 +1,45 @@
-//! The keyed digest of a value: the tag that AES-256-GCM-SIV (RFC 8452) gives to the value as additional
-//! data and nothing to encrypt, under a nonce that is fixed for each purpose.
+//! The keyed digest of a value: AES-256 of the tag that AEGIS-128X2 gives to the value as a message authentication
+//! code (RFC 10032).
 //!
-//! Its tag is a pseudo-random function of the data, also when nonces repeat: POLYVAL, a universal hash with
-//! a secret key, makes 128 bits of the value, and AES what nobody without the key can tell from random
-//! (RFC 8452, section 9). So two values have the same digest with a chance of about one in 2^127 for each
-//! block of 16 bytes they have, whoever chose them, and a digest says nothing else of a value. It is several
-//! times faster than HMAC, where it matters: Secrets are mostly values.
+//! The tag serves as a universal hash with a secret key: without the key nobody finds two values that share one, but
+//! for one chance in 2^128 with each pair. AES makes of it what nobody without the key can tell from random, so a digest
+//! says of a value only whether it is equal to another, whoever chose the two. AEGIS because it is the fastest:
+//! Secrets are mostly values.
 
 use std::fmt;
 
+use aegis::aegis128x2::Aegis128X2Mac;
 use aes::Aes256;
-use aes::cipher::{BlockCipherEncrypt as _, KeyInit as _};
-use polyval::Polyval;
-use polyval::universal_hash::UniversalHash as _;
-
-/// What the cipher works on, in bytes.
-const BLOCK: usize = 16;
+use aes::cipher::{BlockEncrypt as _, KeyInit as _};
 
 /// The digest, in bytes.
-pub(super) const DIGEST_BYTES: usize = BLOCK;
-
-/// Which digests may be equal, as the nonce of the cipher.
-pub(super) type Purpose = [u8; 12];
+pub(super) const DIGEST_BYTES: usize = 16;
 
 /// The keys of the digests for one purpose.
 pub(super) struct DigestKey {
-    hash: Polyval,
+    hash: Hash,
     cipher: Aes256,
-    purpose: Purpose,
 }
 
-/// A digest in the making; of the value at most 15 bytes are kept.
-pub(super) struct Hashing {
-    hash: Polyval,
-    open: [u8; BLOCK],
-    /// How many bytes were hashed or are open.
-    length: usize,
-}
+/// A digest in the making; the value is not kept.
+pub(super) struct Hashing(Hash);
+
+type Hash = Aegis128X2Mac<DIGEST_BYTES>;
 
 impl DigestKey {
-    /// Derives the keys (RFC 8452, section 4).
-    pub(super) fn new(key: &[u8; 32], purpose: Purpose) -> Self {
-        let generator = Aes256::new(key.into());
-        let mut derived = [0; 6 * 8];
-        for (number, half) in (0_u32..).zip(derived.as_chunks_mut::<8>().0) {
-            let mut block = [0; BLOCK];
-            let (counter, nonce) = block.split_at_mut(4);
-            counter.copy_from_slice(&number.to_le_bytes());
-            nonce.copy_from_slice(&purpose);
-            encrypt(&generator, &mut block);
-            half.copy_from_slice(block.first_chunk::<8>().unwrap_or(&[0; 8]));
-        }
-        let (authentication, encryption) = derived.split_at(BLOCK);
-        let whole = |part: &[u8]| part.first_chunk().copied().unwrap_or([0; BLOCK]);
-        let mut cipher_key = [0; 32];
-        cipher_key.copy_from_slice(encryption);
+    pub(super) fn new(hash: &[u8; 32], cipher: &[u8; 32]) -> Self {
         Self {
-            hash: Polyval::new(&whole(authentication).into()),
-            cipher: Aes256::new(&cipher_key.into()),
-            purpose,
+            hash: Hash::new(hash.first_chunk().unwrap_or(&[0; 16])),
+            cipher: Aes256::new(cipher.into()),
         }
     }
 
     pub(super) fn start(&self) -> Hashing {
-        Hashing {
-            hash: self.hash.clone(),
-            open: [0; BLOCK],
-            length: 0,
-        }
+        Hashing(self.hash.clone())
     }
 
     pub(super) fn finish(&self, hashing: Hashing) -> [u8; DIGEST_BYTES] {
-        let mut digest = hashing.finish();
-        for (byte, nonce) in digest.iter_mut().zip(self.purpose) {
-            *byte ^= nonce;
-        }
-        if let Some(last) = digest.last_mut() {
-            *last &= 0x7f;
-        }
+        let mut digest = hashing.0.finalize();
         encrypt(&self.cipher, &mut digest);
         digest
     }
@@ -85,47 +47,12 @@ impl DigestKey {
 
 impl Hashing {
     pub(super) fn update(&mut self, text: &[u8]) {
-        let filled = self.length % BLOCK;
-        self.length += text.len();
-        let mut rest = text;
-        if filled > 0 {
-            let (_, free) = self.open.split_at_mut(filled);
-            let (head, tail) = text.split_at(free.len().min(text.len()));
-            let (place, left) = free.split_at_mut(head.len());
-            place.copy_from_slice(head);
-            if !left.is_empty() {
-                return;
-            }
-            self.hash.update(&[self.open.into()]);
-            rest = tail;
-        }
-        let (blocks, tail) = rest.as_chunks::<BLOCK>();
-        if !blocks.is_empty() {
-            self.hash
-                .update(polyval::Block::cast_slice_from_core(blocks));
-        }
-        let (place, _) = self.open.split_at_mut(tail.len());
-        place.copy_from_slice(tail);
-    }
-
-    fn finish(mut self) -> [u8; BLOCK] {
-        let filled = self.length % BLOCK;
-        if filled > 0 {
-            let (_, free) = self.open.split_at_mut(filled);
-            free.fill(0);
-            self.hash.update(&[self.open.into()]);
-        }
-        // The lengths of the additional data and of what is encrypted, in bits.
-        let mut lengths = [0; BLOCK];
-        let (data, _) = lengths.split_at_mut(8);
-        data.copy_from_slice(&(self.length as u64 * 8).to_le_bytes());
-        self.hash.update(&[lengths.into()]);
-        self.hash.finalize().into()
+        self.0.update(text);
     }
 }
 
 /// One block, in place.
-pub(super) fn encrypt(cipher: &Aes256, block: &mut [u8; BLOCK]) {
+pub(super) fn encrypt(cipher: &Aes256, block: &mut [u8; DIGEST_BYTES]) {
     cipher.encrypt_block(block.into());
 }
 
@@ -137,27 +64,60 @@ impl fmt::Debug for DigestKey {
 
 #[cfg(test)]
 mod tests {
-    use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, Nonce, UnboundKey};
+    use aws_lc_rs::cipher::{AES_256, EncryptingKey, UnboundCipherKey};
+    use data_encoding::HEXLOWER;
     use proptest::prelude::*;
 
     use super::*;
 
+    fn digest(hash: u8, cipher: u8, pieces: &[impl AsRef<[u8]>]) -> [u8; DIGEST_BYTES] {
+        let key = DigestKey::new(&[hash; 32], &[cipher; 32]);
+        let mut hashing = key.start();
+        for piece in pieces {
+            hashing.update(piece.as_ref());
+        }
+        key.finish(hashing)
+    }
+
+    fn bytes(digits: &str) -> Vec<u8> {
+        HEXLOWER.decode(digits.as_bytes()).unwrap()
+    }
+
+    /// With whatever instructions this machine has.
+    #[test]
+    fn the_hash_gives_the_tag_of_the_rfc() {
+        let key = bytes("10010000000000000000000000000000");
+        let nonce = bytes("10000200000000000000000000000000");
+        let mut hash = Hash::new_with_nonce(
+            key.first_chunk().unwrap(),
+            nonce.first_chunk().unwrap(),
+        );
+        hash.update(&(0..=0x22).collect::<Vec<u8>>());
+        let tag = bytes("6873ee34e6b5c59143b6d35c5e4f2c6e");
+        assert_eq!(&hash.finalize()[..], tag);
+    }
+
     proptest! {
         #[test]
-        fn it_is_the_tag_of_aes_gcm_siv(
-            key: [u8; 32], purpose: [u8; 12],
+        fn it_is_the_tag_encrypted_however_the_value_comes(
+            hash: u8, cipher: u8,
             pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..100), 0..6),
         ) {
-            let digests = DigestKey::new(&key, purpose);
-            let mut hashing = digests.start();
-            for piece in &pieces {
-                hashing.update(piece);
-            }
-            let other = LessSafeKey::new(UnboundKey::new(&AES_256_GCM_SIV, &key).unwrap());
-            let nonce = Nonce::assume_unique_for_key(purpose);
-            let value = Aad::from(pieces.concat());
-            let tag = other.seal_in_place_separate_tag(nonce, value, &mut []).unwrap();
-            prop_assert_eq!(&digests.finish(hashing)[..], tag.as_ref());
+            let mut tag = Hash::new(&[hash; 16]);
+            tag.update(&pieces.concat());
+            let mut block = tag.finalize();
+            let other = UnboundCipherKey::new(&AES_256, &[cipher; 32]).unwrap();
+            EncryptingKey::ecb(other).unwrap().encrypt(&mut block).unwrap();
+            prop_assert_eq!(digest(hash, cipher, &pieces), block);
         }
+    }
+
+    #[test]
+    fn it_depends_on_the_value_and_on_both_keys() {
+        let one = digest(1, 2, &["value"]);
+        assert_ne!(one, digest(3, 2, &["value"]));
+        assert_ne!(one, digest(1, 3, &["value"]));
+        assert_ne!(one, digest(1, 2, &["value\0"]));
+        assert_eq!(one, digest(1, 2, &["val", "", "ue"]));
     }
 }
