@@ -374,7 +374,7 @@ impl JsonMasker {
 
     fn take(&mut self, text: &[u8], last: bool, sink: &mut impl Sink) -> Result<(), JsonError> {
         match &mut self.current {
-            Current::Masked(masking) => masking.take(text, last),
+            Current::Masked(masking) => masking.take_as_written(text, last),
             Current::Held(held, raw) => {
                 let quoted = last && !matches!(held, Held::Element(_));
                 let part = if quoted { without_quote(text) } else { text };
@@ -417,7 +417,7 @@ impl JsonMasker {
         Ok(())
     }
 
-    /// Masks a value of which all is there; of a string without the quote that opens it.
+    /// Masks a value of which all is there; of a string without its quotes.
     fn put_whole(
         &mut self,
         leaf: Leaf,
@@ -426,7 +426,8 @@ impl JsonMasker {
         sink: &mut impl Sink,
     ) -> Result<(), JsonError> {
         let mut masking = self.masking(leaf, kind);
-        masking.take(text, true)?;
+        masking.take(text)?;
+        masking.end()?;
         self.put(masking, sink);
         Ok(())
     }
@@ -445,18 +446,34 @@ impl JsonMasker {
 }
 
 impl Masking {
-    fn take(&mut self, text: &[u8], last: bool) -> Result<(), JsonError> {
+    /// Takes a piece of the value; of a string without its quotes.
+    fn take(&mut self, text: &[u8]) -> Result<(), JsonError> {
         let digest = &mut self.digest;
-        let Some(unescaper) = &mut self.unescaper else {
-            digest.update(text);
-            return Ok(());
-        };
-        let text = if last { without_quote(text) } else { text };
-        unescaper.push(text, &mut |piece| digest.update(piece))?;
-        if last {
-            unescaper.finish(&mut |piece| digest.update(piece))?;
+        match &mut self.unescaper {
+            Some(unescaper) => unescaper.push(text, &mut |piece| digest.update(piece)),
+            None => {
+                digest.update(text);
+                Ok(())
+            }
         }
-        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), JsonError> {
+        let digest = &mut self.digest;
+        match &mut self.unescaper {
+            Some(unescaper) => unescaper.finish(&mut |piece| digest.update(piece)),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes a piece as it stands in the document: the last one of a string has the quote that closes it.
+    fn take_as_written(&mut self, text: &[u8], last: bool) -> Result<(), JsonError> {
+        if !last {
+            return self.take(text);
+        }
+        let quoted = self.unescaper.is_some();
+        self.take(if quoted { without_quote(text) } else { text })?;
+        self.end()
     }
 }
 

@@ -36,6 +36,8 @@ impl JsonMasker {
         match begun.task {
             Task::Mask(leaf) => {
                 sink.copy(before);
+                let quoted = begun.kind == Kind::String;
+                let text = if quoted { without_quote(text) } else { text };
                 self.put_whole(leaf, begun.kind, text, sink)?;
             }
             Task::Judge(_) if value.len() > EMBEDDED_JSON_BYTES_MAX => {

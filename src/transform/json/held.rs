@@ -76,7 +76,7 @@ impl JsonMasker {
     ) -> Result<(), JsonError> {
         let Held::Element(array) = held else {
             let mut masking = self.masking(leaf(held), Kind::String);
-            masking.take(raw, false)?;
+            masking.take(raw)?;
             self.current = Current::Masked(Box::new(masking));
             return Ok(());
         };

@@ -363,6 +363,27 @@ fn c_44_embedded_documents_keep_their_form_or_are_masked_whole() {
 }
 
 #[test]
+fn a_text_that_is_masked_whole_may_end_in_a_quote() {
+    for text in [r#"{"metadata":{"a":"b""#, r#"a""#, "\"", "\\", r#"\""#] {
+        let object = |value: &str| json!({"metadata": {"annotations": {LAST_APPLIED: value}}});
+        let masked = run(&secrets(), &object(text).to_string());
+        assert_eq!(masked, object(&text_of(text)).to_string());
+    }
+    let mask = mask_by(&builtin("workloads")[0]);
+    for password in [r#""correct horse""#, r#""$(TOKEN)""#, r#""a"#, "a\"\""] {
+        let pod = json!({"spec": {"containers": [{"args": ["--password", password, "-v"]}]}});
+        let masked = run(&mask, &pod.to_string());
+        let masked: Value = serde_json::from_str(&masked).unwrap();
+        let arguments = &masked["spec"]["containers"][0]["args"];
+        assert_eq!(
+            *arguments,
+            json!(["--password", text_of(password), "-v"]),
+            "{password}"
+        );
+    }
+}
+
+#[test]
 fn an_embedded_document_above_the_limit_is_masked_whole() {
     let text = format!(
         "{{\"metadata\":{{\"annotations\":{{\"{LAST_APPLIED}\":\"{{\\\"a\\\":\\\"{}\\\"}}\"}}}}}}",

@@ -88,10 +88,8 @@ mod tests {
     fn the_hash_gives_the_tag_of_the_rfc() {
         let key = bytes("10010000000000000000000000000000");
         let nonce = bytes("10000200000000000000000000000000");
-        let mut hash = Hash::new_with_nonce(
-            key.first_chunk().unwrap(),
-            nonce.first_chunk().unwrap(),
-        );
+        let mut hash =
+            Hash::new_with_nonce(key.first_chunk().unwrap(), nonce.first_chunk().unwrap());
         hash.update(&(0..=0x22).collect::<Vec<u8>>());
         let tag = bytes("6873ee34e6b5c59143b6d35c5e4f2c6e");
         assert_eq!(&hash.finalize()[..], tag);
