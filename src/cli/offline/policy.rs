@@ -131,8 +131,16 @@ fn execute(args: &Args, out: &mut dyn Write) -> anyhow::Result<Outcome> {
 }
 
 fn explain(args: &ExplainArgs, out: &mut dyn Write) -> anyhow::Result<Outcome> {
-    let Some(asked) = prepare(&args.question, out)? else {
-        return Ok(Outcome::Problems);
+    let asked = match prepare(&args.question)? {
+        Prepared::Asked(asked) => asked,
+        Prepared::Refused(why) => {
+            writeln!(out, "REFUSED {why}")?;
+            return Ok(Outcome::Problems);
+        }
+        Prepared::Faulty(problems) => {
+            print_problems(&problems, out)?;
+            return Ok(Outcome::Problems);
+        }
     };
     let explanation =
         asked
@@ -154,17 +162,20 @@ pub(in crate::cli) struct Asked {
     pub(in crate::cli) seen: Seen,
 }
 
-/// Loads and reads what the arguments name; `None` after saying what is wrong with it.
-pub(in crate::cli) fn prepare(
-    question: &Question,
-    out: &mut dyn Write,
-) -> anyhow::Result<Option<Asked>> {
+/// What becomes of the arguments.
+pub(in crate::cli) enum Prepared {
+    Asked(Box<Asked>),
+    /// The gateway would answer before it looks at a rule, or what the request needs is missing.
+    Refused(String),
+    /// There is no policy to ask.
+    Faulty(Vec<Problem>),
+}
+
+/// Loads and reads what the arguments name.
+pub(in crate::cli) fn prepare(question: &Question) -> anyhow::Result<Prepared> {
     let (policy, clusters) = match load_policy(question) {
         Ok(loaded) => loaded,
-        Err(problems) => {
-            print_problems(&problems, out)?;
-            return Ok(None);
-        }
+        Err(problems) => return Ok(Prepared::Faulty(problems)),
     };
     let (prefix, request) = split_cluster(&question.request);
     if let (Some(option), Some(prefix)) = (question.cluster.as_deref(), prefix.as_deref())
@@ -183,26 +194,22 @@ pub(in crate::cli) fn prepare(
     let (cluster, info) = match asked {
         Ok(asked) => asked,
         Err(message) => {
-            writeln!(out, "REFUSED before any rule: {message}")?;
-            return Ok(None);
+            return Ok(Prepared::Refused(format!("before any rule: {message}")));
         }
     };
     let seen = match seen(question, &info) {
         Ok(seen) => seen,
-        Err(message) => {
-            writeln!(out, "REFUSED: {message}")?;
-            return Ok(None);
-        }
+        Err(message) => return Ok(Prepared::Refused(format!("without its object: {message}"))),
     };
     let groups: Vec<&str> = question.groups.iter().map(String::as_str).collect();
     let identity = case_file::caller(&question.user, &groups, question.agent.as_deref());
-    Ok(Some(Asked {
+    Ok(Prepared::Asked(Box::new(Asked {
         policy,
         identity,
         info,
         cluster,
         seen,
-    }))
+    })))
 }
 
 /// What the request shows besides its head.
