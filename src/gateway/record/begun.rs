@@ -1,8 +1,10 @@
 //! A short answer leaves in one piece, with its head.
 //!
 //! The last byte of an answer waits until its event is written. The head would not: it would leave alone, which costs
-//! both sides as much as all the rest. So where the end of an answer is at hand already, its head waits as well; no
-//! other answer is held back. What fails meanwhile is answered with a refusal: nothing of it has left.
+//! both sides as much as all the rest. So where the end of an answer is at hand already, its head waits as well. The head
+//! of an answer that is masked, or as long as it says, waits for its first bytes, as they may be what cannot be masked.
+//! Nothing else is held back, and no answer that is long-running comes here. What fails meanwhile is answered with a
+//! refusal: nothing of it has left.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -26,7 +28,8 @@ pub(super) struct Begun {
 }
 
 impl Begun {
-    /// Takes what is at hand, and waits for nothing but the event of an answer that is at hand as a whole.
+    /// Takes what is at hand, and waits for nothing but the first bytes of an answer that may have to be refused, and the
+    /// event of one that is at hand as a whole.
     pub(super) async fn new(rest: Recorded) -> Result<Self, Refusal> {
         let mut begun = Self {
             ready: VecDeque::new(),
@@ -49,6 +52,9 @@ impl Begun {
                     self.ready.push_back(frame);
                 }
                 Poll::Pending if self.rest.is_ending() => return Poll::Pending,
+                Poll::Pending if self.ready.is_empty() && self.rest.begins_soon() => {
+                    return Poll::Pending;
+                }
                 Poll::Ready(None) | Poll::Pending => break,
             }
         }
@@ -181,6 +187,69 @@ mod tests {
             assert_eq!(said["portcullis.dev/ended"], "broken");
             assert_eq!(said["portcullis.dev/decision"], "refuse");
             assert_eq!(said["portcullis.dev/bytes"], Value::Null, "none was sent");
+        }
+    }
+
+    /// As it comes from an API server that writes head and body by themselves.
+    #[tokio::test]
+    async fn e_01_a_masked_answer_that_breaks_behind_the_upstream_head_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let keeper = keeper(folder.path());
+        let (fail, failed) = tokio::sync::oneshot::channel::<()>();
+        let body = stream::once(async {
+            failed.await.unwrap();
+            Err(BodyError::from("gone"))
+        });
+        let response = Response::new(StreamBody::new(body).boxed_unsync());
+        let never = Box::pin(std::future::pending());
+        let masks = Some(Arc::default());
+        let mut answered = Box::pin(record(&keeper).answer(response, masks, never, false));
+        assert!(futures_util::poll!(&mut answered).is_pending());
+        fail.send(()).unwrap();
+        assert_eq!(answered.await.unwrap_err().code(), 502);
+        let lines = lines(&keeper, folder.path()).await;
+        assert_eq!(lines[0]["responseStatus"]["code"], 502);
+    }
+
+    #[tokio::test]
+    async fn why_an_answer_breaks_behind_its_head_is_on_record() {
+        let folder = tempfile::tempdir().unwrap();
+        let keeper = keeper(folder.path());
+        let (fail, failed) = tokio::sync::oneshot::channel::<()>();
+        let body = stream::once(async {
+            failed.await.unwrap();
+            Err(BodyError::from("gone"))
+        });
+        let answered = answer(&keeper, StreamBody::new(body).boxed_unsync()).await;
+        fail.send(()).unwrap();
+        let mut body = answered.unwrap().into_body();
+        body.frame().await.unwrap().unwrap_err();
+        let lines = lines(&keeper, folder.path()).await;
+        assert_eq!(lines[0]["responseStatus"]["code"], 200, "that was sent");
+        assert_eq!(lines[0]["annotations"]["portcullis.dev/ended"], "broken");
+        assert_eq!(lines[0]["annotations"]["portcullis.dev/detail"], "gone");
+    }
+
+    /// Whatever masks apply: the first event of a watch may be hours away.
+    #[tokio::test]
+    async fn a_long_running_answer_waits_for_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let keeper = keeper(folder.path());
+        for status in [200, 410] {
+            let mut response = Response::new(pieces(&[], None));
+            *response.status_mut() = status.try_into().unwrap();
+            let never = Box::pin(std::future::pending());
+            let answered = record(&keeper).answer(response, Some(Arc::default()), never, true);
+            let patience = std::time::Duration::from_mins(1);
+            let answered = tokio::time::timeout(patience, answered).await.unwrap();
+            assert!(
+                answered
+                    .unwrap()
+                    .into_body()
+                    .frame()
+                    .now_or_never()
+                    .is_none()
+            );
         }
     }
 

@@ -95,6 +95,16 @@ impl Recorded {
         self.finishing.is_some()
     }
 
+    /// Whether the first bytes are sure to come, and may be such that the answer has to be refused. Of an answer without
+    /// a mask and without an end nobody knows whether the caller waits for more than its head.
+    pub(super) fn begins_soon(&self) -> bool {
+        let masked = self
+            .record
+            .as_ref()
+            .is_some_and(|record| record.masks.is_some());
+        !self.long_running && (masked || self.inner.size_hint().exact().is_some())
+    }
+
     /// Where the head has not left, the client gets a refusal in the place of the answer.
     fn take_back(&mut self, refusal: impl FnOnce() -> Refusal) {
         if let (Head::Waits, Some(record)) = (&self.head, &mut self.record) {
@@ -159,6 +169,11 @@ impl Recorded {
     fn broke(&mut self, error: BodyError) {
         self.inner = body::empty();
         self.take_back(|| Refusal::broke_off(&error));
+        if let Some(record) = &mut self.record {
+            record
+                .event
+                .annotate("portcullis.dev/detail", error.to_string());
+        }
         let Some(why) = withheld(&error) else {
             return self.finish(Some(Err(error)), Some("broken"));
         };
