@@ -41,6 +41,7 @@ done
 sleep 4 # until clients are connected, and the gateway has made what it makes once after its start
 perf record --quiet --event cpu-clock --freq 997 --call-graph dwarf,16384 --pid "$gateway" --output "$work/perf.data" -- sleep "$seconds"
 wait "$run" || true # a bar that fails is no reason not to draw
-perf script --input "$work/perf.data" 2>/dev/null | inferno-collapse-perf >"$work/stacks"
-inferno-flamegraph --title "$scenario, $target: CPU time of the gateway" --minwidth 0.2 <"$work/stacks" >"$out"
+# Functions as they were compiled: with all that was inlined into them there are more frames than anybody reads.
+perf script --no-inline --input "$work/perf.data" 2>/dev/null | inferno-collapse-perf >"$work/stacks"
+inferno-flamegraph --title "$scenario, $target: CPU time of the gateway" --minwidth 0.3 <"$work/stacks" >"$out"
 echo "$out"
