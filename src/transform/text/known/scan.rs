@@ -373,7 +373,7 @@ impl Scanner {
             long.at += from;
             let begin = long.at;
             let (goes_on, masked) = long.read(index, text.bytes, text.end);
-            let filler = if goes_on { "" } else { long.filler(index) };
+            let filler = long.filler(index, goes_on);
             handed.mask(begin..masked, filler);
             goes_on
         };
@@ -422,13 +422,13 @@ impl Scanner {
         let is_read = self.long.len() + ends.len() < LONG_MAX;
         let (masked, filler) = if is_read {
             let (goes_on, masked) = long.read(index, text.bytes, text.end);
+            let filler = long.filler(index, goes_on);
             if goes_on {
                 self.long.push(long);
-                (masked, "")
             } else {
                 ends.push(long.at);
-                (masked, long.filler(index))
             }
+            (masked, filler)
         } else {
             self.unread = self.unread.max(long.ends_before(index));
             (self.unread.min(text.bytes.len()), "")

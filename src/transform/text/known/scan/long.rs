@@ -13,6 +13,8 @@ pub(super) struct Long {
     form: u32,
     /// How many bytes were compared, or would have been.
     depth: usize,
+    /// How many of them had been read when a group of base64 was completed behind them.
+    filled: usize,
     /// So many more are masked before it matters whether they were equal.
     left: usize,
     /// Where it goes on.
@@ -36,6 +38,7 @@ impl Long {
             candidates: Some(candidates),
             form: index.first(candidates),
             depth,
+            filled: 0,
             left: CONFIRMED_BYTES - depth % CONFIRMED_BYTES,
             at,
         }
@@ -146,9 +149,18 @@ impl Long {
         Further::Other
     }
 
-    /// What completes a group of base64 where it ends.
-    pub(super) fn filler(&self, index: &Index) -> &'static str {
-        index.filler(self.form, self.depth)
+    /// What completes a group of base64 behind what was masked, if that ends here. Behind a whole form it always does:
+    /// whether a longer one may go on must not be seen.
+    pub(super) fn filler(&mut self, index: &Index, goes_on: bool) -> &'static str {
+        if goes_on && !self.is_whole(index).0 {
+            return "";
+        }
+        let filler = match self.filled {
+            0 => index.filler(self.form, self.depth),
+            filled => index.further(self.form, self.depth - filled),
+        };
+        self.filled = self.depth;
+        filler
     }
 
     /// Whether it is a whole form by now, and whether there is a longer one.

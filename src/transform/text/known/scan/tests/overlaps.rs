@@ -246,6 +246,49 @@ fn behind_a_stored_beginning_of_a_value_no_guess_is_seen() {
     }
 }
 
+/// Guesses how a long value goes on behind what is known of it, stores the guess and prints it.
+fn sight_of_guess(value: &str, stored: &str, pieces: &[&str]) -> String {
+    let mut stream = Stream::waiting(&index(&[value, stored]), Wait::Alike);
+    for piece in pieces {
+        stream.push(piece.as_bytes());
+        stream.pause();
+    }
+    stream.finish()
+}
+
+#[test]
+fn what_completes_a_group_of_base64_does_not_say_that_a_longer_form_may_go_on() {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+
+    let base64 = STANDARD.encode(LONG);
+    for length in [64, 65, 66, 67, 68, 100, 127] {
+        let known = part(&base64, ..length);
+        let right = part(&base64, length..=length);
+        let sights = [right, "+", "8"].map(|guess| {
+            let stored = format!("{known}{guess}");
+            ["!", "\n", "\n\n!"].map(|after| sight_of_guess(LONG, &stored, &[&stored, after]))
+        });
+        assert_eq!(sights[0], sights[1], "{length}");
+        assert_eq!(sights[1], sights[2], "{length}");
+    }
+}
+
+#[test]
+fn base64_stays_aligned_where_a_stored_beginning_of_it_comes_first() {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+
+    let base64 = STANDARD.encode(LONG);
+    for length in 64..80 {
+        let (begin, rest) = base64.split_at(length);
+        let after = STANDARD.encode("and what follows");
+        let text = sight_of_guess(LONG, begin, &[begin, &format!("{rest}{after}")]);
+        assert!(text.ends_with(&after), "{text}");
+        assert_eq!(text.len() % 4, 0, "{length}: {text}");
+    }
+}
+
 #[test]
 fn gaps_of_any_length_lose_nothing() {
     let index = index(&["abcdefgh1234"]);
