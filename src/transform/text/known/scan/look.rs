@@ -68,15 +68,15 @@ pub(super) fn look(
         if let Some(form) = form {
             complete = Some((form, place));
         }
-        if !longer {
-            break;
-        }
         if depth >= CONFIRMED_BYTES {
             return Verdict::Confirmed {
                 candidates,
                 depth,
                 behind: place,
             };
+        }
+        if !longer {
+            break;
         }
     }
     complete.map_or(Verdict::Nothing, |(form, behind)| Verdict::Complete {

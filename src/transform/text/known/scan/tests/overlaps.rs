@@ -290,6 +290,17 @@ fn base64_stays_aligned_where_a_stored_beginning_of_it_comes_first() {
 }
 
 #[test]
+fn a_character_of_several_bytes_does_not_say_how_a_long_value_goes_on() {
+    let value = format!("{}é and the rest", part(LONG, ..63));
+    let sights = [r"\u00e9", r"\u00e8"].map(|guess| {
+        let stored = format!("{}{guess}", part(LONG, ..63));
+        sight_of_guess(&value, &stored, &[&stored, "!"])
+    });
+    assert_eq!(sights[0], sights[1]);
+    assert_eq!(sights[0], format!("{}!", placeholder(&value)));
+}
+
+#[test]
 fn gaps_of_any_length_lose_nothing() {
     let index = index(&["abcdefgh1234"]);
     for gap in ["\n", "\r\n", "\\"] {
