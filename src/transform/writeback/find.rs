@@ -11,6 +11,7 @@
 mod undo;
 
 use std::borrow::Cow;
+use std::ops::RangeInclusive;
 use std::sync::LazyLock;
 
 use base64::Engine as _;
@@ -21,7 +22,7 @@ use regex::bytes::{Regex, RegexBuilder};
 
 use crate::limits::{PLACEHOLDER_DECODINGS_MAX, PLACEHOLDER_SEARCH_BYTES_MAX};
 use crate::transform::placeholder::{FAMILY, FILL};
-use crate::wire::protobuf::is_message;
+use crate::wire::protobuf::{MAGIC, is_message};
 
 /// How many times a placeholder may be in base64 when it is only part of a value.
 const BASE64_LEVELS: usize = 3;
@@ -38,6 +39,13 @@ const WORD_BYTES_MIN: usize = FAMILY.len() * 4 / 3;
 
 /// A decoded text of so many bytes is one, and not a word that happens to be base64 of something readable.
 const DECODED_BYTES_MIN: usize = 16;
+
+/// What stands before a filler in a text that is not only of readable characters: so many bytes are looked at, and so many
+/// have to be there, since two bytes in noise are soon found.
+const LEAD_BYTES: RangeInclusive<usize> = 3..=6;
+
+/// One byte of so many may be a control character in a text.
+const READABLE_PER_CONTROL: usize = 32;
 
 /// The family's prefix, plain and as it looks inside other encodings. `None` would mean a faulty
 /// constant; then everything is a placeholder and every test fails.
@@ -63,6 +71,14 @@ static PATTERN: LazyLock<Option<Regex>> = LazyLock::new(|| {
     let forms: Vec<String> = forms.iter().map(literal).collect();
     RegexBuilder::new(&forms.join("|"))
         .case_insensitive(true)
+        .unicode(false)
+        .build()
+        .ok()
+});
+
+/// The filler in base64 with its padding. `None` is as above.
+static FILL_IN_BASE64: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    RegexBuilder::new("(?:Ghoa){0,3}(?:Ghoa|Gho=|Gg==)")
         .unicode(false)
         .build()
         .ok()
@@ -116,7 +132,12 @@ impl Layers<'_> {
         let mut clean = Cow::Borrowed(text);
         for _ in 0..CLEANINGS_MAX {
             let before = clean.len();
-            for undo in [undo::unescape, undo::percent_decode, undo::without_nuls] {
+            for undo in [
+                undo::unescape,
+                undo::percent_decode,
+                undo::entities,
+                undo::without_nuls,
+            ] {
                 if let Some(changed) = undo(&clean) {
                     if self.pattern.is_match(&changed) {
                         return true;
@@ -137,6 +158,8 @@ impl Layers<'_> {
         }
         let whole = solid.as_deref().unwrap_or(&clean);
         is_fill(&clean)
+            || holds_encoded_fill(&clean)
+            || holds_run_of_fill(&clean) && !is_protobuf(text)
             || self.word(whole, layers)
             || words(&clean).any(|word| word.len() < whole.len() && self.word(word, layers))
     }
@@ -195,8 +218,7 @@ fn is_encoded_fill(word: &[u8]) -> bool {
     })
 }
 
-/// Is it a text with the same in it? At the very end one may stand: so files of DOS end. What is a message of
-/// protobuf as well is none: there the byte begins the third field.
+/// Is it a text with the same in it? At the very end one may stand: so files of DOS end.
 fn holds_fill(text: &[u8]) -> bool {
     let before_last = text.split_last().map_or(&[][..], |(_, before)| before);
     let readable = |char: char| {
@@ -204,14 +226,68 @@ fn holds_fill(text: &[u8]) -> bool {
     };
     memchr::memchr(FILL, before_last).is_some()
         && std::str::from_utf8(text).is_ok_and(|text| text.chars().all(readable))
-        && !is_message(text)
+        && !is_protobuf(text)
+}
+
+/// Is it a text with two or more of the same in it, in whatever encoding? In what was escaped a single one is rather a
+/// program's own.
+fn holds_run_of_fill(text: &[u8]) -> bool {
+    let is_text = |byte: &u8| byte.is_ascii_graphic() || byte.is_ascii_whitespace();
+    let behind_text = |at: usize| {
+        let lead = text.get(at.saturating_sub(*LEAD_BYTES.end())..at);
+        lead.is_some_and(|lead| lead.len() >= *LEAD_BYTES.start() && lead.iter().all(is_text))
+    };
+    memmem::find_iter(text, &[FILL, FILL]).any(behind_text) && is_rather_text(text)
+}
+
+/// Is it a text with a word in it that stands for nothing else, in base64?
+fn holds_encoded_fill(text: &[u8]) -> bool {
+    let Some(pattern) = FILL_IN_BASE64.as_ref() else {
+        return true;
+    };
+    let outside = |byte: Option<&u8>| byte.is_none_or(|byte| *byte == b'=' || !is_in_word(*byte));
+    pattern.find_iter(text).any(|found| {
+        let before = text.get(..found.start()).and_then(<[u8]>::last);
+        outside(before) && outside(text.get(found.end()))
+    }) && is_rather_text(text)
+}
+
+fn is_rather_text(bytes: &[u8]) -> bool {
+    let is_control = |byte: &&u8| {
+        byte.is_ascii_control()
+            && !byte.is_ascii_whitespace()
+            && !matches!(**byte, FILL | 0x1b | 0x8)
+    };
+    bytes.iter().filter(is_control).count() * READABLE_PER_CONTROL <= bytes.len()
+}
+
+/// In these a byte like the filler begins the third field.
+fn is_protobuf(bytes: &[u8]) -> bool {
+    bytes.starts_with(MAGIC) || is_message(bytes)
 }
 
 /// The parts of a text that may be encoded on their own.
 fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let inside = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/-_=".contains(byte);
-    text.split(move |byte| !inside(byte))
+    text.split(|byte| !is_in_word(*byte))
         .filter(|word| word.len() >= WORD_BYTES_MIN)
+        .map(last_value)
+        .filter(|word| word.len() >= WORD_BYTES_MIN)
+}
+
+fn is_in_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"+/-_=".contains(&byte)
+}
+
+/// In `name=value` the value.
+fn last_value(word: &[u8]) -> &[u8] {
+    let padding = word.iter().rev().take_while(|byte| **byte == b'=').count();
+    let name = word
+        .iter()
+        .rev()
+        .skip(padding)
+        .position(|byte| *byte == b'=');
+    name.and_then(|length| word.get(word.len() - padding - length..))
+        .unwrap_or(word)
 }
 
 /// The characters that base64 of any text with `form` inside certainly holds, by alignment.
@@ -389,6 +465,42 @@ mod tests {
     }
 
     #[test]
+    fn c_82_the_filler_is_known_in_every_text_that_a_program_writes() {
+        let fill = "\u{1a}".repeat(7);
+        let base64 = encode(&fill, 1);
+        let properties = format!("db.user=app\r\ndb.password={fill}\r\n");
+        let json = serde_json::json!({"user": "app", "password": fill}).to_string();
+        let manifest = serde_json::json!({"data": {"password": base64}}).to_string();
+        for hidden in [
+            format!("# Schl\u{fc}ssel\n{properties}")
+                .chars()
+                .map(|char| char as u8)
+                .collect(),
+            format!("# \u{7}, and so on\n{properties}").into_bytes(),
+            format!("{properties}\0").into_bytes(),
+            utf16(&properties, u16::to_le_bytes),
+            utf16(&properties, u16::to_be_bytes),
+            serde_json::to_string(&json).unwrap().into_bytes(),
+            json.into_bytes(),
+            format!("password: \"{}\"\n", fill.replace('\u{1a}', "\\x1A")).into_bytes(),
+            format!("postgres://u:{}@db/x", fill.replace('\u{1a}', "%1A")).into_bytes(),
+            format!("<password>{}</password>", fill.replace('\u{1a}', "&#26;")).into_bytes(),
+            format!("<password>{}</password>", fill.replace('\u{1a}', "&#x1a;")).into_bytes(),
+            format!("data:\n  password: {base64}\n").into_bytes(),
+            format!("PASSWORD={base64}\n").into_bytes(),
+            format!("PASSWORD={}\n", encode(&properties, 1)).into_bytes(),
+            manifest.into_bytes(),
+        ] {
+            assert!(
+                holds_placeholder(&hidden),
+                "{}",
+                String::from_utf8_lossy(&hidden)
+            );
+            assert!(holds_placeholder(STANDARD.encode(&hidden).as_bytes()));
+        }
+    }
+
+    #[test]
     fn what_only_has_the_byte_of_the_filler_is_none() {
         for text in [
             &b"the end of a file of DOS\r\n\x1a"[..],
@@ -398,8 +510,32 @@ mod tests {
             b"\x7fELF\x02\x01\x1a\x1a",
             b"\xff\x1a\x1a",
             b"const CONTROL = /[\\x00\\x08\\x1a]/;",
+            b"SUB = '\\x1a'; tr '\\032' ' '; caf\xe9 \x1a",
+            b"Goodbye, Ghost: G G= Gg Gho Gh0a==",
+            b"k8s\0\x0a\x40 some metadata \x12\x20 data of a config map: \"x\"\x1a\x1a and another",
         ] {
             assert!(!holds_placeholder(text), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn files_of_noise_are_none() {
+        // The multiplier is Knuth's; the high bytes are as good as random.
+        let mut state = 1_u64;
+        let noise: Vec<u8> = std::iter::repeat_with(|| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (state >> 56) as u8
+        })
+        .take(1 << 20)
+        .collect();
+        assert!(memmem::find_iter(&noise, &[FILL, FILL]).count() > 10);
+        assert!(!holds_placeholder(&noise));
+        for length in [24, 64, 300] {
+            let lines = noise.chunks(length).map(|file| STANDARD.encode(file));
+            let lock_file = lines.collect::<Vec<_>>().join("\n");
+            assert!(!holds_placeholder(lock_file.as_bytes()), "{length}");
         }
     }
 

@@ -5,6 +5,7 @@ use base64::alphabet;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use flate2::{Decompress, FlushDecompress, Status};
+use memchr::memmem;
 
 use crate::limits::INFLATE_BYTES_MAX;
 
@@ -12,6 +13,9 @@ use crate::limits::INFLATE_BYTES_MAX;
 pub(super) const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
 
 const WINDOW_BITS: u8 = 15;
+
+/// The longest number of a character, with what ends it.
+const ENTITY_BYTES_MAX: usize = 10;
 
 /// Decodes with or without padding, and whatever the last bits say.
 const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
@@ -76,6 +80,35 @@ pub(super) fn percent_decode(text: &[u8]) -> Option<Vec<u8>> {
         }
     }
     (plain.len() != text.len()).then_some(plain)
+}
+
+/// Undoes the numbers of characters in XML and HTML: `&#26;`, `&#x1a;`.
+pub(super) fn entities(text: &[u8]) -> Option<Vec<u8>> {
+    memmem::find(text, b"&#")?;
+    let mut plain = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((byte, after)) = rest.split_first() {
+        if let Some((character, length)) = entity(rest) {
+            plain.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+            rest = rest.get(length..).unwrap_or_default();
+        } else {
+            plain.push(*byte);
+            rest = after;
+        }
+    }
+    (plain.len() != text.len()).then_some(plain)
+}
+
+/// The character whose number a text begins with, and how long that is.
+fn entity(text: &[u8]) -> Option<(char, usize)> {
+    let number = text.strip_prefix(b"&#")?;
+    let number = number.get(..number.len().min(ENTITY_BYTES_MAX))?;
+    let number = number.get(..memchr::memchr(b';', number)?)?;
+    let code = match number {
+        [b'x' | b'X', digits @ ..] => code_point(digits)?,
+        digits => std::str::from_utf8(digits).ok()?.parse().ok()?,
+    };
+    Some((char::from_u32(code)?, b"&#;".len() + number.len()))
 }
 
 /// Joins folded lines, and drops byte order marks.
