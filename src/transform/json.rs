@@ -438,7 +438,7 @@ impl JsonMasker {
         if masking.base64 {
             sink.write(&placeholder.encoded());
         } else {
-            sink.write(placeholder.text().as_bytes());
+            sink.write(placeholder.bytes());
         }
         sink.write(b"\"");
         self.tally.count(self.hidden_by, self.path.text());

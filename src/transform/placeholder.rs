@@ -213,6 +213,11 @@ impl Placeholder {
         std::str::from_utf8(&self.0).unwrap_or_default() // it is ASCII
     }
 
+    /// As text, for what is written.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// As many bytes as the value has, where its length cannot change. A value too short for the family's
     /// prefix becomes [`FILL`], which is known again but for a single one at the end of a text.
     pub(super) fn fitted(&self, length: usize) -> Vec<u8> {

@@ -10,6 +10,8 @@
 
 mod build;
 
+use std::cmp::Ordering;
+
 use self::build::Builder;
 use super::path::{FieldPath, Pattern, Segment};
 use super::{KAPP_ORIGINAL, LAST_APPLIED, MaskName, MaskRule, Texts};
@@ -157,6 +159,7 @@ struct Node {
     strict_object: bool,
     strict_array: bool,
     look: Option<Look>,
+    /// Sorted by [`in_order`].
     keys: Vec<(Box<[u8]>, StateId)>,
     /// Which keys may be among them: most are told apart by their length and first letter.
     likely: u64,
@@ -229,9 +232,7 @@ impl MaskPlan {
         // last-applied-configuration: a key counts in any case.
         let named = key.filter(|key| node.likely & likeness(key) != 0);
         let named = named.and_then(|key| {
-            let exact = node
-                .keys
-                .binary_search_by(|(name, _)| name.as_ref().cmp(key));
+            let exact = node.keys.binary_search_by(|(name, _)| in_order(name, key));
             match exact {
                 Ok(place) => node.keys.get(place).map(|(_, state)| *state),
                 Err(_) => node
@@ -386,6 +387,11 @@ impl MaskPlan {
     fn node(&self, state: StateId) -> Option<&Node> {
         self.nodes.get(usize::try_from(state.0).ok()?)
     }
+}
+
+/// The order of the keys of a state: by length first, so that most need not be read.
+fn in_order(key: &[u8], other: &[u8]) -> Ordering {
+    key.len().cmp(&other.len()).then_with(|| key.cmp(other))
 }
 
 /// One of 64 bits, the same for keys that only differ in case.

@@ -119,14 +119,18 @@ fn meet(
     raw: Option<&[u8]>,
     met: &mut u64,
 ) -> Result<(), JsonError> {
-    for (place, condition) in plan.conditions(array).enumerate() {
-        if !is_on(key, condition) {
-            continue;
-        }
-        let text = raw.map(unescape).transpose()?;
-        let text = text
-            .as_deref()
-            .and_then(|text| std::str::from_utf8(text).ok());
+    let conditions = plan.conditions(array).enumerate();
+    let mut on_it = conditions
+        .filter(|(_, condition)| is_on(key, *condition))
+        .peekable();
+    if on_it.peek().is_none() {
+        return Ok(());
+    }
+    let text = raw.map(unescape).transpose()?;
+    let text = text
+        .as_deref()
+        .and_then(|text| std::str::from_utf8(text).ok());
+    for (place, condition) in on_it {
         if text.is_none_or(|text| condition.holds(text)) {
             *met |= 1 << place;
         }

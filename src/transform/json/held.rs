@@ -104,7 +104,7 @@ impl JsonMasker {
             let value = text.get(part.clone()).unwrap_or_default();
             let placeholder = self.mask.placeholder(value);
             edits.copy(copied..part.start);
-            edits.write(placeholder.text().as_bytes());
+            edits.write(placeholder.bytes());
             self.tally.count(self.hidden_by, self.path.text());
             copied = part.end;
         }

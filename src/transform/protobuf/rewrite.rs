@@ -413,7 +413,7 @@ impl<'a> Rewriter<'a> {
         self.tally.count(self.hidden_by, self.path.text());
         let placeholder = self.mask.placeholder(value);
         match self.length {
-            Length::Free => placeholder.text().as_bytes().to_vec(),
+            Length::Free => placeholder.bytes().to_vec(),
             Length::Kept => placeholder.fitted(value.len()),
         }
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::super::path::{FieldPath, Segment};
 use super::super::{BUILTIN, MaskName};
-use super::{KAPP_ORIGINAL, LAST_APPLIED, Leaf, Look, MaskRule, Node, StateId, likeness};
+use super::{KAPP_ORIGINAL, LAST_APPLIED, Leaf, Look, MaskRule, Node, StateId, in_order, likeness};
 
 /// Patterns for keys, and conditions on elements, that are told apart at one place. Further ones count
 /// as if they always matched.
@@ -123,7 +123,8 @@ impl Builder {
             let next = self.state(after);
             node.keys.push((key.into_bytes().into_boxed_slice(), next));
         }
-        node.keys.sort();
+        node.keys
+            .sort_by(|(key, _), (other, _)| in_order(key, other));
         node.likely = node
             .keys
             .iter()

@@ -237,7 +237,7 @@ impl Writer {
 
     fn put(&mut self, digest: Digest, name: &str, sink: &mut impl Sink) {
         let placeholder = self.placeholders.finish(digest);
-        sink.write(placeholder.text().as_bytes());
+        sink.write(placeholder.bytes());
         self.tally.count(MaskName::CREDENTIALS, name);
     }
 }
