@@ -211,6 +211,7 @@ impl Assigned {
     pub(super) fn plausible(&self, decided: bool) -> bool {
         match self.place {
             Place::Bare(bare) if decided => bare.is_separated(),
+            Place::Bare(bare) if bare.is_behind_quote() && self.content.is_no_value() => false,
             Place::Bare(bare) => !bare.is_number(&self.style),
             _ => !decided,
         }

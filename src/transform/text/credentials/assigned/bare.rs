@@ -45,6 +45,10 @@ enum Tail {
     Separator {
         length: usize,
     },
+    /// A quote and the backslashes before it: within the value, or behind it.
+    Quote {
+        length: usize,
+    },
     /// Behind a word: if another one follows, it was prose.
     Blanks {
         length: usize,
@@ -103,6 +107,12 @@ impl Bare {
                 b'#' | b'\r' | b'\n' => content.over(length, decided),
                 _ => NO_VALUE,
             };
+        }
+        if self.is_behind_quote() && !goes_on_behind_quote(byte) {
+            return self.over(byte, content, style, decided);
+        }
+        if self.may_go_on_behind(byte, decided) {
+            return Step::Open;
         }
         let separates = style.separators.contains(&byte) && !self.within_colour();
         let stops = style.stops.contains(&byte) && !self.within_colour();
@@ -185,13 +195,30 @@ impl Bare {
             return content.over(self.behind_word, decided);
         }
         let shown = match self.tail {
-            Tail::Colour { length, .. } | Tail::Blanks { length } => length,
+            Tail::Colour { length, .. } | Tail::Quote { length } | Tail::Blanks { length } => {
+                length
+            }
             Tail::Slashes(slashes) if quote => slashes,
             Tail::Separator { length: 1 } => 1,
             Tail::Separator { .. } => return WHOLE_VALUE,
             Tail::Slashes(_) | Tail::None => 0,
         };
         content.over(shown, decided)
+    }
+
+    /// Is this byte a quote that may be a part of the value? What follows says so, but not behind `os.Getenv(`.
+    fn may_go_on_behind(&mut self, byte: u8, decided: bool) -> bool {
+        let slashes = match self.tail {
+            _ if !matches!(byte, b'"' | b'\'') => return false,
+            _ if !decided && self.shape.call && self.last == b'(' => return false,
+            Tail::None if self.length > 0 => 0,
+            Tail::Slashes(slashes) => slashes,
+            _ => return false,
+        };
+        self.tail = Tail::Quote {
+            length: slashes + 1,
+        };
+        true
     }
 
     /// A number in JSON counts something, and without it JSON would be none.
@@ -202,6 +229,11 @@ impl Bare {
     /// What is open may be another pair, or the rest of the value.
     pub(super) fn is_separated(&self) -> bool {
         matches!(self.tail, Tail::Separator { .. })
+    }
+
+    /// Was it closed, unless a letter follows?
+    pub(super) fn is_behind_quote(&self) -> bool {
+        matches!(self.tail, Tail::Quote { .. })
     }
 
     fn go_on(
@@ -285,6 +317,11 @@ impl Shape {
 /// Does this byte end every value without quotes?
 pub(super) fn is_end(byte: u8) -> bool {
     byte.is_ascii_whitespace() || matches!(byte, 0x0b | 0 | b'"' | b'\'')
+}
+
+/// Is a quote before this byte within a word? What stands behind the quotes around a whole one is no letter.
+fn goes_on_behind_quote(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || !byte.is_ascii() || b"_-!@#$%^*+~=([{".contains(&byte)
 }
 
 /// May it be in the name of a pair?

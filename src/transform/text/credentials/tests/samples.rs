@@ -400,6 +400,10 @@ pub(in crate::transform::text) const SAMPLES: &[(&str, Found, &[&str])] = &[
                 "token=[masked:v1:3f9a]hunter2 a",
                 &["[masked:v1:3f9a]hunter2"],
             ),
+            ("db.password=Xy7\"Secr9xTail\n", &["Xy7\"Secr9xTail"]),
+            ("password: it's-Secr9x\n", &["it's-Secr9x"]),
+            (r#"{"m":"password=Xy7\"Secr9x","x":1}"#, &[r#"Xy7\"Secr9x"#]),
+            (r#"{"m":"say \"token=abc\"","x":1}"#, &["abc"]),
         ],
         &[
             "passwordFile: /run/secrets/db",
