@@ -199,9 +199,8 @@ impl Assigned {
     pub(super) fn end(&self, decided: bool) -> Step {
         match self.place {
             Place::Bare(bare) => bare.over(b'\n', &self.content, &self.style, decided),
-            Place::Block { .. } | Place::Quoted(_) | Place::Tripled(_) => {
-                self.content.over(0, decided)
-            }
+            Place::Quoted(quoted) => quoted.end(&self.content, decided),
+            Place::Block { .. } | Place::Tripled(_) => self.content.over(0, decided),
             _ => NO_VALUE,
         }
     }
@@ -213,6 +212,7 @@ impl Assigned {
             Place::Bare(bare) if decided => bare.is_separated(),
             Place::Bare(bare) if bare.is_behind_quote() && self.content.is_no_value() => false,
             Place::Bare(bare) => !bare.is_number(&self.style),
+            Place::Quoted(quoted) => quoted.plausible(&self.content, decided),
             _ => !decided,
         }
     }

@@ -73,6 +73,49 @@ pub(super) struct Quoted {
     slashes: usize,
     /// Backslashes just read.
     run: usize,
+    /// What stands behind the quote that closed it, with that.
+    behind: Option<Behind>,
+}
+
+/// Behind a closing quote the value goes on, if another one opens it again: `'it''s'` in YAML, in a shell `'it'\''s'`
+/// and `'it'"'"'s'`.
+#[derive(Clone, Copy, Debug)]
+struct Behind {
+    length: usize,
+    place: BehindPlace,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum BehindPlace {
+    Quote,
+    Slashes,
+    /// Within quotes of the other kind.
+    Other,
+    /// There, behind the quote; backslashes may stand before the end.
+    OtherQuote,
+}
+
+impl Behind {
+    /// Reads a byte. `None`: the value ended.
+    fn step(self, byte: u8, quote: u8) -> Option<Self> {
+        let is_other = is_quote(byte) && byte != quote;
+        let place = match (self.place, byte) {
+            _ if self.length >= TAIL_BYTES_MAX => return None,
+            (BehindPlace::Quote | BehindPlace::Slashes, b'\\') => BehindPlace::Slashes,
+            (BehindPlace::Quote | BehindPlace::Slashes, _) if is_other => BehindPlace::Other,
+            (BehindPlace::Slashes, _) if byte == quote => BehindPlace::Quote,
+            (BehindPlace::Other, _) if byte == quote => BehindPlace::OtherQuote,
+            (BehindPlace::OtherQuote, b'\\') => BehindPlace::OtherQuote,
+            (BehindPlace::OtherQuote, _) if is_other => BehindPlace::Quote,
+            _ => return None,
+        };
+        let length = self.length + 1;
+        Some(Self { length, place })
+    }
+}
+
+fn is_quote(byte: u8) -> bool {
+    matches!(byte, b'"' | b'\'')
 }
 
 impl Quoted {
@@ -81,16 +124,32 @@ impl Quoted {
             quote,
             slashes,
             run: 0,
+            behind: None,
         }
     }
 
     pub(super) fn step(&mut self, byte: u8, content: &mut Content, decided: bool) -> Step {
+        if let Some(behind) = self.behind {
+            return self.behind(behind, byte, content, decided);
+        }
         if byte == self.quote && self.closes() {
             if !decided && content.opening.takes_quote() {
                 self.run = 0;
                 return content.take(byte, decided);
             }
-            return content.over(self.run.min(self.slashes), decided);
+            let length = self.run.min(self.slashes);
+            if self.slashes > 0 || !is_quote(byte) {
+                return content.over(length, decided);
+            }
+            self.behind = Some(Behind {
+                length: length + 1,
+                place: BehindPlace::Quote,
+            });
+            return if decided {
+                Step::HideBefore
+            } else {
+                Step::Open
+            };
         }
         if matches!(byte, b'\n' | b'\r' | 0) {
             return content.over(0, decided);
@@ -104,6 +163,32 @@ impl Quoted {
             self.run = 0;
         }
         content.take(byte, decided)
+    }
+
+    fn behind(&mut self, behind: Behind, byte: u8, content: &mut Content, decided: bool) -> Step {
+        if byte == self.quote && behind.place == BehindPlace::Quote {
+            self.behind = None;
+            self.run = 0;
+            content.spoil();
+            return content.take(byte, decided);
+        }
+        self.behind = behind.step(byte, self.quote);
+        match self.behind {
+            Some(_) => Step::Open,
+            None => content.over(behind.length, decided),
+        }
+    }
+
+    /// The text is over.
+    pub(super) fn end(&self, content: &Content, decided: bool) -> Step {
+        let shown = self.behind.map_or(0, |behind| behind.length);
+        content.over(shown, decided)
+    }
+
+    /// Nobody can wait for more: is what is open a part of the value?
+    pub(super) fn plausible(&self, content: &Content, decided: bool) -> bool {
+        let is_reference = self.behind.is_some() && content.is_no_value();
+        !decided && !is_reference
     }
 
     /// Is this byte the second quote of two, with nothing between them?

@@ -404,6 +404,14 @@ pub(in crate::transform::text) const SAMPLES: &[(&str, Found, &[&str])] = &[
             ("password: it's-Secr9x\n", &["it's-Secr9x"]),
             (r#"{"m":"password=Xy7\"Secr9x","x":1}"#, &[r#"Xy7\"Secr9x"#]),
             (r#"{"m":"say \"token=abc\"","x":1}"#, &["abc"]),
+            ("password: 'it''s-Secr9x'\n", &["it''s-Secr9x"]),
+            ("PASSWORD='it'\\''s-Secr9x' x", &["it'\\''s-Secr9x"]),
+            ("PASSWORD='it'\"'\"'s-Secr9x' x", &["it'\"'\"'s-Secr9x"]),
+            (
+                r#"{"cmd":"x --password 'a'\"'\"'b' c","x":1}"#,
+                &[r#"a'\"'\"'b"#],
+            ),
+            ("(\"password='a b'\", 'x')", &["a b"]),
         ],
         &[
             "passwordFile: /run/secrets/db",
