@@ -591,6 +591,19 @@ mod tests {
                 "/api/v1/namespaces/proxy/services/known-value-1/proxy/a/known-value-1?known-value-1",
                 "/api/v1/namespaces/proxy/services/known-value-1/proxy/a/*?*",
             ),
+            // As the Python client writes it.
+            (
+                "/api/v1/namespaces/shop/services/https%3Aweb%3A80/proxy/a%2Fknown-value-1",
+                "/api/v1/namespaces/shop/services/https%3Aweb%3A80/proxy/a%2F*",
+            ),
+            (
+                "/api/v1/nodes/known-value-1%3A10250/proxy/known-value-1",
+                "/api/v1/nodes/known-value-1%3A10250/proxy/*",
+            ),
+            (
+                "/api/v1/nodes/a%3A1/proxy?known-value-1",
+                "/api/v1/nodes/a%3A1/proxy?*",
+            ),
         ] {
             let peer = IpAddr::from([10, 0, 0, 1]);
             let now = Timestamp::UNIX_EPOCH;

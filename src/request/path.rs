@@ -145,7 +145,7 @@ pub fn is_proxied(api_group: &str, resource: &str) -> bool {
 
 const DOTS: &str = "holds a '.' or '..' segment; send the resolved path";
 
-fn decode_segment(raw: &str) -> Result<String, Malformed> {
+pub(super) fn decode_segment(raw: &str) -> Result<String, Malformed> {
     for byte in raw.bytes() {
         if byte != b'%' && !is_plain(byte) {
             return Err(Malformed::Path(match byte {

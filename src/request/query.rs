@@ -5,7 +5,7 @@
 //! that keeps them sees a dry run where the server deletes. Of repeated keys the first counts for
 //! Kubernetes and the last for others, so keys that decide something may appear once.
 
-use super::path::hex_digit;
+use super::path::{decode_segment, hex_digit};
 use super::{Malformed, RequestInfo};
 use crate::limits;
 
@@ -162,13 +162,25 @@ const SINGLE: &[&str] = &[
 /// So many bytes of a target, as it was sent, name what is asked for; the rest is the query, or is for what stands behind
 /// `proxy`.
 pub fn named_in(target: &str, info: Option<&RequestInfo>) -> usize {
+    let path = target.split('?').next().unwrap_or_default();
     let proxied = info.filter(|info| info.subresource == "proxy");
-    let proxied = proxied.and_then(|info| {
-        let object = format!("/{}/proxy/", info.name);
-        Some(target.find(&object)? + object.len())
-    });
-    let query = || target.find('?').unwrap_or(target.len());
-    proxied.unwrap_or_else(query)
+    proxied
+        .and_then(|info| proxy_tail(path, &info.name))
+        .unwrap_or(path.len())
+}
+
+/// Where in a path what is for the object of this name begins. Clients may encode a name, such as its `:` as `%3A`.
+fn proxy_tail(path: &str, name: &str) -> Option<usize> {
+    let mut at = 0;
+    let mut named = false;
+    for segment in path.split('/') {
+        at += segment.len() + 1;
+        if named && segment == "proxy" {
+            return Some(at.min(path.len()));
+        }
+        named = decode_segment(segment).is_ok_and(|decoded| decoded == name);
+    }
+    None
 }
 
 /// A target in which the words of its command, those of `command` (exec) and `cmd` (a kubelet's `run`), are
