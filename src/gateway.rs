@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use http::header::WARNING;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Method, Request, Response};
 use hyper::body::Incoming;
 use jiff::Timestamp;
 
@@ -116,6 +116,11 @@ impl Gateway {
             now,
         );
         let uri = request.uri().clone();
+        let is_head = request.method() == Method::HEAD;
+        let refused = |refusal: &Refusal| match refusal.response_to(uri.path()) {
+            response if is_head => body::head_only(response),
+            response => response,
+        };
         let mut record = Record::open(&self.keeper, event, now);
         match self.carry(request, &mut call, &mut record, now).await {
             Ok(Answer::Whole {
@@ -126,7 +131,7 @@ impl Gateway {
                 socket,
             }) => {
                 let answered = record.answer(response, masks, ended, long_running).await;
-                let response = answered.unwrap_or_else(|late| late.response_to(uri.path()));
+                let response = answered.unwrap_or_else(|late| refused(&late));
                 match socket {
                     Some(socket) => socket.switch(response, &self.keeper.tasks),
                     None => response,
@@ -134,7 +139,7 @@ impl Gateway {
             }
             Ok(Answer::Session(opened)) => opened.switch(record, &self.keeper.tasks).await,
             Err(refusal) => {
-                let response = refusal.response_to(uri.path());
+                let response = refused(&refusal);
                 record.refused(&refusal).await;
                 response
             }

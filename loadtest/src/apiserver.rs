@@ -26,6 +26,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use parking_lot::Mutex;
+use portcullis::gateway::body;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -365,7 +366,13 @@ where
     let shutdown = state.shutdown.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let state = Arc::clone(&state);
-        async move { Ok::<_, std::convert::Infallible>(handle::handle(&state, request).await) }
+        let is_head = request.method() == Method::HEAD;
+        async move {
+            Ok::<_, std::convert::Infallible>(match handle::handle(&state, request).await {
+                response if is_head => body::head_only(response),
+                response => response,
+            })
+        }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder

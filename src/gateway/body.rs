@@ -1,6 +1,9 @@
 //! The one body type of the path, and the only way to read a whole one: with a bound.
 
 use bytes::{Bytes, BytesMut};
+use http::header::CONTENT_LENGTH;
+use http::{HeaderValue, Response};
+use http_body::Body as _;
 use http_body_util::{BodyExt, Empty, Full, combinators::UnsyncBoxBody};
 use thiserror::Error;
 
@@ -21,6 +24,17 @@ pub fn full(bytes: impl Into<Bytes>) -> Body {
 /// A body without bytes.
 pub fn empty() -> Body {
     Empty::new().map_err(|never| match never {}).boxed_unsync()
+}
+
+/// The answer to a HEAD: it says how long it would be. hyper leaves the bytes out itself, but in HTTP/1 only, and clients
+/// of HTTP/2 take them for a broken protocol.
+pub fn head_only(response: Response<Body>) -> Response<Body> {
+    let (mut head, body) = response.into_parts();
+    if let Some(length) = body.size_hint().exact().filter(|length| *length > 0) {
+        let length = HeaderValue::from(length);
+        head.headers.entry(CONTENT_LENGTH).or_insert(length);
+    }
+    Response::from_parts(head, empty())
 }
 
 /// Why a body could not be read whole.

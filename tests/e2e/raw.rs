@@ -129,6 +129,28 @@ fn every_representation_is_masked_or_refused() {
     assert_ne!(code, 101, "{outcome}");
 }
 
+/// Over HTTP/2 its bytes would break the protocol.
+#[test]
+fn a_head_is_refused_without_bytes() {
+    let world = World::start();
+    let nowhere = "/api/v1/namespaces/default/configmaps/nowhere";
+    for version in ["--http2", "--http1.1"] {
+        for (path, expected) in [
+            ("/api/v1/nodes/x/proxy/", 404),
+            ("/%2e%2e", 400),
+            (nowhere, 404),
+            (SECRETS, 200),
+        ] {
+            let args = ["--head", version];
+            let (code, outcome) = curl(&world, Caller::Developer, &args, path);
+            assert_eq!(code, expected, "{version} {path}: {outcome}");
+            if code >= 400 {
+                outcome.expect("content-length: ");
+            }
+        }
+    }
+}
+
 #[test]
 fn what_two_readers_could_read_differently_is_refused() {
     let world = World::start();
