@@ -136,9 +136,13 @@ fn reports(
 ) -> anyhow::Result<control::Reports> {
     let (reporter, degraded) = (Arc::clone(gateway), Arc::clone(gateway));
     let (measured, metrics) = (Arc::clone(gateway), gateway.keeper.metrics.clone());
+    let speaking = Arc::clone(gateway);
+    let records = control::Records::new(gateway.keeper.audit.clone(), move |text| {
+        speaking.without_any_known_value(text)
+    });
     let approvals = Arc::new(control::Approvals {
         desk: gateway.holder.desk.clone(),
-        audit: gateway.keeper.audit.clone(),
+        audit: records.clone(),
         authenticator: Arc::clone(&gateway.authenticator),
         operators: config.control.operators.clone(),
         watchers: control::approvals::Watchers::default(),
@@ -151,21 +155,21 @@ fn reports(
             config.data_directory.join(index::FILE),
             config.recording.directory.clone(),
         ),
-        audit: gateway.keeper.audit.clone(),
+        audit: records.clone(),
         authenticator: Arc::clone(&gateway.authenticator),
         operators: config.control.operators.clone(),
         searches: control::Searches::default(),
     });
     let callers = Arc::new(control::Callers {
         callers: Arc::clone(&gateway.callers),
-        audit: gateway.keeper.audit.clone(),
+        audit: records.clone(),
         authenticator: Arc::clone(&gateway.authenticator),
         operators: config.control.operators.clone(),
     });
     let audits = Arc::new(control::Audits {
         trail: Arc::new(control::Trail::of(&config.audit.file)),
         shelf: Shelf::of(&config.recording.directory),
-        audit: gateway.keeper.audit.clone(),
+        audit: records.clone(),
         authenticator: Arc::clone(&gateway.authenticator),
         operators: config.control.operators.clone(),
     });
@@ -230,7 +234,7 @@ fn console(
             clusters: gateway.clusters.names.clone(),
             default_cluster: gateway.clusters.default.clone(),
         },
-        audit: gateway.keeper.audit.clone(),
+        audit: audits.audit.clone(),
         authenticator: Arc::clone(&gateway.authenticator),
         operators: config.control.operators.clone(),
     };

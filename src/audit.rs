@@ -259,7 +259,7 @@ impl Event {
     }
 
     /// Replaces what the client said in words of its own by what `masked` makes of it: the query, the path behind
-    /// `proxy`, and its claims. What names the object stays, for an event has to say what was touched: whoever may
+    /// `proxy`, its claims and reasons. What names the object stays, for an event has to say what was touched: whoever may
     /// write Secrets could hide it from the log by storing a name as a value.
     pub fn mask_claims(&mut self, masked: impl Fn(String) -> String) {
         let named = named_in(&self.request_uri, self.call.as_deref());
@@ -267,7 +267,7 @@ impl Event {
         self.request_uri += &masked(said);
         self.user_agent = masked(take(&mut self.user_agent));
         for (key, text) in &mut self.annotations {
-            if key.contains("/claimed-") || *key == "portcullis.dev/reason" {
+            if key.contains("/claimed-") || key.ends_with("/reason") || key.ends_with("-reason") {
                 *text = masked(take(text).into()).into();
             }
         }

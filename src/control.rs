@@ -45,6 +45,7 @@ pub(crate) use console::visible;
 pub use sessions::{Operators, Searches, Sessions};
 pub use socket::Socket;
 
+pub use call::Records;
 use call::{Api as _, Door};
 pub use shipping::Shipping;
 use webhook::Webhooks;

@@ -15,10 +15,10 @@ use hyper::body::Incoming;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::call::{self, Api, Door, json, one_line};
+use super::call::{self, Api, Door, Records, json, one_line};
 use super::sessions::Operators;
 use crate::approval::{Answer, Approval, Desk, NotAnswered, Person, State, Unfit, Verdict};
-use crate::audit::{AuditLog, Event};
+use crate::audit::Event;
 use crate::config::live::Live;
 use crate::gateway::body::{self, Body};
 use crate::gateway::refuse::Refusal;
@@ -48,7 +48,7 @@ pub struct Approvals {
     /// Where the questions are.
     pub desk: Desk,
     /// Where calls are put on record.
-    pub audit: AuditLog,
+    pub audit: Records,
     /// Verifies tokens.
     pub authenticator: Arc<Authenticator>,
     /// Who sees everything.
@@ -123,7 +123,7 @@ pub(super) enum Visitor {
 }
 
 impl Api for Approvals {
-    fn audit(&self) -> &AuditLog {
+    fn audit(&self) -> &Records {
         &self.audit
     }
 
@@ -179,7 +179,7 @@ impl Approvals {
         yes: &Yes,
         event: &mut Event,
     ) -> Result<Approval, Refusal> {
-        let reason = one_line(&yes.reason, limits::APPROVAL_REASON_CHARS_MAX);
+        let reason = self.reason(&yes.reason);
         let verdict = match yes.same_class_seconds {
             Some(seconds) => Verdict::YesToClass { seconds },
             None => Verdict::Yes,
@@ -196,7 +196,7 @@ impl Approvals {
         no: &No,
         event: &mut Event,
     ) -> Result<Approval, Refusal> {
-        let reason = one_line(&no.reason, limits::APPROVAL_REASON_CHARS_MAX);
+        let reason = self.reason(&no.reason);
         if reason.is_empty() {
             return Err(Refusal::bad_request(
                 "reason is empty; whoever asked reads it, so say why",
@@ -217,6 +217,11 @@ impl Approvals {
         let done = self.desk.withdraw(id.clone(), by).await?;
         done.ok_or_else(|| unknown(&id))?
             .map_err(|why| not_answered(&why))
+    }
+
+    /// A reason as it may be kept and shown.
+    fn reason(&self, said: &str) -> String {
+        one_line(&self.audit.masked(said), limits::APPROVAL_REASON_CHARS_MAX)
     }
 
     /// What somebody may see and do; `None` is whoever came through the socket.

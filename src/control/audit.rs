@@ -11,11 +11,11 @@ use http::{Method, Request, Response, Uri};
 use hyper::body::Incoming;
 use jiff::Timestamp;
 
-use super::call::{self, Api, Door};
+use super::call::{self, Api, Door, Records};
 use super::sessions::Operators;
+use crate::audit::Event;
 use crate::audit::commands::{DECISIONS, Filter};
 use crate::audit::responses::read::Shelf;
-use crate::audit::{AuditLog, Event};
 use crate::gateway::body::Body;
 use crate::gateway::refuse::Refusal;
 use crate::identity::Authenticator;
@@ -36,7 +36,7 @@ pub struct Audits {
     /// The answers on record.
     pub shelf: Shelf,
     /// Where calls are put on record.
-    pub audit: AuditLog,
+    pub audit: Records,
     /// Verifies the tokens of operators.
     pub authenticator: Arc<Authenticator>,
     /// Who may call on the control address; nobody when absent.
@@ -57,7 +57,7 @@ enum Call {
 }
 
 impl Api for Audits {
-    fn audit(&self) -> &AuditLog {
+    fn audit(&self) -> &Records {
         &self.audit
     }
 

@@ -32,10 +32,33 @@ pub(super) enum Door {
     Console(SocketAddr, Arc<Identity>),
 }
 
+/// The audit log as the control plane writes it: whoever calls may speak of any cluster, so what they say in words of
+/// their own is kept without the known values of all of them.
+#[derive(Clone)]
+pub struct Records {
+    log: AuditLog,
+    masked: Arc<dyn Fn(String) -> String + Send + Sync>,
+}
+
+impl Records {
+    /// Written to `log`, as `masked` makes it.
+    pub fn new(log: AuditLog, masked: impl Fn(String) -> String + Send + Sync + 'static) -> Self {
+        Self {
+            log,
+            masked: Arc::new(masked),
+        }
+    }
+
+    /// What somebody said, to be kept and shown to others.
+    pub(super) fn masked(&self, text: &str) -> String {
+        (self.masked)(text.to_owned())
+    }
+}
+
 /// An API of the control plane.
 pub(super) trait Api {
     /// Where its calls are put on record.
-    fn audit(&self) -> &AuditLog;
+    fn audit(&self) -> &Records;
 
     /// Answers one call; what is known of it besides goes onto its event.
     async fn answer(
@@ -188,7 +211,7 @@ pub(super) fn broken_off(body: Body, end: impl Future<Output = ()> + Send + 'sta
 
 /// The answer, once it is on record.
 pub(super) async fn answered(
-    audit: &AuditLog,
+    audit: &Records,
     event: Event,
     answer: Result<Response<Body>, Refusal>,
 ) -> Response<Body> {
@@ -197,7 +220,7 @@ pub(super) async fn answered(
 
 /// The same, with refusals in another form than a `Status`.
 pub(super) async fn answered_as(
-    audit: &AuditLog,
+    audit: &Records,
     mut event: Event,
     answer: Result<Response<Body>, Refusal>,
     form: &(dyn Fn(&Refusal) -> Response<Body> + Send + Sync),
@@ -219,19 +242,21 @@ pub(super) async fn answered_as(
         }
     };
     event.at(Stage::ResponseComplete, Timestamp::now());
-    if audit.write_or_fail(&event, Until::Written).await.is_err() {
+    event.mask_claims(|text| (audit.masked)(text));
+    let written = audit.log.write_or_fail(&event, Until::Written).await;
+    if written.is_err() {
         return form(&unrecorded());
     }
     response
 }
 
 /// Nothing is answered that cannot be put on record.
-pub(super) fn recordable(audit: &AuditLog) -> Result<(), Refusal> {
-    audit.healthy().then_some(()).ok_or_else(unrecorded)
+pub(super) fn recordable(audit: &Records) -> Result<(), Refusal> {
+    audit.log.healthy().then_some(()).ok_or_else(unrecorded)
 }
 
 /// What is answered instead.
-pub(super) fn unrecorded() -> Refusal {
+fn unrecorded() -> Refusal {
     Refusal::gateway_unavailable(
         "the gateway's audit log cannot be written, so no call is answered",
     )

@@ -11,10 +11,10 @@ use hyper::body::Incoming;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::call::{self, Api, Door, json, one_line};
+use super::call::{self, Api, Door, Records, json, one_line};
 use super::sessions::Operators;
 use crate::approval::StoreError;
-use crate::audit::{AuditLog, Event};
+use crate::audit::Event;
 use crate::callers::spending::Used;
 use crate::callers::table::Activity;
 use crate::callers::{self, NotBlocked};
@@ -32,7 +32,7 @@ pub struct Callers {
     /// Who calls.
     pub callers: Arc<callers::Callers>,
     /// Where calls are put on record.
-    pub audit: AuditLog,
+    pub audit: Records,
     /// Verifies the tokens of operators.
     pub authenticator: Arc<Authenticator>,
     /// Who may call on the control address; nobody when absent.
@@ -143,7 +143,7 @@ enum Call {
 }
 
 impl Api for Callers {
-    fn audit(&self) -> &AuditLog {
+    fn audit(&self) -> &Records {
         &self.audit
     }
 
@@ -193,7 +193,7 @@ impl Callers {
         event: &mut Event,
         now: Timestamp,
     ) -> Result<Block, Refusal> {
-        let block = block(call, by, now)?;
+        let block = block(&self.heard(call), by, now)?;
         event.annotate("portcullis.dev/block", in_words(&block.whom));
         event.blocked(&block);
         if let Some(until) = block.until {
@@ -218,7 +218,8 @@ impl Callers {
     ) -> Result<Whom, Refusal> {
         let whom = whom(call)?;
         event.annotate("portcullis.dev/unblock", in_words(&whom));
-        event.annotate("portcullis.dev/block-reason", reason(&call.reason));
+        let why = reason(&self.heard(call).reason);
+        event.annotate("portcullis.dev/block-reason", why);
         let lifted = self.callers.unblock(&whom).await;
         if !lifted.map_err(|error| not_lifted(&error))? {
             let whom = in_words(&whom);
@@ -228,6 +229,14 @@ impl Callers {
         }
         tracing::warn!(by, whom = in_words(&whom), "a caller is no longer blocked");
         Ok(whom)
+    }
+
+    /// A call as it may be kept.
+    fn heard(&self, call: &BlockCall) -> BlockCall {
+        BlockCall {
+            reason: self.audit.masked(&call.reason),
+            ..call.clone()
+        }
     }
 
     /// Who calls now, and who is kept out; with `all`, also who called lately.

@@ -31,10 +31,10 @@ use self::page::Viewer;
 use self::visits::{Pass, Visits};
 use super::approvals::Approvals;
 use super::audit::Trail;
-use super::call::{self, Door};
+use super::call::{self, Door, Records};
 use super::callers::Callers;
 use super::sessions::{Operators, Sessions};
-use crate::audit::{AuditLog, Event};
+use crate::audit::Event;
 use crate::gateway::body::{Body, BodyError};
 use crate::gateway::refuse::Refusal;
 use crate::identity::client::login::parameters;
@@ -81,7 +81,7 @@ pub struct Rooms {
     /// What is allowed.
     pub rulebook: Rulebook,
     /// Where every page is put on record.
-    pub audit: AuditLog,
+    pub audit: Records,
     /// Verifies tokens.
     pub authenticator: Arc<Authenticator>,
     /// Who sees more than approvals.
@@ -186,8 +186,8 @@ impl Console {
         let now = Timestamp::now();
         let mut event = call::received_at(CALLBACK, request, &Door::Address(peer), now);
         event.annotate("portcullis.dev/console", "log in");
-        if !self.rooms.audit.healthy() {
-            return problem(&call::unrecorded());
+        if let Err(unrecorded) = call::recordable(&self.rooms.audit) {
+            return problem(&unrecorded);
         }
         let query = request.uri().query().unwrap_or_default();
         let finished = self.reception.finish(

@@ -19,8 +19,8 @@ use hyper::body::Incoming;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::call::{self, Api, Door, Operator, json};
-use crate::audit::{AuditLog, Event};
+use super::call::{self, Api, Door, Operator, Records, json};
+use crate::audit::Event;
 use crate::gateway::body::{self, Body};
 use crate::gateway::refuse::Refusal;
 use crate::identity::{Authenticator, Identity};
@@ -62,7 +62,7 @@ pub struct Sessions {
     /// Knows the others.
     pub catalog: Catalog,
     /// Where calls are put on record.
-    pub audit: AuditLog,
+    pub audit: Records,
     /// Verifies the tokens of operators.
     pub authenticator: Arc<Authenticator>,
     /// Who may call on the control address; nobody when absent.
@@ -101,7 +101,7 @@ pub struct KillCall {
 }
 
 impl Api for Sessions {
-    fn audit(&self) -> &AuditLog {
+    fn audit(&self) -> &Records {
         &self.audit
     }
 
@@ -130,7 +130,7 @@ impl Api for Sessions {
                 let body = body::read_bounded(body, limits::SESSIONS_CALL_BYTES_MAX).await?;
                 let reason = api::reason(&body)?;
                 event.annotate("portcullis.dev/kill-reason", reason.clone());
-                self.kill(&id, operator.name, reason)?;
+                self.kill(&id, operator.name, &reason)?;
                 json(&serde_json::json!({"id": id, "killed": true}))
             }
         }
@@ -254,7 +254,8 @@ impl Sessions {
     }
 
     /// Ends a session.
-    pub(super) fn kill(&self, id: &str, by: String, reason: String) -> Result<(), Refusal> {
+    pub(super) fn kill(&self, id: &str, by: String, reason: &str) -> Result<(), Refusal> {
+        let reason = self.audit.masked(reason);
         if !self.recorder.live().kill(id, Kill { by, reason }) {
             return Err(Refusal::not_found(format!(
                 "no session {id} is open, or it is ending already"

@@ -285,6 +285,31 @@ fn followed_logs_are_masked_and_values_come_and_go_with_their_secret() {
     );
 }
 
+/// Whoever speaks to the control plane may speak of any cluster.
+#[test]
+fn c_54_what_operators_say_is_kept_without_known_values() {
+    let world = world();
+    let value = world.seed_secret("db");
+    learned(&world, &value);
+    let reason = format!("because {value}");
+    for word in ["block", "unblock"] {
+        let place = ["--data-dir", "data"];
+        let said = ["callers", word, "mallory", "--reason", &reason];
+        let outcome = world.portcullis(&[&said[..], &place].concat()).run();
+        world.check(&outcome);
+        outcome.expect_code(0);
+    }
+    let audit = world.audit();
+    let reasons = audit
+        .iter()
+        .filter_map(|event| event["annotations"]["portcullis.dev/block-reason"].as_str());
+    let reasons: Vec<&str> = reasons.collect();
+    assert_eq!(reasons.len(), 2);
+    for kept in reasons {
+        assert!(kept.starts_with("because [masked"), "{kept}");
+    }
+}
+
 #[test]
 fn without_a_watch_what_passed_through_the_gateway_is_masked() {
     let world = world_with(MASKS, json!({"watch": false}));

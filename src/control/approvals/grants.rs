@@ -49,8 +49,9 @@ impl Approvals {
         event: &mut Event,
     ) -> Result<Approval, Refusal> {
         event.annotate("portcullis.dev/role", one_line(&ahead.role, 64));
-        let reason = one_line(&ahead.reason, limits::APPROVAL_REASON_CHARS_MAX);
-        event.annotate("portcullis.dev/grant-reason", reason);
+        let reason = self.reason(&ahead.reason);
+        event.annotate("portcullis.dev/grant-reason", reason.clone());
+        let ahead = Ahead { reason, ..ahead };
         visitor.somebody()?;
         let Visitor::Known { identity, .. } = visitor else {
             return Err(unknown(&ahead.role));
@@ -78,7 +79,7 @@ impl Approvals {
         revoke: Revoke,
         event: &mut Event,
     ) -> Result<Approval, Refusal> {
-        let reason = one_line(&revoke.reason, limits::APPROVAL_REASON_CHARS_MAX);
+        let reason = self.reason(&revoke.reason);
         event.annotate("portcullis.dev/approval-reason", reason.clone());
         if reason.is_empty() {
             return Err(Refusal::bad_request(
@@ -111,8 +112,7 @@ impl Approvals {
 
 /// What is asked for, if the role allows it.
 fn checked(ahead: Ahead, role: &Askable) -> Result<Ahead, Refusal> {
-    let reason = one_line(&ahead.reason, limits::APPROVAL_REASON_CHARS_MAX);
-    if reason.is_empty() {
+    if ahead.reason.is_empty() {
         return Err(Refusal::bad_request(
             "reason is empty; the approvers read it, so say what the role is needed for",
         ));
@@ -126,7 +126,7 @@ fn checked(ahead: Ahead, role: &Askable) -> Result<Ahead, Refusal> {
             spell(*within.end())
         )));
     }
-    Ok(Ahead { reason, ..ahead })
+    Ok(ahead)
 }
 
 fn in_words(roles: &[Askable]) -> String {

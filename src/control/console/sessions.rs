@@ -314,7 +314,7 @@ pub(super) fn kill(
     let reason = api::reason(call.as_bytes())?;
     event.annotate("portcullis.dev/kill-reason", reason.clone());
     let by = guest.identity.username().to_owned();
-    api.kill(&id, by, reason)?;
+    api.kill(&id, by, &reason)?;
     Ok(see_other(&format!("/console/sessions/{id}")))
 }
 

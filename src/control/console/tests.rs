@@ -13,8 +13,10 @@ use super::policy::Rulebook;
 use super::*;
 use crate::approval::ledger::Wish;
 use crate::approval::{Ahead, Desk, Digest, Person, Store};
+use crate::audit::AuditLog;
 use crate::callers::Callers as Table;
 use crate::config::live::Live;
+use crate::control::Records;
 use crate::gateway::body;
 use crate::identity::{IssuerSettings, Refused, Revocations};
 use crate::metrics::Metrics;
@@ -231,7 +233,7 @@ async fn rooms(
     (store, callers): (Store, Arc<Table>),
 ) -> Rooms {
     let log = crate::audit::Settings::new(&folder.path().join("audit.jsonl"), folder.path());
-    let audit = AuditLog::open(&log).unwrap();
+    let audit = Records::new(AuditLog::open(&log).unwrap(), |text| text);
     let operators = Some(Operators {
         users: Vec::new(),
         groups: vec!["ops".to_owned()],

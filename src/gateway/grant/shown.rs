@@ -119,6 +119,14 @@ impl Gateway {
         event.mask_claims(|text| without_known_values(&texts, text));
     }
 
+    /// What somebody says who may speak of any cluster, without the known values of all of them.
+    pub fn without_any_known_value(&self, text: String) -> String {
+        let clusters = self.known.books().map(|(cluster, _)| cluster);
+        clusters.fold(text, |text, cluster| {
+            without_known_values(&self.strictest_texts(cluster), text)
+        })
+    }
+
     /// The masked picture of a request.
     pub(super) async fn shown(
         &self,
