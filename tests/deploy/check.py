@@ -331,6 +331,10 @@ def what_cannot_work_is_refused_with_a_word():
             kept = {"config": {"audit": {"file": path}, "recording": {"directory": directory}}}
             file.write_text(yaml.safe_dump(merged(minimal, merged(kept, mounted))))
             rendered(file)
+        # A section of which every line is a comment.
+        for section in ["audit", "recording", "knownValues", "control", "listener"]:
+            file.write_text(yaml.safe_dump(merged(minimal, {"config": {section: None}})))
+            rendered(file)
 
 
 def merged(one, other):

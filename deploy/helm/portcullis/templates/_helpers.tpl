@@ -81,12 +81,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 
 {{- define "portcullis.config" -}}
-{{- with dig "audit" "file" "" .Values.config }}
+{{- with (.Values.config.audit | default dict).file }}
 {{- if not (has . (list "/dev/stdout" "/dev/stderr")) }}
 {{- include "portcullis.outlivesThePod" (dict "key" "config.audit.file" "path" . "Values" $.Values) }}
 {{- end }}
 {{- end }}
-{{- with dig "recording" "directory" "" .Values.config }}
+{{- with (.Values.config.recording | default dict).directory }}
 {{- include "portcullis.outlivesThePod" (dict "key" "config.recording.directory" "path" . "Values" $.Values) }}
 {{- end }}
 {{- if not .Values.config.authentication.jwt }}
