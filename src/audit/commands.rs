@@ -207,7 +207,7 @@ pub struct Filter {
     pub verb: Option<String>,
     /// `allow`, `hold`, `deny` or `refuse`.
     pub decision: Option<String>,
-    /// The earliest that it came.
+    /// The earliest that it was over, or came if it is not.
     pub since: Option<Timestamp>,
     /// Before when it came.
     pub until: Option<Timestamp>,
@@ -230,7 +230,7 @@ impl Filter {
                 .is_none_or(|id| request.audit_id.starts_with(id))
             && (self.run.is_none() || self.run == request.run())
             && is(&self.session, request.session().unwrap_or_default())
-            && self.since.is_none_or(|since| request.received >= since)
+            && self.since.is_none_or(|since| request.at >= since)
             && self.until.is_none_or(|until| request.received < until)
     }
 }

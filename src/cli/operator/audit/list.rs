@@ -23,7 +23,7 @@ pub struct ListArgs {
     /// Which
     #[command(flatten)]
     pub filter: FilterArgs,
-    /// Only requests that came at this time or later: 2026-11-20T08:00:00Z, or 7d for a week ago
+    /// Only requests that came or ended at this time or later: 2026-11-20T08:00:00Z, or 7d for a week ago
     #[arg(long, value_name = "TIME", value_parser = super::time, default_value = "24h")]
     pub since: Timestamp,
     /// Only requests that came before this time

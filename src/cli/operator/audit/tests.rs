@@ -269,6 +269,39 @@ fn show_goes_back_to_the_beginning_of_a_command_of_days() {
     }
 }
 
+/// A watch that lasted longer than what is looked through at once.
+#[test]
+fn show_finds_the_beginning_of_a_watch_of_days() {
+    let folder = tempfile::tempdir().unwrap();
+    let now = Timestamp::now();
+    let mut lines = Vec::new();
+    let mut add = |number: i64, verb: &str, came: i64, over: i64| {
+        let [at, over] = [came, over].map(|minutes| now - jiff::SignedDuration::from_mins(minutes));
+        let (high, low) = (at.as_millisecond() >> 16, at.as_millisecond() & 0xffff);
+        let id = format!("{high:08x}-{low:04x}-7000-8000-{number:012x}");
+        let event = json!({
+            "auditID": id, "stage": "ResponseComplete", "verb": verb,
+            "requestURI": "/api/v1/namespaces/shop/pods", "user": {"username": "alice"},
+            "objectRef": {"resource": "pods", "namespace": "shop"},
+            "responseStatus": {"code": 200}, "requestReceivedTimestamp": at, "stageTimestamp": over,
+            "annotations": {"portcullis.dev/decision": "allow", "portcullis.dev/claimed-session": "s1"},
+        });
+        lines.push(format!("{event}\n"));
+        id
+    };
+    let ids = [
+        add(0, "get", 30 * 60, 30 * 60),
+        add(1, "watch", 30 * 60 - 1, 120),
+        add(2, "delete", 115, 115),
+    ];
+    fs::write(folder.path().join("audit.jsonl"), lines.concat()).unwrap();
+    for id in &ids {
+        let command = json(folder.path(), &["show", id, "-o", "json"]);
+        assert_eq!(command["requests"].as_array().unwrap().len(), 3, "{id}");
+        assert_eq!(command["id"], json!(ids[0]));
+    }
+}
+
 #[test]
 fn where_there_is_no_log_the_next_command_is_named() {
     let folder = tempfile::tempdir().unwrap();

@@ -149,6 +149,9 @@ fn commands(args: &Args, sources: &Sources) -> anyhow::Result<(Vec<Command>, boo
         Recent::new(limits::AUDIT_COMMANDS_LISTED_MAX).whole(limits::AUDIT_RUN_REQUESTS_MAX);
     let mut more = false;
     sources.requests(&filter, &mut |request| {
+        if request.received < whose.since {
+            return Ok(true); // it was over later
+        }
         more = !recent.push(request);
         Ok(!more)
     })?;
