@@ -9,6 +9,7 @@ use std::fs::{self, File, Metadata, TryLockError};
 use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -31,6 +32,8 @@ pub(super) struct Journal {
     written: Mutex<FileId>,
     /// Held while seals and names change.
     changing: Mutex<()>,
+    /// New names of files may not last yet.
+    unsettled: AtomicBool,
 }
 
 /// Device and inode.
@@ -50,6 +53,7 @@ impl Journal {
             key,
             _lock: lock,
             changing: Mutex::new(()),
+            unsettled: AtomicBool::new(false),
         };
         let file = journal.resume(key_is_new)?;
         Ok((journal, file))
@@ -75,6 +79,7 @@ impl Journal {
         let mut statement = self.standing(); // as it is before the sync
         let file = File::open(self.segments.active())?;
         file.sync_data()?;
+        self.settle()?;
         if !self.is_written(&file.metadata()?, &statement) {
             return Err(io::Error::other(
                 "it is not what was written: somebody cut it off or put another in its place",
@@ -108,7 +113,7 @@ impl Journal {
         }
         *self.written.lock() = begins;
         self.advance(&begun);
-        self.segments.settle()?;
+        self.settle_by_and_by();
         Ok((file, begun))
     }
 
@@ -132,7 +137,9 @@ impl Journal {
         let _one_at_a_time = self.changing.lock();
         let mut lost = self.standing();
         lost.at = Timestamp::now();
+        let begun = Statement::begin(lost.segment + 1, lost.last, lost.at);
         self.put_if_possible(&lost);
+        self.put_if_possible(&begun);
         let (active, full) = (self.segments.active(), self.segments.full(lost.segment));
         if !full.try_exists()? {
             self.set_aside(lost.segment)?;
@@ -141,10 +148,25 @@ impl Journal {
         }
         let file = private().append(true).open(active)?;
         *self.written.lock() = id(&file.metadata()?);
-        let begun = Statement::begin(lost.segment + 1, lost.last, Timestamp::now());
-        self.put_if_possible(&begun);
         self.advance(&begun);
+        self.settle_by_and_by();
         Ok((file, begun))
+    }
+
+    /// Files have new names, which is not undone if they cannot be made to last yet: nothing is sealed before they do.
+    fn settle_by_and_by(&self) {
+        self.unsettled.store(true, Ordering::Relaxed);
+        if let Err(error) = self.settle() {
+            tracing::error!(%error, "the new names of the audit log's files may not last");
+        }
+    }
+
+    fn settle(&self) -> io::Result<()> {
+        if self.unsettled.load(Ordering::Relaxed) {
+            self.segments.settle()?;
+            self.unsettled.store(false, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// Where the seal must not hold up the lines. It is tried again with the next one.

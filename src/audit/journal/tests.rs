@@ -194,6 +194,45 @@ fn a_gateway_killed_between_any_two_steps_of_a_rotation_goes_on() {
     }
 }
 
+/// The same for what takes the place of a file that somebody moved: `verify` misses it, and nothing else.
+#[test]
+fn a_gateway_killed_between_any_two_steps_of_a_replacement_goes_on() {
+    let mut log = Log::new();
+    log.write(2).seal().rotate().write(3).seal();
+    let folder = log.folder.path().to_owned();
+    let path = |name: &str| folder.join(name);
+    fs::rename(path("audit.jsonl"), path("away")).unwrap();
+    let lost = log.standing.clone();
+    let next = Statement::begin(3, lost.last, Timestamp::now());
+    let steps: [(&str, &dyn Fn()); 7] = [
+        ("nothing", &|| ()),
+        ("a draft of the seal", &|| {
+            fs::write(path("audit-00000002.jsonl.seal.new"), "{\"for").unwrap();
+        }),
+        ("the seal", &|| log.journal.put(&lost).unwrap()),
+        ("a draft of the next seal", &|| {
+            fs::write(path("audit-00000003.jsonl.seal.new"), "").unwrap();
+        }),
+        ("the next seal", &|| log.journal.put(&next).unwrap()),
+        ("what is left", &|| log.journal.set_aside(2).unwrap()),
+        ("the next file", &|| {
+            fs::write(path("audit.jsonl"), "").unwrap();
+        }),
+    ];
+    for (what, step) in steps {
+        step();
+        let mut next = Log::start(copy(&folder));
+        next.write(2).seal().rotate().write(1).seal();
+        let found = next.folder.path();
+        let missed = found.join("audit-00000002.jsonl");
+        let flaw = prove(found).unwrap_err();
+        assert_eq!(flaw.file, missed, "killed after {what}: {flaw:?}");
+        fs::rename(found.join("away"), missed).unwrap();
+        let proof = prove(found).unwrap_or_else(|flaw| panic!("killed after {what}: {flaw:?}"));
+        assert_eq!(proof.lines, 8, "killed after {what}");
+    }
+}
+
 /// All full segments are moved away, with their seals or without: the log goes on where it is.
 #[test]
 fn full_segments_may_be_moved_away() {
