@@ -48,6 +48,7 @@ impl Record {
     pub(super) fn takes_back(&mut self, refusal: &Refusal) {
         self.outcome = Outcome::Failed;
         self.bytes = 0;
+        self.masks = None;
         self.kept = None;
         self.answered_with(refusal, "refuse");
     }
