@@ -103,7 +103,11 @@ fn read_top(top: &Section<'_>, others: &mut Vec<Problem>) -> Option<Config> {
     // What is in an unusable data directory is no problem of its own.
     let of_its_own = |place: &Path| has_data_directory || !place.starts_with(&data_directory);
     if of_its_own(&audit.file) {
-        report_unusable(top, "audit.file", place::check_log(&audit.file));
+        report_unusable(
+            top,
+            "audit.file",
+            place::check_log(&audit.file, &data_directory),
+        );
     }
     if !audit_sinks.is_empty() {
         let usable = place::check_readable_again(&audit.file);

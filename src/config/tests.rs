@@ -503,6 +503,12 @@ const UNUSABLE: &[(&str, &str, &str)] = &[
         "torn",
         "gateway.yaml:43:9: audit.file cannot be used: torn is a directory; name a file in it",
     ),
+    // It does not exist yet.
+    (
+        "logs/audit.jsonl",
+        "state",
+        "gateway.yaml:43:9: audit.file cannot be used: state is a directory; name a file in it",
+    ),
     (
         "directory: tapes",
         "directory: tls.crt",

@@ -35,14 +35,21 @@ pub(super) fn check_folder(folder: &Path) -> Result<(), String> {
     }
 }
 
-/// Why a log cannot be written: its file, or others beside it.
-pub(super) fn check_log(file: &Path) -> Result<(), String> {
+/// Why a log cannot be written: its file, or others beside it. The data directory need not exist yet.
+pub(super) fn check_log(file: &Path, data_directory: &Path) -> Result<(), String> {
+    if data_directory.starts_with(file) {
+        return Err(is_folder(file));
+    }
     check_file(file)?;
     // A device has nothing beside it.
     if fs::metadata(file).is_ok_and(|found| !found.is_file()) {
         return Ok(());
     }
     check_folder(file.parent().unwrap_or_else(|| Path::new("")))
+}
+
+fn is_folder(file: &Path) -> String {
+    format!("{} is a directory; name a file in it", file.display())
 }
 
 /// Why a log cannot be sent elsewhere: that is done from its file.
@@ -60,7 +67,7 @@ pub(super) fn check_readable_again(file: &Path) -> Result<(), String> {
 fn check_file(file: &Path) -> Result<(), String> {
     let name = file.display();
     match fs::metadata(file) {
-        Ok(found) if found.is_dir() => Err(format!("{name} is a directory; name a file in it")),
+        Ok(found) if found.is_dir() => Err(is_folder(file)),
         Ok(_) => access(file, Access::READ_OK | Access::WRITE_OK)
             .map_err(|error| format!("{name} cannot be written to: {error}")),
         Err(_) => check_folder(file.parent().unwrap_or_else(|| Path::new(""))),
