@@ -14,6 +14,8 @@ const FILE_BYTES_MAX: usize = 8 * 1024 * 1024;
 const KEY_WITHOUT_QUOTES: &str =
     "a key in it is a number or a switch to kubectl, such as `n:`; write it in quotes";
 
+const NUMBER_TOO_LARGE: &str = "a number in it is above 9223372036854775807; write it in quotes";
+
 /// A value.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Node {
@@ -52,17 +54,19 @@ impl Node {
         let options = serde_saphyr::options! { legacy_octal_numbers: true };
         let node: Self = match serde_saphyr::from_str_with_options(text, options) {
             Ok(node) => node,
-            Err(error) if error.to_string().contains(KEY_WITHOUT_QUOTES) => {
-                bail!(KEY_WITHOUT_QUOTES)
+            Err(error) => {
+                let said = error.to_string();
+                let ours = [KEY_WITHOUT_QUOTES, NUMBER_TOO_LARGE];
+                match (ours.iter().find(|it| said.contains(**it)), error.location()) {
+                    (Some(why), _) => bail!("{why}"),
+                    (None, Some(at)) => bail!(
+                        "it is not YAML at line {}, column {}",
+                        at.line(),
+                        at.column()
+                    ),
+                    (None, None) => bail!("it is not YAML"),
+                }
             }
-            Err(error) => match error.location() {
-                Some(at) => bail!(
-                    "it is not YAML at line {}, column {}",
-                    at.line(),
-                    at.column()
-                ),
-                None => bail!("it is not YAML"),
-            },
         };
         match node {
             Self::Null => Ok(Self::empty_config()),
@@ -209,7 +213,7 @@ impl<'de> Visitor<'de> for NodeVisitor {
     fn visit_u64<E: de::Error>(self, value: u64) -> Result<Node, E> {
         i64::try_from(value)
             .map(Node::Integer)
-            .map_err(|_| E::custom("a number is too large"))
+            .map_err(|_| E::custom(NUMBER_TOO_LARGE))
     }
 
     fn visit_f64<E: de::Error>(self, value: f64) -> Result<Node, E> {
@@ -324,6 +328,14 @@ clusters: []
             let error = Node::parse(&format!("a: b\n{key}: c\n")).unwrap_err();
             assert_eq!(error.to_string(), KEY_WITHOUT_QUOTES, "{key}");
             assert!(Node::parse(&format!("'{key}': c")).is_ok(), "{key}");
+        }
+    }
+
+    #[test]
+    fn a_number_that_cannot_be_written_is_refused_in_words() {
+        for number in ["9223372036854775808", "18446744073709551615"] {
+            let error = Node::parse(&format!("a: {number}")).unwrap_err();
+            assert_eq!(error.to_string(), NUMBER_TOO_LARGE, "{number}");
         }
     }
 
