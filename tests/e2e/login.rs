@@ -150,6 +150,28 @@ fn twenty_kubectls_refresh_once_and_a_watch_outlives_its_token() {
 }
 
 #[test]
+fn a_machine_whose_clock_is_wrong_logs_in_and_knows_how_long_that_holds() {
+    let mut desk = Desk::new();
+    desk.kubeconfig("dana.kubeconfig", &[]);
+    for (provider_ahead, said) in [(-3600, " s ahead of"), (3600, " s behind")] {
+        desk.provider.set_clock(provider_ahead);
+        let done = desk.log_in("dana.kubeconfig", "dana");
+        done.expect_code(0).expect_error(said);
+        let kept = std::fs::read_to_string(desk.token_file()).unwrap();
+        let kept: Value = serde_json::from_str(&kept).unwrap();
+        let [from, to] = ["obtainedAt", "expiresAt"].map(|key| {
+            kept[key]
+                .as_str()
+                .unwrap()
+                .parse::<jiff::Timestamp>()
+                .unwrap()
+        });
+        let holds = to.duration_since(from).as_secs();
+        assert!((290..=310).contains(&holds), "{provider_ahead}: {holds} s");
+    }
+}
+
+#[test]
 fn devices_programs_and_files_give_tokens_too() {
     let mut desk = Desk::new();
     desk.kubeconfig("dana.kubeconfig", &[]);

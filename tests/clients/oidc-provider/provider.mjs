@@ -8,9 +8,10 @@
 // Speaks JSON lines. First it says {"issuer": URL}. Then, for each line on standard input,
 //   {"account": "alice", "lifetime": 60, "algorithm": "ES256"}
 // it answers {"token": "..."} or {"error": "..."}. For {"kubelogin": "alice"} it sends what stock kubelogin (int128, 1.36) sends for a
-// login and for the renewal of its token, and answers {"tokens": ["...", "..."]}. Three wishes are for programs that log in themselves:
+// login and for the renewal of its token, and answers {"tokens": ["...", "..."]}. Four wishes are for programs that log in themselves:
 //   {"visit": URL, "account": "alice"}   opens a page as a browser does: redirects, cookies, forms, a person who agrees
 //   {"lifetime": 5}                      that of the next ID tokens
+//   {"ahead": 3600}                      how far its clock is ahead of this machine's from now on, in seconds
 //   {"grants": "refresh_token"}          how many grants of this type there were
 // It ends with its standard input.
 
@@ -27,6 +28,7 @@ const redirect = 'https://127.0.0.1:1/callback'; // nobody listens: the client r
 console.log = console.info = console.warn = console.error; // standard output is ours alone
 const say = (line) => process.stdout.write(`${JSON.stringify(line)}\n`);
 
+const clock = Date.now; // what the library asks for the time
 let lifetime = 300; // of the next ID token, in seconds; the flows run one at a time
 
 const signingKey = (type, options, kid, alg) => ({
@@ -142,7 +144,11 @@ const grants = {};
 provider.on('grant.success', ({ oidc }) => {
   grants[oidc.params.grant_type] = (grants[oidc.params.grant_type] ?? 0) + 1;
 });
-server.on('request', provider.callback());
+const answer = provider.callback();
+server.on('request', (incoming, outgoing) => {
+  outgoing.setHeader('date', new Date(Date.now()).toUTCString());
+  answer(incoming, outgoing);
+});
 
 /** One request that trusts the given authority alone. */
 function request(url, { method = 'GET', headers = {}, body } = {}) {
@@ -262,6 +268,7 @@ for await (const line of createInterface({ input: process.stdin })) {
   try {
     const wanted = JSON.parse(line);
     lifetime = wanted.lifetime ?? lifetime;
+    if ('ahead' in wanted) Date.now = () => clock() + wanted.ahead * 1000;
     if (wanted.visit) say(await visit(wanted));
     else if (wanted.grants) say({ grants: grants[wanted.grants] ?? 0 });
     else if (wanted.kubelogin) say({ tokens: await kubelogin(wanted.kubelogin) });

@@ -75,6 +75,11 @@ impl Provider {
         self.ask(&json!({"lifetime": seconds}));
     }
 
+    /// How far its clock is ahead of this machine's from now on.
+    pub(crate) fn set_clock(&mut self, ahead_seconds: i32) {
+        self.ask(&json!({"ahead": ahead_seconds}));
+    }
+
     /// How many grants of this type there were.
     pub(crate) fn grants(&mut self, grant_type: &str) -> u64 {
         self.ask(&json!({"grants": grant_type}))["grants"]
