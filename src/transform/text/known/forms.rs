@@ -3,6 +3,7 @@
 //! | form | where it comes from |
 //! | --- | --- |
 //! | raw | `echo $PASSWORD`, a file that is printed |
+//! | raw, with one blank for any white space | words that a shell took apart: `echo $PASSWORD` |
 //! | raw, with `+` for a blank | forms of HTML in connection strings and requests |
 //! | base64 and base64url, at three alignments | manifests, `Authorization: Basic`, files in files |
 //! | hex, upper and lower case | dumps |
@@ -57,6 +58,11 @@ pub(super) fn each(value: &[u8], mut with: impl FnMut(&[u8], Spelling)) {
     if value.contains(&b'\\') {
         // As it is read when it was percent-encoded.
         form(value.to_vec(), Spelling::Text);
+    }
+    if value.iter().any(u8::is_ascii_whitespace) {
+        let words = value.split(u8::is_ascii_whitespace);
+        let words: Vec<&[u8]> = words.filter(|word| !word.is_empty()).collect();
+        form(plain(&words.join(&b' ')), Spelling::Text);
     }
     if value.contains(&b' ') {
         let plus = |byte: &u8| if *byte == b' ' { b'+' } else { *byte };
@@ -139,6 +145,17 @@ mod tests {
                 .count(),
             1
         );
+    }
+
+    #[test]
+    fn c_47_a_value_is_known_as_the_words_that_a_shell_makes_of_it() {
+        for (value, words) in [
+            (&b"Hunter2!  Hunter3!"[..], "Hunter2! Hunter3!"),
+            (b"alpha-12x4\nbeta-56z8", "alpha-12x4 beta-56z8"),
+            (b"alpha-12x4\r\n\tbeta-56z8\n", "alpha-12x4 beta-56z8"),
+        ] {
+            assert!(all(value).iter().any(|form| form == words), "{words}");
+        }
     }
 
     #[test]
