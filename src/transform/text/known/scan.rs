@@ -15,8 +15,9 @@
 //!   bytes: once one was equal the next is masked whatever it is, and only then compared.
 //! * Where a writer is waited for ([`Wait::Alike`]), the end of what was pushed waits whether it may begin a
 //!   value or not.
-//! * [`Scanner::release`] says that the reader cannot wait any longer: what waits leaves as it is. It is
-//!   remembered, and if what follows makes it a form, all that has not left yet is masked.
+//! * [`Scanner::release`] says that the reader cannot wait any longer: what waits leaves as it is. The last bytes
+//!   that left are kept, whatever they are, and if what follows makes them a form, all that has not left yet is masked.
+//! * Newer values count at once ([`Scanner::refresh`]), but for those long ones that began before.
 //!
 //! The text is read as what it stands for ([`super::forms::plain`]): neither a line break nor an escape hides a value.
 
@@ -34,7 +35,7 @@ use self::handed::{Handed, Piece, pass, rewrite};
 use self::long::Long;
 use self::look::{Verdict, look};
 use super::forms::plain::UNIT_BYTES_MAX;
-use super::index::{Candidates, Found, Index};
+use super::index::{Found, Index};
 use crate::policy::mask::MaskName;
 use crate::transform::output::Sink;
 use crate::transform::report::Tally;
@@ -69,7 +70,7 @@ pub(in crate::transform) enum Wait {
 pub struct Scanner {
     index: Arc<Index>,
     wait: Wait,
-    /// The end of what was pushed, while it waits, or while a value may begin in it or go on from it.
+    /// The end of what was pushed, while it waits, and of what left: a value may begin in it or go on from it.
     held: Vec<u8>,
     /// How many of `held` were handed on already: masked, or because their reader could not wait.
     released: usize,
@@ -112,20 +113,6 @@ impl<'a> Text<'a> {
         let end = End::Last;
         Self { bytes, end }
     }
-
-    /// Whether what begins at `place` may be a value if more follows, although nobody can wait for that.
-    fn is_open(self, index: &Index, place: usize, candidates: Candidates) -> bool {
-        let verdict = |end| look(index, self.bytes, place, candidates, end);
-        self.end == End::Final && matches!(verdict(End::Open), Verdict::Open)
-    }
-
-    /// Where a value may begin behind `at`, of which the text ends too soon; none begins before `until` that is there.
-    fn tail(self, index: &Index, at: usize, until: usize) -> usize {
-        match index.find(self.bytes, at, until, End::Open) {
-            Found::Nowhere { tail } => tail,
-            Found::Here(place, _) => place,
-        }
-    }
 }
 
 impl Scanner {
@@ -143,10 +130,9 @@ impl Scanner {
         }
     }
 
-    /// Goes on with the values of `index`, which may be newer, if it is not within a value.
+    /// Goes on with the values of `index`, which may be newer.
     pub fn refresh(&mut self, index: &Arc<Index>) {
-        let within = !self.long.is_empty() || self.unread > 0;
-        if !within && !Arc::ptr_eq(&self.index, index) {
+        if !Arc::ptr_eq(&self.index, index) {
             self.index = Arc::clone(index);
         }
     }
@@ -156,9 +142,10 @@ impl Scanner {
         self.held.len() - self.released
     }
 
-    /// How many bytes stand behind the last line that is complete and held.
+    /// How many bytes of a line that is not complete are held back.
     pub(in crate::transform) fn open_line(&self) -> usize {
-        self.held.len() - memrchr(b'\n', &self.held).map_or(0, |at| at + 1)
+        let waiting = self.held.get(self.released..).unwrap_or_default();
+        waiting.len() - memrchr(b'\n', waiting).map_or(0, |at| at + 1)
     }
 
     /// What was masked since the last call: where the values come from.
@@ -168,7 +155,8 @@ impl Scanner {
 
     /// Takes the next bytes of the stream; they are the chunk that `sink` copies from.
     pub(in crate::transform) fn push(&mut self, chunk: &[u8], sink: &mut impl Sink) {
-        if self.index.is_empty() && self.held.is_empty() {
+        if self.index.is_empty() && self.waiting() == 0 && !self.is_within() {
+            self.reset();
             sink.copy(0..chunk.len());
             return;
         }
@@ -181,14 +169,8 @@ impl Scanner {
 
     /// Takes the next bytes, and lets them go at once as [`Self::release`] does.
     pub(in crate::transform) fn push_and_release(&mut self, chunk: &[u8], sink: &mut impl Sink) {
-        if !self.held.is_empty() {
-            self.push(chunk, sink);
-            self.release(0, sink);
-            return;
-        }
-        let end = End::Final;
-        let text = Text { bytes: chunk, end };
-        self.walk(text, 0, chunk.len(), pass(chunk, sink));
+        self.held.extend_from_slice(chunk);
+        self.release(0, sink);
     }
 
     /// Takes a whole text, of which nothing came before and nothing follows. Nothing of it is held.
@@ -224,7 +206,6 @@ impl Scanner {
         let held = std::mem::take(&mut self.held);
         let (bytes, end) = (&held[..], End::Final);
         let until = held.len().saturating_sub(keep).max(self.released);
-        // What leaves may still turn out to begin a value.
         self.walk(Text { bytes, end }, 0, until, rewrite(&held, sink));
     }
 
@@ -244,6 +225,11 @@ impl Scanner {
         self.released = self.released.min(lines);
         self.long.clear();
         self.unread = 0;
+    }
+
+    /// Whether a long value may go on.
+    fn is_within(&self) -> bool {
+        !self.long.is_empty() || self.unread > 0
     }
 
     fn reset(&mut self) {
@@ -305,11 +291,15 @@ impl Scanner {
             masked: self.masked,
             out,
         };
-        self.go_on(&index, text, from, &mut handed);
-        let (mut at, mut remembered) = (from, None);
+        self.go_on(text, from, &mut handed);
+        let mut at = from;
         // Where long values ended that began before.
         let mut ends = Vec::new();
-        while at < until {
+        loop {
+            let until = self.decidable_now(text.end, until);
+            if at >= until {
+                break;
+            }
             let (place, candidates) = match index.find(text.bytes, at, until, text.end) {
                 Found::Here(place, candidates) if place < until => (place, candidates),
                 Found::Here(..) => {
@@ -317,18 +307,10 @@ impl Scanner {
                     break;
                 }
                 Found::Nowhere { tail } => {
-                    at = match text.end {
-                        End::Final => tail.min(text.tail(&index, at, until)),
-                        End::Open | End::Last => tail,
-                    };
+                    at = tail;
                     break;
                 }
             };
-            if text.end == End::Final && remembered.is_none() {
-                // An escape that is cut may be read as a part of this one, and belong to another.
-                let tail = text.tail(&index, at, place);
-                remembered = (tail < place).then_some(tail);
-            }
             match look(&index, text.bytes, place, candidates, text.end) {
                 Verdict::Open if text.end == End::Open => {
                     at = place;
@@ -343,37 +325,41 @@ impl Scanner {
                     depth,
                     behind,
                 } => {
-                    ends.retain(|end| *end > place);
-                    let long = Long::begun(&index, candidates, depth, behind);
+                    let long = Long::begun(&index, candidates, place..behind, depth);
                     self.follow(&index, text, (place, long), &mut ends, &mut handed);
                 }
             }
-            if text.is_open(&index, place, candidates) {
-                remembered = remembered.or(Some(place));
-            }
             at = place + 1;
         }
-        handed.pass(match text.end {
-            // Behind a whole value a longer one may go on.
-            End::Open => self.long.iter().map(|long| long.at).fold(at, usize::min),
+        let (pass, keep) = match text.end {
+            End::Open => (at, at),
+            // What leaves may still turn out to begin a value.
+            End::Final => (
+                until,
+                until.min(text.bytes.len().saturating_sub(HELD_BYTES_MAX)),
+            ),
+            End::Last => (until, text.bytes.len()),
+        };
+        handed.pass(pass);
+        self.hold(text.bytes, keep, &handed)
+    }
+
+    /// Up to where it may be decided what leaves, at the most up to `until`. What stands behind a whole value may belong
+    /// to a longer one.
+    fn decidable_now(&self, end: End, until: usize) -> usize {
+        let masked = self.long.iter().map(Long::masked_until);
+        match end {
+            End::Open => masked.fold(until, usize::min),
             End::Final | End::Last => until,
-        });
-        self.hold(text.bytes, remembered.unwrap_or(at), &handed)
+        }
     }
 
     /// Goes on with long values.
-    fn go_on(
-        &mut self,
-        index: &Index,
-        text: Text<'_>,
-        from: usize,
-        handed: &mut Handed<impl FnMut(Piece<'_>)>,
-    ) {
+    fn go_on(&mut self, text: Text<'_>, from: usize, handed: &mut Handed<impl FnMut(Piece<'_>)>) {
         let read = |long: &mut Long| {
-            long.at += from;
-            let begin = long.at;
-            let (goes_on, masked) = long.read(index, text.bytes, text.end);
-            let filler = long.filler(index, goes_on);
+            long.move_forward(from);
+            let begin = long.masked_until();
+            let (goes_on, masked, filler) = long.read(text.bytes, text.end);
             handed.mask(begin..masked, filler);
             goes_on
         };
@@ -413,24 +399,27 @@ impl Scanner {
         ends: &mut Vec<usize>,
         handed: &mut Handed<impl FnMut(Piece<'_>)>,
     ) {
+        if self.long.iter().any(|other| other.is(&long)) {
+            return;
+        }
         let form = long.form();
         let placeholder = if handed.is_masked_at(place) {
             Cow::Borrowed("")
         } else {
             index.placeholder(form)
         };
+        ends.retain(|end| *end > place);
         let is_read = self.long.len() + ends.len() < LONG_MAX;
         let (masked, filler) = if is_read {
-            let (goes_on, masked) = long.read(index, text.bytes, text.end);
-            let filler = long.filler(index, goes_on);
+            let (goes_on, masked, filler) = long.read(text.bytes, text.end);
             if goes_on {
                 self.long.push(long);
             } else {
-                ends.push(long.at);
+                ends.push(long.read_until());
             }
             (masked, filler)
         } else {
-            self.unread = self.unread.max(long.ends_before(index));
+            self.unread = self.unread.max(long.ends_before());
             (self.unread.min(text.bytes.len()), "")
         };
         if handed.mask(place..masked, &(placeholder + filler)) {
@@ -443,12 +432,10 @@ impl Scanner {
             .count(MaskName::KNOWN_VALUES, self.index.source(form));
     }
 
-    /// Keeps `text` from `from` on, or from where a long value goes on. Answers from where.
+    /// Keeps `text` from `from` on. Answers from where.
     fn hold(&mut self, text: &[u8], from: usize, handed: &Handed<impl FnMut(Piece<'_>)>) -> usize {
-        let going_on = self.long.iter().map(|long| long.at);
-        let from = going_on.fold(from, usize::min);
         for long in &mut self.long {
-            long.at -= from;
+            long.move_back(from);
         }
         self.unread = self.unread.saturating_sub(from);
         self.held.clear();

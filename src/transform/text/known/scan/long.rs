@@ -1,46 +1,69 @@
 //! Long values, which are masked as they come.
 
+use std::ops::Range;
+use std::sync::Arc;
+
 use super::super::forms::plain::{self, Unit};
 use super::super::index::{Candidates, Index};
 use super::{CONFIRMED_BYTES, End, SPAN_BYTES_MAX, WRITTEN_BYTES_MAX};
 
 /// A value of which so much was equal that it can be no other text.
-#[derive(Clone, Copy)]
+///
+/// Where a whole form ends, what follows is only compared, up to where the next block begins, and masked if it was
+/// equal: else whoever stores the beginning of a value would see whether the next byte that they guess is right.
+/// A value is read to the end of its block whatever comes, so how many are being read says nothing either.
 pub(super) struct Long {
+    /// The values that were known when it began: with newer ones, it would go on otherwise if it was equal up to now.
+    index: Arc<Index>,
     /// The forms it may be; `None` since it is none.
     candidates: Option<Candidates>,
     /// The form that stands for all it may have been.
     form: u32,
-    /// How many bytes were compared, or would have been.
-    depth: usize,
-    /// How many of them had been read when a group of base64 was completed behind them.
-    filled: usize,
-    /// So many more are masked before it matters whether they were equal.
+    /// The bytes by which it was found, while they are held.
+    found: Option<Range<usize>>,
+    /// Up to where it was read.
+    read: Place,
+    /// Up to where it is masked.
+    masked: Place,
+    /// Whether a whole form ended where it is masked up to, so that the rest of the block is only compared.
+    whole: bool,
+    /// So many more bytes, and the block ends.
     left: usize,
-    /// Where it goes on.
-    pub(super) at: usize,
+    /// How many of its bytes had been read when a group of base64 was completed behind them.
+    filled: usize,
 }
 
-/// What follows a whole form.
-enum Further {
-    /// More of a longer one, up to its next block or to where it is whole.
-    Same(Long),
-    /// Something else.
-    Other,
-    /// The text ends before it can be said.
-    More,
+/// A place within a long value.
+#[derive(Clone, Copy)]
+struct Place {
+    /// Where in the text.
+    at: usize,
+    /// Behind so many of its bytes.
+    depth: usize,
 }
 
 impl Long {
-    /// `depth` bytes before `at` were equal.
-    pub(super) fn begun(index: &Index, candidates: Candidates, depth: usize, at: usize) -> Self {
-        Self {
-            candidates: Some(candidates),
-            form: index.first(candidates),
+    /// One of which `found` are the first bytes, which stand for `depth` of its own.
+    pub(super) fn begun(
+        index: &Arc<Index>,
+        candidates: Candidates,
+        found: Range<usize>,
+        depth: usize,
+    ) -> Self {
+        let place = Place {
+            at: found.end,
             depth,
-            filled: 0,
+        };
+        Self {
+            form: index.first(candidates),
+            candidates: Some(candidates),
+            found: Some(found),
+            read: place,
+            masked: place,
+            whole: index.complete(candidates, depth).0.is_some(),
             left: CONFIRMED_BYTES - depth % CONFIRMED_BYTES,
-            at,
+            filled: 0,
+            index: Arc::clone(index),
         }
     }
 
@@ -50,78 +73,71 @@ impl Long {
     }
 
     /// Where it has ended for sure, however it is written.
-    pub(super) fn ends_before(&self, index: &Index) -> usize {
+    pub(super) fn ends_before(&self) -> usize {
         // How long it is itself must not be seen.
-        self.at + WRITTEN_BYTES_MAX * index.longest()
+        self.read.at + WRITTEN_BYTES_MAX * self.index.longest()
     }
 
-    /// Reads on, up to where it ends or the text does. Answers whether it may go on behind the text, and up to where it
-    /// is masked.
-    pub(super) fn read(&mut self, index: &Index, text: &[u8], end: End) -> (bool, usize) {
-        let goes_on = self.read_on(index, text, end);
-        // Nobody can wait for the rest of an escape.
-        let cut = goes_on && end == End::Final && !self.is_whole(index).0;
-        (goes_on, if cut { text.len() } else { self.at })
+    /// Whether it is the same as one that is found.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        self.found == other.found
     }
 
-    fn read_on(&mut self, index: &Index, text: &[u8], end: End) -> bool {
-        loop {
-            let (whole, longer) = self.is_whole(index);
-            if whole && !longer {
-                return false;
-            }
-            if whole {
-                match self.further(index, text, end) {
-                    Further::Same(further) => *self = further,
-                    Further::More => return end != End::Last,
-                    Further::Other => return false,
-                }
-                continue;
-            }
-            let unit = match text.get(self.at) {
-                Some(_) => plain::read(text, self.at, end == End::Last),
-                None => Unit::More,
+    /// Up to where it was read.
+    pub(super) fn read_until(&self) -> usize {
+        self.read.at
+    }
+
+    /// Up to where it is masked. Behind that it may go on.
+    pub(super) fn masked_until(&self) -> usize {
+        self.masked.at
+    }
+
+    /// The text that it stands in begins `by` bytes later than it did.
+    pub(super) fn move_forward(&mut self, by: usize) {
+        let forward = |found: Range<usize>| found.start + by..found.end + by;
+        self.found = self.found.take().map(forward);
+        self.read.at += by;
+        self.masked.at += by;
+    }
+
+    /// Of the text that it stands in the first `by` bytes are forgotten.
+    pub(super) fn move_back(&mut self, by: usize) {
+        let back = |found: Range<usize>| Some(found.start.checked_sub(by)?..found.end - by);
+        self.found = self.found.take().and_then(back);
+        self.read.at = self.read.at.saturating_sub(by);
+        self.masked.at = self.masked.at.saturating_sub(by);
+    }
+
+    /// Reads on, up to where it ends or the text does. Answers whether it may go on behind the text, up to where it
+    /// is masked, and what completes a group of base64 there.
+    pub(super) fn read(&mut self, text: &[u8], end: End) -> (bool, usize, &'static str) {
+        let goes_on = self.read_on(text, end);
+        if goes_on && !self.whole {
+            // Nobody can wait for the rest of an escape.
+            let until = if end == End::Final {
+                text.len()
+            } else {
+                self.masked.at
             };
-            let (candidates, count, width) = match unit {
-                Unit::More => return end != End::Last,
-                Unit::Nothing { width } => (self.candidates, 0, width),
-                Unit::Is {
-                    bytes,
-                    count,
-                    width,
-                } => {
-                    let bytes = bytes.into_iter().take(count).zip(self.depth..);
-                    let narrow = |some: Option<Candidates>, (byte, depth)| {
-                        some.and_then(|some| index.narrow(some, depth, byte))
-                    };
-                    (bytes.fold(self.candidates, narrow), count, width)
-                }
-            };
-            self.at += width;
-            self.candidates = candidates;
-            self.depth += count;
-            self.left = self.left.saturating_sub(count);
-            if self.left == 0 {
-                if candidates.is_none() {
-                    return false;
-                }
-                self.left = CONFIRMED_BYTES;
-            }
+            return (goes_on, until, "");
         }
+        let filler = match self.filled {
+            0 => self.index.filler(self.form, self.masked.depth),
+            filled => self.index.further(self.form, self.masked.depth - filled),
+        };
+        self.filled = self.masked.depth;
+        (goes_on, self.masked.at, filler)
     }
 
-    /// Where a whole form ends, what follows is compared before it is masked, up to where the next block begins: else
-    /// whoever stores the beginning of a value would see whether the next byte that they guess is right.
-    fn further(&self, index: &Index, text: &[u8], end: End) -> Further {
-        let mut long = *self;
-        while long.at - self.at <= SPAN_BYTES_MAX {
-            let unit = match text.get(long.at) {
-                Some(_) => plain::read(text, long.at, end == End::Last),
+    fn read_on(&mut self, text: &[u8], end: End) -> bool {
+        while self.read.at - self.masked.at <= SPAN_BYTES_MAX {
+            let unit = match text.get(self.read.at) {
+                Some(_) => plain::read(text, self.read.at, end == End::Last),
                 None => Unit::More,
             };
             let (bytes, count, width) = match unit {
-                Unit::More => return Further::More,
-                // Line breaks behind a whole form are none of its bytes.
+                Unit::More => return end != End::Last,
                 Unit::Nothing { width } => ([0; 4], 0, width),
                 Unit::Is {
                     bytes,
@@ -129,46 +145,33 @@ impl Long {
                     width,
                 } => (bytes, count, width),
             };
-            long.at += width;
             for byte in bytes.into_iter().take(count) {
-                let same = |some| index.narrow(some, long.depth, byte);
-                let Some(candidates) = long.candidates.and_then(same) else {
-                    return Further::Other;
-                };
-                long.candidates = Some(candidates);
-                long.depth += 1;
+                let same = |some| self.index.narrow(some, self.read.depth, byte);
+                self.candidates = self.candidates.and_then(same);
+                self.read.depth += 1;
             }
-            long.left = long.left.saturating_sub(count);
-            if count > 0 && (long.left == 0 || long.is_whole(index).0) {
-                if long.left == 0 {
-                    long.left = CONFIRMED_BYTES;
+            self.read.at += width;
+            self.left = self.left.saturating_sub(count);
+            let whole = count > 0 && self.is_whole();
+            let equal = self.candidates.is_some();
+            if !self.whole || whole || self.left == 0 && equal {
+                self.masked = self.read;
+            }
+            if self.left == 0 {
+                if !equal {
+                    return false;
                 }
-                return Further::Same(long);
+                self.left = CONFIRMED_BYTES;
+                self.whole = false;
             }
+            self.whole |= whole;
         }
-        Further::Other
+        false
     }
 
-    /// What completes a group of base64 behind what was masked, if that ends here. Behind a whole form it always does:
-    /// whether a longer one may go on must not be seen.
-    pub(super) fn filler(&mut self, index: &Index, goes_on: bool) -> &'static str {
-        if goes_on && !self.is_whole(index).0 {
-            return "";
-        }
-        let filler = match self.filled {
-            0 => index.filler(self.form, self.depth),
-            filled => index.further(self.form, self.depth - filled),
-        };
-        self.filled = self.depth;
-        filler
-    }
-
-    /// Whether it is a whole form by now, and whether there is a longer one.
-    fn is_whole(&self, index: &Index) -> (bool, bool) {
-        let complete = |candidates| index.complete(candidates, self.depth);
-        self.candidates.map_or((false, false), |candidates| {
-            let (form, longer) = complete(candidates);
-            (form.is_some(), longer)
-        })
+    /// Whether it is a whole form by now.
+    fn is_whole(&self) -> bool {
+        let complete = |candidates| self.index.complete(candidates, self.read.depth).0;
+        self.candidates.and_then(complete).is_some()
     }
 }

@@ -10,6 +10,7 @@ use crate::transform::text::known::index::KEY_BYTES;
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
 
+mod newer;
 mod overlaps;
 
 const LONG: &str = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKjMzEfYyjiWA4R4/M2bS1GB4t7NXp98C3SC6dVMvDuictGeurT8jNbvJZHtCSuYEvu";

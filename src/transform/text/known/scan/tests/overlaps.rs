@@ -21,7 +21,7 @@ impl Sink for Shown {
     }
 }
 
-fn part(text: &str, range: impl std::slice::SliceIndex<str, Output = str>) -> &str {
+pub(super) fn part(text: &str, range: impl std::slice::SliceIndex<str, Output = str>) -> &str {
     text.get(range).unwrap()
 }
 
