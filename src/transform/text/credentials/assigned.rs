@@ -43,7 +43,7 @@ enum Gap {
 /// `name: value`.
 pub(super) const PAIR: Style = Style {
     gap: Gap::Sign,
-    no_beginning: b",;&{}[]()",
+    no_beginning: b",&{}[]",
     begins_at_sign: false,
     stops: b"",
     separators: b",;&",
@@ -60,6 +60,7 @@ pub(super) const SET: Style = Style {
 
 /// `"name": value`. Without quotes it is a number, or no JSON.
 pub(super) const MEMBER: Style = Style {
+    no_beginning: b",;&{}[]()",
     stops: b",}]",
     separators: b"",
     json: true,
@@ -68,6 +69,7 @@ pub(super) const MEMBER: Style = Style {
 
 /// `token: value`.
 pub(super) const REMARK: Style = Style {
+    no_beginning: b",;&{}[]()",
     prose: true,
     ..PAIR
 };
@@ -126,8 +128,16 @@ enum Place {
     Indentation,
     /// Behind the dash of a list on the next line; has a blank come?
     Dash { blank: bool },
+    /// Within a tag or an anchor of YAML, or a value that begins like one.
+    Tag,
+    /// Behind a `#`: a blank makes it a comment.
+    Hash,
+    /// Within a comment, before the value on the next line.
+    Comment,
     /// Behind the `|` or `>` of a block.
     BlockHead,
+    /// Within a comment there.
+    BlockComment,
     /// Before the first line of a block.
     BlockIndentation { width: usize },
     /// Within a block, of which every line is indented so far.
@@ -171,7 +181,15 @@ impl Assigned {
     }
 
     pub(super) fn step(&mut self, byte: u8, decided: bool) -> Step {
+        if let Place::Bare(bare) = self.place
+            && let Some(quote) = bare.is_prefix_of(byte, &self.content)
+        {
+            self.content.spoil();
+            self.place = Place::Quoted(Quoted::new(quote, 0));
+        }
         match &mut self.place {
+            Place::Tag => self.tag(byte, decided),
+            Place::Hash | Place::Comment => self.comment(byte, decided),
             Place::Bare(bare) => bare.step(byte, &mut self.content, &self.style, decided),
             Place::Quoted(quoted) if quoted.is_empty(byte, &self.content) => {
                 self.place = Place::Empty { quote: byte };
@@ -200,7 +218,7 @@ impl Assigned {
         match self.place {
             Place::Bare(bare) => bare.over(b'\n', &self.content, &self.style, decided),
             Place::Quoted(quoted) => quoted.end(&self.content, decided),
-            Place::Block { .. } | Place::Tripled(_) => self.content.over(0, decided),
+            Place::Tag | Place::Block { .. } | Place::Tripled(_) => self.content.over(0, decided),
             _ => NO_VALUE,
         }
     }
@@ -245,7 +263,7 @@ impl Assigned {
             (Place::Indentation | Place::Dash { .. }, b'-' | b'#' | b'|' | b'>' | b'\\' | 0x1b) => {
                 return NO_VALUE;
             }
-            (Place::BlockHead | Place::BlockIndentation { .. }, _) => {
+            (Place::BlockHead | Place::BlockComment | Place::BlockIndentation { .. }, _) => {
                 return self.before_block(byte, decided);
             }
             (Place::Sign | Place::Gap, 0) if !pair => Place::Gap,
@@ -254,15 +272,23 @@ impl Assigned {
             (Place::Sign | Place::Gap, b'\r') if pair => Place::NextLine { fed: false },
             (Place::Sign | Place::Gap, b'\n') if pair => Place::NextLine { fed: true },
             (Place::Gap, b'|' | b'>') if pair => Place::BlockHead,
+            (Place::Gap, b'#') if pair => {
+                self.place = Place::Hash;
+                return Step::Open;
+            }
+            (Place::Gap | Place::Indentation | Place::Dash { .. }, b'!' | b'&')
+                if pair && !self.style.prose =>
+            {
+                self.place = Place::Tag;
+                return self.content.take(byte, decided);
+            }
             (
                 Place::Sign | Place::Gap | Place::Indentation | Place::Dash { .. },
                 b'"' | b'\'' | b'`',
             ) => Place::Quoted(Quoted::new(byte, 0)),
             (Place::Empty { quote }, _) if byte == quote => Place::Tripled(Tripled::new(quote)),
             // `\n` ends a line within JSON.
-            (Place::Escape { .. }, _)
-                if self.style.begins_at_sign && !is_end(byte) && !b"nrtu".contains(&byte) =>
-            {
+            (Place::Escape { .. }, _) if !is_end(byte) && !b"nrtu".contains(&byte) => {
                 return self.begin(Line::Same, byte, decided);
             }
             (Place::Sign, _) if self.style.begins_at_sign && !is_end(byte) => {
@@ -289,7 +315,10 @@ impl Assigned {
             (Place::BlockHead, b' ' | b'\t' | b'\r' | b'-' | b'+' | b'0'..=b'9') => {
                 Place::BlockHead
             }
-            (Place::BlockHead, b'\n') | (Place::BlockIndentation { .. }, b'\r' | b'\n') => {
+            (Place::BlockHead, b'#') => Place::BlockComment,
+            (Place::BlockComment, byte) if byte != b'\n' => Place::BlockComment,
+            (Place::BlockHead | Place::BlockComment, b'\n')
+            | (Place::BlockIndentation { .. }, b'\r' | b'\n') => {
                 Place::BlockIndentation { width: 0 }
             }
             (Place::BlockIndentation { width }, b' ' | b'\t') => {
@@ -300,6 +329,33 @@ impl Assigned {
                 return self.content.take(byte, decided);
             }
             _ => return NO_VALUE,
+        };
+        Step::Gap
+    }
+
+    /// Reads a byte of what may be a tag, which is hidden as well: the value stands behind it, or it is the value.
+    fn tag(&mut self, byte: u8, decided: bool) -> Step {
+        if matches!(byte, b' ' | b'\t') && !self.content.is_no_value() {
+            self.place = Place::Gap;
+            return Step::Gap;
+        }
+        if is_end(byte) {
+            return self.content.over(0, decided);
+        }
+        self.content.take(byte, decided)
+    }
+
+    /// Reads a byte behind a `#`.
+    fn comment(&mut self, byte: u8, decided: bool) -> Step {
+        self.place = match (self.place, byte) {
+            (_, b'\n') => Place::NextLine { fed: true },
+            (_, b'\r' | b' ' | b'\t') => Place::Comment,
+            (_, b'"' | 0) => return NO_VALUE,
+            (Place::Hash, _) => {
+                self.begin(Line::Same, b'#', decided);
+                return self.step(byte, decided);
+            }
+            _ => Place::Comment,
         };
         Step::Gap
     }

@@ -362,7 +362,7 @@ impl Candidate {
 
     fn apply(&mut self, step: Step, now: usize, marks: &mut [Mark]) -> bool {
         match step {
-            Step::Gap => {}
+            Step::Gap => self.open = None,
             Step::Open => {
                 self.open.get_or_insert(now);
             }

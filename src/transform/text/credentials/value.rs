@@ -11,7 +11,7 @@ use crate::transform::placeholder::FAMILY;
 /// What a byte means to a value.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Step {
-    /// It stands before the value, and is not secret.
+    /// It stands before the value, and is not secret, nor are those that were open.
     Gap,
     /// It cannot be said yet.
     Open,
@@ -192,6 +192,14 @@ pub(super) const WORDS: &[&[u8]] = &[
     b"[",
     b"{",
     b"(",
+    b"(none",
+    b"(null",
+    b"(nil",
+    b"(not",
+    b"(empty",
+    b"(unset",
+    b"(hidden",
+    b"(redacted",
     b"<none>",
     b"<nil>",
     b"<unset>",
@@ -269,6 +277,14 @@ impl Opening {
 
     pub(super) fn is_empty(&self) -> bool {
         self.length == 0 && self.form == Form::Opening
+    }
+
+    /// Is it one letter or two, or a sign, as before the quote of a text?
+    pub(super) fn is_prefix(&self) -> bool {
+        let in_prefix = |byte: &u8| byte.is_ascii_alphabetic() || b"$@".contains(byte);
+        self.form == Form::Opening
+            && (1..=2).contains(&self.length)
+            && self.text().iter().all(in_prefix)
     }
 
     pub(super) fn likeness(&self, references: &[&[u8]]) -> Likeness {

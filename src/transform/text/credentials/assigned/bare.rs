@@ -48,6 +48,7 @@ enum Tail {
     /// A quote and the backslashes before it: within the value, or behind it.
     Quote {
         length: usize,
+        quote: u8,
     },
     /// Behind a word: if another one follows, it was prose.
     Blanks {
@@ -195,7 +196,7 @@ impl Bare {
             return content.over(self.behind_word, decided);
         }
         let shown = match self.tail {
-            Tail::Colour { length, .. } | Tail::Quote { length } | Tail::Blanks { length } => {
+            Tail::Colour { length, .. } | Tail::Quote { length, .. } | Tail::Blanks { length } => {
                 length
             }
             Tail::Slashes(slashes) if quote => slashes,
@@ -217,6 +218,7 @@ impl Bare {
         };
         self.tail = Tail::Quote {
             length: slashes + 1,
+            quote: byte,
         };
         true
     }
@@ -229,6 +231,16 @@ impl Bare {
     /// What is open may be another pair, or the rest of the value.
     pub(super) fn is_separated(&self) -> bool {
         matches!(self.tail, Tail::Separator { .. })
+    }
+
+    /// Do a quote and this byte begin a text of which the prefix was read: `b'...'`, `r"..."`, `$'...'`?
+    pub(super) fn is_prefix_of(&self, byte: u8, content: &Content) -> Option<u8> {
+        match self.tail {
+            Tail::Quote { length: 1, quote } if goes_on_behind_quote(byte) => {
+                content.is_prefix().then_some(quote)
+            }
+            _ => None,
+        }
     }
 
     /// Was it closed, unless a letter follows?

@@ -43,6 +43,11 @@ impl Content {
         self.opening.is_empty()
     }
 
+    /// Is it what stands before the quote in some languages?
+    pub(super) fn is_prefix(&self) -> bool {
+        self.opening.is_prefix()
+    }
+
     pub(super) fn is_within_brackets(&self) -> bool {
         self.opening.is_within_brackets()
     }
