@@ -265,7 +265,7 @@ impl Gateway {
             .await;
 
         // What may they see, and for how long?
-        Ok(self.release(response, info, permit).await?.over(socket))
+        Ok(self.release(response, info, permit)?.over(socket))
     }
 
     /// Every reason why no request can be carried at the moment; empty when all is well.
@@ -320,16 +320,14 @@ impl Gateway {
         });
     }
 
-    async fn release(
+    fn release(
         &self,
         response: Response<Unreleased>,
         info: &Arc<RequestInfo>,
         permit: &Arc<Permit>,
     ) -> Result<Answer, Refusal> {
-        let (response, masks) =
+        let (mut response, masks) =
             transform::release(response, info, permit, &self.placeholders, &self.known)?;
-        let (head, body) = response.into_parts();
-        let mut response = Response::from_parts(head, body.begun().await?);
         let own = response.extensions_mut().remove::<grant::Said>();
         let said = own.map(|own| own.0).into_iter();
         let said = said.chain(grant::approved(permit));

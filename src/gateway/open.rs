@@ -110,7 +110,7 @@ impl Gateway {
         match answer {
             UpgradeAnswer::Refused(response) => {
                 self.unused(permit).await;
-                self.release(response, info, permit).await
+                self.release(response, info, permit)
             }
             UpgradeAnswer::Switched { response, io } => {
                 let agreed = offer.accept(&response.into_parts().0)?;

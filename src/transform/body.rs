@@ -8,7 +8,6 @@ pub(super) mod gzip;
 pub mod inspect;
 
 use std::fmt;
-use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -76,17 +75,6 @@ impl Released {
             Leaving::Unchanged(body) => body,
             Leaving::Rewritten(body) => http_body_util::BodyExt::boxed_unsync(*body),
         }
-    }
-
-    /// Waits for the first bytes where they leave with the rest anyway: what cannot be masked is then refused with a
-    /// reason, instead of breaking off.
-    pub async fn begun(mut self) -> Result<Self, MaskError> {
-        if let Leaving::Rewritten(body) = &mut self.0
-            && body.pipeline.comes_whole()
-        {
-            poll_fn(|context| body.poll_begun(context)).await?;
-        }
-        Ok(self)
     }
 
     /// No mask applies.
@@ -235,11 +223,6 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Whether nothing leaves before it is sure that all can.
-    fn comes_whole(&self) -> bool {
-        matches!(&self.last, Last::Protobuf(masker) if masker.holds_back())
-    }
-
     /// When text that is held back has to leave, whether more has come or not.
     fn due(&self) -> Option<Duration> {
         match &self.last {
@@ -279,19 +262,6 @@ struct Rewriting {
 }
 
 impl Rewriting {
-    /// Reads until something can leave. Whatever ends it but the masks is told later, as ever.
-    fn poll_begun(&mut self, context: &mut Context<'_>) -> Poll<Result<(), MaskError>> {
-        while self.output.is_empty() && matches!(self.state, State::Reading) {
-            if let Err(error) = std::task::ready!(self.step(context)) {
-                if let Some(withheld) = withheld(&error) {
-                    return Poll::Ready(Err(withheld));
-                }
-                self.state = State::Failing(error);
-            }
-        }
-        Poll::Ready(Ok(()))
-    }
-
     fn step(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
         let pending = self
             .pipeline

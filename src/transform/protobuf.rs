@@ -106,11 +106,6 @@ impl ProtobufMasker {
         &mut self.tally
     }
 
-    /// Whether everything leaves at once, or nothing does. Of a list nobody knows yet.
-    pub(super) fn holds_back(&self) -> bool {
-        matches!(self.place, Place::Whole { .. } | Place::ListHead)
-    }
-
     /// Takes the next chunk and releases what is complete.
     pub(super) fn push(
         &mut self,

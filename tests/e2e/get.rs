@@ -292,7 +292,7 @@ fn c_03_what_is_too_large_for_protobuf_is_refused_in_words() {
     let audit = world.audit();
     assert_eq!(
         audit.iter().filter(ended).count(),
-        2,
-        "the watch and the list"
+        4,
+        "the object twice, the watch and the list"
     );
 }
