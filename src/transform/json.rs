@@ -449,13 +449,11 @@ impl Masking {
     /// Takes a piece of the value; of a string without its quotes.
     fn take(&mut self, text: &[u8]) -> Result<(), JsonError> {
         let digest = &mut self.digest;
-        match &mut self.unescaper {
-            Some(unescaper) => unescaper.push(text, &mut |piece| digest.update(piece)),
-            None => {
-                digest.update(text);
-                Ok(())
-            }
-        }
+        let Some(unescaper) = &mut self.unescaper else {
+            digest.update(text);
+            return Ok(());
+        };
+        unescaper.push(text, &mut |piece| digest.update(piece))
     }
 
     fn end(&mut self) -> Result<(), JsonError> {
