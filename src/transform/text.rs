@@ -23,7 +23,7 @@ use std::time::Duration;
 use self::arguments::Arguments;
 use self::arrivals::Arrivals;
 use self::credentials::Finder;
-use self::known::{Index, KnownValues, Scanner, Shelf, Wait};
+use self::known::{KnownValues, Scanner, Shelf, Wait};
 use super::output::{Collected, Shifted, Sink, Written};
 use super::placeholder::{Content, Linkable};
 use super::report::{MaskReport, Tally};
@@ -105,9 +105,9 @@ pub fn masked_words<'a>(masks: &TextMasks, words: impl Iterator<Item = &'a str>)
         placeholders.finish(digest).text().to_owned()
     };
     let words: Vec<&str> = words.collect();
-    let shelf = masks.known.as_ref().map(|shelf| shelf.load_full());
+    let shelf = masks.known.as_ref();
     let mut known = shelf
-        .map_or_else(Vec::new, |index| known_in_words(index, &words))
+        .map_or_else(Vec::new, |shelf| known_in_words(shelf, &words))
         .into_iter();
     words
         .iter()
@@ -117,8 +117,8 @@ pub fn masked_words<'a>(masks: &TextMasks, words: impl Iterator<Item = &'a str>)
 
 /// Where known values stand in words: in each by itself, and in all behind each other, as whoever leaves the quotes out
 /// gives a value with blanks in it as several.
-fn known_in_words(index: Arc<Index>, words: &[&str]) -> Vec<Vec<Range<usize>>> {
-    let mut scanner = Scanner::new(index, Wait::Live);
+fn known_in_words(shelf: &Arc<Shelf>, words: &[&str]) -> Vec<Vec<Range<usize>>> {
+    let mut scanner = Scanner::new(Arc::clone(shelf), Wait::Live);
     let together = scanner.find(words.join(" ").as_bytes());
     let mut behind = 0;
     let parts = words.iter().map(|word| {
@@ -147,11 +147,11 @@ pub fn scrubbed_words<'a>(words: impl Iterator<Item = &'a str>) -> Vec<String> {
 
 /// A whole text without the known values in it.
 pub fn without_known_values(masks: &TextMasks, text: String) -> String {
-    let shelf = masks.known.as_ref().map(|shelf| shelf.load_full());
-    let Some(index) = shelf.filter(|index| !index.is_empty()) else {
+    let shelf = masks.known.as_ref();
+    let Some(shelf) = shelf.filter(|shelf| !shelf.load().is_empty()) else {
         return text;
     };
-    let mut scanner = Scanner::new(index, Wait::Live);
+    let mut scanner = Scanner::new(Arc::clone(shelf), Wait::Live);
     if scanner.find(text.as_bytes()).is_empty() {
         return text;
     }
@@ -172,7 +172,7 @@ pub fn masked_text(masks: &TextMasks, text: &str) -> String {
 
 /// Masks one stream of text.
 pub struct TextMasker {
-    known: Option<(Arc<Shelf>, Scanner)>,
+    known: Option<Scanner>,
     credentials: Option<Finder>,
     /// Whether the reader says where the text ends.
     cut: bool,
@@ -197,10 +197,7 @@ enum Fate {
 impl TextMasker {
     /// A masker at the beginning of a text.
     pub fn new(masks: &TextMasks) -> Self {
-        let scan = |shelf: &Arc<Shelf>| {
-            let scanner = Scanner::new(shelf.load_full(), Wait::Alike);
-            (Arc::clone(shelf), scanner)
-        };
+        let scan = |shelf: &Arc<Shelf>| Scanner::new(Arc::clone(shelf), Wait::Alike);
         // Whoever reads a text may have written it: with comparable placeholders, guesses could be tested.
         let find = |placeholders: &Arc<Placeholders>| {
             let placeholders = Arc::clone(placeholders);
@@ -229,14 +226,8 @@ impl TextMasker {
         let prompt = self.fate == Fate::Masked && self.is_prompt(chunk);
         let (known, mut rest) = self.split(chunk, sink);
         match known {
-            Some((shelf, scanner)) => {
-                scanner.refresh(&shelf.load());
-                if prompt {
-                    scanner.push_and_release(chunk, &mut rest);
-                } else {
-                    scanner.push(chunk, &mut rest);
-                }
-            }
+            Some(scanner) if prompt => scanner.push_and_release(chunk, &mut rest),
+            Some(scanner) => scanner.push(chunk, &mut rest),
             None => rest.copy(0..chunk.len()),
         }
         self.arrivals.note(chunk.len(), now, self.held());
@@ -251,8 +242,7 @@ impl TextMasker {
     /// How many of the last bytes are held back; none if those are all that [`Self::release`] keeps.
     fn held(&self) -> usize {
         let kept = self.kept();
-        let scanner = self.known.as_ref().map(|(_, scanner)| scanner);
-        let scanner = scanner.map_or(0, Scanner::waiting);
+        let scanner = self.known.as_ref().map_or(0, Scanner::waiting);
         match self.credentials.as_ref().map_or(0, Finder::waiting) {
             0 if scanner <= kept => 0,
             finder => scanner + finder,
@@ -262,7 +252,7 @@ impl TextMasker {
     /// How many of the last bytes wait for more, however long that takes: the reader could end the text there.
     fn kept(&self) -> usize {
         match &self.known {
-            Some((_, scanner)) if self.cut => scanner.open_line(),
+            Some(scanner) if self.cut => scanner.open_line(),
             _ => 0,
         }
     }
@@ -281,7 +271,7 @@ impl TextMasker {
     pub(super) fn release(&mut self, now: Duration, sink: &mut impl Sink) {
         let keep = self.arrivals.waiting(now).max(self.kept());
         let (known, mut rest) = self.split(b"", sink);
-        let scanner = known.map_or(0, |(_, scanner)| {
+        let scanner = known.map_or(0, |scanner| {
             scanner.release(keep, &mut rest);
             scanner.waiting()
         });
@@ -297,7 +287,7 @@ impl TextMasker {
     pub(super) fn finish(&mut self, sink: &mut impl Sink) {
         let cut = self.cut;
         let (known, mut rest) = self.split(b"", sink);
-        if let Some((_, scanner)) = known {
+        if let Some(scanner) = known {
             if cut {
                 scanner.cut_off();
             }
@@ -311,7 +301,7 @@ impl TextMasker {
         &'a mut self,
         chunk: &'a [u8],
         sink: &'a mut S,
-    ) -> (Option<&'a mut (Arc<Shelf>, Scanner)>, Rest<'a, S>) {
+    ) -> (Option<&'a mut Scanner>, Rest<'a, S>) {
         let rest = Rest {
             chunk,
             finder: self.credentials.as_mut(),
@@ -323,7 +313,7 @@ impl TextMasker {
 
     /// What was masked since the last call.
     pub(super) fn tally(&mut self) -> &mut Tally {
-        if let Some((_, scanner)) = &mut self.known {
+        if let Some(scanner) = &mut self.known {
             self.tally.merge(scanner.tally());
         }
         if let Some(finder) = &mut self.credentials {

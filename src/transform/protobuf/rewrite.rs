@@ -60,7 +60,7 @@ impl<'a> Rewriter<'a> {
             mask,
             length,
             passing,
-            known: mask.known.as_deref().and_then(KnownIn::of),
+            known: mask.known.as_ref().and_then(KnownIn::of),
             gone: false,
             hidden_by: MaskName::OWN,
             path: ValuePath::default(),

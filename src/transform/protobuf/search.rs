@@ -5,6 +5,7 @@
 //! text the value stands in it anyway. What is found keeps its length, so whatever it was, it still is.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::super::json::Mask;
 use super::super::output::Collected;
@@ -23,10 +24,9 @@ pub(super) struct KnownIn {
 
 impl KnownIn {
     /// `None` if there is nothing to look for.
-    pub(super) fn of(shelf: &Shelf) -> Option<Self> {
-        let index = shelf.load_full();
-        (!index.is_empty()).then(|| Self {
-            scanner: Scanner::new(index, Wait::Live),
+    pub(super) fn of(shelf: &Arc<Shelf>) -> Option<Self> {
+        (!shelf.load().is_empty()).then(|| Self {
+            scanner: Scanner::new(Arc::clone(shelf), Wait::Live),
             left: PROTOBUF_SEARCH_BYTES_MAX,
         })
     }

@@ -17,7 +17,9 @@
 //!   value or not.
 //! * [`Scanner::release`] says that the reader cannot wait any longer: what waits leaves as it is. The last bytes
 //!   that left are kept, whatever they are, and if what follows makes them a form, all that has not left yet is masked.
-//! * Newer values count at once ([`Scanner::refresh`]), but for those long ones that began before.
+//! * Newer values count at once. Long ones that began before go on with those that were known then; where nobody has
+//!   these any more, everything is masked for as long as the longest may be. No stream keeps values by itself: most are
+//!   idle, and each would keep others.
 //!
 //! The text is read as what it stands for ([`super::forms::plain`]): neither a line break nor an escape hides a value.
 
@@ -34,6 +36,7 @@ use memchr::memrchr;
 use self::handed::{Handed, Piece, pass, rewrite};
 use self::long::Long;
 use self::look::{Verdict, look};
+use super::book::Shelf;
 use super::forms::plain::UNIT_BYTES_MAX;
 use super::index::{Found, Index};
 use crate::policy::mask::MaskName;
@@ -68,7 +71,7 @@ pub(in crate::transform) enum Wait {
 
 /// Masks the known values of one stream.
 pub struct Scanner {
-    index: Arc<Index>,
+    shelf: Arc<Shelf>,
     wait: Wait,
     /// The end of what was pushed, while it waits, and of what left: a value may begin in it or go on from it.
     held: Vec<u8>,
@@ -117,9 +120,9 @@ impl<'a> Text<'a> {
 
 impl Scanner {
     /// A scanner at the beginning of a stream.
-    pub(in crate::transform) fn new(index: Arc<Index>, wait: Wait) -> Self {
+    pub(in crate::transform) fn new(shelf: Arc<Shelf>, wait: Wait) -> Self {
         Self {
-            index,
+            shelf,
             wait,
             held: Vec::new(),
             released: 0,
@@ -127,13 +130,6 @@ impl Scanner {
             long: Vec::new(),
             unread: 0,
             tally: Tally::default(),
-        }
-    }
-
-    /// Goes on with the values of `index`, which may be newer.
-    pub fn refresh(&mut self, index: &Arc<Index>) {
-        if !Arc::ptr_eq(&self.index, index) {
-            self.index = Arc::clone(index);
         }
     }
 
@@ -155,7 +151,7 @@ impl Scanner {
 
     /// Takes the next bytes of the stream; they are the chunk that `sink` copies from.
     pub(in crate::transform) fn push(&mut self, chunk: &[u8], sink: &mut impl Sink) {
-        if self.index.is_empty() && self.waiting() == 0 && !self.is_within() {
+        if self.shelf.load().is_empty() && self.waiting() == 0 && !self.is_within() {
             self.reset();
             sink.copy(0..chunk.len());
             return;
@@ -175,7 +171,7 @@ impl Scanner {
 
     /// Takes a whole text, of which nothing came before and nothing follows. Nothing of it is held.
     pub(in crate::transform) fn push_whole(&mut self, text: &[u8], sink: &mut impl Sink) {
-        if self.index.is_absent(text) {
+        if self.shelf.load().is_absent(text) {
             sink.copy(0..text.len());
             return;
         }
@@ -186,7 +182,7 @@ impl Scanner {
     /// Where known values stand in a whole text.
     pub(in crate::transform) fn find(&mut self, text: &[u8]) -> Vec<Range<usize>> {
         let mut found: Vec<Range<usize>> = Vec::new();
-        if self.index.is_absent(text) {
+        if self.shelf.load().is_absent(text) {
             return found;
         }
         let keep = |piece: Piece<'_>| match piece {
@@ -285,7 +281,7 @@ impl Scanner {
         until: usize,
         out: impl FnMut(Piece<'_>),
     ) -> usize {
-        let index = Arc::clone(&self.index);
+        let index = self.shelf.load_full();
         let mut handed = Handed {
             until: from + self.released,
             masked: self.masked,
@@ -356,16 +352,24 @@ impl Scanner {
 
     /// Goes on with long values.
     fn go_on(&mut self, text: Text<'_>, from: usize, handed: &mut Handed<impl FnMut(Piece<'_>)>) {
+        let mut forgotten = 0;
         let read = |long: &mut Long| {
             long.move_forward(from);
+            let Some(index) = long.index() else {
+                forgotten = forgotten.max(long.ends_before());
+                return false;
+            };
             let begin = long.masked_until();
-            let (goes_on, masked, filler) = long.read(text.bytes, text.end);
+            let (goes_on, masked, filler) = long.read(&index, text.bytes, text.end);
             handed.mask(begin..masked, filler);
             goes_on
         };
         self.long.retain_mut(read);
         if self.unread > 0 {
             self.unread += from;
+        }
+        self.unread = self.unread.max(forgotten);
+        if self.unread > 0 {
             handed.mask(handed.until..self.unread.min(text.bytes.len()), "");
         }
     }
@@ -385,7 +389,7 @@ impl Scanner {
             index.placeholder(form) + index.filler(form, index.length(form))
         };
         if handed.mask(value, &instead) {
-            self.count(form);
+            self.count(index, form);
         }
     }
 
@@ -411,7 +415,7 @@ impl Scanner {
         ends.retain(|end| *end > place);
         let is_read = self.long.len() + ends.len() < LONG_MAX;
         let (masked, filler) = if is_read {
-            let (goes_on, masked, filler) = long.read(text.bytes, text.end);
+            let (goes_on, masked, filler) = long.read(index, text.bytes, text.end);
             if goes_on {
                 self.long.push(long);
             } else {
@@ -423,13 +427,12 @@ impl Scanner {
             (self.unread.min(text.bytes.len()), "")
         };
         if handed.mask(place..masked, &(placeholder + filler)) {
-            self.count(form);
+            self.count(index, form);
         }
     }
 
-    fn count(&mut self, form: u32) {
-        self.tally
-            .count(MaskName::KNOWN_VALUES, self.index.source(form));
+    fn count(&mut self, index: &Index, form: u32) {
+        self.tally.count(MaskName::KNOWN_VALUES, index.source(form));
     }
 
     /// Keeps `text` from `from` on. Answers from where.

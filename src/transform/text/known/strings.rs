@@ -31,7 +31,7 @@ enum Place {
 
 impl Strings {
     pub(in crate::transform) fn new(shelf: Arc<Shelf>) -> Self {
-        let scanner = Scanner::new(shelf.load_full(), Wait::Live);
+        let scanner = Scanner::new(Arc::clone(&shelf), Wait::Live);
         Self {
             shelf,
             scanner,
@@ -41,10 +41,8 @@ impl Strings {
     }
 
     /// Whether there is a value to look for. Asked between two values only.
-    pub(in crate::transform) fn search(&mut self) -> bool {
-        let index = self.shelf.load();
-        self.scanner.refresh(&index);
-        !index.is_empty()
+    pub(in crate::transform) fn search(&self) -> bool {
+        !self.shelf.load().is_empty()
     }
 
     /// Takes the next bytes; they are the chunk that `sink` copies from.

@@ -1,7 +1,7 @@
 //! Long values, which are masked as they come.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use super::super::forms::plain::{self, Unit};
 use super::super::index::{Candidates, Index};
@@ -14,7 +14,9 @@ use super::{CONFIRMED_BYTES, End, SPAN_BYTES_MAX, WRITTEN_BYTES_MAX};
 /// A value is read to the end of its block whatever comes, so how many are being read says nothing either.
 pub(super) struct Long {
     /// The values that were known when it began: with newer ones, it would go on otherwise if it was equal up to now.
-    index: Arc<Index>,
+    index: Weak<Index>,
+    /// How many bytes may stand for the longest of them.
+    written_max: usize,
     /// The forms it may be; `None` since it is none.
     candidates: Option<Candidates>,
     /// The form that stands for all it may have been.
@@ -63,8 +65,14 @@ impl Long {
             whole: index.complete(candidates, depth).0.is_some(),
             left: CONFIRMED_BYTES - depth % CONFIRMED_BYTES,
             filled: 0,
-            index: Arc::clone(index),
+            written_max: WRITTEN_BYTES_MAX * index.longest(),
+            index: Arc::downgrade(index),
         }
+    }
+
+    /// The values it is one of, if they still are in memory.
+    pub(super) fn index(&self) -> Option<Arc<Index>> {
+        self.index.upgrade()
     }
 
     /// The form that stands for all it may be.
@@ -75,7 +83,7 @@ impl Long {
     /// Where it has ended for sure, however it is written.
     pub(super) fn ends_before(&self) -> usize {
         // How long it is itself must not be seen.
-        self.read.at + WRITTEN_BYTES_MAX * self.index.longest()
+        self.read.at + self.written_max
     }
 
     /// Whether it is the same as one that is found.
@@ -109,10 +117,15 @@ impl Long {
         self.masked.at = self.masked.at.saturating_sub(by);
     }
 
-    /// Reads on, up to where it ends or the text does. Answers whether it may go on behind the text, up to where it
+    /// Reads on with the values it is one of, up to where it ends or the text does. Answers whether it may go on behind the text, up to where it
     /// is masked, and what completes a group of base64 there.
-    pub(super) fn read(&mut self, text: &[u8], end: End) -> (bool, usize, &'static str) {
-        let goes_on = self.read_on(text, end);
+    pub(super) fn read(
+        &mut self,
+        index: &Index,
+        text: &[u8],
+        end: End,
+    ) -> (bool, usize, &'static str) {
+        let goes_on = self.read_on(index, text, end);
         if goes_on && !self.whole {
             // Nobody can wait for the rest of an escape.
             let until = if end == End::Final {
@@ -123,14 +136,14 @@ impl Long {
             return (goes_on, until, "");
         }
         let filler = match self.filled {
-            0 => self.index.filler(self.form, self.masked.depth),
-            filled => self.index.further(self.form, self.masked.depth - filled),
+            0 => index.filler(self.form, self.masked.depth),
+            filled => index.further(self.form, self.masked.depth - filled),
         };
         self.filled = self.masked.depth;
         (goes_on, self.masked.at, filler)
     }
 
-    fn read_on(&mut self, text: &[u8], end: End) -> bool {
+    fn read_on(&mut self, index: &Index, text: &[u8], end: End) -> bool {
         while self.read.at - self.masked.at <= SPAN_BYTES_MAX {
             let unit = match text.get(self.read.at) {
                 Some(_) => plain::read(text, self.read.at, end == End::Last),
@@ -146,13 +159,13 @@ impl Long {
                 } => (bytes, count, width),
             };
             for byte in bytes.into_iter().take(count) {
-                let same = |some| self.index.narrow(some, self.read.depth, byte);
+                let same = |some| index.narrow(some, self.read.depth, byte);
                 self.candidates = self.candidates.and_then(same);
                 self.read.depth += 1;
             }
             self.read.at += width;
             self.left = self.left.saturating_sub(count);
-            let whole = count > 0 && self.is_whole();
+            let whole = count > 0 && self.is_whole(index);
             let equal = self.candidates.is_some();
             if !self.whole || whole || self.left == 0 && equal {
                 self.masked = self.read;
@@ -170,8 +183,8 @@ impl Long {
     }
 
     /// Whether it is a whole form by now.
-    fn is_whole(&self) -> bool {
-        let complete = |candidates| self.index.complete(candidates, self.read.depth).0;
+    fn is_whole(&self, index: &Index) -> bool {
+        let complete = |candidates| index.complete(candidates, self.read.depth).0;
         self.candidates.and_then(complete).is_some()
     }
 }

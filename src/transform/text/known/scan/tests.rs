@@ -34,6 +34,7 @@ fn index(values: &[&str]) -> Arc<Index> {
 
 /// A stream that remembers what left at which time.
 struct Stream {
+    shelf: Arc<Shelf>,
     scanner: Scanner,
     output: Output,
     text: Vec<u8>,
@@ -45,8 +46,10 @@ impl Stream {
     }
 
     fn waiting(index: &Arc<Index>, wait: Wait) -> Self {
+        let shelf = Arc::new(Shelf::new(Arc::clone(index)));
         Self {
-            scanner: Scanner::new(Arc::clone(index), wait),
+            scanner: Scanner::new(Arc::clone(&shelf), wait),
+            shelf,
             output: Output::default(),
             text: Vec::new(),
         }
@@ -327,7 +330,7 @@ fn newer_values_are_looked_for_in_what_waits() {
     stream.push(b"shown ");
     stream.pause();
     stream.push(b"correct-ho");
-    stream.scanner.refresh(&index(&[VALUE]));
+    stream.shelf.store(index(&[VALUE]));
     stream.push(b"rse-battery");
     assert_eq!(stream.finish(), format!("shown {}", placeholder(VALUE)));
 }

@@ -6,16 +6,30 @@ use super::*;
 const PASSWORD: &str = "correct-horse-battery";
 
 /// What a writer sees of `value`, who stores values of their own: before each step those of the beginning of `stored`,
-/// as many as the step says.
+/// as many as the step says. What was known before stays in memory while another stream needs it, and else it does not.
 fn sights(value: &str, stored: &[String], steps: &[(String, usize, bool)]) -> Vec<(String, usize)> {
+    let kept = sights_where(value, stored, steps, true);
+    [kept, sights_where(value, stored, steps, false)].concat()
+}
+
+fn sights_where(
+    value: &str,
+    stored: &[String],
+    steps: &[(String, usize, bool)],
+    kept: bool,
+) -> Vec<(String, usize)> {
     let known = |count: usize| {
         let stored = stored.iter().take(count).map(String::as_str);
         index(&[value].into_iter().chain(stored).collect::<Vec<_>>())
     };
     let mut stream = Stream::waiting(&known(0), Wait::Alike);
-    let mut sights = Vec::new();
+    let (mut sights, mut older, mut before) = (Vec::new(), Vec::new(), 0);
     for (text, count, pause) in steps {
-        stream.scanner.refresh(&known(*count));
+        if *count != before {
+            let was = stream.shelf.swap(known(*count));
+            older.extend(kept.then_some(was));
+            before = *count;
+        }
         stream.push(text.as_bytes());
         if *pause {
             stream.pause();
@@ -44,6 +58,26 @@ fn newer_values_count_at_once_behind_a_stored_beginning_of_a_value() {
         assert_eq!(guesses[0], guesses[1], "{length}");
         let (text, _) = guesses[0].last().unwrap();
         assert!(!text.contains(newer), "{text}");
+    }
+}
+
+#[test]
+fn no_stream_keeps_what_was_known_before() {
+    for begun in ["nothing\n", part(LONG, ..100)] {
+        let first = index(&[LONG]);
+        let mut stream = Stream::waiting(&first, Wait::Alike);
+        stream.push(begun.as_bytes());
+        stream.pause();
+        stream.shelf.store(index(&["another-value"]));
+        assert_eq!(Arc::strong_count(&first), 1);
+        drop(first);
+        stream.push(part(LONG, 100..).as_bytes());
+        stream.push(b"another-value");
+        // It may be what was known when it began, and nobody knows any more.
+        let is_within = begun.starts_with(part(LONG, ..10));
+        let text = stream.finish();
+        assert_eq!(!text.contains(part(LONG, 100..110)), is_within, "{text}");
+        assert!(!text.contains("another-value"), "{text}");
     }
 }
 

@@ -27,7 +27,7 @@ pub(super) fn part(text: &str, range: impl std::slice::SliceIndex<str, Output = 
 
 /// Which bytes of the pieces are shown; behind some of them there is a pause.
 fn shown(index: &Arc<Index>, wait: Wait, pieces: &[(&str, bool)]) -> Vec<bool> {
-    let mut scanner = Scanner::new(Arc::clone(index), wait);
+    let mut scanner = Scanner::new(Arc::new(Shelf::new(Arc::clone(index))), wait);
     let mut shown = Shown::default();
     for (piece, pause) in pieces {
         scanner.push(piece.as_bytes(), &mut shown);
@@ -140,7 +140,7 @@ fn a_value_that_comes_line_by_line_is_masked_behind_its_first_block() {
                 stream.pause();
             }
             assert_eq!(stream.finish(), placeholder(&value), "{between:?}");
-            let mut scanner = Scanner::new(Arc::clone(&index), Wait::Alike);
+            let mut scanner = Scanner::new(Arc::new(Shelf::new(Arc::clone(&index))), Wait::Alike);
             let mut shown = Shown::default();
             for piece in &pieces {
                 scanner.push_and_release(piece.as_bytes(), &mut shown);
@@ -323,7 +323,7 @@ fn newer_values_do_not_forget_what_a_pause_cut() {
     let mut stream = Stream::waiting(&index(&[PASSWORD]), Wait::Alike);
     stream.push(b"> correct-ho");
     stream.pause();
-    stream.scanner.refresh(&index(&[PASSWORD, "another-value"]));
+    stream.shelf.store(index(&[PASSWORD, "another-value"]));
     stream.push(b"rse-battery|");
     let expected = format!("> correct-ho{}|", placeholder(PASSWORD));
     assert_eq!(stream.finish(), expected);
