@@ -143,7 +143,7 @@ check_deploy() {
 if [ $# -eq 0 ]; then
   set -- format lint tests walk docs benches fuzz profiles deploy
   # What takes long to fetch or to build, beside the lints. The step that needs it waits for it, and says what failed.
-  tests/tools/install.sh kubectl python node asciinema >/dev/null 2>&1 &
+  tests/tools/install.sh kubectl python node console asciinema >/dev/null 2>&1 &
 fi
 for part in "$@"; do
   case $part in
