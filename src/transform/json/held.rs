@@ -59,7 +59,6 @@ impl JsonMasker {
     fn write_searched(&mut self, text: &[u8], sink: &mut impl Sink) {
         match &mut self.strings {
             Some(strings) => {
-                strings.search();
                 strings.push_content(text, &mut Through { text, sink });
                 self.tally.merge(strings.tally());
             }

@@ -40,7 +40,7 @@ impl Strings {
         }
     }
 
-    /// Whether there is a value to look for. Asked between two values only.
+    /// Whether there is a value to look for.
     pub(in crate::transform) fn search(&self) -> bool {
         !self.shelf.load().is_empty()
     }
@@ -96,7 +96,6 @@ impl Strings {
 
     /// Where known values stand in the text of a string.
     pub(in crate::transform) fn find(&mut self, text: &[u8]) -> Vec<Range<usize>> {
-        self.search();
         self.scanner.find(text)
     }
 
