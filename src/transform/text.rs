@@ -30,7 +30,7 @@ use super::report::{MaskReport, Tally};
 use super::{MaskError, Placeholders};
 use crate::policy::Permit;
 
-/// Builds what is built once, some hundredths of a second of work, before the first text comes.
+/// Checks what was built with the gateway, some thousandths of a second of work, before the first text comes.
 pub fn prepare() {
     credentials::prepare();
 }

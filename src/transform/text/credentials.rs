@@ -46,7 +46,7 @@ const COMPRESSED: [&[u8]; 4] = [
 /// What stands behind the password of a data source.
 const DATA_SOURCES: [&[u8]; 2] = [b"@tcp(", b"@unix("];
 
-/// Builds the automaton of the patterns.
+/// Checks the automaton of the patterns.
 pub(super) fn prepare() {
     std::sync::LazyLock::force(&patterns::AUTOMATON);
 }

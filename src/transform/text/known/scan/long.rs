@@ -117,8 +117,8 @@ impl Long {
         self.masked.at = self.masked.at.saturating_sub(by);
     }
 
-    /// Reads on with the values it is one of, up to where it ends or the text does. Answers whether it may go on behind the text, up to where it
-    /// is masked, and what completes a group of base64 there.
+    /// Reads on with the values it is one of, up to where it ends or the text does. Answers whether it may go on behind
+    /// the text, up to where it is masked, and what completes a group of base64 there.
     pub(super) fn read(
         &mut self,
         index: &Index,
