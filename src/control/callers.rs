@@ -193,7 +193,11 @@ impl Callers {
         event: &mut Event,
         now: Timestamp,
     ) -> Result<Block, Refusal> {
-        let block = block(&self.heard(call), by, now)?;
+        let heard = BlockCall {
+            reason: self.audit.masked(&call.reason),
+            ..call.clone()
+        };
+        let block = block(&heard, by, now)?;
         event.annotate("portcullis.dev/block", in_words(&block.whom));
         event.blocked(&block);
         if let Some(until) = block.until {
@@ -218,7 +222,7 @@ impl Callers {
     ) -> Result<Whom, Refusal> {
         let whom = whom(call)?;
         event.annotate("portcullis.dev/unblock", in_words(&whom));
-        let why = reason(&self.heard(call).reason);
+        let why = reason(&self.audit.masked(&call.reason));
         event.annotate("portcullis.dev/block-reason", why);
         let lifted = self.callers.unblock(&whom).await;
         if !lifted.map_err(|error| not_lifted(&error))? {
@@ -229,14 +233,6 @@ impl Callers {
         }
         tracing::warn!(by, whom = in_words(&whom), "a caller is no longer blocked");
         Ok(whom)
-    }
-
-    /// A call as it may be kept.
-    fn heard(&self, call: &BlockCall) -> BlockCall {
-        BlockCall {
-            reason: self.audit.masked(&call.reason),
-            ..call.clone()
-        }
     }
 
     /// Who calls now, and who is kept out; with `all`, also who called lately.

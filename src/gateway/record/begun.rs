@@ -110,6 +110,7 @@ mod tests {
     use http::Response;
     use http_body_util::{BodyExt as _, StreamBody};
     use serde_json::Value;
+    use tokio::sync::oneshot;
 
     use super::super::Keeper;
     use super::super::tests::{keeper, lines, record};
@@ -190,17 +191,23 @@ mod tests {
         }
     }
 
+    /// A body of which nothing comes, and that breaks when it is told to.
+    fn breaking() -> (Body, oneshot::Sender<()>) {
+        let (fail, failed) = oneshot::channel::<()>();
+        let body = stream::once(async {
+            failed.await.unwrap();
+            Err(BodyError::from("gone"))
+        });
+        (StreamBody::new(body).boxed_unsync(), fail)
+    }
+
     /// As it comes from an API server that writes head and body by themselves.
     #[tokio::test]
     async fn e_01_a_masked_answer_that_breaks_behind_the_upstream_head_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let keeper = keeper(folder.path());
-        let (fail, failed) = tokio::sync::oneshot::channel::<()>();
-        let body = stream::once(async {
-            failed.await.unwrap();
-            Err(BodyError::from("gone"))
-        });
-        let response = Response::new(StreamBody::new(body).boxed_unsync());
+        let (body, fail) = breaking();
+        let response = Response::new(body);
         let never = Box::pin(std::future::pending());
         let masks = Some(Arc::default());
         let mut answered = Box::pin(record(&keeper).answer(response, masks, never, false));
@@ -215,12 +222,8 @@ mod tests {
     async fn why_an_answer_breaks_behind_its_head_is_on_record() {
         let folder = tempfile::tempdir().unwrap();
         let keeper = keeper(folder.path());
-        let (fail, failed) = tokio::sync::oneshot::channel::<()>();
-        let body = stream::once(async {
-            failed.await.unwrap();
-            Err(BodyError::from("gone"))
-        });
-        let answered = answer(&keeper, StreamBody::new(body).boxed_unsync()).await;
+        let (body, fail) = breaking();
+        let answered = answer(&keeper, body).await;
         fail.send(()).unwrap();
         let mut body = answered.unwrap().into_body();
         body.frame().await.unwrap().unwrap_err();
@@ -281,7 +284,7 @@ mod tests {
     async fn e_01_an_answer_that_breaks_behind_its_head_does_not_look_whole() {
         let folder = tempfile::tempdir().unwrap();
         let keeper = keeper(folder.path());
-        let (cut, ended) = tokio::sync::oneshot::channel();
+        let (cut, ended) = oneshot::channel();
         let ended = Box::pin(async { ended.await.unwrap() });
         let response = Response::new(pieces(&["hel"], None));
         let answered = record(&keeper).answer(response, None, ended, false).await;
