@@ -10,6 +10,7 @@
 //! cache at every step, while the bit table stays in it.
 
 mod filter;
+mod seen;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -22,6 +23,7 @@ use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
 use self::filter::{Filter, Mixed, mix};
+use self::seen::Seen;
 use super::forms::plain::{self, Specials, Unit};
 use super::forms::{self, Spelling};
 use super::scan::{CONFIRMED_BYTES, End, HELD_BYTES_MAX};
@@ -93,32 +95,15 @@ pub(super) enum Found {
     Nowhere { tail: usize },
 }
 
-/// The last bytes that were read, and where they stand.
-#[derive(Default)]
-struct Seen {
-    key: u64,
-    places: [usize; KEY_BYTES],
-    count: usize,
+/// How far a text was read for a key.
+enum Read {
+    /// Its key stands here.
+    Key(usize, Candidates),
+    /// None begins before where it was to be read.
+    Enough,
+    /// To its end, or to what more text could change, at this place.
+    All(Seen, usize),
 }
-
-impl Seen {
-    #[inline]
-    fn push(&mut self, byte: u8, at: usize) {
-        self.key = self.key << 8 | u64::from(byte);
-        if let Some(place) = self.places.get_mut(self.count % KEY_BYTES) {
-            *place = at;
-        }
-        self.count += 1;
-    }
-
-    /// Where the `count` last bytes begin.
-    fn place(&self, count: usize) -> usize {
-        let number = self.count.wrapping_sub(count) % KEY_BYTES;
-        self.places.get(number).copied().unwrap_or_default()
-    }
-}
-
-impl Candidates {}
 
 impl Index {
     /// Makes the index of `values`, which [`super::admission`] admitted.
@@ -212,6 +197,39 @@ impl Index {
     /// The first place in `text`, from `from` on and before `until`, where the key of a form stands, and the
     /// forms it may be.
     pub(super) fn find(&self, text: &[u8], from: usize, until: usize, end: End) -> Found {
+        let (seen, at) = match self.read(text, from, until, end) {
+            Read::Key(place, candidates) => return Found::Here(place, candidates),
+            Read::Enough => return Found::Nowhere { tail: until },
+            // Nobody waits for what may begin behind.
+            Read::All(..) if end != End::Open => return Found::Nowhere { tail: until },
+            Read::All(seen, at) => (seen, at),
+        };
+        // What is written more widely than a value may be is none.
+        let is_near = |count| text.len() - seen.place(count) <= HELD_BYTES_MAX;
+        let first = (1..KEY_BYTES.min(seen.count + 1))
+            .rev()
+            .find(|&count| is_near(count) && self.may_begin(seen.key, count));
+        let tail = first.map_or(at, |count| seen.place(count));
+        Found::Nowhere {
+            tail: tail.min(until),
+        }
+    }
+
+    /// The first place in `text`, from `from` on, where the key of a form stands whatever follows; or the one from which
+    /// on that cannot be said, whether a form may begin there or not.
+    pub(super) fn next_key(&self, text: &[u8], from: usize) -> Result<(usize, Candidates), usize> {
+        match self.read(text, from, text.len(), End::Open) {
+            Read::Key(place, candidates) => Ok((place, candidates)),
+            Read::Enough => Err(text.len()),
+            Read::All(seen, at) if seen.count == 0 => Err(at),
+            Read::All(seen, _) => Err(seen.place(seen.count.min(KEY_BYTES - 1))),
+        }
+    }
+
+    fn read(&self, text: &[u8], from: usize, until: usize, end: End) -> Read {
+        if self.is_empty() {
+            return Read::Enough;
+        }
         let mut seen = Seen::default();
         let mut specials = Specials::default();
         let mut at = from;
@@ -251,21 +269,10 @@ impl Index {
                 }
             }
             if at >= until && seen.count >= KEY_BYTES && seen.place(KEY_BYTES - 1) >= until {
-                return Found::Nowhere { tail: until };
+                return Read::Enough;
             }
         }
-        if end == End::Last {
-            return Found::Nowhere { tail: until };
-        }
-        // What is written more widely than a value may be is none.
-        let is_near = |count| text.len() - seen.place(count) <= HELD_BYTES_MAX;
-        let first = (1..KEY_BYTES.min(seen.count + 1))
-            .rev()
-            .find(|&count| is_near(count) && self.may_begin(seen.key, count));
-        let tail = first.map_or(at, |count| seen.place(count));
-        Found::Nowhere {
-            tail: tail.min(until),
-        }
+        Read::All(seen, at)
     }
 
     /// Whether it is clear at a glance that no form stands in `text`, before which nothing came and behind
@@ -278,12 +285,12 @@ impl Index {
 
     /// Looks through a run of bytes that stand for themselves, of which all but one less than a key has
     /// were seen.
-    fn find_plain(&self, text: &[u8], run: Range<usize>, seen: &mut Seen) -> Option<Found> {
+    fn find_plain(&self, text: &[u8], run: Range<usize>, seen: &mut Seen) -> Option<Read> {
         let plain = text.get(run.clone()).unwrap_or_default();
         for (at, window) in plain.windows(KEY_BYTES).enumerate() {
             let Some(key) = key(window) else { continue };
             if let Some(candidates) = self.beginning(key) {
-                return Some(Found::Here(run.start + at, candidates));
+                return Some(Read::Key(run.start + at, candidates));
             }
         }
         let last = plain.len().saturating_sub(KEY_BYTES - 1);
@@ -295,13 +302,13 @@ impl Index {
 
     /// Sees the next byte. Answers if a key is complete with it.
     #[inline]
-    fn see(&self, seen: &mut Seen, byte: u8, at: usize) -> Option<Found> {
+    fn see(&self, seen: &mut Seen, byte: u8, at: usize) -> Option<Read> {
         seen.push(byte, at);
         if seen.count < KEY_BYTES || !self.filter.may_hold(mix(seen.key)) {
             return None;
         }
         let candidates = self.beginning(seen.key)?;
-        Some(Found::Here(seen.place(KEY_BYTES), candidates))
+        Some(Read::Key(seen.place(KEY_BYTES), candidates))
     }
 
     #[inline]

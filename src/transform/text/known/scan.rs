@@ -26,6 +26,7 @@
 mod handed;
 mod long;
 mod look;
+mod searched;
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -36,6 +37,7 @@ use memchr::memrchr;
 use self::handed::{Handed, Piece, pass, rewrite};
 use self::long::Long;
 use self::look::{Verdict, look};
+use self::searched::Searched;
 use super::book::Shelf;
 use super::forms::plain::UNIT_BYTES_MAX;
 use super::index::{Found, Index};
@@ -79,6 +81,8 @@ pub struct Scanner {
     released: usize,
     /// Whether the last of them were masked.
     masked: bool,
+    /// Where in `held` keys stand.
+    searched: Searched,
     /// Long values that are being masked; their places are counted from the beginning of `held`.
     long: Vec<Long>,
     /// Up to where everything is masked, because more long values may be there than are read.
@@ -102,19 +106,31 @@ pub(super) enum End {
 struct Text<'a> {
     bytes: &'a [u8],
     end: End,
+    /// What is known now.
+    index: &'a Arc<Index>,
+    searched: Option<&'a Searched>,
 }
 
 impl<'a> Text<'a> {
-    /// More follows.
-    fn open(bytes: &'a [u8]) -> Self {
-        let end = End::Open;
-        Self { bytes, end }
+    fn new(bytes: &'a [u8], end: End, index: &'a Arc<Index>) -> Self {
+        Self {
+            bytes,
+            end,
+            index,
+            searched: None,
+        }
     }
 
-    /// Nothing follows.
-    fn whole(bytes: &'a [u8]) -> Self {
-        let end = End::Last;
-        Self { bytes, end }
+    /// The first place from `from` on and before `until` where a value may begin.
+    fn find(&self, from: usize, until: usize) -> Found {
+        let mut from = from;
+        if let Some(searched) = self.searched {
+            if let Some(found) = searched.key(from) {
+                return found;
+            }
+            from = from.max(searched.until());
+        }
+        self.index.find(self.bytes, from, until, self.end)
     }
 }
 
@@ -127,6 +143,7 @@ impl Scanner {
             held: Vec::new(),
             released: 0,
             masked: false,
+            searched: Searched::default(),
             long: Vec::new(),
             unread: 0,
             tally: Tally::default(),
@@ -151,16 +168,20 @@ impl Scanner {
 
     /// Takes the next bytes of the stream; they are the chunk that `sink` copies from.
     pub(in crate::transform) fn push(&mut self, chunk: &[u8], sink: &mut impl Sink) {
-        if self.shelf.load().is_empty() && self.waiting() == 0 && !self.is_within() {
+        let index = &self.shelf.load();
+        if index.is_empty() && self.waiting() == 0 && !self.is_within() {
             self.reset();
             sink.copy(0..chunk.len());
             return;
         }
-        let Some(from) = self.bridge(chunk, sink) else {
+        self.searched.reset();
+        let Some(from) = self.bridge(index, chunk, sink) else {
             return;
         };
-        let (text, until) = (Text::open(chunk), self.decidable(chunk));
-        self.walk(text, from, until, pass(chunk, sink));
+        let (text, until) = (Text::new(chunk, End::Open, index), self.decidable(chunk));
+        let keep = self.walk(text, from, until, pass(chunk, sink));
+        self.held
+            .extend_from_slice(chunk.get(keep..).unwrap_or_default());
     }
 
     /// Takes the next bytes, and lets them go at once as [`Self::release`] does.
@@ -171,18 +192,21 @@ impl Scanner {
 
     /// Takes a whole text, of which nothing came before and nothing follows. Nothing of it is held.
     pub(in crate::transform) fn push_whole(&mut self, text: &[u8], sink: &mut impl Sink) {
-        if self.shelf.load().is_absent(text) {
+        let index = &self.shelf.load();
+        if index.is_absent(text) {
             sink.copy(0..text.len());
             return;
         }
-        self.walk(Text::whole(text), 0, text.len(), pass(text, sink));
+        let whole = Text::new(text, End::Last, index);
+        self.walk(whole, 0, text.len(), pass(text, sink));
         self.reset();
     }
 
     /// Where known values stand in a whole text.
     pub(in crate::transform) fn find(&mut self, text: &[u8]) -> Vec<Range<usize>> {
         let mut found: Vec<Range<usize>> = Vec::new();
-        if self.shelf.load().is_absent(text) {
+        let index = &self.shelf.load();
+        if index.is_absent(text) {
             return found;
         }
         let keep = |piece: Piece<'_>| match piece {
@@ -192,17 +216,27 @@ impl Scanner {
             },
             Piece::Text(_) => {}
         };
-        self.walk(Text::whole(text), 0, text.len(), keep);
+        let whole = Text::new(text, End::Last, index);
+        self.walk(whole, 0, text.len(), keep);
         self.reset();
         found
     }
 
     /// The reader cannot wait: lets go what is held but for the last `keep` bytes, masked if it is a value.
     pub(in crate::transform) fn release(&mut self, keep: usize, sink: &mut impl Sink) {
-        let held = std::mem::take(&mut self.held);
-        let (bytes, end) = (&held[..], End::Final);
+        let mut held = std::mem::take(&mut self.held);
+        let mut searched = std::mem::take(&mut self.searched);
+        let index = &self.shelf.load();
+        searched.search(index, &held);
         let until = held.len().saturating_sub(keep).max(self.released);
-        self.walk(Text { bytes, end }, 0, until, rewrite(&held, sink));
+        let text = Text {
+            searched: Some(&searched),
+            ..Text::new(&held, End::Final, index)
+        };
+        let keep = self.walk(text, 0, until, rewrite(&held, sink));
+        held.drain(..keep);
+        searched.move_back(keep);
+        (self.held, self.searched) = (held, searched);
     }
 
     /// The stream ends, maybe in the middle of a value.
@@ -218,6 +252,7 @@ impl Scanner {
     pub(in crate::transform) fn cut_off(&mut self) {
         let lines = self.held.len() - self.open_line();
         self.held.truncate(lines);
+        self.searched.reset();
         self.released = self.released.min(lines);
         self.long.clear();
         self.unread = 0;
@@ -230,6 +265,7 @@ impl Scanner {
 
     fn reset(&mut self) {
         self.held.clear();
+        self.searched.reset();
         (self.released, self.masked) = (0, false);
         self.long.clear();
         self.unread = 0;
@@ -243,7 +279,7 @@ impl Scanner {
 
     /// Decides about the held bytes with the help of `chunk`. Answers from where on the chunk is
     /// still to be read, or `None` if all of it is held now.
-    fn bridge(&mut self, chunk: &[u8], sink: &mut impl Sink) -> Option<usize> {
+    fn bridge(&mut self, index: &Arc<Index>, chunk: &[u8], sink: &mut impl Sink) -> Option<usize> {
         if self.held.is_empty() {
             return Some(0);
         }
@@ -252,13 +288,13 @@ impl Scanner {
         let ahead = chunk.get(..HELD_BYTES_MAX).unwrap_or(chunk);
         text.extend_from_slice(ahead);
         let until = self.decidable(&text).min(held);
-        let stop = self.walk(Text::open(&text), 0, until, rewrite(&text, sink));
-        if stop < held {
-            return None;
-        }
-        // The chunk has these bytes.
-        self.held.clear();
-        Some(stop - held)
+        let open = Text::new(&text, End::Open, index);
+        let stop = self.walk(open, 0, until, rewrite(&text, sink));
+        let behind = stop.checked_sub(held);
+        // Behind what was held the chunk has the same bytes.
+        text.drain(..behind.map_or(stop, |_| text.len()));
+        self.held = text;
+        behind
     }
 
     /// Up to where it may be decided what of `text` leaves, if no value begins before.
@@ -270,8 +306,7 @@ impl Scanner {
     }
 
     /// Reads a text from `from` on, until no value that begins before `until` can be there. Answers from where on
-    /// it is to be read again, and holds that: with an [`End::Open`] all before was handed to `out`, else
-    /// all before `until` was.
+    /// it is to be held and read again: with an [`End::Open`] all before was handed to `out`, else all before `until` was.
     ///
     /// A value may begin within another, and go on behind it. So every place is looked at, those that are masked too.
     fn walk(
@@ -281,7 +316,7 @@ impl Scanner {
         until: usize,
         out: impl FnMut(Piece<'_>),
     ) -> usize {
-        let index = self.shelf.load_full();
+        let index = text.index;
         let mut handed = Handed {
             until: from + self.released,
             masked: self.masked,
@@ -296,7 +331,7 @@ impl Scanner {
             if at >= until {
                 break;
             }
-            let (place, candidates) = match index.find(text.bytes, at, until, text.end) {
+            let (place, candidates) = match text.find(at, until) {
                 Found::Here(place, candidates) if place < until => (place, candidates),
                 Found::Here(..) => {
                     at = until;
@@ -307,22 +342,22 @@ impl Scanner {
                     break;
                 }
             };
-            match look(&index, text.bytes, place, candidates, text.end) {
+            match look(index, text.bytes, place, candidates, text.end) {
                 Verdict::Open if text.end == End::Open => {
                     at = place;
                     break;
                 }
                 Verdict::Nothing | Verdict::Open => {}
                 Verdict::Complete { form, behind } => {
-                    self.mask(&index, form, place..behind, &mut handed);
+                    self.mask(index, form, place..behind, &mut handed);
                 }
                 Verdict::Confirmed {
                     candidates,
                     depth,
                     behind,
                 } => {
-                    let long = Long::begun(&index, candidates, place..behind, depth);
-                    self.follow(&index, text, (place, long), &mut ends, &mut handed);
+                    let long = Long::begun(index, candidates, place..behind, depth);
+                    self.follow(text, (place, long), &mut ends, &mut handed);
                 }
             }
             at = place + 1;
@@ -337,7 +372,12 @@ impl Scanner {
             End::Last => (until, text.bytes.len()),
         };
         handed.pass(pass);
-        self.hold(text.bytes, keep, &handed)
+        for long in &mut self.long {
+            long.move_back(keep);
+        }
+        self.unread = self.unread.saturating_sub(keep);
+        (self.released, self.masked) = (handed.until - keep, handed.masked);
+        keep
     }
 
     /// Up to where it may be decided what leaves, at the most up to `until`. What stands behind a whole value may belong
@@ -397,7 +437,6 @@ impl Scanner {
     /// too.
     fn follow(
         &mut self,
-        index: &Index,
         text: Text<'_>,
         (place, mut long): (usize, Long),
         ends: &mut Vec<usize>,
@@ -406,7 +445,7 @@ impl Scanner {
         if self.long.iter().any(|other| other.is(&long)) {
             return;
         }
-        let form = long.form();
+        let (index, form) = (text.index, long.form());
         let placeholder = if handed.is_masked_at(place) {
             Cow::Borrowed("")
         } else {
@@ -433,19 +472,6 @@ impl Scanner {
 
     fn count(&mut self, index: &Index, form: u32) {
         self.tally.count(MaskName::KNOWN_VALUES, index.source(form));
-    }
-
-    /// Keeps `text` from `from` on. Answers from where.
-    fn hold(&mut self, text: &[u8], from: usize, handed: &Handed<impl FnMut(Piece<'_>)>) -> usize {
-        for long in &mut self.long {
-            long.move_back(from);
-        }
-        self.unread = self.unread.saturating_sub(from);
-        self.held.clear();
-        self.held
-            .extend_from_slice(text.get(from..).unwrap_or_default());
-        (self.released, self.masked) = (handed.until - from, handed.masked);
-        from
     }
 }
 

@@ -12,6 +12,7 @@ use data_encoding::HEXLOWER;
 
 mod newer;
 mod overlaps;
+mod pieces;
 
 const LONG: &str = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKjMzEfYyjiWA4R4/M2bS1GB4t7NXp98C3SC6dVMvDuictGeurT8jNbvJZHtCSuYEvu";
 
