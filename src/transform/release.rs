@@ -99,7 +99,9 @@ pub fn release(
         });
     }
     let shelf = texts.and_then(|texts| texts.known);
-    let native = kind_for(info, plan).filter(|_| is_protobuf(&head.headers));
+    let native = is_protobuf(&head.headers)
+        .then(|| kind_for(info, plan))
+        .flatten();
     if !error && !empty && native.is_none() {
         require_json(&head.headers)?;
     }
