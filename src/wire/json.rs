@@ -33,6 +33,7 @@ use thiserror::Error;
 
 use self::blocks::Skip;
 use self::key::Key;
+use self::members::Passed;
 
 pub use self::compact::compact_members;
 pub use self::escape::{Unescaper, raw_length, unescape, write_escaped};
@@ -167,15 +168,31 @@ impl Scanner {
                 State::Text => self.run_text(chunk, cursor),
                 State::Scalar => self.run_scalar(chunk, cursor)?,
                 State::KeyText => self.run_key(chunk, cursor, &mut wants)?,
-                _ => {
-                    if self.run_members(chunk, cursor, &mut wants)? {
-                        return Ok(Step::Key);
-                    }
+                // What comes here is certain, and comes for every member.
+                State::Colon | State::Value => {
                     let Some(byte) = next_significant(chunk, cursor) else {
                         return Ok(Step::More);
                     };
-                    self.punctuation(byte)?
+                    if self.state == State::Value {
+                        self.begin(byte)?
+                    } else {
+                        self.colon(byte)?
+                    }
                 }
+                State::Boundary
+                | State::FirstKey
+                | State::NextKey
+                | State::FirstItem
+                | State::AfterValue => match self.run_members(chunk, cursor, &mut wants) {
+                    Passed::Key => Some(Step::Key),
+                    Passed::Members => None,
+                    Passed::Nothing => {
+                        let Some(byte) = next_significant(chunk, cursor) else {
+                            return Ok(Step::More);
+                        };
+                        self.punctuation(byte)?
+                    }
+                },
             };
             if let Some(step) = step {
                 return Ok(step);
@@ -190,6 +207,19 @@ impl Scanner {
             self.skip = Skip::new(self.state == State::FirstKey, self.depth);
             self.state = State::Skip;
         }
+    }
+
+    /// The value of the member whose [`Step::Key`] was just reported, if it is a string without an escape that follows at
+    /// once and ends in this chunk: then it is passed, and neither [`Step::Begin`] nor [`Step::End`] follows.
+    pub fn plain_string<'a>(&mut self, chunk: &'a [u8], cursor: &mut usize) -> Option<&'a [u8]> {
+        let rest = chunk.get(*cursor..)?.strip_prefix(b":\"")?;
+        if self.state != State::Colon {
+            return None;
+        }
+        let text = rest.get(..blocks::plain_end(rest)?)?;
+        self.state = State::AfterValue;
+        *cursor += text.len() + 3;
+        Some(text)
     }
 
     /// Leaves the container whose [`Step::Begin`] was just reported: the cursor was moved behind it. No
@@ -246,10 +276,6 @@ impl Scanner {
                 self.state = State::KeyText;
                 Ok(None)
             }
-            (State::Colon, b':') => {
-                self.state = State::Value;
-                Ok(None)
-            }
             (State::AfterValue, b',') => {
                 self.state = if self.in_object() {
                     State::NextKey
@@ -258,9 +284,17 @@ impl Scanner {
                 };
                 Ok(None)
             }
-            (State::Value | State::FirstItem, _) => self.begin(byte),
+            (State::FirstItem, _) => self.begin(byte),
             _ => Err(JsonError::Unexpected),
         }
+    }
+
+    fn colon(&mut self, byte: u8) -> Result<Option<Step>, JsonError> {
+        if byte != b':' {
+            return Err(JsonError::Unexpected);
+        }
+        self.state = State::Value;
+        Ok(None)
     }
 
     fn begin(&mut self, byte: u8) -> Result<Option<Step>, JsonError> {

@@ -224,20 +224,31 @@ impl MaskPlan {
     }
 
     /// The state of the member `key` of an object in `state`. `None` is a key too long to be named.
+    #[inline]
     pub fn member(&self, state: StateId, key: Option<&[u8]>) -> StateId {
         let Some(node) = self.node(state) else {
             return StateId::DEAD;
         };
+        let unnamed = key.is_none_or(|key| node.likely & likeness(key) == 0);
+        if unnamed && node.patterns.is_empty() {
+            return node.other_keys.first().copied().unwrap_or_default();
+        }
+        self.member_of(node, key)
+    }
+
+    fn member_of(&self, node: &Node, key: Option<&[u8]>) -> StateId {
         // Readers that fold case exist, and so do manifests with `StringData`, kept unread in
         // last-applied-configuration: a key counts in any case.
         let named = key.filter(|key| node.likely & likeness(key) != 0);
         let named = named.and_then(|key| {
-            let exact = node.keys.binary_search_by(|(name, _)| in_order(name, key));
-            match exact {
-                Ok(place) => node.keys.get(place).map(|(_, state)| *state),
-                Err(_) => node
-                    .keys
-                    .iter()
+            let first = node
+                .keys
+                .partition_point(|(name, _)| name.len() < key.len());
+            let not_shorter = node.keys.get(first..).unwrap_or_default().iter();
+            let mut like = not_shorter.take_while(|(name, _)| name.len() == key.len());
+            match like.clone().find(|(name, _)| **name == *key) {
+                Some((_, state)) => Some(*state),
+                None => like
                     .find(|(name, _)| name.eq_ignore_ascii_case(key))
                     .map(|(_, state)| self.hidden(*state)),
             }

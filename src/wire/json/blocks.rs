@@ -53,6 +53,14 @@ pub(super) fn string_end(text: &[u8], escaped: &mut bool) -> Option<usize> {
     return string_end_by(text, escaped, portable::quotes);
 }
 
+/// The place of the closing quote of the string that `text` is inside of, if no backslash stands before it.
+pub(super) fn plain_end(text: &[u8]) -> Option<usize> {
+    #[cfg(target_arch = "x86_64")]
+    return x86::plain_end(text);
+    #[cfg(not(target_arch = "x86_64"))]
+    return plain_end_by(text, portable::quotes);
+}
+
 /// A container of which only the end matters.
 #[derive(Clone, Debug)]
 pub(super) struct Skip {
@@ -206,6 +214,22 @@ fn string_end_by(
         at += BLOCK;
     }
     *escaped_first = carry != 0;
+    None
+}
+
+#[inline(always)]
+fn plain_end_by(text: &[u8], quotes: impl Fn(&[u8; BLOCK]) -> (u64, u64)) -> Option<usize> {
+    let mut padded = [b' '; BLOCK];
+    let mut at = 0;
+    while at < text.len() {
+        let rest = text.get(at..).unwrap_or_default();
+        let (quotes, backslashes) = quotes(block(rest, &mut padded).0);
+        if quotes | backslashes != 0 {
+            let end = quotes.trailing_zeros();
+            return (end < backslashes.trailing_zeros()).then_some(at + end as usize);
+        }
+        at += BLOCK;
+    }
     None
 }
 

@@ -4,46 +4,55 @@
 //! and all of it in one block. Whatever else comes, the scanner's states go on from the same place.
 
 use super::blocks::{self, BLOCK};
-use super::{JsonError, Scanner, State};
+use super::{Scanner, State};
+
+/// What the scanner stands behind.
+pub(super) enum Passed {
+    /// The same as before, or more members: the next byte says what comes.
+    Nothing,
+    /// The key of a member nobody wants.
+    Members,
+    /// The key of one that is wanted.
+    Key,
+}
 
 impl Scanner {
-    /// Passes members that `wants` says no to, as far as they are of the common form. True behind the key
-    /// of one that is wanted; else the scanner goes on where it stands now.
+    /// Passes members that `wants` says no to, as far as they are of the common form.
     #[inline]
     pub(super) fn run_members(
         &mut self,
         chunk: &[u8],
         cursor: &mut usize,
         wants: &mut impl FnMut(Option<&[u8]>) -> bool,
-    ) -> Result<bool, JsonError> {
+    ) -> Passed {
         loop {
             let lead: &[u8] = match self.state {
                 State::FirstKey => b"\"",
                 State::AfterValue if self.in_object() => b",\"",
-                _ => return Ok(false),
+                _ => return Passed::Nothing,
             };
             let start = *cursor + lead.len();
             let Some(block) = chunk.get(start..).and_then(<[u8]>::first_chunk) else {
-                return Ok(false);
+                return Passed::Nothing;
             };
             if chunk.get(*cursor..start) != Some(lead) {
-                return Ok(false);
+                return Passed::Nothing;
             }
             let (quotes, backslashes) = blocks::quotes(block);
             let length = quotes.trailing_zeros() as usize;
             let (Some(key), Some([b':', first])) =
                 (block.get(..length), block.get(length + 1..length + 3))
             else {
-                return Ok(false);
+                return Passed::Nothing;
             };
             if backslashes & below(length) != 0 {
-                return Ok(false);
+                return Passed::Nothing;
             }
             if wants(Some(key)) {
                 self.key.is(start..start + length);
                 *cursor = start + length + 1;
                 self.state = State::Colon;
-                return Ok(true);
+                return Passed::Key;
             }
             let value = length + 2;
             let behind = quotes & u64::MAX << value << 1;
@@ -56,7 +65,7 @@ impl Scanner {
             self.unwanted = true;
             self.state = State::Value;
             *cursor = start + value;
-            return Ok(false);
+            return Passed::Members;
         }
     }
 }

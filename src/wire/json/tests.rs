@@ -50,6 +50,66 @@ fn keys(text: &str) -> Vec<String> {
         .collect()
 }
 
+/// The same, but strings are passed where they can be.
+fn scan_plain(chunks: &[&[u8]]) -> (Result<Vec<Seen>, JsonError>, usize) {
+    let mut scanner = Scanner::new(Documents::Sequence);
+    let (mut seen, mut base, mut passed) = (Vec::new(), 0, 0);
+    for chunk in chunks {
+        let mut cursor = 0;
+        loop {
+            match scanner.step(chunk, &mut cursor) {
+                Err(error) => return (Err(error), passed),
+                Ok(Step::Begin(kind)) => seen.push(Seen::Begin(kind, base + cursor)),
+                Ok(Step::Key) => {
+                    let key = scanner.key(chunk).map(<[u8]>::to_vec);
+                    seen.push(Seen::Key(key, base + cursor));
+                    let begins = base + cursor + 2;
+                    if let Some(text) = scanner.plain_string(chunk, &mut cursor) {
+                        assert_eq!(text, &chunk[begins - base..cursor - 1]);
+                        seen.push(Seen::Begin(Kind::String, begins));
+                        seen.push(Seen::End(base + cursor));
+                        passed += 1;
+                    }
+                }
+                Ok(Step::End) => seen.push(Seen::End(base + cursor)),
+                Ok(Step::More) => break,
+            }
+        }
+        base += chunk.len();
+    }
+    match scanner.finish() {
+        Ok(true) => seen.push(Seen::End(base)),
+        Ok(false) => {}
+        Err(error) => return (Err(error), passed),
+    }
+    (Ok(seen), passed)
+}
+
+#[test]
+fn strings_that_are_passed_are_those_that_are_read() {
+    let long = "x".repeat(200);
+    for (text, expected) in [
+        (r#"{"a":"b","c":"","d":{"e":"f"},"g":1}"#.to_owned(), 3),
+        (
+            format!(r#"{{"a":"{long}","b":"{long}\n","c":"{long}"}}"#),
+            2,
+        ),
+        (
+            r#"{"a": "b","c" :"d","e":["f"],"g":"\"","h":"\\"}"#.to_owned(),
+            0,
+        ),
+        (r#"{"a":"b"{"#.to_owned(), 1),
+        (r#"{"a":"b]"#.to_owned(), 0),
+    ] {
+        let whole = scan(&[text.as_bytes()], Documents::Sequence);
+        assert_eq!(scan_plain(&[text.as_bytes()]), (whole.clone(), expected));
+        for at in 0..=text.len() {
+            let (head, tail) = text.as_bytes().split_at(at);
+            assert_eq!(scan_plain(&[head, tail]).0, whole, "cut at {at}");
+        }
+    }
+}
+
 #[test]
 fn reports_every_value_with_its_place() {
     assert_eq!(

@@ -4,6 +4,7 @@ use super::*;
 
 /// All ways to make bitmaps that this processor has.
 type Ends = fn(&[u8], &mut bool) -> Option<usize>;
+type PlainEnds = fn(&[u8]) -> Option<usize>;
 type Skips = fn(&mut Skip, &[u8]) -> Result<Option<usize>, JsonError>;
 
 fn ends() -> Vec<Ends> {
@@ -13,6 +14,13 @@ fn ends() -> Vec<Ends> {
     ];
     #[cfg(target_arch = "x86_64")]
     all.extend(x86::tests::ends());
+    all
+}
+
+fn plain_ends() -> Vec<PlainEnds> {
+    let mut all: Vec<PlainEnds> = vec![|text| plain_end_by(text, portable::quotes), plain_end];
+    #[cfg(target_arch = "x86_64")]
+    all.extend(x86::tests::plain_ends());
     all
 }
 
@@ -144,6 +152,11 @@ proptest! {
         at in 0_usize..300,
         escaped: bool,
     ) {
+        let plain = text.iter().position(|byte| matches!(byte, b'"' | b'\\'));
+        let plain = plain.filter(|at| text[*at] == b'"');
+        for end in plain_ends() {
+            prop_assert_eq!(end(&text), plain);
+        }
         let mut left = escaped;
         let naive = naive_string_end(&text, &mut left);
         for end in ends() {

@@ -17,8 +17,10 @@ use std::arch::x86_64::{
     _mm512_test_epi8_mask,
 };
 
+use std::sync::LazyLock;
+
 use super::super::JsonError;
-use super::{BLOCK, Bits, Skip, prefix_xor, string_end_by};
+use super::{BLOCK, Bits, Skip, plain_end_by, prefix_xor, string_end_by};
 
 /// The instructions that are used.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -29,9 +31,15 @@ pub(super) enum Level {
     Avx512,
 }
 
-/// The best that this processor has. The standard library remembers the answer.
+/// The best that this processor has.
+static LEVEL: LazyLock<Level> = LazyLock::new(best);
+
 #[inline]
-pub(super) fn level() -> Level {
+fn level() -> Level {
+    *LEVEL
+}
+
+fn best() -> Level {
     if cfg!(miri) {
         return Level::Base;
     }
@@ -71,6 +79,17 @@ pub(super) fn string_end(text: &[u8], escaped: &mut bool) -> Option<usize> {
     }
 }
 
+#[inline]
+pub(super) fn plain_end(text: &[u8]) -> Option<usize> {
+    match level() {
+        Level::Base => plain_end_by(text, quotes),
+        // SAFETY: `level` says that the processor has these instructions.
+        Level::Avx2 => unsafe { plain_end_avx2(text) },
+        // SAFETY: as above.
+        Level::Avx512 => unsafe { plain_end_avx512(text) },
+    }
+}
+
 pub(super) fn skip(skip: &mut Skip, text: &[u8]) -> Result<Option<usize>, JsonError> {
     match level() {
         // SAFETY: every x86-64 processor has SSE2.
@@ -86,10 +105,19 @@ pub(super) fn skip(skip: &mut Skip, text: &[u8]) -> Result<Option<usize>, JsonEr
 
 #[target_feature(enable = "avx512bw,bmi1")]
 fn string_end_avx512(text: &[u8], escaped: &mut bool) -> Option<usize> {
-    string_end_by(text, escaped, |block| {
-        let block = whole(block);
-        (find_avx512(block, b'"'), find_avx512(block, b'\\'))
-    })
+    string_end_by(text, escaped, |block| quotes_avx512(block))
+}
+
+#[target_feature(enable = "avx512bw,bmi1")]
+fn plain_end_avx512(text: &[u8]) -> Option<usize> {
+    plain_end_by(text, |block| quotes_avx512(block))
+}
+
+#[target_feature(enable = "avx512bw")]
+#[inline]
+fn quotes_avx512(block: &[u8; BLOCK]) -> (u64, u64) {
+    let block = whole(block);
+    (find_avx512(block, b'"'), find_avx512(block, b'\\'))
 }
 
 #[target_feature(enable = "avx512bw,avx2,pclmulqdq,popcnt,bmi1")]
@@ -132,10 +160,19 @@ fn find_avx512(block: __m512i, byte: u8) -> u64 {
 
 #[target_feature(enable = "avx2,bmi1")]
 fn string_end_avx2(text: &[u8], escaped: &mut bool) -> Option<usize> {
-    string_end_by(text, escaped, |block| {
-        let halves = halves(block);
-        (find_avx2(halves, b'"'), find_avx2(halves, b'\\'))
-    })
+    string_end_by(text, escaped, |block| quotes_avx2(block))
+}
+
+#[target_feature(enable = "avx2,bmi1")]
+fn plain_end_avx2(text: &[u8]) -> Option<usize> {
+    plain_end_by(text, |block| quotes_avx2(block))
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn quotes_avx2(block: &[u8; BLOCK]) -> (u64, u64) {
+    let halves = halves(block);
+    (find_avx2(halves, b'"'), find_avx2(halves, b'\\'))
 }
 
 #[target_feature(enable = "avx2,pclmulqdq,popcnt,bmi1")]
@@ -275,6 +312,7 @@ pub(super) mod tests {
     use super::*;
 
     type Ends = fn(&[u8], &mut bool) -> Option<usize>;
+    type PlainEnds = fn(&[u8]) -> Option<usize>;
     type Skips = fn(&mut Skip, &[u8]) -> Result<Option<usize>, JsonError>;
 
     fn has(wanted: Level) -> bool {
@@ -286,6 +324,15 @@ pub(super) mod tests {
         if has(Level::Avx2) {
             // SAFETY: asked in the line above.
             all.push(|text, escaped| unsafe { string_end_avx2(text, escaped) });
+        }
+        all
+    }
+
+    pub(in super::super) fn plain_ends() -> Vec<PlainEnds> {
+        let mut all: Vec<PlainEnds> = vec![|text| plain_end_by(text, quotes)];
+        if has(Level::Avx2) {
+            // SAFETY: asked in the line above.
+            all.push(|text| unsafe { plain_end_avx2(text) });
         }
         all
     }
