@@ -14,21 +14,24 @@ mod begun;
 mod elements;
 pub(super) mod embedded;
 mod held;
+mod masked;
+mod trail;
 
 use std::sync::Arc;
 
 use self::begun::{Begun, Task};
 use self::elements::Ahead;
 use self::held::Through;
+use self::masked::{Masking, without_quote};
+pub(super) use self::trail::Trail;
 use super::output::{Joined, Sink};
-use super::placeholder::{Content, Digest, Linkable, Placeholder, Placeholders};
+use super::placeholder::{Content, Linkable, Placeholder, Placeholders};
 use super::report::Tally;
 use super::text::arguments::Arguments;
 use super::text::known::{Shelf, Strings};
 use crate::limits::EMBEDDED_JSON_BYTES_MAX;
 use crate::policy::mask::{Action, Leaf, Look, MaskName, MaskPlan, Shape, StateId};
-use crate::request::body::ValuePath;
-use crate::wire::json::{Documents, JsonError, Kind, Scanner, Step, Unescaper};
+use crate::wire::json::{Documents, JsonError, Kind, Scanner, Step};
 
 /// What a body is masked by.
 #[derive(Clone, Debug)]
@@ -48,9 +51,7 @@ pub(super) struct Mask {
 impl Mask {
     /// What stands for a value that is in memory as a whole.
     pub(super) fn placeholder(&self, value: &[u8]) -> Placeholder {
-        let mut digest = self.placeholders.start(Content::Text, self.linkable);
-        digest.update(value);
-        self.placeholders.finish(digest)
+        self.placeholders.whole(Content::Text, self.linkable, value)
     }
 }
 
@@ -65,7 +66,7 @@ pub(super) struct JsonMasker {
     current: Current,
     /// What hides the value that is open, if it is hidden.
     hidden_by: MaskName,
-    path: ValuePath,
+    trail: Trail,
     tally: Tally,
     /// Looks for known values.
     strings: Option<Box<Strings>>,
@@ -83,7 +84,7 @@ pub(super) struct JsonMasker {
 struct Frame {
     state: StateId,
     array: bool,
-    path_length: usize,
+    trail_length: usize,
     /// An element that was judged by its members: its commands are its own.
     apart: bool,
 }
@@ -117,13 +118,6 @@ enum Held {
     Element(StateId),
 }
 
-struct Masking {
-    digest: Digest,
-    /// Set for strings.
-    unescaper: Option<Unescaper>,
-    base64: bool,
-}
-
 impl JsonMasker {
     pub(super) fn new(mask: Mask, documents: Documents) -> Self {
         let known = mask.known.clone();
@@ -135,7 +129,7 @@ impl JsonMasker {
             member: StateId::DEAD,
             current: Current::Walked,
             hidden_by: MaskName::OWN,
-            path: ValuePath::default(),
+            trail: Trail::default(),
             tally: Tally::default(),
             level: 0,
             arguments: Arguments::default(),
@@ -168,7 +162,18 @@ impl JsonMasker {
                         self.take(chunk.get(first..cursor).unwrap_or_default(), false, sink)?;
                     }
                 }
-                Step::Key => self.key(chunk),
+                Step::Key => {
+                    self.key(chunk);
+                    // Most values that are masked are strings that end here: nothing else is to be known of them.
+                    if let Action::Mask(leaf) = self.mask.plan.action(self.member, Shape::String)
+                        && let Some(text) = self.scanner.plain_string(chunk, &mut cursor)
+                    {
+                        sink.copy(released..cursor - text.len() - 2);
+                        self.hidden_by = self.mask.plan.mask(self.member);
+                        self.put_text(leaf, Kind::String, text, sink);
+                        released = cursor;
+                    }
+                }
                 Step::End => {
                     if let Current::Begun(begun) = self.current {
                         let value = chunk.get(begun.first..cursor).unwrap_or_default();
@@ -238,7 +243,7 @@ impl JsonMasker {
             | Current::Begun(_)
             | Current::Masked(_) => 0,
         };
-        text + self.scanner.held() + self.path.len() + self.frames.len() * size_of::<Frame>()
+        text + self.scanner.held() + self.trail.len() + self.frames.len() * size_of::<Frame>()
     }
 
     /// A value begins, at `first`. Answers where it ends, if all of it was looked at and passes.
@@ -276,7 +281,7 @@ impl JsonMasker {
                 self.frames.push(Frame {
                     state,
                     array: kind == Kind::Array,
-                    path_length: self.path.len(),
+                    trail_length: self.trail.len(),
                     apart: conditional.is_some(),
                 });
                 if conditional.is_some() {
@@ -323,8 +328,8 @@ impl JsonMasker {
 
     fn element(&mut self) {
         if let Some(frame) = self.frames.last() {
-            self.path.truncate(frame.path_length);
-            self.path.element();
+            self.trail.truncate(frame.trail_length);
+            self.trail.element();
         }
     }
 
@@ -333,8 +338,8 @@ impl JsonMasker {
             return;
         };
         if !self.member.is_dead() {
-            self.path.truncate(frame.path_length);
-            self.path.key(self.scanner.key(chunk));
+            self.trail.truncate(frame.trail_length);
+            self.trail.member(self.scanner.key(chunk));
         }
     }
 
@@ -342,30 +347,12 @@ impl JsonMasker {
         if matches!(self.current, Current::Walked)
             && let Some(frame) = self.frames.pop()
         {
-            self.path.truncate(frame.path_length);
+            self.trail.truncate(frame.trail_length);
             if frame.apart {
                 self.arguments = self.around.pop().unwrap_or_default();
             }
         }
         self.current = Current::Walked;
-    }
-
-    fn masking(&self, leaf: Leaf, kind: Kind) -> Masking {
-        let base64 = match leaf {
-            Leaf::Text => false,
-            Leaf::Data => self.mask.data_is_base64,
-            Leaf::Binary => true,
-        };
-        let content = match kind {
-            Kind::String if base64 => Content::Base64,
-            Kind::String => Content::Text,
-            Kind::Object | Kind::Array | Kind::Scalar(_) => Content::Json,
-        };
-        Masking {
-            digest: self.mask.placeholders.start(content, self.mask.linkable),
-            unescaper: (kind == Kind::String).then(Unescaper::default),
-            base64,
-        }
     }
 
     fn holds(&self) -> bool {
@@ -400,7 +387,10 @@ impl JsonMasker {
     /// Puts what belongs in the place of the value that just ended.
     fn replace(&mut self, sink: &mut impl Sink) -> Result<(), JsonError> {
         match std::mem::replace(&mut self.current, Current::Passed) {
-            Current::Masked(masking) => self.put(*masking, sink),
+            Current::Masked(masking) => {
+                let placeholder = self.mask.placeholders.finish(masking.digest);
+                self.put(&placeholder, masking.base64, sink);
+            }
             Current::Held(held, raw) => return self.put_held(held, &raw, sink),
             Current::Nested(mut masker) => {
                 masker.finish(&mut Through { text: b"", sink })?;
@@ -416,68 +406,6 @@ impl JsonMasker {
         }
         Ok(())
     }
-
-    /// Masks a value of which all is there; of a string without its quotes.
-    fn put_whole(
-        &mut self,
-        leaf: Leaf,
-        kind: Kind,
-        text: &[u8],
-        sink: &mut impl Sink,
-    ) -> Result<(), JsonError> {
-        let mut masking = self.masking(leaf, kind);
-        masking.take(text)?;
-        masking.end()?;
-        self.put(masking, sink);
-        Ok(())
-    }
-
-    fn put(&mut self, masking: Masking, sink: &mut impl Sink) {
-        let placeholder = self.mask.placeholders.finish(masking.digest);
-        sink.write(b"\"");
-        if masking.base64 {
-            sink.write(&placeholder.encoded());
-        } else {
-            sink.write(placeholder.bytes());
-        }
-        sink.write(b"\"");
-        self.tally.count(self.hidden_by, self.path.text());
-    }
-}
-
-impl Masking {
-    /// Takes a piece of the value; of a string without its quotes.
-    fn take(&mut self, text: &[u8]) -> Result<(), JsonError> {
-        let digest = &mut self.digest;
-        let Some(unescaper) = &mut self.unescaper else {
-            digest.update(text);
-            return Ok(());
-        };
-        unescaper.push(text, &mut |piece| digest.update(piece))
-    }
-
-    fn end(&mut self) -> Result<(), JsonError> {
-        let digest = &mut self.digest;
-        match &mut self.unescaper {
-            Some(unescaper) => unescaper.finish(&mut |piece| digest.update(piece)),
-            None => Ok(()),
-        }
-    }
-
-    /// Takes a piece as it stands in the document: the last one of a string has the quote that closes it.
-    fn take_as_written(&mut self, text: &[u8], last: bool) -> Result<(), JsonError> {
-        if !last {
-            return self.take(text);
-        }
-        let quoted = self.unescaper.is_some();
-        self.take(if quoted { without_quote(text) } else { text })?;
-        self.end()
-    }
-}
-
-/// The end of a string without its closing quote.
-fn without_quote(text: &[u8]) -> &[u8] {
-    text.strip_suffix(b"\"").unwrap_or(text)
 }
 
 #[cfg(test)]

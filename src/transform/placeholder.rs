@@ -17,6 +17,7 @@
 //! digest in `data` and in `stringData`, and what is not base64 there has another than any text.
 
 mod digest;
+mod digits;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -40,10 +41,14 @@ pub(super) const FILL: u8 = 0x1a;
 const TAG_BYTES: usize = 5;
 
 /// The bytes of a placeholder as base64.
-const ENCODED_LENGTH: usize = Placeholder::LENGTH.div_ceil(3) * 4;
+const ENCODED_LENGTH: usize = Placeholder::LENGTH / 3 * 4;
+const _: () = assert!(Placeholder::LENGTH.is_multiple_of(3));
 
 /// Bytes of text that are turned into base64 at once: a multiple of three.
 const PLAIN_BLOCK: usize = 768;
+
+/// What they become.
+const ENCODED_BLOCK: usize = PLAIN_BLOCK / 3 * 4;
 
 /// Makes placeholders and knows them again; one key a gateway.
 pub struct Placeholders {
@@ -105,9 +110,26 @@ impl Placeholders {
 
     /// The placeholder of a value.
     pub fn of(&self, value: impl AsRef<[u8]>) -> Placeholder {
-        let mut digest = self.start(Content::Text, Linkable::Yes);
-        digest.update(value.as_ref());
-        self.finish(digest)
+        self.whole(Content::Text, Linkable::Yes, value.as_ref())
+    }
+
+    /// The placeholder of a value that is all there: what [`Self::start`] and [`Self::finish`] make of it in pieces.
+    pub(super) fn whole(&self, content: Content, linkable: Linkable, value: &[u8]) -> Placeholder {
+        let digest = match (linkable, content) {
+            (Linkable::No, _) => self.new_digest(),
+            (Linkable::Yes, Content::Json) => self.json.of(value),
+            (Linkable::Yes, Content::Base64) => self.text.of(value),
+            (Linkable::Yes, Content::Text) if value.len() <= PLAIN_BLOCK => {
+                let mut encoded = [0; ENCODED_BLOCK];
+                self.text.of(encode(value, &mut encoded))
+            }
+            (Linkable::Yes, Content::Text) => {
+                let mut digest = self.start(content, linkable);
+                digest.update(value);
+                return self.finish(digest);
+            }
+        };
+        self.placeholder(digest)
     }
 
     /// Whose placeholder the text holds, if any.
@@ -145,12 +167,16 @@ impl Placeholders {
             (Linkable::Yes, Content::Json) => self.json.finish(digest.hashing),
             (Linkable::Yes, Content::Text | Content::Base64) => self.text.finish(digest.hashing),
         };
+        self.placeholder(digest)
+    }
+
+    fn placeholder(&self, digest: [u8; DIGEST_BYTES]) -> Placeholder {
         let mut text = [b']'; Placeholder::LENGTH];
         let (family, rest) = text.split_at_mut(FAMILY.len());
         family.copy_from_slice(FAMILY.as_bytes());
         let (first, second) = rest.split_at_mut(2 * DIGEST_BYTES);
-        write_digits(&digest, first);
-        write_digits(&self.tag_of(digest), second);
+        digits::write_hex(&digest, first);
+        digits::write_hex(&self.tag_of(digest), second);
         Placeholder(text)
     }
 
@@ -245,11 +271,21 @@ impl Placeholder {
         STANDARD.encode(self.0)
     }
 
-    /// The same, without memory of its own.
-    pub(super) fn encoded(&self) -> [u8; ENCODED_LENGTH] {
-        let mut encoded = [b'='; ENCODED_LENGTH];
-        let _fits = STANDARD.encode_slice(self.0, &mut encoded);
-        encoded
+    /// As a JSON string.
+    pub(super) fn quoted(&self) -> [u8; Self::LENGTH + 2] {
+        let mut quoted = [b'"'; Self::LENGTH + 2];
+        for (place, byte) in quoted.iter_mut().skip(1).zip(self.0) {
+            *place = byte;
+        }
+        quoted
+    }
+
+    /// As a JSON string that holds padded base64.
+    pub(super) fn quoted_base64(&self) -> [u8; ENCODED_LENGTH + 2] {
+        let mut quoted = [b'"'; ENCODED_LENGTH + 2];
+        let (_, inside) = quoted.split_at_mut(1);
+        digits::write_base64(&self.0, inside);
+        quoted
     }
 }
 
@@ -302,7 +338,8 @@ impl Digest {
             }
             self.open_length = (self.open_length + 1) % self.open.len();
             if self.open_length == 0 {
-                self.take(self.open);
+                let open = self.open;
+                self.take(&open);
             }
         }
         let (whole, open) = rest.split_at(rest.len() - rest.len() % self.open.len());
@@ -315,11 +352,9 @@ impl Digest {
         }
     }
 
-    fn take(&mut self, plain: impl AsRef<[u8]>) {
-        let mut encoded = [0; PLAIN_BLOCK / 3 * 4];
-        let length = STANDARD.encode_slice(plain, &mut encoded);
-        let encoded = encoded.get(..length.unwrap_or_default());
-        self.hashing.update(encoded.unwrap_or_default());
+    fn take(&mut self, plain: &[u8]) {
+        let mut encoded = [0; ENCODED_BLOCK];
+        self.hashing.update(encode(plain, &mut encoded));
     }
 
     fn end_of_text(&mut self) {
@@ -330,14 +365,11 @@ impl Digest {
     }
 }
 
-fn write_digits(bytes: &[u8], places: &mut [u8]) {
-    for (place, byte) in places.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
-        *place = [digit(byte >> 4), digit(byte & 15)];
-    }
-}
-
-fn digit(nibble: u8) -> u8 {
-    nibble + if nibble < 10 { b'0' } else { b'a' - 10 }
+/// A block of text as base64.
+fn encode<'a>(plain: &[u8], encoded: &'a mut [u8; ENCODED_BLOCK]) -> &'a [u8] {
+    let length = STANDARD.encode_slice(plain, encoded.as_mut_slice());
+    let encoded = encoded.get(..length.unwrap_or_default());
+    encoded.unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -379,6 +411,10 @@ mod tests {
             assert_eq!(placeholder.text().len(), Placeholder::LENGTH);
             let decoded = STANDARD.decode(placeholder.base64()).unwrap();
             assert_eq!(decoded, placeholder.text().as_bytes());
+            let quoted = format!("{:?}", placeholder.text());
+            assert_eq!(placeholder.quoted(), quoted.as_bytes());
+            let quoted = format!("{:?}", placeholder.base64());
+            assert_eq!(placeholder.quoted_base64(), quoted.as_bytes());
         }
         assert_ne!(short, long);
         assert_eq!(short, placeholders.of(""));
@@ -439,7 +475,8 @@ mod tests {
                     from = cut;
                 }
                 pieces.push(&bytes[from..]);
-                prop_assert_eq!(digest(content, &pieces), digest(content, &[&bytes]));
+                let whole = Placeholders::new(&[7; 32]).whole(content, Linkable::Yes, &bytes);
+                prop_assert_eq!(digest(content, &pieces), whole);
             }
             let encoded = STANDARD.encode(&bytes);
             let encoded = digest(Content::Base64, &[encoded.as_bytes()]);

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use parking_lot::Mutex;
 
+use super::json::Trail;
 use crate::limits::MASKED_PATHS_MAX;
 use crate::policy::mask::MaskName;
 
@@ -47,28 +48,44 @@ pub(super) struct Tally {
     paths: BTreeSet<String>,
     /// Those that were not.
     fresh: Vec<String>,
-    /// The last ones of each length, nearly: most values stand where one stood before.
-    recent: [String; RECENT_PATHS],
+    /// The last ones, each where those are that look the same at first: most values stand where one stood before.
+    recent: [Vec<u8>; RECENT_PATHS],
 }
 
-/// Lengths of paths that are told apart.
+/// Paths that are told apart at first.
 const RECENT_PATHS: usize = 16;
 
 impl Tally {
+    /// Counts a value that stands at `path`.
     pub(super) fn count(&mut self, mask: MaskName, path: &str) {
+        self.count_new(mask, path.as_bytes(), || path.to_owned());
+    }
+
+    /// The same of a value whose path was not made yet.
+    pub(super) fn count_at(&mut self, mask: MaskName, trail: &Trail) {
+        self.count_new(mask, trail.bytes(), || trail.path().text().to_owned());
+    }
+
+    fn count_new(&mut self, mask: MaskName, place: &[u8], path: impl FnOnce() -> String) {
         if let Some(values) = self.values.get_mut(mask.place()) {
             *values += 1;
         }
-        let Some(recent) = self.recent.get_mut(path.len() % RECENT_PATHS) else {
+        let last = place.last().copied().unwrap_or_default();
+        let likeness = place.len() ^ usize::from(last);
+        let Some(recent) = self.recent.get_mut(likeness % RECENT_PATHS) else {
             return;
         };
-        if recent == path {
+        if recent == place {
             return;
         }
         recent.clear();
-        recent.push_str(path);
-        if self.paths.len() < MASKED_PATHS_MAX && self.paths.insert(path.to_owned()) {
-            self.fresh.push(path.to_owned());
+        recent.extend_from_slice(place);
+        if self.paths.len() < MASKED_PATHS_MAX {
+            let path = path();
+            if !self.paths.contains(&path) {
+                self.paths.insert(path.clone());
+                self.fresh.push(path);
+            }
         }
     }
 

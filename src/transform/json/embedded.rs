@@ -5,7 +5,7 @@ use std::ops::Range;
 use serde::de::IgnoredAny;
 
 use super::held::Judged;
-use super::{JsonMasker, Mask, Sink};
+use super::{JsonMasker, Mask, Sink, Trail};
 use crate::limits::EMBEDDED_JSON_DEPTH_MAX;
 use crate::request::body::ValuePath;
 use crate::transform::output::Collected;
@@ -37,7 +37,7 @@ impl JsonMasker {
     fn embedded(mask: Mask, path: &ValuePath, level: u8) -> Self {
         let mut masker = Self::new(mask, Documents::One);
         masker.level = level;
-        masker.path = path.clone();
+        masker.trail = Trail::within(path);
         masker
     }
 

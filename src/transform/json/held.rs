@@ -104,7 +104,7 @@ impl JsonMasker {
             let placeholder = self.mask.placeholder(value);
             edits.copy(copied..part.start);
             edits.write(placeholder.bytes());
-            self.tally.count(self.hidden_by, self.path.text());
+            self.tally.count_at(self.hidden_by, &self.trail);
             copied = part.end;
         }
         edits.copy(copied..text.len());
@@ -146,7 +146,7 @@ impl JsonMasker {
             .unwrap_or_else(|| Box::new(Self::new(self.mask.clone(), Documents::One)));
         masker.mask.root = root;
         masker.level = level;
-        masker.path.clone_from(&self.path);
+        masker.trail.follow(&self.trail);
         masker
     }
 

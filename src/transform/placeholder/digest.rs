@@ -34,6 +34,15 @@ impl DigestKey {
         }
     }
 
+    /// The digest of a value that is all there. The hash is 704 bytes, and stays where it is.
+    pub(super) fn of(&self, value: &[u8]) -> [u8; DIGEST_BYTES] {
+        let mut hash = self.hash.clone();
+        hash.update(value);
+        let mut digest = hash.finalize_and_reset();
+        encrypt(&self.cipher, &mut digest);
+        digest
+    }
+
     pub(super) fn start(&self) -> Hashing {
         Hashing(self.hash.clone())
     }
