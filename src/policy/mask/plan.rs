@@ -224,7 +224,11 @@ impl MaskPlan {
     }
 
     /// The state of the member `key` of an object in `state`. `None` is a key too long to be named.
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "it is asked for every key, and most are told by one bit"
+    )]
+    #[inline(always)]
     pub fn member(&self, state: StateId, key: Option<&[u8]>) -> StateId {
         let Some(node) = self.node(state) else {
             return StateId::DEAD;
@@ -236,6 +240,7 @@ impl MaskPlan {
         self.member_of(node, key)
     }
 
+    #[inline(never)]
     fn member_of(&self, node: &Node, key: Option<&[u8]>) -> StateId {
         // Readers that fold case exist, and so do manifests with `StringData`, kept unread in
         // last-applied-configuration: a key counts in any case.

@@ -1,11 +1,14 @@
 //! Values that are judged when they are complete: documents in strings, texts with credentials in them,
 //! and elements whose masking depends on a member.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use super::embedded::Edits;
 use super::{Current, Held, JsonMasker, Kind, Scanner, Sink, elements};
 use crate::policy::mask::{Leaf, Look, StateId};
+use crate::transform::output::Collected;
+use crate::transform::placeholder::Placeholder;
 use crate::transform::text::arguments::Arguments;
 use crate::transform::text::credentials::{self, Found};
 use crate::wire::json::{Documents, JsonError, unescape};
@@ -97,18 +100,32 @@ impl JsonMasker {
             Found::Whole => return Ok(Judged::Hidden),
             Found::Parts(parts) => self.with_known(parts, &text),
         };
+        if parts.is_empty() {
+            return Ok(Judged::Passes);
+        }
+        if let Cow::Borrowed(plain) = text {
+            // It has no escapes, and neither have placeholders.
+            let mut masked = Vec::with_capacity(raw.len() + parts.len() * Placeholder::LENGTH);
+            self.put_parts(parts, plain, &mut Collected::new(plain, &mut masked));
+            return Ok(Judged::Masked(masked));
+        }
         let mut edits = Edits::default();
+        self.put_parts(parts, &text, &mut edits);
+        Ok(edits.apply(raw))
+    }
+
+    /// Puts a text, and placeholders where these parts of it are.
+    fn put_parts(&mut self, parts: Vec<Range<usize>>, text: &[u8], sink: &mut impl Sink) {
         let mut copied = 0;
         for part in parts {
             let value = text.get(part.clone()).unwrap_or_default();
             let placeholder = self.mask.placeholder(value);
-            edits.copy(copied..part.start);
-            edits.write(placeholder.bytes());
+            sink.copy(copied..part.start);
+            sink.write(placeholder.bytes());
             self.tally.count_at(self.hidden_by, &self.trail);
             copied = part.end;
         }
-        edits.copy(copied..text.len());
-        Ok(edits.apply(raw))
+        sink.copy(copied..text.len());
     }
 
     /// Parts of a text that are to be hidden, and the known values in it. One may be part of the other.

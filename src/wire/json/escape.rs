@@ -119,18 +119,30 @@ pub fn raw_length(raw: &[u8], length: usize) -> Result<usize, JsonError> {
 
 /// Appends `text` so that it can stand inside a JSON string.
 pub fn write_escaped(text: &[u8], output: &mut Vec<u8>) {
-    for byte in text {
-        match byte {
-            b'"' | b'\\' => output.extend_from_slice(&[b'\\', *byte]),
-            0..=0x1f => {
-                const HEX: &[u8; 16] = b"0123456789abcdef";
-                let digit = |nibble: u8| HEX.get(usize::from(nibble)).copied().unwrap_or(b'0');
-                output.extend_from_slice(b"\\u00");
-                output.extend_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
-            }
-            _ => output.push(*byte),
-        }
+    let mut rest = text;
+    loop {
+        let plain = rest
+            .iter()
+            .position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f));
+        let (plain, from) = rest.split_at(plain.unwrap_or(rest.len()));
+        output.extend_from_slice(plain);
+        let Some((byte, after)) = from.split_first() else {
+            return;
+        };
+        write_escape(*byte, output);
+        rest = after;
     }
+}
+
+fn write_escape(byte: u8, output: &mut Vec<u8>) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    if matches!(byte, b'"' | b'\\') {
+        output.extend_from_slice(&[b'\\', byte]);
+        return;
+    }
+    let digit = |nibble: u8| HEX.get(usize::from(nibble)).copied().unwrap_or(b'0');
+    output.extend_from_slice(b"\\u00");
+    output.extend_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
 }
 
 /// One escape: the character it stands for and its raw length.

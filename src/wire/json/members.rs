@@ -25,19 +25,22 @@ impl Scanner {
         cursor: &mut usize,
         wants: &mut impl FnMut(Option<&[u8]>) -> bool,
     ) -> Passed {
+        let mut first_member = match self.state {
+            State::FirstKey => true,
+            State::AfterValue if self.in_object() => false,
+            _ => return Passed::Nothing,
+        };
         loop {
-            let lead: &[u8] = match self.state {
-                State::FirstKey => b"\"",
-                State::AfterValue if self.in_object() => b",\"",
-                _ => return Passed::Nothing,
+            let rest = chunk.get(*cursor..).unwrap_or_default();
+            let (lead, rest) = if std::mem::take(&mut first_member) {
+                (1, rest.strip_prefix(b"\""))
+            } else {
+                (2, rest.strip_prefix(b",\""))
             };
-            let start = *cursor + lead.len();
-            let Some(block) = chunk.get(start..).and_then(<[u8]>::first_chunk) else {
+            let Some(block) = rest.and_then(<[u8]>::first_chunk) else {
                 return Passed::Nothing;
             };
-            if chunk.get(*cursor..start) != Some(lead) {
-                return Passed::Nothing;
-            }
+            let start = *cursor + lead;
             let (quotes, backslashes) = blocks::quotes(block);
             let length = quotes.trailing_zeros() as usize;
             let (Some(key), Some([b':', first])) =
