@@ -25,7 +25,7 @@ pub(super) struct Output {
     ready: VecDeque<Bytes>,
     /// Small spans and replacements since the last large span.
     tail: BytesMut,
-    /// How large the next tail may become, in bytes: nearly what there is to copy.
+    /// How large the tails may become together, in bytes: nearly what there is to copy.
     expected: usize,
 }
 
@@ -50,7 +50,7 @@ impl Output {
     }
 
     fn append(&mut self, text: &[u8]) {
-        if self.tail.capacity() == 0 {
+        if self.tail.capacity() - self.tail.len() < text.len() {
             self.tail.reserve(self.expected.max(text.len()));
         }
         self.tail.extend_from_slice(text);
@@ -58,10 +58,12 @@ impl Output {
 
     /// The next bytes to send.
     pub(super) fn pop(&mut self) -> Option<Bytes> {
-        if self.ready.is_empty() {
-            self.flush();
+        if !self.ready.is_empty() {
+            return self.ready.pop_front();
         }
-        self.ready.pop_front()
+        // Nothing is kept for a next time that may be far off.
+        let tail = std::mem::take(&mut self.tail);
+        (!tail.is_empty()).then(|| tail.freeze())
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -70,9 +72,8 @@ impl Output {
 
     fn flush(&mut self) {
         if !self.tail.is_empty() {
-            // Nothing is kept for a next time that may be far off.
-            self.ready
-                .push_back(std::mem::take(&mut self.tail).freeze());
+            // What is left of its memory is the next one's: how much was asked for is for all of them.
+            self.ready.push_back(self.tail.split().freeze());
         }
     }
 }
@@ -206,10 +207,17 @@ mod tests {
         sink.write(b"new");
         sink.copy(2..2 * SMALL_SPAN_BYTES_MAX);
         sink.copy(2 * SMALL_SPAN_BYTES_MAX..2 * SMALL_SPAN_BYTES_MAX + 1);
-        assert_eq!(output.pop().unwrap(), "xxnew");
+        let before = output.pop().unwrap();
+        assert_eq!(before, "xxnew");
         let span = output.pop().unwrap();
         assert_eq!(span.as_ptr(), chunk[2..].as_ptr());
-        assert_eq!(output.pop().unwrap(), "x");
+        let behind = output.pop().unwrap();
+        assert_eq!(behind, "x");
+        assert_eq!(
+            behind.as_ptr(),
+            before.as_ptr_range().end,
+            "memory is asked for once"
+        );
         assert!(output.pop().is_none() && output.is_empty());
     }
 }
