@@ -10,19 +10,20 @@
 //! length(4) WatchEvent { 1: type, 2: RawExtension { 1: k8s\0 Unknown { ... } } } ...
 //! ```
 
+mod edits;
 mod envelope;
 mod rewrite;
 mod schema;
 mod search;
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Buf as _, BytesMut};
 use thiserror::Error;
 
 use self::envelope::{require_kind, require_only};
 use self::rewrite::{Length, Rewriter};
 pub(super) use self::schema::{Kind, kind_for};
 use super::json::Mask;
-use super::output::Output;
+use super::output::{Output, Sink as _};
 use super::report::Tally;
 use super::text::known::Passing;
 use crate::limits::{PROTOBUF_ENVELOPE_BYTES_MAX, PROTOBUF_OBJECT_BYTES_MAX};
@@ -30,6 +31,9 @@ use crate::wire::protobuf::{Head, MAGIC, ProtobufError, Unknown};
 
 /// Bytes of the length before every event.
 const FRAME_HEAD: usize = 4;
+
+/// Bytes behind a list: two empty fields.
+const BEHIND_LIST: usize = 4;
 
 /// The media type of all of this.
 pub(super) const MEDIA_TYPE: &str = "application/vnd.kubernetes.protobuf";
@@ -158,7 +162,7 @@ impl ProtobufMasker {
                 self.place = Place::ListTail;
                 Ok(true)
             }
-            Place::Items { left } => self.item(left, output),
+            Place::Items { left } => self.items(left, output),
             Place::Frame => self.frame(output),
         }
     }
@@ -185,6 +189,8 @@ impl ProtobufMasker {
         let (end, start, length) = head;
         if length <= PROTOBUF_OBJECT_BYTES_MAX - 2 * PROTOBUF_ENVELOPE_BYTES_MAX {
             self.place = Place::Whole { list: true };
+            let missing = (start + length).saturating_sub(self.held.len());
+            self.held.reserve(missing + BEHIND_LIST);
             return Ok(true);
         }
         let envelope = self.held.get(..end).unwrap_or_default();
@@ -195,36 +201,35 @@ impl ProtobufMasker {
         Ok(true)
     }
 
-    /// The next field of a list of which `left` bytes are to come.
-    fn item(&mut self, left: usize, output: &mut Output) -> Result<bool, MaskProtobufError> {
-        let Some(head) = Head::parse(&self.held)? else {
-            return if self.held.len() >= left {
-                Err(MaskProtobufError::Wire(ProtobufError::Truncated))
-            } else {
-                Ok(false)
-            };
-        };
-        let size = head.size.saturating_add(head.length);
-        let left = left
-            .checked_sub(size)
-            .ok_or(MaskProtobufError::Wire(ProtobufError::Truncated))?;
-        if size > PROTOBUF_OBJECT_BYTES_MAX {
-            return Err(MaskProtobufError::TooLarge);
-        }
-        if self.held.len() < size {
-            return Ok(false);
-        }
-        let item = self.held.split_to(size).freeze();
-        self.place = Place::Items { left };
+    /// The next fields of a list of which `left` bytes are to come: all that are there as a whole.
+    fn items(&mut self, left: usize, output: &mut Output) -> Result<bool, MaskProtobufError> {
         let mut rewriter = Rewriter::new(
             &self.mask,
             Length::Kept,
             self.passing.as_ref(),
             &mut self.tally,
         );
-        envelope::list(self.kind, &mut rewriter, 0, &item)?;
-        rewriter.write(item.len(), &mut output.of(&item));
-        Ok(true)
+        let mut done = 0;
+        let outcome = loop {
+            if done == left {
+                break Ok(true);
+            }
+            let rest = self.held.get(done..).unwrap_or_default();
+            let item = match whole_field(rest, left - done) {
+                Ok(Some(item)) => item,
+                Ok(None) => break Ok(false),
+                Err(error) => break Err(error),
+            };
+            if let Err(error) = envelope::part_of_list(self.kind, &mut rewriter, done, item) {
+                break Err(error);
+            }
+            done += item.len();
+        };
+        // What came before an error leaves, whatever it came together with.
+        let items = self.held.split_to(done).freeze();
+        rewriter.write(done, &mut output.of(&items));
+        self.place = Place::Items { left: left - done };
+        outcome
     }
 
     fn frame(&mut self, output: &mut Output) -> Result<bool, MaskProtobufError> {
@@ -251,10 +256,32 @@ impl ProtobufMasker {
             .checked_add_signed(growth)
             .and_then(|length| u32::try_from(length).ok());
         let length = length.ok_or(MaskProtobufError::TooLarge)?;
-        output.push(Bytes::copy_from_slice(&length.to_be_bytes()));
-        rewriter.write(event.len(), &mut output.of(&event));
+        let mut sink = output.of(&event);
+        sink.write(&length.to_be_bytes());
+        rewriter.write(event.len(), &mut sink);
         Ok(true)
     }
+}
+
+/// The field at the beginning of the rest of a list, of which `left` bytes are to come; `None` while it is not there as a
+/// whole.
+fn whole_field(rest: &[u8], left: usize) -> Result<Option<&[u8]>, MaskProtobufError> {
+    let truncated = MaskProtobufError::Wire(ProtobufError::Truncated);
+    let Some(head) = Head::parse(rest)? else {
+        return if rest.len() < left {
+            Ok(None)
+        } else {
+            Err(truncated)
+        };
+    };
+    let size = head.size.saturating_add(head.length);
+    if size > left {
+        return Err(truncated);
+    }
+    if size > PROTOBUF_OBJECT_BYTES_MAX {
+        return Err(MaskProtobufError::TooLarge);
+    }
+    Ok(rest.get(..size))
 }
 
 #[cfg(test)]

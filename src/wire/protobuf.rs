@@ -82,6 +82,7 @@ pub struct Fields<'a> {
 impl<'a> Iterator for Fields<'a> {
     type Item = Result<Field<'a>, ProtobufError>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.rest.is_empty() {
             return None;
@@ -100,6 +101,7 @@ impl<'a> Fields<'a> {
         self.rest.len()
     }
 
+    #[inline]
     fn field(&mut self) -> Result<Field<'a>, ProtobufError> {
         let tag = self.varint()?;
         let number = match tag >> 3 {
@@ -126,7 +128,17 @@ impl<'a> Fields<'a> {
         Ok(Field { number, value })
     }
 
+    #[inline]
     fn varint(&mut self) -> Result<u64, ProtobufError> {
+        // Most tags and lengths are of one byte.
+        if let [byte @ 0..0x80, rest @ ..] = self.rest {
+            self.rest = rest;
+            return Ok(u64::from(*byte));
+        }
+        self.long_varint()
+    }
+
+    fn long_varint(&mut self) -> Result<u64, ProtobufError> {
         let mut number = 0;
         for shift in (0..u64::BITS).step_by(7) {
             let (byte, rest) = self.rest.split_first().ok_or(ProtobufError::Truncated)?;

@@ -77,6 +77,8 @@ struct Kinds {
     names: HashMap<&'static str, usize>,
     /// `v1` → `core`.
     versions: HashMap<&'static str, &'static str>,
+    /// `core` → `pods` → `Pod` and its place.
+    resources: HashMap<&'static str, HashMap<String, (&'static str, usize)>>,
 }
 
 /// The message of a kind.
@@ -98,13 +100,8 @@ pub(crate) fn of_resource(
     resource: &str,
 ) -> Option<(&'static str, &'static Message)> {
     let prefix = KINDS.versions.get(api_version)?;
-    KINDS.names.iter().find_map(|(name, place)| {
-        let (of, kind) = name.split_once('.')?;
-        let message = message(*place)?;
-        let held = of == *prefix && plural(kind) == resource;
-        let metadata = |field: &Field| field.number == 1 && field.key == "metadata";
-        (held && message.fields.first().is_some_and(metadata)).then_some((kind, message))
-    })
+    let (kind, place) = KINDS.resources.get(prefix)?.get(resource)?;
+    Some((kind, message(*place)?))
 }
 
 fn plural(kind: &str) -> String {
@@ -124,7 +121,11 @@ pub(crate) fn message(place: usize) -> Option<&'static Message> {
 
 impl Message {
     pub(crate) fn field(&self, number: u32) -> Option<&Field> {
-        self.fields.iter().find(|field| field.number == number)
+        // They stand in the order of their numbers, of which few are missing.
+        let up_to = self.fields.iter().take(number as usize).rev();
+        up_to
+            .take_while(|field| field.number >= number)
+            .find(|field| field.number == number)
     }
 }
 
@@ -139,6 +140,7 @@ impl Kinds {
             messages: Vec::with_capacity(names.len()),
             names,
             versions: HashMap::new(),
+            resources: HashMap::new(),
         };
         for line in text.lines() {
             if let Some(version) = line.strip_prefix("version ") {
@@ -151,7 +153,19 @@ impl Kinds {
                 message.fields.push(field);
             }
         }
+        kinds.find_resources();
         kinds
+    }
+
+    fn find_resources(&mut self) {
+        for (name, place) in &self.names {
+            let first = self.messages.get(*place).and_then(|it| it.fields.first());
+            let has_metadata = first.is_some_and(|it| it.number == 1 && it.key == "metadata");
+            if let (true, Some((prefix, kind))) = (has_metadata, name.split_once('.')) {
+                let held = self.resources.entry(prefix).or_default();
+                held.insert(plural(kind), (kind, *place));
+            }
+        }
     }
 
     fn field(&self, line: &'static str) -> Option<Field> {
@@ -222,6 +236,25 @@ mod tests {
         assert_eq!(kinds.messages.len(), names);
         assert_eq!(kinds.names.len(), names);
         assert_eq!(fields + names + versions, TEXT.lines().count());
+        // No two kinds have one resource.
+        let metadata = |message: &&Message| {
+            message
+                .fields
+                .first()
+                .is_some_and(|it| it.key == "metadata")
+        };
+        let resources: usize = kinds.resources.values().map(HashMap::len).sum();
+        assert_eq!(resources, kinds.messages.iter().filter(metadata).count());
+        for message in &kinds.messages {
+            assert!(
+                message
+                    .fields
+                    .is_sorted_by(|one, next| one.number < next.number)
+            );
+            let all = message.fields.iter();
+            all.for_each(|field| assert_eq!(message.field(field.number).unwrap().key, field.key));
+            assert!(message.field(0).is_none() && message.field(u32::MAX).is_none());
+        }
         let pod = kind("v1", "Pod").unwrap();
         assert_eq!(pod.field(2).unwrap().key, "spec");
         assert!(kind("v1", "Podd").is_none() && kind("v2", "Pod").is_none());

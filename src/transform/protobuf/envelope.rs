@@ -1,7 +1,8 @@
 //! What objects travel in: envelopes, lists and events.
 
 use super::MaskProtobufError;
-use super::rewrite::{Growth, Rewriter};
+use super::edits::Growth;
+use super::rewrite::Rewriter;
 use super::schema::Kind;
 use crate::wire::protobuf::{FieldValue, MAGIC, Unknown, fields};
 
@@ -40,6 +41,16 @@ pub(super) fn list(
             _ => Err(MaskProtobufError::Shape),
         }
     })
+}
+
+/// Masks one field of a list that is not held as a whole: by itself, so that it does not matter what came with it.
+pub(super) fn part_of_list(
+    kind: Kind,
+    rewriter: &mut Rewriter<'_>,
+    at: usize,
+    field: &[u8],
+) -> Result<Growth, MaskProtobufError> {
+    rewriter.apart(|rewriter| list(kind, rewriter, at, field))
 }
 
 /// Searches the metadata of a list, but for what tells its versions apart: `selfLink`, `resourceVersion`, `continue`.

@@ -3,14 +3,13 @@
 //! The walk only collects edits: what stands in the place of which bytes. When a value's length
 //! changes, the head of every message around it is such an edit too.
 
-use std::ops::Range;
-
 use super::super::json::Mask;
 use super::super::json::embedded::mask_document;
 use super::super::output::Sink;
-use super::super::placeholder::FAMILY;
+use super::super::placeholder::{FAMILY, Placeholder};
 use super::super::report::Tally;
 use super::MaskProtobufError;
+use super::edits::{Edits, Growth, difference};
 use super::schema::{inline, number_of};
 use super::search::{KnownIn, in_place};
 use crate::policy::mask::{Action, Look, MaskName, Shape as Form, StateId};
@@ -19,7 +18,7 @@ use crate::request::body::kinds::{self, Field, Holds, Message, Shape};
 use crate::transform::text::arguments::Arguments;
 use crate::transform::text::credentials::{self, Found};
 use crate::transform::text::known::Passing;
-use crate::wire::protobuf::{FieldValue, ProtobufError, fields, last_bytes, write_head};
+use crate::wire::protobuf::{FieldValue, ProtobufError, fields, last_bytes};
 
 /// May the length of a value change?
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -42,12 +41,9 @@ pub(super) struct Rewriter<'a> {
     /// What hides the text that is looked at, if it is hidden.
     hidden_by: MaskName,
     path: ValuePath,
-    edits: Vec<(Range<usize>, Vec<u8>)>,
+    edits: Edits,
     tally: &'a mut Tally,
 }
-
-/// By how many bytes something grew.
-pub(super) type Growth = isize;
 
 impl<'a> Rewriter<'a> {
     pub(super) fn new(
@@ -64,7 +60,7 @@ impl<'a> Rewriter<'a> {
             gone: false,
             hidden_by: MaskName::OWN,
             path: ValuePath::default(),
-            edits: Vec::new(),
+            edits: Edits::default(),
             tally,
         }
     }
@@ -90,7 +86,7 @@ impl<'a> Rewriter<'a> {
                 each(self, field.number, end, field.value)?;
                 continue;
             };
-            let (start, before) = (end - value.len(), self.edits.len());
+            let (start, before) = (end - value.len(), self.edits.count());
             let grown = each(self, field.number, start, field.value)?;
             if grown == 0 {
                 continue;
@@ -99,11 +95,25 @@ impl<'a> Rewriter<'a> {
                 .len()
                 .checked_add_signed(grown)
                 .ok_or(MaskProtobufError::Wire(ProtobufError::Truncated))?;
-            let mut text = Vec::new();
-            write_head(field.number, length, &mut text);
-            growth += grown + difference(text.len(), start - head);
-            self.edits.insert(before, (head..start, text));
+            let head = self.edits.head(before, head..start, (field.number, length));
+            growth += grown + head;
         }
+    }
+
+    /// Masks what is judged by itself: if that fails nothing of it is edited, and what may be searched is its own.
+    pub(super) fn apart(
+        &mut self,
+        mask: impl FnOnce(&mut Self) -> Result<Growth, MaskProtobufError>,
+    ) -> Result<Growth, MaskProtobufError> {
+        let before = self.edits.count();
+        if let Some(known) = &mut self.known {
+            known.begin();
+        }
+        let outcome = mask(self);
+        if outcome.is_err() {
+            self.edits.truncate(before);
+        }
+        outcome
     }
 
     /// What a watch says has happened to the object that follows.
@@ -132,7 +142,7 @@ impl<'a> Rewriter<'a> {
         object: &'static Message,
     ) -> Result<Growth, MaskProtobufError> {
         self.path.truncate(0);
-        self.path.key(Some(b"items"));
+        self.path.field("items");
         self.path.element();
         self.object(at, bytes, object)
     }
@@ -166,7 +176,9 @@ impl<'a> Rewriter<'a> {
                 };
             };
             let length = this.path.len();
-            this.path.key(Some(field.key.as_bytes()));
+            if may_be_told(field.holds, next) {
+                this.path.field(field.key);
+            }
             let grown = match field.shape {
                 Shape::One => this.value(at, value, field.holds, next),
                 Shape::List => this.element(at, value, field, next, &mut commands),
@@ -274,7 +286,9 @@ impl<'a> Rewriter<'a> {
         }
         // As in JSON: keys above what a mask names stay.
         let keys = self.mask.plan.action(state, Form::Object) == Action::Search;
-        self.path.key(Some(key));
+        if may_be_told(holds, next) {
+            self.path.key(Some(key));
+        }
         self.fields(at, entry, |this, number, at, value| match (number, value) {
             (1, FieldValue::Bytes(_)) if !keys => Ok(0),
             (1, FieldValue::Bytes(key)) => Ok(this.search(at, key)),
@@ -315,17 +329,18 @@ impl<'a> Rewriter<'a> {
         let parts = credentials::merged([parts, known].concat());
         if self.length == Length::Kept {
             self.tally.count(self.hidden_by, self.path.text());
-            return self.replace(at, text, in_place(text, parts, self.mask));
+            return self.replace(at, text, &in_place(text, parts, self.mask));
         }
         let mut masked = Vec::with_capacity(text.len());
         let mut copied = 0;
         for part in parts {
             masked.extend_from_slice(text.get(copied..part.start).unwrap_or_default());
             copied = part.end;
-            masked.extend(self.stand_in(text.get(part).unwrap_or_default()));
+            let placeholder = self.stand_in(text.get(part).unwrap_or_default());
+            masked.extend_from_slice(placeholder.bytes());
         }
         masked.extend_from_slice(text.get(copied..).unwrap_or_default());
-        self.replace(at, text, masked)
+        self.replace(at, text, &masked)
     }
 
     /// The JSON of a `RawExtension`, which may also be an object in an envelope of its own: where something in
@@ -368,7 +383,7 @@ impl<'a> Rewriter<'a> {
             Length::Kept if masked.len() <= text.len() => padded(masked, text.len(), b' '),
             Length::Kept => self.stand_in_document(text),
         };
-        self.replace(at, text, masked)
+        self.replace(at, text, &masked)
     }
 
     /// Known values in a field that is in no table, or in a broken one.
@@ -385,13 +400,13 @@ impl<'a> Rewriter<'a> {
             return 0;
         };
         let masked = known.masked_anyhow(bytes, self.mask, self.tally);
-        masked.map_or(0, |masked| self.replace(at, bytes, masked))
+        masked.map_or(0, |masked| self.replace(at, bytes, &masked))
     }
 
     /// Known values in a text.
     fn search(&mut self, at: usize, text: &[u8]) -> Growth {
         let masked = self.searched(text);
-        masked.map_or(0, |masked| self.replace(at, text, masked))
+        masked.map_or(0, |masked| self.replace(at, text, &masked))
     }
 
     /// A text without the known values in it; `None` if it has none.
@@ -404,18 +419,17 @@ impl<'a> Rewriter<'a> {
     }
 
     fn placeholder(&mut self, at: usize, value: &[u8]) -> Growth {
-        let text = self.stand_in(value);
-        self.replace(at, value, text)
+        let placeholder = self.stand_in(value);
+        match self.length {
+            Length::Free => self.replace(at, value, placeholder.bytes()),
+            Length::Kept => self.replace(at, value, &placeholder.fitted(value.len())),
+        }
     }
 
     /// What stands in the place of a value.
-    fn stand_in(&mut self, value: &[u8]) -> Vec<u8> {
+    fn stand_in(&mut self, value: &[u8]) -> Placeholder {
         self.tally.count(self.hidden_by, self.path.text());
-        let placeholder = self.mask.placeholder(value);
-        match self.length {
-            Length::Free => placeholder.bytes().to_vec(),
-            Length::Kept => placeholder.fitted(value.len()),
-        }
+        self.mask.placeholder(value)
     }
 
     /// A document of the same length that says nothing, but that it is masked: written back it would take the place of
@@ -432,24 +446,22 @@ impl<'a> Rewriter<'a> {
         }
     }
 
-    fn replace(&mut self, at: usize, old: &[u8], new: Vec<u8>) -> Growth {
-        let growth = difference(new.len(), old.len());
+    fn replace(&mut self, at: usize, old: &[u8], new: &[u8]) -> Growth {
         if new != old {
-            self.edits.push((at..at + old.len(), new));
+            self.edits.push(at..at + old.len(), new);
         }
-        growth
+        difference(new.len(), old.len())
     }
 
     /// Hands the rewritten text out; `length` is that of what was read.
     pub(super) fn write(self, length: usize, sink: &mut impl Sink) {
-        let mut copied = 0;
-        for (span, text) in self.edits {
-            sink.copy(copied..span.start);
-            sink.write(&text);
-            copied = span.end;
-        }
-        sink.copy(copied..length);
+        self.edits.write(length, sink);
     }
+}
+
+/// May the place of a value, or of something below, have to be told? Known values are told by where they come from.
+fn may_be_told(holds: Holds, state: StateId) -> bool {
+    !state.is_dead() || matches!(holds, Holds::Message(_) | Holds::Json)
 }
 
 /// The length-delimited fields of that number.
@@ -465,10 +477,6 @@ fn all_bytes(message: &[u8], number: u32) -> impl Iterator<Item = &[u8]> {
 fn padded(mut text: Vec<u8>, length: usize, with: u8) -> Vec<u8> {
     text.resize(length, with);
     text
-}
-
-fn difference(new: usize, old: usize) -> Growth {
-    Growth::try_from(new).unwrap_or(Growth::MAX) - Growth::try_from(old).unwrap_or(Growth::MAX)
 }
 
 /// The lists of words in one message: a command and its arguments.

@@ -11,7 +11,7 @@ use super::super::json::Mask;
 use super::super::output::Collected;
 use super::super::placeholder::FAMILY;
 use super::super::report::Tally;
-use crate::limits::{PROTOBUF_DEPTH_MAX, PROTOBUF_SEARCH_BYTES_MAX};
+use crate::limits::{KNOWN_VALUE_BYTES_MIN, PROTOBUF_DEPTH_MAX, PROTOBUF_SEARCH_BYTES_MAX};
 use crate::transform::text::known::{Scanner, Shelf, Wait};
 use crate::wire::protobuf::{FieldValue, fields, is_message};
 
@@ -20,6 +20,8 @@ pub(super) struct KnownIn {
     scanner: Scanner,
     /// Bytes of fields that no table knows, those on every level counted, that may still be searched.
     left: usize,
+    /// Which bytes of such a field are to be hidden; empty, but for its memory, while none is searched.
+    covered: Vec<bool>,
 }
 
 impl KnownIn {
@@ -28,20 +30,30 @@ impl KnownIn {
         (!shelf.load().is_empty()).then(|| Self {
             scanner: Scanner::new(Arc::clone(shelf), Wait::Live),
             left: PROTOBUF_SEARCH_BYTES_MAX,
+            covered: Vec::new(),
         })
+    }
+
+    /// Another object follows.
+    pub(super) fn begin(&mut self) {
+        self.left = PROTOBUF_SEARCH_BYTES_MAX;
     }
 
     /// Whether there is one in a text.
     pub(super) fn finds(&mut self, text: &[u8]) -> bool {
         let found = !self.scanner.find(text).is_empty();
-        self.forget();
+        if found {
+            self.forget();
+        }
         found
     }
 
     /// Where they stand in a text.
     pub(super) fn find(&mut self, text: &[u8], tally: &mut Tally) -> Vec<Range<usize>> {
         let found = self.scanner.find(text);
-        tally.merge(self.scanner.tally());
+        if !found.is_empty() {
+            tally.merge(self.scanner.tally());
+        }
         found
     }
 
@@ -75,9 +87,13 @@ impl KnownIn {
         mask: &Mask,
         tally: &mut Tally,
     ) -> Option<Vec<u8>> {
-        let mut covered = vec![false; bytes.len()];
+        let mut covered = std::mem::take(&mut self.covered);
+        covered.resize(bytes.len(), false);
         self.cover_levels(bytes, &mut covered, PROTOBUF_DEPTH_MAX, tally);
-        covered_over(bytes, &covered, mask)
+        let masked = covered_over(bytes, &covered, mask);
+        covered.clear();
+        self.covered = covered;
+        masked
     }
 
     /// Covers what is to be hidden, from the inside out.
@@ -109,6 +125,9 @@ impl KnownIn {
                     self.cover_levels(value, covered, levels, tally);
                 }
             }
+        }
+        if bytes.len() < KNOWN_VALUE_BYTES_MIN {
+            return; // no value is as short, however it is written
         }
         // What a field within was found to hold needs no room beside that field: nor for a `\` before it, which may be the
         // length of that field.
@@ -180,6 +199,10 @@ fn cover(covered: &mut [bool], span: Range<usize>) {
 
 /// The bytes with a placeholder over every run of covered ones; `None` if there is none.
 fn covered_over(bytes: &[u8], covered: &[bool], mask: &Mask) -> Option<Vec<u8>> {
+    // Without an end in between, because that is what vectors can do.
+    if !covered.iter().fold(false, |any, covered| any | covered) {
+        return None;
+    }
     let mut at = 0;
     let mut masked: Option<Vec<u8>> = None;
     for run in covered.chunk_by(|one, next| one == next) {

@@ -13,6 +13,7 @@ use crate::wire::protobuf::{Field, FieldValue, fields};
 mod back;
 mod known;
 mod odd;
+mod pieces;
 
 type Build<'a> = &'a dyn Fn(&[u8]) -> Vec<u8>;
 

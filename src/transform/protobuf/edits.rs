@@ -1,0 +1,73 @@
+//! What is to be written in the place of which bytes of a message.
+
+use std::ops::Range;
+
+use super::super::output::Sink;
+use crate::wire::protobuf::write_head;
+
+/// By how many bytes something grew.
+pub(super) type Growth = isize;
+
+pub(super) fn difference(new: usize, old: usize) -> Growth {
+    Growth::try_from(new).unwrap_or(Growth::MAX) - Growth::try_from(old).unwrap_or(Growth::MAX)
+}
+
+/// Edits, in the order of the bytes they are about.
+#[derive(Default)]
+pub(super) struct Edits {
+    all: Vec<Edit>,
+    /// What is written, one after another, in the order in which it was found.
+    texts: Vec<u8>,
+}
+
+struct Edit {
+    old: Range<usize>,
+    /// In `texts`.
+    new: Range<usize>,
+}
+
+impl Edits {
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Forgets those behind the first `count`.
+    pub(super) fn truncate(&mut self, count: usize) {
+        self.all.truncate(count);
+    }
+
+    /// The next one.
+    pub(super) fn push(&mut self, old: Range<usize>, text: &[u8]) {
+        let from = self.texts.len();
+        self.texts.extend_from_slice(text);
+        let new = from..self.texts.len();
+        self.all.push(Edit { old, new });
+    }
+
+    /// The head of a field before the edits within it, of which `before` come before them. Answers by how much it grows.
+    pub(super) fn head(
+        &mut self,
+        before: usize,
+        old: Range<usize>,
+        (number, length): (u32, usize),
+    ) -> Growth {
+        let from = self.texts.len();
+        write_head(number, length, &mut self.texts);
+        let new = from..self.texts.len();
+        let growth = difference(new.len(), old.len());
+        self.all.insert(before, Edit { old, new });
+        growth
+    }
+
+    /// Hands out the rewritten message, of which `length` bytes were read.
+    pub(super) fn write(&self, length: usize, sink: &mut impl Sink) {
+        let mut copied = 0;
+        for Edit { old, new } in &self.all {
+            sink.copy(copied..old.start);
+            sink.write(self.texts.get(new.clone()).unwrap_or_default());
+            copied = old.end;
+        }
+        sink.copy(copied..length);
+    }
+}
