@@ -103,6 +103,19 @@ impl<'a> Fields<'a> {
 
     #[inline]
     fn field(&mut self) -> Result<Field<'a>, ProtobufError> {
+        // Most are one of the first fifteen, with a short text or message in it.
+        if let [tag @ 0x0a..0x80, length @ 0..0x80, rest @ ..] = self.rest
+            && tag & 7 == 2
+            && let Some((bytes, rest)) = rest.split_at_checked(usize::from(*length))
+        {
+            self.rest = rest;
+            let (number, value) = (u32::from(tag >> 3), FieldValue::Bytes(bytes));
+            return Ok(Field { number, value });
+        }
+        self.any_field()
+    }
+
+    fn any_field(&mut self) -> Result<Field<'a>, ProtobufError> {
         let tag = self.varint()?;
         let number = match tag >> 3 {
             number @ 1..=FIELD_NUMBER_MAX => u32::try_from(number).ok(),
@@ -370,6 +383,17 @@ pub(crate) mod tests {
             prop_assert_eq!(foreign, !body.starts_with(MAGIC));
             prop_assert!(fields(&body).count() <= body.len());
             prop_assert!(last_bytes(&body, 2).len() < body.len().max(1));
+        }
+
+        #[test]
+        fn a_short_field_is_read_as_any_other(
+            tag in 0_u8..0x90, length in 0_u8..14, rest in proptest::collection::vec(any::<u8>(), 0..12),
+        ) {
+            let bytes = [&[tag, length][..], &rest].concat();
+            let (mut quickly, mut slowly) = (fields(&bytes), fields(&bytes));
+            let field = quickly.field();
+            prop_assert_eq!(field, slowly.any_field());
+            prop_assert!(field.is_err() || quickly.remaining() == slowly.remaining());
         }
 
         #[test]
