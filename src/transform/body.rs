@@ -319,7 +319,10 @@ impl Rewriting {
 
     fn count(&mut self) {
         match &mut self.pipeline.last {
-            Last::Json { masker, .. } => self.report.add(masker.tally()),
+            Last::Json { masker, .. } => {
+                self.report.add(masker.tally());
+                masker.rest();
+            }
             Last::Protobuf(masker) => self.report.add(masker.tally()),
             Last::Text(masker) => self.report.add(masker.tally()),
             Last::Status {

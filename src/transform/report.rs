@@ -49,7 +49,7 @@ pub(super) struct Tally {
     /// Those that were not.
     fresh: Vec<String>,
     /// The last ones, each where those are that look the same at first: most values stand where one stood before.
-    recent: [Vec<u8>; RECENT_PATHS],
+    recent: Option<Box<[Vec<u8>; RECENT_PATHS]>>,
 }
 
 /// Paths that are told apart at first.
@@ -72,7 +72,8 @@ impl Tally {
         }
         let last = place.last().copied().unwrap_or_default();
         let likeness = place.len() ^ usize::from(last);
-        let Some(recent) = self.recent.get_mut(likeness % RECENT_PATHS) else {
+        let recent = self.recent.get_or_insert_default();
+        let Some(recent) = recent.get_mut(likeness % RECENT_PATHS) else {
             return;
         };
         if recent == place {
@@ -87,6 +88,11 @@ impl Tally {
                 self.fresh.push(path);
             }
         }
+    }
+
+    /// Gives back what only makes counting faster.
+    pub(super) fn rest(&mut self) {
+        self.recent = None;
     }
 
     pub(super) fn is_empty(&self) -> bool {

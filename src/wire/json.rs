@@ -146,6 +146,11 @@ impl Scanner {
         }
     }
 
+    /// Whether no document is open.
+    pub fn is_between_documents(&self) -> bool {
+        self.state == State::Boundary
+    }
+
     /// Goes on from `cursor` to the next thing worth reporting.
     ///
     /// `chunk` must be the same until [`Step::More`] was reported; the next chunk starts with a

@@ -55,6 +55,7 @@ pub(super) fn run_pieces(mask: &Mask, pieces: &[&[u8]]) -> (Vec<u8>, Result<(), 
     for piece in pieces {
         let chunk = Bytes::copy_from_slice(piece);
         outcome = masker.push(&chunk, &mut output.of(&chunk));
+        masker.rest();
         drain(&mut output);
         if outcome.is_err() {
             break;
@@ -173,6 +174,23 @@ fn c_07_an_event_is_never_held_for_the_next_one() {
         }
         assert!(last.ends_with(b"}\n"));
     }
+}
+
+#[test]
+fn between_two_events_nothing_is_kept_that_the_next_one_makes_anew() {
+    let event = format!(r#"{{"type":"ADDED","object":{}}}"#, secret(PASSWORD));
+    let (begin, end) = event.split_at(event.len() - 1);
+    let mut masker = JsonMasker::new(secrets(), Documents::Sequence);
+    let mut output = Output::default();
+    let mut push = |text: &str| {
+        let chunk = Bytes::copy_from_slice(text.as_bytes());
+        masker.push(&chunk, &mut output.of(&chunk)).unwrap();
+        masker.rest();
+        masker.spare.is_some()
+    };
+    assert!(push(begin), "what masks an embedded document is used again");
+    assert!(!push(end));
+    assert!(push(begin) && !push(end));
 }
 
 #[test]
