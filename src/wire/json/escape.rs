@@ -92,9 +92,21 @@ pub fn unescape(raw: &[u8]) -> Result<Cow<'_, [u8]>, JsonError> {
         return Ok(Cow::Borrowed(raw));
     }
     let mut text = Vec::with_capacity(raw.len());
-    let mut unescaper = Unescaper::default();
-    unescaper.push(raw, &mut |piece| text.extend_from_slice(piece))?;
-    unescaper.finish(&mut |piece| text.extend_from_slice(piece))?;
+    let mut rest = raw;
+    while let Some(backslash) = memchr::memchr(b'\\', rest) {
+        let (plain, escape) = rest.split_at(backslash);
+        text.extend_from_slice(plain);
+        // Nearly all there are, where JSON stands in JSON.
+        if let [_, byte @ (b'"' | b'\\'), after @ ..] = escape {
+            text.push(*byte);
+            rest = after;
+            continue;
+        }
+        let unit = unit(escape, true)?.ok_or(JsonError::Escape)?;
+        unit.emit(&mut |character| text.extend_from_slice(character));
+        rest = escape.get(unit.raw..).unwrap_or_default();
+    }
+    text.extend_from_slice(rest);
     Ok(Cow::Owned(text))
 }
 
@@ -110,6 +122,10 @@ pub fn raw_length(raw: &[u8], length: usize) -> Result<usize, JsonError> {
             break;
         }
         let escape = raw.get(at..).unwrap_or_default();
+        if let [b'\\', b'"' | b'\\', ..] = escape {
+            (at, left) = (at + 2, left - 1);
+            continue;
+        }
         let unit = unit(escape, true)?.ok_or(JsonError::Escape)?;
         at += unit.raw;
         left = left.checked_sub(unit.length()).ok_or(JsonError::Escape)?;

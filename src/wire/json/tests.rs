@@ -332,6 +332,27 @@ proptest! {
 
 proptest! {
     #[test]
+    fn a_whole_string_is_unescaped_as_its_pieces_are(
+        pieces in prop::collection::vec(
+            prop::sample::select(vec![
+                "a", "\\\\", "\\\"", "\\/", "\\n", "\\u00e9", "\\ud83d", "\\ude00", "\\u12", "\\", "u", "\\x", "\u{e9}",
+            ]),
+            0..12,
+        ),
+    ) {
+        let raw = pieces.concat();
+        let (mut unescaper, mut text) = (Unescaper::default(), Vec::new());
+        let mut each = raw.as_bytes().chunks(1);
+        let read = each.try_for_each(|byte| unescaper.push(byte, &mut |piece| text.extend_from_slice(piece)));
+        let read = read.and_then(|()| unescaper.finish(&mut |piece| text.extend_from_slice(piece)));
+        let whole = unescape(raw.as_bytes());
+        prop_assert_eq!(whole.as_deref(), read.as_ref().map(|()| text.as_slice()));
+        if whole.is_ok() {
+            prop_assert_eq!(raw_length(raw.as_bytes(), text.len()), Ok(raw.len()));
+        }
+    }
+
+    #[test]
     fn unescaping_agrees_with_serde_json(text in any::<String>(), cut in 0_usize..64) {
         let raw = serde_json::to_string(&text).unwrap();
         let raw = &raw.as_bytes()[1..raw.len() - 1];
