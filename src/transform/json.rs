@@ -310,7 +310,7 @@ impl JsonMasker {
 
     fn searches(&mut self) -> bool {
         let strings = self.strings.as_mut();
-        strings.is_some_and(|strings| strings.search())
+        strings.is_some_and(|strings| strings.know_any())
     }
 
     fn state_of_value(&mut self) -> StateId {

@@ -27,6 +27,7 @@ mod blocks;
 mod compact;
 mod escape;
 mod key;
+mod marks;
 mod members;
 
 use thiserror::Error;
@@ -37,6 +38,7 @@ use self::members::Passed;
 
 pub use self::compact::compact_members;
 pub use self::escape::{Unescaper, raw_length, unescape, write_escaped};
+pub use self::marks::Marks;
 use crate::limits::JSON_DEPTH_MAX;
 
 /// Why a text is not JSON for us.

@@ -105,12 +105,17 @@ fn hides(text: &[u8]) -> bool {
 
 /// The parts of a text that look like credentials, in order.
 pub(super) fn parts(text: &[u8]) -> Vec<Range<usize>> {
-    if search::is_plain(text) {
+    let mut search = Search::new();
+    // Most texts have no lead-in, and nothing else is to be read of them.
+    let plain = search.skip(text);
+    if plain == text.len() {
         return Vec::new();
     }
-    let mut parts = Parts::default();
-    let mut search = Search::new();
-    search.push(text, &mut parts);
+    let mut parts = Parts {
+        at: plain,
+        ..Parts::default()
+    };
+    search.push(text.get(plain..).unwrap_or_default(), &mut parts);
     search.finish(Ending::Complete, &mut parts);
     parts.found
 }

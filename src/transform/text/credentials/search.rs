@@ -106,14 +106,6 @@ pub(super) struct Search {
     pub(super) steps: usize,
 }
 
-/// Is there no lead-in in a whole text? Most have none, and nothing else is to be read of them.
-pub(super) fn is_plain(text: &[u8]) -> bool {
-    let automaton = AUTOMATON.as_ref();
-    automaton
-        .and_then(|known| Some((known, first_state(known)?)))
-        .is_some_and(|(known, mut state)| cruise(known, &mut state, text, 0) == text.len())
-}
-
 /// Is a word a program, maybe with the one before it, so that an option behind it may be a credential by its letter?
 pub(in crate::transform::text) fn is_program(before: &[u8], word: &[u8]) -> bool {
     let automaton = AUTOMATON.as_ref();
@@ -160,6 +152,17 @@ impl Search {
             #[cfg(test)]
             steps: 0,
         }
+    }
+
+    /// Reads on up to the first byte behind a lead-in, which is still to be pushed. Answers how many bytes come before:
+    /// they may be shown.
+    pub(super) fn skip(&mut self, chunk: &[u8]) -> usize {
+        let Some((automaton, mut state)) = self.machine() else {
+            return 0;
+        };
+        let cruised = cruise(automaton, &mut state, chunk, 0);
+        self.state = Some(state);
+        cruised
     }
 
     /// Reads on.

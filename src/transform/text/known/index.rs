@@ -278,6 +278,9 @@ impl Index {
     /// Whether it is clear at a glance that no form stands in `text`, before which nothing came and behind
     /// which nothing follows: every byte stands for itself, and no key is there.
     pub(super) fn is_absent(&self, text: &[u8]) -> bool {
+        if text.len() < KEY_BYTES {
+            return true; // nothing stands for more bytes than it has
+        }
         let special = |any, byte: &u8| any | plain::is_special(*byte);
         let mut keys = text.windows(KEY_BYTES).filter_map(key);
         !text.iter().fold(false, special) && keys.all(|key| self.beginning(key).is_none())

@@ -192,7 +192,12 @@ impl Scanner {
 
     /// Takes a whole text, of which nothing came before and nothing follows. Nothing of it is held.
     pub(in crate::transform) fn push_whole(&mut self, text: &[u8], sink: &mut impl Sink) {
-        let index = &self.shelf.load();
+        let index = self.shelf.load();
+        self.push_whole_by(&index, text, sink);
+    }
+
+    /// The same, for who takes several texts in a row and has looked at the shelf.
+    pub(super) fn push_whole_by(&mut self, index: &Arc<Index>, text: &[u8], sink: &mut impl Sink) {
         if index.is_absent(text) {
             sink.copy(0..text.len());
             return;

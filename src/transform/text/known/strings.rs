@@ -6,11 +6,10 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use memchr::{memchr, memchr2};
-
 use super::{Scanner, Shelf, Wait};
-use crate::transform::output::{Shifted, Sink};
+use crate::transform::output::{Joined, Shifted, Sink};
 use crate::transform::report::Tally;
+use crate::wire::json::Marks;
 
 /// The strings of one stream of JSON.
 pub(in crate::transform) struct Strings {
@@ -41,19 +40,20 @@ impl Strings {
     }
 
     /// Whether there is a value to look for.
-    pub(in crate::transform) fn search(&self) -> bool {
+    pub(in crate::transform) fn know_any(&self) -> bool {
         !self.shelf.load().is_empty()
     }
 
     /// Takes the next bytes; they are the chunk that `sink` copies from.
     pub(in crate::transform) fn push(&mut self, text: &[u8], sink: &mut impl Sink) {
+        let index = &self.shelf.load();
         let mut sink = Joined::new(sink);
+        let mut marks = Marks::of(text);
         let mut at = 0;
         while at < text.len() {
-            let rest = text.get(at..).unwrap_or_default();
             if let Place::Outside = self.place {
-                let quote = memchr(b'"', rest);
-                let end = quote.map_or(text.len(), |quote| at + quote + 1);
+                let quote = opening(text, at, &mut marks);
+                let end = quote.map_or(text.len(), |quote| quote + 1);
                 sink.copy(at..end);
                 at = end;
                 if quote.is_none() {
@@ -63,20 +63,20 @@ impl Strings {
                 self.partial = false;
                 continue;
             }
-            let (end, place) = content(rest, self.place);
-            let inside = rest.get(..end).unwrap_or_default();
+            let (end, place) = content(text, at, self.place, &mut marks);
+            let inside = text.get(at..end).unwrap_or_default();
             let mut content = Shifted {
                 by: at,
                 sink: &mut sink,
             };
             let ended = matches!(place, Place::Outside);
             if ended && !self.partial {
-                self.scanner.push_whole(inside, &mut content);
+                self.scanner.push_whole_by(index, inside, &mut content);
             } else {
                 self.scanner.push(inside, &mut content);
                 self.partial = true;
             }
-            at += end;
+            at = end;
             self.place = place;
             if ended {
                 if self.partial {
@@ -111,62 +111,33 @@ impl Strings {
     }
 }
 
-/// How far the content of a string reaches, and where it leads: before its closing quote (`Outside`) or to
+/// Where a string begins, from `at` on.
+fn opening(text: &[u8], at: usize, marks: &mut Marks<'_>) -> Option<usize> {
+    let mut at = at;
+    loop {
+        at = marks.next(at);
+        if *text.get(at)? == b'"' {
+            return Some(at);
+        }
+        at += 1;
+    }
+}
+
+/// How far the content of a string reaches from `at` on, and where it leads: before its closing quote (`Outside`) or to
 /// the end of `text`.
-fn content(text: &[u8], place: Place) -> (usize, Place) {
+fn content(text: &[u8], at: usize, place: Place, marks: &mut Marks<'_>) -> (usize, Place) {
     let mut at = match place {
-        Place::Escaped if !text.is_empty() => 1,
-        place @ Place::Escaped => return (0, place),
-        Place::Outside | Place::Inside => 0,
+        Place::Escaped => at + 1,
+        Place::Outside | Place::Inside => at,
     };
-    while let Some(found) = memchr2(b'"', b'\\', text.get(at..).unwrap_or_default()) {
-        at += found;
-        if text.get(at) == Some(&b'"') {
-            return (at, Place::Outside);
+    loop {
+        at = marks.next(at);
+        match text.get(at) {
+            Some(b'"') => return (at, Place::Outside),
+            Some(_) if at + 1 == text.len() => return (text.len(), Place::Escaped),
+            Some(_) => at += 2,
+            None => return (text.len(), Place::Inside),
         }
-        if at + 1 == text.len() {
-            return (text.len(), Place::Escaped);
-        }
-        at += 2;
-    }
-    (text.len(), Place::Inside)
-}
-
-/// Copies spans that follow each other as one.
-struct Joined<'a, S> {
-    span: Range<usize>,
-    sink: &'a mut S,
-}
-
-impl<'a, S: Sink> Joined<'a, S> {
-    fn new(sink: &'a mut S) -> Self {
-        Self { span: 0..0, sink }
-    }
-
-    fn flush(&mut self) {
-        if !self.span.is_empty() {
-            self.sink.copy(self.span.clone());
-        }
-    }
-}
-
-impl<S: Sink> Sink for Joined<'_, S> {
-    fn copy(&mut self, span: Range<usize>) {
-        if span.start == self.span.end {
-            self.span.end = span.end;
-        } else {
-            self.flush();
-            self.span = span;
-        }
-    }
-
-    fn write(&mut self, text: &[u8]) {
-        if text.is_empty() {
-            return;
-        }
-        self.flush();
-        self.span = self.span.end..self.span.end;
-        self.sink.write(text);
     }
 }
 
