@@ -228,10 +228,24 @@ impl JsonMasker {
 
     /// The stream ended; an unfinished document is an error and stays unfinished.
     pub(super) fn finish(&mut self, sink: &mut impl Sink) -> Result<(), JsonError> {
-        if self.scanner.finish()? && self.holds() {
-            self.replace(sink)?;
+        if self.scanner.finish()? {
+            if self.holds() {
+                self.replace(sink)?;
+            }
+            self.end();
         }
         Ok(())
+    }
+
+    /// Becomes as new, but for its memory: the next document finds nothing of the one before.
+    fn forget(&mut self) {
+        self.scanner = Scanner::new(Documents::One);
+        self.frames.clear();
+        self.member = StateId::DEAD;
+        self.current = Current::Walked;
+        self.hidden_by = MaskName::OWN;
+        self.arguments = Arguments::default();
+        self.around.clear();
     }
 
     /// What was masked since the last call.

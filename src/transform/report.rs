@@ -76,7 +76,8 @@ impl Tally {
         let Some(recent) = recent.get_mut(likeness % RECENT_PATHS) else {
             return;
         };
-        if recent == place {
+        // Nothing was counted yet where nothing stands.
+        if recent == place && !place.is_empty() {
             return;
         }
         recent.clear();
@@ -115,6 +116,16 @@ impl Tally {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_value_that_is_a_whole_document_has_the_path_of_the_document() {
+        let mut path = crate::request::body::ValuePath::default();
+        path.key(Some(b"applied"));
+        let (report, mut tally) = (MaskReport::default(), Tally::default());
+        tally.count_at(MaskName::OWN, &Trail::within(&path));
+        report.add(&mut tally);
+        assert_eq!(report.masked_paths(), ["applied"]);
+    }
 
     #[test]
     fn the_number_of_paths_is_bounded() {

@@ -5,11 +5,10 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use super::embedded::Edits;
-use super::{Current, Held, JsonMasker, Kind, Scanner, Sink, elements};
+use super::{Current, Held, JsonMasker, Kind, Sink, elements};
 use crate::policy::mask::{Leaf, Look, StateId};
 use crate::transform::output::Collected;
 use crate::transform::placeholder::Placeholder;
-use crate::transform::text::arguments::Arguments;
 use crate::transform::text::credentials::{self, Found};
 use crate::wire::json::{Documents, JsonError, unescape};
 
@@ -170,8 +169,7 @@ impl JsonMasker {
     /// It has come to the end of its document, so it can take another.
     pub(super) fn done(&mut self, mut masker: Box<Self>) {
         self.tally.merge(&mut masker.tally);
-        masker.scanner = Scanner::new(Documents::One);
-        masker.arguments = Arguments::default();
+        masker.forget();
         self.spare = Some(masker);
     }
 }

@@ -381,6 +381,38 @@ fn c_44_embedded_documents_keep_their_form_or_are_masked_whole() {
 }
 
 #[test]
+fn c_44_an_embedded_scalar_leaves_nothing_behind() {
+    let applied =
+        |text: &str| json!({"kind": "Secret", "metadata": {"annotations": {LAST_APPLIED: text}}});
+    let manifest = json!({"stringData": {"password": PASSWORD}}).to_string();
+    let pod = |text: &str, value: &str| {
+        let env = json!([{"name": "DB_PASSWORD", "value": value, "zzz": 1}]);
+        json!({
+            "metadata": {"annotations": {LAST_APPLIED: text}},
+            "spec": {"containers": [{"name": "c", "env": env}]}
+        })
+    };
+    let workloads = mask_by(&builtin("workloads")[0]);
+    for scalar in ["1", "-2.5e3", "null", "true", "false", "\"a\"", "[]", "{}"] {
+        let items = [
+            applied(scalar),
+            applied("{}"),
+            applied(&manifest),
+            applied(scalar),
+        ];
+        let list = json!({"kind": "SecretList", "items": items}).to_string();
+        assert_absent(run(&secrets(), &list).as_bytes(), PASSWORD);
+        let watch: Vec<String> = items
+            .iter()
+            .map(|item| json!({"type": "ADDED", "object": item}).to_string())
+            .collect();
+        assert_absent(run(&secrets(), &watch.concat()).as_bytes(), PASSWORD);
+        let pods = json!({"items": [pod(scalar, ""), pod("{}", PASSWORD), pod(scalar, PASSWORD)]});
+        assert_absent(run(&workloads, &pods.to_string()).as_bytes(), PASSWORD);
+    }
+}
+
+#[test]
 fn a_text_that_is_masked_whole_may_end_in_a_quote() {
     for text in [r#"{"metadata":{"a":"b""#, r#"a""#, "\"", "\\", r#"\""#] {
         let object = |value: &str| json!({"metadata": {"annotations": {LAST_APPLIED: value}}});

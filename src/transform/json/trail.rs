@@ -9,7 +9,8 @@ const ELEMENT: u16 = u16::MAX;
 /// A key that is too long to be shown.
 const UNNAMED: u16 = u16::MAX - 1;
 
-/// Bytes of a trail, nearly: a longer one would not be shown whole, as every step shows more than half of its bytes.
+/// Bytes of a trail, nearly. Behind so many nothing is shown but where keys are left out: a path of text would be too long to be
+/// shown whole.
 const BYTES_MAX: usize = 2 * MASKED_PATH_BYTES_MAX;
 
 /// Where in a document a value stands.
@@ -22,7 +23,7 @@ pub(in crate::transform) struct Trail {
 
 impl Trail {
     /// That of a document which stands here.
-    pub(super) fn within(path: &ValuePath) -> Self {
+    pub(in crate::transform) fn within(path: &ValuePath) -> Self {
         Self {
             outside: path.clone(),
             steps: Vec::new(),
