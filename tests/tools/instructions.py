@@ -27,7 +27,8 @@ def program():
     build = ["cargo", "bench", "--quiet", "--locked", "--profile", "dev", *optimized, "--bench", "instructions", "--no-run"]
     messages = subprocess.run([*build, "--message-format=json"], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
     built = [json.loads(line) for line in messages.stdout.splitlines() if line.startswith("{")]
-    return next(it["executable"] for it in reversed(built) if it.get("executable"))
+    # The program itself is built along, and comes before or after.
+    return next(it["executable"] for it in built if it.get("executable") and "bench" in it["target"]["kind"])
 
 
 def count(executable, case):
