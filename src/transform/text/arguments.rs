@@ -139,18 +139,13 @@ fn look_alone(word: &[u8]) -> Found {
 
 /// Of `--password=value` all that follows the sign is the value; a quote may stand before it.
 fn value_of_flag(word: &[u8], parts: &[Range<usize>]) -> Option<Range<usize>> {
-    let sign = memchr::memchr(b'=', word)?;
+    let sign = word.iter().position(|byte| *byte == b'=')?;
     let first = parts.first()?;
-    if !(sign + 1..=sign + 2).contains(&first.start) {
-        return None;
-    }
-    let name = word.get(..sign)?;
-    let flag = Arguments {
-        before: name.to_vec(),
-        ..Arguments::default()
-    };
-    let is_flag = name.starts_with(b"-") && name.len() <= REMEMBERED_BYTES_MAX && flag.takes_next();
-    is_flag.then_some(first.start..word.len())
+    let mut flag = Arguments::default();
+    flag.look(word.get(..sign)?);
+    let begins = (sign + 1..=sign + 2).contains(&first.start);
+    let is_flag = flag.before.starts_with(b"-") && flag.takes_next();
+    (begins && is_flag).then_some(first.start..word.len())
 }
 
 /// Is it one dash and a letter, with a value right behind it?

@@ -235,7 +235,7 @@ fn plain_end_by(text: &[u8], quotes: impl Fn(&[u8; BLOCK]) -> (u64, u64)) -> Opt
 
 /// The next block of `rest`, and how much of it there is; what is missing is blank.
 #[inline(always)]
-fn block<'a>(rest: &'a [u8], padded: &'a mut [u8; BLOCK]) -> (&'a [u8; BLOCK], usize) {
+pub(super) fn block<'a>(rest: &'a [u8], padded: &'a mut [u8; BLOCK]) -> (&'a [u8; BLOCK], usize) {
     if let Some(block) = rest.first_chunk() {
         return (block, BLOCK);
     }

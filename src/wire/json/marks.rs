@@ -47,15 +47,7 @@ impl<'a> Marks<'a> {
 
     fn look(&mut self, from: usize) {
         let rest = self.text.get(from..).unwrap_or_default();
-        let (quotes, backslashes) = if let Some(block) = rest.first_chunk() {
-            blocks::quotes(block)
-        } else {
-            let mut padded = [b' '; BLOCK];
-            for (place, byte) in padded.iter_mut().zip(rest) {
-                *place = *byte;
-            }
-            blocks::quotes(&padded)
-        };
+        let (quotes, backslashes) = blocks::quotes(blocks::block(rest, &mut [b' '; BLOCK]).0);
         (self.block, self.bits) = (from, quotes | backslashes);
     }
 }
