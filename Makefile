@@ -27,6 +27,7 @@ perf-record: ## Run every scenario of the load test and append the reports to be
 	@tests/tools/install.sh proxies || true
 	@record=benches/record/$$(date +%F)-loadtest.md; \
 	for scenario in $$(cargo loadtest list | cut -d' ' -f1); do \
+	  rm -f target/scenario.md; \
 	  cargo loadtest $$scenario --markdown target/scenario.md; \
 	  { cat target/scenario.md; echo; } >>$$record || exit; \
 	done

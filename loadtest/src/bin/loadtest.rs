@@ -5,9 +5,11 @@
     reason = "a measurement is printed"
 )]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::Parser;
 use loadtest::harness::report::Report;
 use loadtest::harness::run::{self, overhead};
@@ -27,33 +29,34 @@ static ALLOCATOR: Jemalloc = Jemalloc;
 /// throughput on a machine that also runs client and upstream.
 ///
 /// Exit code 0: all bars hold. 1: one does not, or a secret value leaked, or streams broke. 2: nothing can be said,
-/// because the machine was too busy, a bar is undecided, or the command line is wrong.
+/// because the machine was too busy, a bar is undecided or skipped (one of its targets was left out or is not installed),
+/// or the command line is wrong.
 #[derive(Parser)]
 #[command(name = "loadtest", after_help = EXAMPLES)]
 struct Cli {
     /// `list`, the name of a scenario, a file, or `overhead`, which has options of its own.
     scenario: String,
-    /// Rounds instead of the scenario's; five at least if bars are to mean anything.
-    #[arg(long)]
-    rounds: Option<usize>,
+    /// Rounds instead of the scenario's; with fewer than three, bars say little.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: Option<u16>,
     /// Seconds that each turn counts, instead of the scenario's.
-    #[arg(long, value_name = "SECONDS")]
-    duration: Option<f64>,
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    duration: Option<Duration>,
     /// Seconds that clients run before anything counts, instead of the scenario's.
-    #[arg(long, value_name = "SECONDS")]
-    warm_up: Option<f64>,
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    warm_up: Option<Duration>,
     /// The part of the scenario's clients and of their rates that runs.
-    #[arg(long, value_name = "FACTOR")]
+    #[arg(long, value_name = "FACTOR", value_parser = factor)]
     scale: Option<f64>,
     /// The part of the items of its lists.
-    #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
+    #[arg(long, value_name = "FACTOR", value_parser = factor, default_value_t = 1.0)]
     items: f64,
-    /// Only these targets: direct, relay, nginx, haproxy, envoy, portcullis, portcullis-masked, portcullis-recorded, portcullis-masked-recorded.
-    #[arg(long = "target", value_name = "TARGET", value_parser = parse_target)]
+    /// Only these of the scenario's targets; may be given several times.
+    #[arg(long = "target", value_name = "TARGET")]
     targets: Vec<Target>,
     #[command(flatten)]
     output: Output,
-    /// Where configurations and logs of the targets are kept.
+    /// Folder for configurations and logs of the targets; its subfolder `run` is emptied first.
     #[arg(long, value_name = "DIR", default_value = "target/loadtest")]
     dir: PathBuf,
 }
@@ -89,6 +92,8 @@ struct Overhead {
 }
 
 const EXAMPLES: &str = "\
+loadtest/README.md explains the files, what can be measured and how a bar is judged.
+
 Examples:
   cargo loadtest list
   cargo loadtest passthrough-watch-pods
@@ -100,8 +105,18 @@ Examples:
   # another build of the gateway, without building the harness again
   LOADTEST_GATEWAY=/usr/local/bin/portcullis cargo loadtest passthrough-list";
 
-fn parse_target(text: &str) -> Result<Target, String> {
-    serde_json::from_value(text.into()).map_err(|_| format!("no target {text:?}"))
+fn seconds(text: &str) -> Result<Duration, String> {
+    let number: f64 = text.parse().map_err(|_| "not a number of seconds")?;
+    Duration::try_from_secs_f64(number).map_err(|error| error.to_string())
+}
+
+fn factor(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "not a number")?;
+    if number > 0.0 && number.is_finite() {
+        Ok(number)
+    } else {
+        Err("a factor is above 0".to_owned())
+    }
 }
 
 /// The program is also what it starts: gateway, upstream, relay.
@@ -145,48 +160,64 @@ fn list() -> anyhow::Result<()> {
 
 fn measured(cli: &Cli) -> anyhow::Result<u8> {
     let mut scenario = Scenario::load(&cli.scenario)?;
-    network::enter()?;
-    scenario.rounds = cli.rounds.unwrap_or(scenario.rounds);
-    if let Some(seconds) = cli.duration {
-        scenario.duration = std::time::Duration::try_from_secs_f64(seconds)?;
-    }
-    if let Some(seconds) = cli.warm_up {
-        scenario.warm_up = std::time::Duration::try_from_secs_f64(seconds)?;
-    }
-    if !cli.targets.is_empty() {
-        scenario
-            .targets
-            .retain(|target| cli.targets.contains(target));
-    }
+    scenario.rounds = cli.rounds.map_or(scenario.rounds, usize::from);
+    scenario.duration = cli.duration.unwrap_or(scenario.duration);
+    scenario.warm_up = cli.warm_up.unwrap_or(scenario.warm_up);
+    scenario.only(&cli.targets)?;
     scenario.scale(cli.scale, cli.items);
+    let before = cli.output.before(&scenario.name)?;
+    network::enter()?;
     let report = Report::new(&scenario, run::run(&scenario, &cli.dir)?);
-    cli.output.write(&report)?;
+    cli.output.write(&report, before.as_ref())?;
     Ok(report.exit_code())
 }
 
 fn overhead_of(cli: &Overhead) -> anyhow::Result<u8> {
+    let before = cli.output.before(Report::OVERHEAD)?;
     let report = Report::overhead(&cli.args, overhead::run(&cli.args)?);
-    cli.output.write(&report)?;
+    cli.output.write(&report, before.as_ref())?;
     Ok(report.exit_code())
 }
 
 impl Output {
-    fn write(&self, report: &Report) -> anyhow::Result<()> {
+    /// The run to compare with, read before minutes are spent on measuring.
+    fn before(&self, scenario: &str) -> anyhow::Result<Option<Report>> {
+        let Some(file) = &self.compare else {
+            return Ok(None);
+        };
+        let name = || file.display().to_string();
+        let text = std::fs::read(file).with_context(name)?;
+        let old: Report = serde_json::from_slice(&text)
+            .with_context(|| format!("{} is not what --json writes", name()))?;
+        anyhow::ensure!(
+            old.scenario == scenario,
+            "{} is of {}, not of {scenario}",
+            name(),
+            old.scenario
+        );
+        Ok(Some(old))
+    }
+
+    fn write(&self, report: &Report, before: Option<&Report>) -> anyhow::Result<()> {
         let text = report.markdown();
         print!("{text}");
-        if let Some(file) = &self.markdown {
-            std::fs::write(file, text)?;
+        if let Some(old) = before {
+            println!("\n{}", report.compared_with(old));
         }
-        if let Some(file) = &self.html {
-            std::fs::write(file, report.html())?;
-        }
-        if let Some(file) = &self.compare {
-            let old: Report = serde_json::from_slice(&std::fs::read(file)?)?;
-            println!("\n{}", report.compared_with(&old)?);
-        }
-        if let Some(file) = &self.json {
-            std::fs::write(file, serde_json::to_vec(report)?)?;
+        let files = [
+            (&self.json, serde_json::to_string(report)?),
+            (&self.markdown, text),
+            (&self.html, report.html()),
+        ];
+        for (file, text) in files {
+            if let Some(file) = file {
+                save(file, &text)?;
+            }
         }
         Ok(())
     }
+}
+
+fn save(file: &Path, text: &str) -> anyhow::Result<()> {
+    std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
 }

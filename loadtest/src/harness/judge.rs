@@ -1,5 +1,7 @@
 //! Whether bars hold, judged round by round.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::sample::Sample;
@@ -22,8 +24,14 @@ pub enum Outcome {
     Fails,
     /// Neither.
     Undecided,
-    /// A target that it needs is not installed.
+    /// A target that it needs was left out or is not installed.
     Skipped,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(formatter)
+    }
 }
 
 /// A bar and how it came out.
@@ -135,9 +143,8 @@ fn reference(samples: &[Sample]) -> Option<Target> {
 fn broken(samples: &[Sample]) -> Vec<String> {
     let mut broken = Vec::new();
     for sample in samples {
-        let masked = sample.target == Target::PortcullisMasked;
         let leaks = sample.get("leaks").unwrap_or(0.0);
-        if masked && leaks > 0.0 {
+        if sample.target.is_masked() && leaks > 0.0 {
             broken.push(format!(
                 "{leaks} secret values came through {} in round {}",
                 sample.target,
@@ -159,7 +166,9 @@ fn broken(samples: &[Sample]) -> Vec<String> {
 fn verdict(bar: &Bar, samples: &[Sample], rounds: usize) -> Verdict {
     let mut bar = bar.clone();
     let has = |target: Target| samples.iter().any(|sample| sample.target == target);
-    if bar.by == Some(Target::Nginx) && !has(Target::Nginx) && has(Target::Relay) {
+    // Of CPU time alone is it known how far they are apart.
+    let is_cpu = bar.metric.starts_with("cpu");
+    if is_cpu && bar.by == Some(Target::Nginx) && !has(Target::Nginx) && has(Target::Relay) {
         bar.by = Some(Target::Relay);
         bar.at_most = bar.at_most.map(|bound| bound * NGINX_BY_RELAY);
         bar.at_least = bar.at_least.map(|bound| bound * NGINX_BY_RELAY);
@@ -269,9 +278,36 @@ mod tests {
 
     #[test]
     fn one_leak_breaks_a_run() {
-        let mut samples = rounds(&[0.5; 5], 1.0);
-        samples[4].target = Target::PortcullisMasked;
-        samples[4].metrics.insert("leaks".to_owned(), 1.0);
-        assert_eq!(judge(&scenario(), &samples).broken.len(), 1);
+        for (target, breaks) in [
+            (Target::PortcullisMasked, 1),
+            (Target::PortcullisMaskedRecorded, 1),
+            (Target::Portcullis, 0),
+        ] {
+            let mut samples = rounds(&[0.5; 5], 1.0);
+            samples[4].target = target;
+            samples[4].metrics.insert("leaks".to_owned(), 1.0);
+            assert_eq!(
+                judge(&scenario(), &samples).broken.len(),
+                breaks,
+                "{target}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_relay_stands_in_for_nginx_in_cpu_time_alone() {
+        let mut samples = rounds(&[1.3; 5], 1.0);
+        for sample in &mut samples {
+            if sample.target == Target::Nginx {
+                sample.target = Target::Relay;
+            }
+            let cpu = sample.metrics["cpuPerUnit"];
+            sample.metrics.insert("p99".to_owned(), cpu);
+        }
+        let mut scenario = scenario();
+        let outcome = |scenario: &Scenario| judge(scenario, &samples).verdicts[0].outcome;
+        assert_eq!(outcome(&scenario), Outcome::Holds);
+        scenario.bars[0].value.metric = "p99".to_owned();
+        assert_eq!(outcome(&scenario), Outcome::Skipped);
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use self::http::Endpoint;
 use self::meter::Tally;
@@ -76,13 +76,28 @@ impl Clients {
             clients.add(&load.value).await?;
         }
         let count = u32::try_from(scenario.clients())?;
-        let all = clients.shared.ready.acquire_many(count);
-        let opened = tokio::time::timeout(OPEN_WITHIN, all).await.is_ok();
-        if !opened {
-            let failures = clients.shared.tally.failures().join("; ");
+        let shared = Arc::clone(&clients.shared);
+        let opened = async {
+            tokio::select! {
+                _all = shared.ready.acquire_many(count) => true,
+                // Whoever cannot begin ends, and is never ready.
+                _ended = clients.first_to_end() => false,
+                () = tokio::time::sleep(OPEN_WITHIN) => false,
+            }
+        };
+        if !opened.await {
+            let failures = shared.tally.failures().join("; ");
             anyhow::bail!("not all clients could begin: {failures}");
         }
         Ok(clients)
+    }
+
+    async fn first_to_end(&mut self) {
+        tokio::select! {
+            Some(done) = self.asking.join_next() => note(done, &self.shared.tally),
+            Some(done) = self.reading.join_next() => note(done, &self.shared.tally),
+            else => {}
+        }
     }
 
     async fn add(&mut self, load: &Load) -> anyhow::Result<()> {
@@ -113,7 +128,16 @@ impl Clients {
         self.phase.send_replace(Phase::Measured);
         tokio::time::sleep(duration).await;
         self.phase.send_replace(Phase::After);
-        while self.asking.join_next().await.is_some() {}
+        while let Some(done) = self.asking.join_next().await {
+            note(done, &self.shared.tally);
+        }
         self.shared.tally.count(false);
+    }
+}
+
+/// A client that panicked failed too; the others say so themselves.
+fn note(done: Result<(), JoinError>, tally: &Tally) {
+    if let Err(error) = done {
+        tally.failed(&error.into());
     }
 }

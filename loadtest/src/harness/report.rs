@@ -7,7 +7,7 @@ mod markdown;
 
 use serde::{Deserialize, Serialize};
 
-use super::judge::{Judgement, Outcome, judge};
+use super::judge::{Judgement, Outcome, Sorted, judge};
 use super::run::{Measured, overhead};
 use super::sample::Sample;
 use super::scenario::{Scenario, Target};
@@ -33,6 +33,9 @@ pub struct Report {
 }
 
 impl Report {
+    /// In place of a scenario's name, of a report of `overhead`.
+    pub const OVERHEAD: &str = "overhead";
+
     /// Judges what was measured.
     pub fn new(scenario: &Scenario, measured: Measured) -> Self {
         let judgement = judge(scenario, &measured.samples);
@@ -54,7 +57,7 @@ impl Report {
     /// The report of `overhead`, which has no bars.
     pub fn overhead(args: &overhead::Args, measured: Measured) -> Self {
         Self {
-            scenario: "overhead".to_owned(),
+            scenario: Self::OVERHEAD.to_owned(),
             description: "What the gateway adds before this cluster: everything is done directly and through the gateway, in turn."
                 .to_owned(),
             machine: machine::describe(),
@@ -97,15 +100,15 @@ impl Report {
         html::write(self)
     }
 
-    /// What changed since `old`, in Markdown. Two scenarios cannot be compared.
-    pub fn compared_with(&self, old: &Self) -> anyhow::Result<String> {
-        anyhow::ensure!(
-            old.scenario == self.scenario,
-            "the other report is of {}, not of {}",
-            old.scenario,
-            self.scenario
-        );
-        Ok(compare::write(old, self).join("\n"))
+    /// What changed since `old`, a report of the same scenario, in Markdown.
+    pub fn compared_with(&self, old: &Self) -> String {
+        compare::write(old, self).join("\n")
+    }
+
+    /// What a metric of a target was in all its turns.
+    fn values(&self, target: Target, metric: &str) -> Sorted {
+        let turns = self.samples.iter().filter(|it| it.target == target);
+        Sorted::new(turns.filter_map(|it| it.get(metric)))
     }
 
     /// The targets in the order of their first turn.

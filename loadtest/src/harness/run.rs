@@ -4,7 +4,7 @@ pub mod overhead;
 mod progress;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use super::target::{Candidate, Process, Stage, Usage};
 use progress::Progress;
 
 /// Between two turns: what was cut off is gone by then.
-const SETTLE: Duration = Duration::from_millis(200);
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// Everything that was measured.
 #[derive(Debug)]
@@ -71,7 +71,7 @@ async fn rounds(scenario: &Scenario, folder: &Path) -> anyhow::Result<Measured> 
                 let sample = turn(scenario, candidate, (round, again), &progress).await?;
                 progress.sample(&sample);
                 samples.push(sample);
-                tokio::time::sleep(SETTLE).await;
+                tokio::time::sleep(PAUSE).await;
             }
         }
     }
@@ -108,7 +108,7 @@ async fn turn(
     }
     let idle = usage()?;
     let tally = Arc::new(Tally::default());
-    let canaries = candidate.target == Target::PortcullisMasked;
+    let canaries = candidate.target.is_masked();
     let mut clients = Clients::start(
         scenario,
         candidate.endpoint.clone(),
@@ -136,9 +136,4 @@ async fn turn(
         clients: scenario.clients(),
     };
     Ok(Sample::new(candidate.target, turn, &tally, &around))
-}
-
-/// Where measurements leave their files, when nobody says.
-pub fn default_folder() -> PathBuf {
-    Path::new("target/loadtest").to_owned()
 }

@@ -11,37 +11,109 @@ use super::load::meter::Tally;
 use super::scenario::Target;
 use super::target::Usage;
 
-/// Everything that may be measured, with its unit: the names in bars and in JSON.
-pub const METRICS: &[&str] = &[
-    "cpuPerUnit", // µs of CPU time for an event, item, request or line
-    "cpuPerGB",   // seconds of CPU time for 10^9 bytes of bodies as the client received them
-    "cpu",        // share of one core
-    "rate",       // units a second
-    "megabytes",  // 10^6 bytes a second
-    "p50",        // µs from the due time to the arrival of events
-    "p90",
-    "p99",
-    "max",
-    "firstByteP50", // µs from the request to the first byte
-    "firstByteP99",
-    "responseP50", // µs from the request to the last byte
-    "responseP99",
-    "heldShare", // of a list: what the upstream had sent when its first byte arrived
-    "getP50", // µs, of `overhead`: a GET, a LIST, an event of a watch, the echo of a key, a line of a log
-    "getP99",
-    "listP50",
-    "listP99",
-    "eventP50",
-    "eventP99",
-    "echoP50",
-    "echoP99",
-    "lineP50",
-    "lineP99",
-    "peakMB", // memory at its peak above what was resident before, 10^6 bytes
-    "pssKB",  // growth of PSS by the load, for each client, 10^3 bytes
-    "leaks",  // secret values that came through
-    "errors", // failed requests and streams that ended early
+/// Something that is measured: a name in bars and in JSON, a column in reports.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric {
+    /// As bars write it.
+    pub name: &'static str,
+    /// Of its values.
+    pub unit: &'static str,
+    /// What it says.
+    pub meaning: &'static str,
+}
+
+const fn metric(name: &'static str, unit: &'static str, meaning: &'static str) -> Metric {
+    Metric {
+        name,
+        unit,
+        meaning,
+    }
+}
+
+/// What scenarios measure, and their bars may bound.
+pub const METRICS: &[Metric] = &[
+    metric(
+        "cpuPerUnit",
+        "µs",
+        "CPU time for an event, item, request, key or line (`exec-print`: for 10⁶ bytes)",
+    ),
+    metric(
+        "cpuPerGB",
+        "s",
+        "CPU time for 10⁹ bytes of bodies as the client received them",
+    ),
+    metric("cpu", "cores", "CPU time by the time that went by"),
+    metric("rate", "1/s", "events, items, requests, keys or lines"),
+    metric("megabytes", "10⁶ B/s", "bodies as the client received them"),
+    metric(
+        "p50",
+        "µs",
+        "from the due time of an event or key to its arrival",
+    ),
+    metric("p90", "µs", "the same"),
+    metric("p99", "µs", "the same"),
+    metric("max", "µs", "the same"),
+    metric(
+        "firstByteP50",
+        "µs",
+        "from the due time of a request to the first byte of its body",
+    ),
+    metric("firstByteP99", "µs", "the same"),
+    metric(
+        "responseP50",
+        "µs",
+        "from the due time of a request to the last byte of its body",
+    ),
+    metric("responseP99", "µs", "the same"),
+    metric(
+        "heldShare",
+        "1",
+        "of a stamped list: the part that the upstream had sent when the first byte arrived",
+    ),
+    metric(
+        "peakMB",
+        "10⁶ B",
+        "memory at its peak, above the peak before the clients came",
+    ),
+    metric(
+        "pssKB",
+        "10³ B",
+        "growth of PSS by the load, for each client",
+    ),
+    metric("leaks", "1", "secret values that came through"),
+    metric(
+        "errors",
+        "1",
+        "failed requests, and streams that ended early",
+    ),
 ];
+
+/// What `overhead` measures, directly and through the gateway.
+pub const OVERHEAD_METRICS: &[Metric] = &[
+    metric("getP50", "µs", "a GET"),
+    metric("getP99", "µs", "the same"),
+    metric("listP50", "µs", "a list of Pods"),
+    metric("listP99", "µs", "the same"),
+    metric(
+        "eventP50",
+        "µs",
+        "from the write of an object to its event in a watch",
+    ),
+    metric("eventP99", "µs", "the same"),
+    metric("echoP50", "µs", "from a key to its echo in a terminal"),
+    metric("echoP99", "µs", "the same"),
+    metric(
+        "lineP50",
+        "µs",
+        "from the first arrival of a log's line to its arrival on this way",
+    ),
+    metric("lineP99", "µs", "the same"),
+];
+
+/// The names of all of them, in the order of reports.
+pub fn metrics() -> impl Iterator<Item = &'static str> + Clone {
+    METRICS.iter().chain(OVERHEAD_METRICS).map(|it| it.name)
+}
 
 /// One target, one round.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -52,7 +124,7 @@ pub struct Sample {
     pub round: usize,
     /// The second turn of the reference in this round, to see how far it is from the first.
     pub again: bool,
-    /// By the names of [`METRICS`].
+    /// By the names of [`metrics`].
     pub metrics: BTreeMap<String, f64>,
     /// The latencies, for distributions over all rounds.
     #[serde(skip)]
@@ -166,5 +238,24 @@ fn put_quantiles(
     }
     for (name, part) in quantiles {
         put(name, histogram.value_at_quantile(*part) as f64 / 1e3);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_readme_explains_every_metric() {
+        let readme = include_str!("../../README.md");
+        for Metric {
+            name,
+            unit,
+            meaning,
+        } in METRICS.iter().chain(OVERHEAD_METRICS)
+        {
+            let row = format!("| `{name}` | {unit} | {meaning} |");
+            assert!(readme.contains(&row), "no row {row}");
+        }
     }
 }

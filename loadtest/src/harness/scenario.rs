@@ -9,7 +9,11 @@ use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 use serde_saphyr::Spanned;
 
+use super::sample::METRICS;
 use super::upstream::answer::{Pace, Wish};
+
+/// Requests a second that a load has at least: an hour between two turns can be counted in nanoseconds, an age cannot.
+const RATE_MIN: f64 = 0.001;
 
 /// A scenario: who is compared, under which load, and what must hold.
 #[derive(Clone, Debug, Deserialize)]
@@ -20,7 +24,7 @@ pub struct Scenario {
     pub name: String,
     /// One sentence.
     pub description: String,
-    /// Who carries the load, the reference first.
+    /// Who carries the load. The first besides `direct` is the reference.
     pub targets: Vec<Target>,
     /// What `portcullis-masked` masks; see docs/masking.md.
     #[serde(default)]
@@ -72,10 +76,12 @@ fn three_seconds() -> Duration {
 }
 
 /// Who stands between client and upstream.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(
+    Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Target {
-    /// Nobody.
+    /// Nobody stands between.
     Direct,
     /// The harness' own relay: TLS on both sides, and it reads nothing.
     Relay,
@@ -93,6 +99,16 @@ pub enum Target {
     PortcullisRecorded,
     /// Both, as the profiles have it.
     PortcullisMaskedRecorded,
+}
+
+impl Target {
+    /// Whether the scenario's masks are on, so that no canary may come through.
+    pub fn is_masked(self) -> bool {
+        matches!(
+            self,
+            Self::PortcullisMasked | Self::PortcullisMaskedRecorded
+        )
+    }
 }
 
 impl fmt::Display for Target {
@@ -233,8 +249,9 @@ impl FromStr for Events {
                 let number = rate
                     .strip_suffix("/s")
                     .and_then(|number| number.parse::<f64>().ok());
-                match number.filter(|&number| number > 0.0) {
-                    Some(number) => Pace::Every(Duration::from_secs_f64(1.0 / number)),
+                let period = number.filter(|&number| number > 0.0);
+                match period.and_then(|number| Duration::try_from_secs_f64(1.0 / number).ok()) {
+                    Some(period) => Pace::Every(period),
                     None => bail!(
                         "{text:?} is neither `saturated` nor `idle` nor a rate such as `10/s`"
                     ),
@@ -411,6 +428,22 @@ impl Scenario {
         self.load.iter().map(|load| load.value.count).sum()
     }
 
+    /// Measures only these of its targets, unless there are none.
+    pub fn only(&mut self, targets: &[Target]) -> anyhow::Result<()> {
+        if let Some(other) = targets.iter().find(|it| !self.targets.contains(it)) {
+            let own: Vec<String> = self.targets.iter().map(Target::to_string).collect();
+            bail!(
+                "{} has no target {other}; it has {}",
+                self.name,
+                own.join(", ")
+            );
+        }
+        if !targets.is_empty() {
+            self.targets.retain(|target| targets.contains(target));
+        }
+        Ok(())
+    }
+
     /// Runs only a part, or more: of the clients and their rates what `factor` says instead of the scenario's own
     /// scale, of the items of lists `items`.
     pub fn scale(&mut self, factor: Option<f64>, items: f64) {
@@ -426,14 +459,20 @@ impl Scenario {
         if self.targets.is_empty() {
             problems.push("targets: at least one".to_owned());
         }
-        if self.targets.contains(&Target::PortcullisMasked) && self.masks.is_empty() {
-            problems.push("masks: portcullis-masked has none".to_owned());
+        let masked = self.targets.iter().find(|target| target.is_masked());
+        if let (Some(target), true) = (masked, self.masks.is_empty()) {
+            problems.push(format!("masks: {target} has none"));
         }
         for bar in &self.bars {
             let mut wrong = |what: String| problems.push(format!("{}: {what}", place(bar)));
             let bar = &bar.value;
-            if !super::sample::METRICS.contains(&bar.metric.as_str()) {
-                wrong(format!("metric: no {:?} is measured", bar.metric));
+            if !METRICS.iter().any(|metric| metric.name == bar.metric) {
+                let names: Vec<&str> = METRICS.iter().map(|metric| metric.name).collect();
+                let names = names.join(", ");
+                wrong(format!(
+                    "metric: no {:?} is measured, but {names}",
+                    bar.metric
+                ));
             }
             for target in [Some(bar.of), bar.by, bar.minus].into_iter().flatten() {
                 if !self.targets.contains(&target) {
@@ -451,8 +490,8 @@ impl Scenario {
                     place(load)
                 ));
             }
-            if load.value.rate.is_some_and(|rate| rate <= 0.0) {
-                problems.push(format!("{}: rate is above 0", place(load)));
+            if load.value.rate.is_some_and(|rate| rate < RATE_MIN) {
+                problems.push(format!("{}: rate is at least {RATE_MIN}", place(load)));
             }
         }
         problems

@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use anyhow::{anyhow, bail};
+use anyhow::{Context as _, anyhow, bail};
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 
@@ -42,10 +42,12 @@ pub struct Candidate {
 }
 
 impl Stage {
-    /// Empties `folder` and starts what every target needs.
+    /// Starts what every target needs, with its files in `folder/run`, which is emptied first.
     pub async fn start(folder: &Path) -> anyhow::Result<Self> {
-        drop(std::fs::remove_dir_all(folder));
-        std::fs::create_dir_all(folder)?;
+        let folder = folder.join("run");
+        drop(std::fs::remove_dir_all(&folder));
+        std::fs::create_dir_all(&folder)
+            .with_context(|| format!("cannot create {}", folder.display()))?;
         let folder = folder.canonicalize()?;
         let ca = Ca::new()?;
         let (certificate, key) = ca.server(&["localhost", "127.0.0.1"])?;

@@ -1,4 +1,4 @@
-//! Bodies of HTTP/1.1 (RFC 9112 §6 and §7.1), decoded in place.
+//! Bodies of HTTP/1.1 (RFC 9112 §6 and §7.1), decoded in place. Not by the codec of the gateway: what measures it must not share its bugs.
 
 use anyhow::{Context as _, ensure};
 use memchr::memchr;

@@ -209,30 +209,35 @@ impl One {
 
     /// Lets a command print, session after session; 10^6 bytes are a unit.
     async fn print(&self) -> anyhow::Result<()> {
+        let tally = &self.shared.tally;
         self.shared.ready.add_permits(1);
         let mut turns = self.turns().await?;
         while turns.next().await?.is_some() {
             let mut exec = Exec::open(&self.shared.endpoint, &self.load.path()).await?;
+            let mut meter = Meter::new(Unit::Whole);
             let mut bytes = 0;
             while exec
                 .read(|channel, text| {
                     if channel == STDOUT {
                         bytes += text.len() as u64;
+                        meter.take(text, tally, false, self.shared.canaries);
                     }
                 })
                 .await?
             {}
             let expected = self.load.megabytes * 1_000_000;
+            // What stands in place of a password has another length, and one line in ten has one.
+            let spare = if self.shared.canaries {
+                expected / 10
+            } else {
+                0
+            };
             let status = exec.status();
             ensure!(
-                bytes == expected && status.contains("Success"),
+                bytes.abs_diff(expected) <= spare && status.contains("Success"),
                 "{bytes} of {expected} bytes arrived: {status}"
             );
-            self.shared
-                .tally
-                .bytes
-                .fetch_add(bytes, std::sync::atomic::Ordering::Relaxed);
-            self.shared.tally.done(self.load.megabytes);
+            tally.done(self.load.megabytes);
         }
         Ok(())
     }

@@ -139,7 +139,7 @@ impl Clone for Http2 {
 }
 
 impl Client {
-    /// Asks and waits for the head of the answer. Anything but 200 is an error with what was said.
+    /// Asks and waits for the head of the answer. Anything but 200 and 201 is an error with what was said.
     pub async fn get(&mut self, endpoint: &Endpoint, path: &str) -> anyhow::Result<()> {
         let status = match self {
             Self::Http1(http1) => {
@@ -151,8 +151,8 @@ impl Client {
         self.check(path, status).await
     }
 
-    /// Sends a JSON merge patch over HTTP/1.1, as [`Client::get`] asks.
-    pub async fn patch(
+    /// Applies `body` on the server (server-side apply) over HTTP/1.1, as [`Client::get`] asks.
+    pub async fn apply(
         &mut self,
         endpoint: &Endpoint,
         path: &str,
@@ -240,11 +240,13 @@ impl Http2 {
             token,
             ..
         } = endpoint;
-        let request = http::Request::get(format!("https://{address}{prefix}{path}"))
-            .header("authorization", format!("Bearer {token}"))
+        let mut request = http::Request::get(format!("https://{address}{prefix}{path}"))
             .header("accept", "application/json")
-            .header("user-agent", "loadtest")
-            .body(Empty::new())?;
+            .header("user-agent", "loadtest");
+        if !token.is_empty() {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let request = request.body(Empty::new())?;
         self.sender.ready().await?;
         let response = self.sender.send_request(request).await?;
         let status = response.status().as_u16();

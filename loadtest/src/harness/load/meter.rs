@@ -95,19 +95,19 @@ impl Tally {
             .saturating_record(began.saturating_sub(due));
     }
 
+    /// Its last byte came; the request was due at `due`.
+    pub fn ended(&self, due: u64) {
+        self.response
+            .lock()
+            .saturating_record(clock::now().saturating_sub(due));
+    }
+
     /// Of a list with `all` items, `early` were sent before its first byte arrived.
     #[expect(clippy::cast_precision_loss, reason = "counts of items")]
     pub fn held_back(&self, early: u64, all: u64) {
         let mut held = self.held.lock();
         let share = early as f64 / all.max(1) as f64;
         *held = Some(held.unwrap_or(0.0).max(share));
-    }
-
-    /// The last byte of it.
-    pub fn ended(&self, due: u64) {
-        self.response
-            .lock()
-            .saturating_record(clock::now().saturating_sub(due));
     }
 
     /// Something went wrong.

@@ -3,8 +3,7 @@
 use super::Report;
 use super::markdown::short;
 use crate::harness::judge::Sorted;
-use crate::harness::sample::METRICS;
-use crate::harness::scenario::Target;
+use crate::harness::sample::metrics;
 
 /// A table of what changed, with the noise of both: how far the quartiles of either run are apart, by its median. A change
 /// within that is none.
@@ -14,35 +13,29 @@ pub(super) fn write(old: &Report, new: &Report) -> Vec<String> {
         "| --- | --- | --- | --- | --- | --- | --- |".to_owned(),
     ];
     for target in new.targets() {
-        for metric in METRICS {
-            let (before, now) = (values(old, target, metric), values(new, target, metric));
+        for metric in metrics() {
+            let (before, now) = (old.values(target, metric), new.values(target, metric));
             let (was, is) = (before.median(), now.median());
-            if before.0.is_empty() || now.0.is_empty() || was == 0.0 {
+            if before.0.is_empty() || now.0.is_empty() || (was == 0.0 && is == 0.0) {
                 continue;
             }
             let change = (is / was - 1.0) * 100.0;
             let noise = noise(&before).max(noise(&now)) * 100.0;
-            let word = if change.abs() <= noise {
-                "within the noise"
+            let (change, word) = if was == 0.0 {
+                ("from nothing".to_owned(), "changed")
+            } else if change.abs() <= noise {
+                (format!("{change:+.1} %"), "within the noise")
             } else {
-                "changed"
+                (format!("{change:+.1} %"), "changed")
             };
             lines.push(format!(
-                "| {target} | {metric} | {} | {} | {change:+.1} % | ±{noise:.1} % | {word} |",
+                "| {target} | {metric} | {} | {} | {change} | ±{noise:.1} % | {word} |",
                 short(was),
                 short(is)
             ));
         }
     }
     lines
-}
-
-fn values(report: &Report, target: Target, metric: &str) -> Sorted {
-    let samples = report
-        .samples
-        .iter()
-        .filter(|sample| sample.target == target);
-    Sorted::new(samples.filter_map(|sample| sample.get(metric)))
 }
 
 fn noise(values: &Sorted) -> f64 {

@@ -2,7 +2,7 @@
 
 use super::Report;
 use crate::harness::judge::{Outcome, Sorted};
-use crate::harness::sample::METRICS;
+use crate::harness::sample::metrics;
 
 /// Columns that are left out where every value is zero.
 const ONLY_IF_ANY: &[&str] = &["leaks", "errors"];
@@ -25,27 +25,22 @@ pub(super) fn write(report: &Report) -> String {
 
 /// Medians over the rounds.
 fn table(report: &Report) -> Vec<String> {
-    let values = |target, metric: &str| {
-        let samples = report
-            .samples
-            .iter()
-            .filter(move |sample| sample.target == target);
-        Sorted::new(samples.filter_map(|sample| sample.get(metric)))
-    };
     let targets = report.targets();
     let shown = |metric: &&str| {
-        let mut all = targets.iter().flat_map(|&target| values(target, metric).0);
+        let mut all = targets
+            .iter()
+            .flat_map(|&target| report.values(target, metric).0);
         let dull = ONLY_IF_ANY.contains(metric);
         all.any(|value| !dull || value > 0.0)
     };
-    let columns: Vec<&str> = METRICS.iter().copied().filter(shown).collect();
+    let columns: Vec<&str> = metrics().filter(shown).collect();
     let mut lines = vec![
         format!("| medians | {} |", columns.join(" | ")),
         format!("| --- |{}", " --- |".repeat(columns.len())),
     ];
     for &target in &targets {
         let cells = columns.iter().map(|metric| {
-            let values = values(target, metric);
+            let values = report.values(target, metric);
             if values.0.is_empty() {
                 String::new()
             } else {
@@ -66,10 +61,8 @@ fn verdicts(report: &Report) -> Vec<String> {
     let mut lines = Vec::new();
     for verdict in &judgement.verdicts {
         let word = match verdict.outcome {
-            Outcome::Holds => "holds",
-            Outcome::Fails => "FAILS",
-            Outcome::Undecided => "undecided",
-            Outcome::Skipped => "skipped",
+            Outcome::Fails => "FAILS".to_owned(),
+            other => other.to_string(),
         };
         lines.push(format!(
             "- {word}: {}: {}",

@@ -154,14 +154,14 @@ impl Ways {
             )
         };
         let mut writer = self.direct.http1().await?;
-        writer.patch(&self.direct, &apply, &body(0)).await?;
+        writer.apply(&self.direct, &apply, &body(0)).await?;
         while writer.read(|_| ()).await? {}
         let watch =
             format!("{namespace}/configmaps?watch=true&fieldSelector=metadata.name%3D{MARK}");
         let seen = self.follow(&watch, Seen::marked).await?;
         for number in 1..=repeat {
             let sent = clock::now();
-            writer.patch(&self.direct, &apply, &body(number)).await?;
+            writer.apply(&self.direct, &apply, &body(number)).await?;
             while writer.read(|_| ()).await? {}
             for (target, seen) in &seen.ways {
                 let at = seen

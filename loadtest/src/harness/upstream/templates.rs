@@ -1,5 +1,6 @@
 //! What the upstream sends, rendered once: objects as the API server writes them, in the sizes that were seen in
-//! clusters, with a place for a time stamp and, in Secrets, values that must never leave a masking gateway.
+//! clusters, with a place for a time stamp and, in all that scenarios mask (Secrets, Pods, lines), values that must never
+//! leave a masking gateway.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -186,11 +187,33 @@ fn with(mut metadata: Value, key: &str, value: Value) -> Value {
     metadata
 }
 
-/// A Deployment's Pod: three containers, volumes, conditions, and the managed fields that are half of its size.
+/// Says that kubectl applied `manifest`.
+fn applied(metadata: &mut Value, manifest: &Value) {
+    let annotation = "kubectl.kubernetes.io/last-applied-configuration";
+    if let Some(annotations) = metadata
+        .get_mut("annotations")
+        .and_then(Value::as_object_mut)
+    {
+        annotations.insert(annotation.to_owned(), manifest.to_string().into());
+    }
+}
+
+/// A value that is secret by the name it bears.
+fn password(number: usize) -> String {
+    format!("{}-{number:010}", String::from_utf8_lossy(CANARY))
+}
+
+/// A Deployment's Pod: three containers, each with a password among its variables, volumes, conditions, and the managed
+/// fields that are half of its size. One in four was applied by kubectl and has the passwords in an annotation too.
 fn pod(number: usize, dice: &mut Dice) -> Value {
     let names = ["main", "proxy", "metrics"];
     let environment = |name: &str| -> Vec<Value> {
-        (0..6).map(|at| json!({"name": format!("{}_OPTION_{at}", name.to_uppercase()), "value": format!("value {at} of {name} \"quoted\"")})).collect()
+        let name = name.to_uppercase();
+        let mut all: Vec<Value> = (0..5)
+            .map(|at| json!({"name": format!("{name}_OPTION_{at}"), "value": format!("value {at} of {name} \"quoted\"")}))
+            .collect();
+        all.push(json!({"name": format!("{name}_PASSWORD"), "value": password(number)}));
+        all
     };
     let containers: Vec<Value> = names
         .iter()
@@ -216,11 +239,19 @@ fn pod(number: usize, dice: &mut Dice) -> Value {
         .iter()
         .map(|kind| json!({"type": kind, "status": "True", "lastProbeTime": null, "lastTransitionTime": "2026-11-20T08:00:05Z"}))
         .collect();
-    let metadata = with(
+    let mut metadata = with(
         metadata("web", number),
         "managedFields",
         managed_fields(&names),
     );
+    if number.is_multiple_of(4) {
+        let environment = environment("main");
+        applied(
+            &mut metadata,
+            &json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": format!("web-{number}")},
+                "spec": {"containers": [{"name": "main", "env": environment}]}}),
+        );
+    }
     json!({
         "metadata": metadata,
         "spec": {
@@ -283,14 +314,8 @@ fn secret(number: usize, dice: &mut Dice) -> Value {
     }
     let mut metadata = metadata("credentials", number);
     if number.is_multiple_of(4) && bytes < 1000 {
-        let applied = json!({"apiVersion": "v1", "data": data, "kind": "Secret", "metadata": {"name": format!("credentials-{number}")}});
-        let annotation = "kubectl.kubernetes.io/last-applied-configuration";
-        if let Some(annotations) = metadata
-            .get_mut("annotations")
-            .and_then(Value::as_object_mut)
-        {
-            annotations.insert(annotation.to_owned(), applied.to_string().into());
-        }
+        let manifest = json!({"apiVersion": "v1", "data": data, "kind": "Secret", "metadata": {"name": format!("credentials-{number}")}});
+        applied(&mut metadata, &manifest);
     }
     json!({"metadata": metadata, "data": data, "type": "Opaque"})
 }
@@ -310,9 +335,14 @@ fn config_map(number: usize, dice: &mut Dice) -> Value {
     json!({"metadata": metadata("settings", number), "data": {"app.properties": settings.join("\n")}})
 }
 
+/// One in ten tells a password.
 fn line(number: usize, dice: &mut Dice) -> String {
+    let told = match number % 10 {
+        0 => format!("password={} ", password(number)),
+        _ => String::new(),
+    };
     let head = format!(
-        "2026-11-20T08:00:{:02}Z INFO {NO_STAMP} request served path=/api/items/{number} ",
+        "2026-11-20T08:00:{:02}Z INFO {NO_STAMP} request served path=/api/items/{number} {told}",
         number % 60
     );
     let rest = dice.letters(LINE_BYTES - 1 - head.len());
@@ -377,9 +407,14 @@ mod tests {
     }
 
     #[test]
-    fn secrets_hold_canaries() {
-        for template in Templates::new(Kind::Secret).items {
-            assert!(memchr::memmem::find(template.plain(), CANARY_BASE64).is_some());
-        }
+    fn whatever_is_masked_holds_canaries() {
+        let has =
+            |template: &Template, canary| memchr::memmem::find(template.plain(), canary).is_some();
+        let secrets = Templates::new(Kind::Secret).items;
+        assert!(secrets.iter().all(|it| has(it, CANARY_BASE64)));
+        let pods = Templates::new(Kind::Pod).events;
+        assert!(pods.iter().all(|it| has(it, CANARY)));
+        let lines = Templates::new(Kind::Line).events;
+        assert_eq!(lines.iter().filter(|it| has(it, CANARY)).count(), 10);
     }
 }
