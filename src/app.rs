@@ -1,5 +1,7 @@
 //! Builds everything from a configuration, starts it and drains it: the only wiring.
 
+mod health;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -175,11 +177,11 @@ fn reports(
     });
     Ok(control::Reports {
         private: config.control.is_private(),
-        measure: Box::new(move || measured.measure()),
+        measure: Box::new(move || health::measure(&measured)),
         certificate: Box::new(move |until| metrics.certificate(Listener::Control, until)),
         metrics: rendering,
-        not_ready: Box::new(move || reporter.not_ready()),
-        degraded: Box::new(move || degraded.degraded()),
+        not_ready: Box::new(move || health::not_ready(&reporter)),
+        degraded: Box::new(move || health::degraded(&degraded)),
         console: console(config, gateway, (&approvals, &sessions, &callers, &audits))?,
         sessions: Some(sessions),
         callers: Some(callers),

@@ -15,7 +15,7 @@ use crate::callers::Callers;
 use crate::identity::Authenticator;
 use crate::identity::credential;
 use crate::listener::{self, Arrival, Peer, Unreadable};
-use crate::metrics::{Health, Load, VerbClass};
+use crate::metrics::VerbClass;
 use crate::policy::Permit;
 use crate::recording::Recorder;
 use crate::request::RequestInfo;
@@ -268,58 +268,7 @@ impl Gateway {
         Ok(self.release(response, info, permit)?.over(socket))
     }
 
-    /// Every reason why no request can be carried at the moment; empty when all is well.
-    pub fn not_ready(&self) -> Vec<String> {
-        let mut reasons = Vec::new();
-        if self.holder.draining.is_cancelled() {
-            reasons.push("draining".to_owned());
-        }
-        if !self.keeper.audit.healthy() {
-            reasons.push("the audit log cannot be written".to_owned());
-        }
-        reasons.extend(self.authenticator.ready().err());
-        if !self.upstream.is_usable() {
-            reasons.extend(self.upstream.unusable());
-        }
-        reasons
-    }
-
-    /// What does not work although requests are carried.
-    pub fn degraded(&self) -> Vec<String> {
-        let mut reasons = self.authenticator.without_keys();
-        reasons.extend(self.upstream.unusable());
-        if self.holder.in_force.policy.current().masks_known_values() {
-            reasons.extend(self.known.unread());
-        }
-        reasons
-    }
-
-    /// Tells the metrics what works at the moment.
-    pub fn measure(&self) {
-        self.holder.desk.measure();
-        let mut load = Load {
-            audit_unsealed: self.keeper.audit.unsealed_for(),
-            recording_waiting: self.recorder.waiting(),
-            ..Load::default()
-        };
-        self.upstream.count(&mut load);
-        self.keeper.metrics.load(load);
-        self.keeper.metrics.measure(Health {
-            audit_log: self.keeper.audit.healthy(),
-            issuer_keys: self.authenticator.without_keys().is_empty(),
-            clusters: self.upstream.unusable().is_empty(),
-            known_values: !self.holder.in_force.policy.current().masks_known_values()
-                || self.known.unread().next().is_none(),
-            callers_blocked: self
-                .holder
-                .in_force
-                .blocks
-                .current()
-                .list(Timestamp::now())
-                .len(),
-        });
-    }
-
+    /// Masks the answer while it comes, and says beside it what the caller should know.
     fn release(
         &self,
         response: Response<Unreleased>,

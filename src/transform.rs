@@ -175,14 +175,10 @@ pub fn mask_json(
     let mut output = output::Output::default();
     for chunk in chunks {
         masker.push(&chunk, &mut output.of(&chunk))?;
-        while let Some(bytes) = output.pop() {
-            leave(bytes);
-        }
+        drain(&mut output, &mut leave);
     }
     masker.finish(&mut output.of(&Bytes::new()))?;
-    while let Some(bytes) = output.pop() {
-        leave(bytes);
-    }
+    drain(&mut output, &mut leave);
     let report = MaskReport::default();
     report.add(masker.tally());
     Ok(report.values_masked())
@@ -205,17 +201,19 @@ pub fn mask_credentials(
             None if finder.waiting() > 0 => finder.release(&mut output.of(&Bytes::new())),
             None => {}
         }
-        while let Some(bytes) = output.pop() {
-            leave(bytes);
-        }
+        drain(&mut output, &mut leave);
     }
     finder.finish(&mut output.of(&Bytes::new()));
-    while let Some(bytes) = output.pop() {
-        leave(bytes);
-    }
+    drain(&mut output, &mut leave);
     let report = MaskReport::default();
     report.add(finder.tally());
     report.values_masked()
+}
+
+fn drain(output: &mut output::Output, leave: &mut impl FnMut(Bytes)) {
+    while let Some(bytes) = output.pop() {
+        leave(bytes);
+    }
 }
 
 /// Learns from the answer to a request that arrives in chunks, for fuzzing.
