@@ -51,7 +51,9 @@ pub(super) struct Mask {
 impl Mask {
     /// What stands for a value that is in memory as a whole.
     pub(super) fn placeholder(&self, value: &[u8]) -> Placeholder {
-        self.placeholders.whole(Content::Text, self.linkable, value)
+        self.placeholders
+            .whole(Content::Text, self.linkable, value)
+            .placeholder()
     }
 }
 
@@ -410,8 +412,8 @@ impl JsonMasker {
     fn replace(&mut self, sink: &mut impl Sink) -> Result<(), JsonError> {
         match std::mem::replace(&mut self.current, Current::Passed) {
             Current::Masked(masking) => {
-                let placeholder = self.mask.placeholders.finish(masking.digest);
-                self.put(&placeholder, masking.base64, sink);
+                let seal = self.mask.placeholders.finish(masking.digest);
+                self.put(seal, masking.base64, sink);
             }
             Current::Held(held, raw) => return self.put_held(held, &raw, sink),
             Current::Nested(mut masker) => {

@@ -3,7 +3,7 @@
 //! ```text
 //! [masked:v1:3f9a1c2e77d04b518a6b0c9d2e4f6071a1b2c3d4e5]
 //!  |      |  |                               |
-//!  |      |  |                               tag: this gateway made it (AES over the digest)
+//!  |      |  |                               tag: this gateway made it
 //!  |      |  digest: keyed, of the value; equal for equal values, says nothing else ([`digest`])
 //!  |      version of the form
 //!  the family, by which placeholders of other gateways are known
@@ -24,14 +24,14 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aes::Aes256;
-use aes::cipher::KeyInit as _;
+use aes::cipher::{BlockEncrypt as _, KeyInit as _};
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::Simd;
 use base64::engine::general_purpose::{PAD, STANDARD};
 use data_encoding::HEXLOWER;
 
-use self::digest::{DIGEST_BYTES, DigestKey, Hashing, encrypt};
+use self::digest::{DIGEST_BYTES, Hash, HashKey, Hashing, SEAL_BYTES, SealKey, TAG_BYTES};
 
 /// How every placeholder of this version begins, from any gateway.
 pub(super) const FAMILY: &str = "[masked:v1:";
@@ -39,8 +39,6 @@ pub(super) const FAMILY: &str = "[masked:v1:";
 /// What stands for every byte of a value that is too short for a placeholder and must keep its length:
 /// ASCII's own substitute character.
 pub(super) const FILL: u8 = 0x1a;
-
-const TAG_BYTES: usize = 5;
 
 /// The bytes of a placeholder as base64.
 const ENCODED_LENGTH: usize = Placeholder::LENGTH / 3 * 4;
@@ -57,10 +55,10 @@ static VECTORS: LazyLock<Simd> = LazyLock::new(|| Simd::standard(PAD));
 
 /// Makes placeholders and knows them again; one key a gateway.
 pub struct Placeholders {
-    text: DigestKey,
-    json: DigestKey,
+    text: HashKey,
+    json: HashKey,
     unlinkable: Aes256,
-    tag: Aes256,
+    seal: SealKey,
     /// What digests that may not be compared are made of: random, then counted on.
     start: u128,
     used: AtomicU64,
@@ -74,6 +72,10 @@ pub(super) enum Linkable {
     /// Answers to writes: every placeholder is new.
     No,
 }
+
+/// What a placeholder says: the digest, and the tag behind it.
+#[derive(Clone, Copy)]
+pub(super) struct Seal([u8; SEAL_BYTES]);
 
 /// A placeholder, as text.
 #[derive(Clone, Copy, Eq, PartialEq)]
@@ -98,16 +100,13 @@ impl Placeholders {
             derived
         };
         Self {
-            text: DigestKey::new(
-                &derive(b"portcullis placeholder hash of text"),
-                &derive(b"portcullis placeholder digest of text"),
-            ),
-            json: DigestKey::new(
-                &derive(b"portcullis placeholder hash of json"),
-                &derive(b"portcullis placeholder digest of json"),
-            ),
+            text: HashKey::new(&derive(b"portcullis placeholder hash of text")),
+            json: HashKey::new(&derive(b"portcullis placeholder hash of json")),
             unlinkable: Aes256::new(&derive(b"portcullis placeholder unlinkable").into()),
-            tag: Aes256::new(&derive(b"portcullis placeholder tag").into()),
+            seal: SealKey::new(
+                &derive(b"portcullis placeholder digest"),
+                &derive(b"portcullis placeholder tag"),
+            ),
             start: u128::from_le_bytes(random()),
             used: AtomicU64::new(0),
         }
@@ -116,12 +115,13 @@ impl Placeholders {
     /// The placeholder of a value.
     pub fn of(&self, value: impl AsRef<[u8]>) -> Placeholder {
         self.whole(Content::Text, Linkable::Yes, value.as_ref())
+            .placeholder()
     }
 
-    /// The placeholder of a value that is all there: what [`Self::start`] and [`Self::finish`] make of it in pieces.
-    pub(super) fn whole(&self, content: Content, linkable: Linkable, value: &[u8]) -> Placeholder {
-        let digest = match (linkable, content) {
-            (Linkable::No, _) => self.new_digest(),
+    /// The seal of a value that is all there: what [`Self::start`] and [`Self::finish`] make of it in pieces.
+    pub(super) fn whole(&self, content: Content, linkable: Linkable, value: &[u8]) -> Seal {
+        let hash = match (linkable, content) {
+            (Linkable::No, _) => self.new_hash(),
             (Linkable::Yes, Content::Json) => self.json.of(value),
             (Linkable::Yes, Content::Base64) => self.text.of(value),
             (Linkable::Yes, Content::Text) if value.len() <= PLAIN_BLOCK => {
@@ -134,7 +134,7 @@ impl Placeholders {
                 return self.finish(digest);
             }
         };
-        self.placeholder(digest)
+        Seal(self.seal.seal(hash))
     }
 
     /// Whose placeholder the text holds, if any.
@@ -165,38 +165,20 @@ impl Placeholders {
         }
     }
 
-    pub(super) fn finish(&self, mut digest: Digest) -> Placeholder {
+    pub(super) fn finish(&self, mut digest: Digest) -> Seal {
         digest.end_of_text();
-        let digest = match (digest.linkable, digest.content) {
-            (Linkable::No, _) => self.new_digest(),
-            (Linkable::Yes, Content::Json) => self.json.finish(digest.hashing),
-            (Linkable::Yes, Content::Text | Content::Base64) => self.text.finish(digest.hashing),
-        };
-        self.placeholder(digest)
+        Seal(self.seal.seal(match digest.linkable {
+            Linkable::Yes => digest.hashing.finish(),
+            Linkable::No => self.new_hash(),
+        }))
     }
 
-    fn placeholder(&self, digest: [u8; DIGEST_BYTES]) -> Placeholder {
-        let mut text = [b']'; Placeholder::LENGTH];
-        let (family, rest) = text.split_at_mut(FAMILY.len());
-        family.copy_from_slice(FAMILY.as_bytes());
-        let (first, second) = rest.split_at_mut(2 * DIGEST_BYTES);
-        digits::write_hex(&digest, first);
-        digits::write_hex(&self.tag_of(digest), second);
-        Placeholder(text)
-    }
-
-    /// A digest of nothing, other than all before.
-    fn new_digest(&self) -> [u8; DIGEST_BYTES] {
+    /// A hash of nothing, other than all before.
+    fn new_hash(&self) -> Hash {
         let number = u128::from(self.used.fetch_add(1, Ordering::Relaxed));
-        let mut digest = self.start.wrapping_add(number).to_le_bytes();
-        encrypt(&self.unlinkable, &mut digest);
-        digest
-    }
-
-    fn tag_of(&self, digest: [u8; DIGEST_BYTES]) -> [u8; TAG_BYTES] {
-        let mut tag = digest;
-        encrypt(&self.tag, &mut tag);
-        tag.first_chunk().copied().unwrap_or_default()
+        let mut hash = self.start.wrapping_add(number).to_le_bytes();
+        self.unlinkable.encrypt_block((&mut hash).into());
+        hash
     }
 
     fn verify(&self, body: &str) -> bool {
@@ -218,7 +200,7 @@ impl Placeholders {
             *byte = read;
         }
         // The tag is no credential: whoever reads masked objects has seen many.
-        HEXLOWER.encode(&self.tag_of(bytes)) == tag
+        HEXLOWER.encode(&self.seal.tag_of(bytes)) == tag
     }
 }
 
@@ -232,6 +214,25 @@ fn random() -> [u8; 16] {
 impl fmt::Debug for Placeholders {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("Placeholders(..)")
+    }
+}
+
+impl Seal {
+    /// As text.
+    pub(super) fn placeholder(&self) -> Placeholder {
+        let mut text = [b']'; Placeholder::LENGTH];
+        let (family, digits) = text.split_at_mut(FAMILY.len());
+        family.copy_from_slice(FAMILY.as_bytes());
+        digits::write_hex(&self.0, digits);
+        Placeholder(text)
+    }
+
+    /// As a JSON string that holds the text's padded base64.
+    pub(super) fn quoted_base64(&self) -> [u8; ENCODED_LENGTH + 2] {
+        let mut quoted = [b'"'; ENCODED_LENGTH + 2];
+        let (_, inside) = quoted.split_at_mut(1);
+        digits::write_base64(&self.0, inside);
+        quoted
     }
 }
 
@@ -282,14 +283,6 @@ impl Placeholder {
         for (place, byte) in quoted.iter_mut().skip(1).zip(self.0) {
             *place = byte;
         }
-        quoted
-    }
-
-    /// As a JSON string that holds padded base64.
-    pub(super) fn quoted_base64(&self) -> [u8; ENCODED_LENGTH + 2] {
-        let mut quoted = [b'"'; ENCODED_LENGTH + 2];
-        let (_, inside) = quoted.split_at_mut(1);
-        digits::write_base64(&self.0, inside);
         quoted
     }
 }
@@ -389,7 +382,7 @@ mod tests {
         for piece in pieces {
             digest.update(piece);
         }
-        placeholders.finish(digest)
+        placeholders.finish(digest).placeholder()
     }
 
     #[test]
@@ -398,7 +391,7 @@ mod tests {
         let of = |linkable| {
             let mut digest = placeholders.start(Content::Text, linkable);
             digest.update(b"correct-horse-battery");
-            placeholders.finish(digest).text().to_owned()
+            placeholders.finish(digest).placeholder().text().to_owned()
         };
         assert_eq!(of(Linkable::Yes), of(Linkable::Yes));
         let (first, second) = (of(Linkable::No), of(Linkable::No));
@@ -418,8 +411,6 @@ mod tests {
             assert_eq!(decoded, placeholder.text().as_bytes());
             let quoted = format!("{:?}", placeholder.text());
             assert_eq!(placeholder.quoted(), quoted.as_bytes());
-            let quoted = format!("{:?}", placeholder.base64());
-            assert_eq!(placeholder.quoted_base64(), quoted.as_bytes());
         }
         assert_ne!(short, long);
         assert_eq!(short, placeholders.of(""));
@@ -481,7 +472,7 @@ mod tests {
                 }
                 pieces.push(&bytes[from..]);
                 let whole = Placeholders::new(&[7; 32]).whole(content, Linkable::Yes, &bytes);
-                prop_assert_eq!(digest(content, &pieces), whole);
+                prop_assert_eq!(digest(content, &pieces), whole.placeholder());
             }
             let encoded = STANDARD.encode(&bytes);
             let encoded = digest(Content::Base64, &[encoded.as_bytes()]);

@@ -102,7 +102,7 @@ pub fn masked_words<'a>(masks: &TextMasks, words: impl Iterator<Item = &'a str>)
         };
         let mut digest = placeholders.start(Content::Text, Linkable::No);
         digest.update(part);
-        placeholders.finish(digest).text().to_owned()
+        placeholders.finish(digest).placeholder().text().to_owned()
     };
     let words: Vec<&str> = words.collect();
     let shelf = masks.known.as_ref();

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::{JsonError, JsonMasker, Kind, Leaf, Mask, Sink};
-use crate::transform::placeholder::{Content, Digest, Placeholder};
+use crate::transform::placeholder::{Content, Digest, Seal};
 use crate::wire::json::{Unescaper, unescape};
 
 /// A value that is masked, of which not all is there yet.
@@ -63,15 +63,15 @@ impl JsonMasker {
             linkable,
             ..
         } = &self.mask;
-        let placeholder = placeholders.whole(content, *linkable, text);
-        self.put(&placeholder, base64, sink);
+        let seal = placeholders.whole(content, *linkable, text);
+        self.put(seal, base64, sink);
     }
 
-    pub(super) fn put(&mut self, placeholder: &Placeholder, base64: bool, sink: &mut impl Sink) {
+    pub(super) fn put(&mut self, seal: Seal, base64: bool, sink: &mut impl Sink) {
         if base64 {
-            sink.write(&placeholder.quoted_base64());
+            sink.write(&seal.quoted_base64());
         } else {
-            sink.write(&placeholder.quoted());
+            sink.write(&seal.placeholder().quoted());
         }
         self.tally.count_at(self.hidden_by, &self.trail);
     }

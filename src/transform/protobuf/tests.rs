@@ -632,7 +632,7 @@ proptest! {
                     Linkable::Yes,
                 );
                 digest.update(value);
-                let text = Placeholders::new(&[7; 32]).finish(digest);
+                let text = Placeholders::new(&[7; 32]).finish(digest).placeholder();
                 let value = if masked { text.text().as_bytes() } else { value };
                 object.extend(field(2, &entry(key, value)));
             }

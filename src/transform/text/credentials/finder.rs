@@ -154,7 +154,7 @@ impl Writer {
                 self.tally.count(MaskName::CREDENTIALS, name);
                 let digest = self.placeholders.start(Content::Text, self.linkable);
                 Run::Fitted {
-                    placeholder: self.placeholders.finish(digest),
+                    placeholder: self.placeholders.finish(digest).placeholder(),
                     length: 0,
                 }
             } else if cut {
@@ -236,7 +236,7 @@ impl Writer {
     }
 
     fn put(&mut self, digest: Digest, name: &str, sink: &mut impl Sink) {
-        let placeholder = self.placeholders.finish(digest);
+        let placeholder = self.placeholders.finish(digest).placeholder();
         sink.write(placeholder.bytes());
         self.tally.count(MaskName::CREDENTIALS, name);
     }
