@@ -31,7 +31,7 @@ use super::text::arguments::Arguments;
 use super::text::known::{Shelf, Strings};
 use crate::limits::EMBEDDED_JSON_BYTES_MAX;
 use crate::policy::mask::{Action, Leaf, Look, MaskName, MaskPlan, Shape, StateId};
-use crate::wire::json::{Documents, JsonError, Kind, Scanner, Step};
+use crate::wire::json::{self, Documents, JsonError, Kind, Quotes, Scanner, Step, Walk};
 
 /// What a body is masked by.
 #[derive(Clone, Debug)]
@@ -109,6 +109,23 @@ enum Current {
     Nested(Box<JsonMasker>),
 }
 
+/// A chunk on its way through a masker.
+struct Pushed<'a, S> {
+    masker: &'a mut JsonMasker,
+    chunk: &'a [u8],
+    sink: &'a mut S,
+}
+
+impl<S: Sink> Walk for Pushed<'_, S> {
+    type Outcome = Result<(), JsonError>;
+
+    #[expect(clippy::inline_always, reason = "it is the walk")]
+    #[inline(always)]
+    fn with(self, quotes: impl Quotes) -> Self::Outcome {
+        self.masker.push_with(self.chunk, self.sink, quotes)
+    }
+}
+
 /// Why a value is held.
 #[derive(Clone, Copy)]
 enum Held {
@@ -157,10 +174,25 @@ impl JsonMasker {
     }
 
     fn push_through(&mut self, chunk: &[u8], sink: &mut impl Sink) -> Result<(), JsonError> {
+        json::walk(Pushed {
+            masker: self,
+            chunk,
+            sink,
+        })
+    }
+
+    #[expect(clippy::inline_always, reason = "it is the walk")]
+    #[inline(always)]
+    fn push_with(
+        &mut self,
+        chunk: &[u8],
+        sink: &mut impl Sink,
+        quotes: impl Quotes,
+    ) -> Result<(), JsonError> {
         let (mut cursor, mut released) = (0, 0);
         loop {
             let from = cursor;
-            match self.step(chunk, &mut cursor)? {
+            match self.step(chunk, &mut cursor, quotes)? {
                 Step::Begin(kind) => {
                     let first = cursor - 1;
                     if let Some(end) = self.begin(kind, first, chunk) {
@@ -216,16 +248,28 @@ impl JsonMasker {
     }
 
     /// The next step. Members in which nothing can match are passed without one.
-    fn step(&mut self, chunk: &[u8], cursor: &mut usize) -> Result<Step, JsonError> {
+    #[expect(clippy::inline_always, reason = "it is most of the walk")]
+    #[inline(always)]
+    fn step(
+        &mut self,
+        chunk: &[u8],
+        cursor: &mut usize,
+        quotes: impl Quotes,
+    ) -> Result<Step, JsonError> {
         let state = self
             .frames
             .last()
             .map_or(StateId::DEAD, |frame| frame.state);
         let (plan, member, searched) = (&self.mask.plan, &mut self.member, self.strings.is_some());
-        self.scanner.step_where(chunk, cursor, |key| {
-            *member = plan.member(state, key);
-            searched || !member.is_dead()
-        })
+        self.scanner.step_by(
+            chunk,
+            cursor,
+            |key| {
+                *member = plan.member(state, key);
+                searched || !member.is_dead()
+            },
+            quotes,
+        )
     }
 
     /// The stream ended; an unfinished document is an error and stays unfinished.

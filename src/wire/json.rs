@@ -36,6 +36,7 @@ use self::blocks::Skip;
 use self::key::Key;
 use self::members::Passed;
 
+pub use self::blocks::{Quotes, Walk, walk};
 pub use self::compact::compact_members;
 pub use self::escape::{Unescaper, raw_length, unescape, write_escaped};
 pub use self::marks::Marks;
@@ -167,7 +168,23 @@ impl Scanner {
         &mut self,
         chunk: &[u8],
         cursor: &mut usize,
+        wants: impl FnMut(Option<&[u8]>) -> bool,
+    ) -> Result<Step, JsonError> {
+        self.step_by(chunk, cursor, wants, blocks::quotes)
+    }
+
+    /// The same on a [`Walk`].
+    #[expect(
+        clippy::inline_always,
+        reason = "it is compiled for the vectors of its caller"
+    )]
+    #[inline(always)]
+    pub fn step_by(
+        &mut self,
+        chunk: &[u8],
+        cursor: &mut usize,
         mut wants: impl FnMut(Option<&[u8]>) -> bool,
+        quotes: impl Quotes,
     ) -> Result<Step, JsonError> {
         loop {
             let step = match self.state {
@@ -190,16 +207,18 @@ impl Scanner {
                 | State::FirstKey
                 | State::NextKey
                 | State::FirstItem
-                | State::AfterValue => match self.run_members(chunk, cursor, &mut wants) {
-                    Passed::Key => Some(Step::Key),
-                    Passed::Members => None,
-                    Passed::Nothing => {
-                        let Some(byte) = next_significant(chunk, cursor) else {
-                            return Ok(Step::More);
-                        };
-                        self.punctuation(byte)?
+                | State::AfterValue => {
+                    match self.run_members(chunk, cursor, &mut wants, quotes)? {
+                        Passed::Key => Some(Step::Key),
+                        Passed::Begun => None,
+                        Passed::Nothing => {
+                            let Some(byte) = next_significant(chunk, cursor) else {
+                                return Ok(Step::More);
+                            };
+                            self.punctuation(byte)?
+                        }
                     }
-                },
+                }
             };
             if let Some(step) = step {
                 return Ok(step);

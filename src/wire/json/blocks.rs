@@ -44,6 +44,30 @@ pub(super) fn quotes(block: &[u8; BLOCK]) -> (u64, u64) {
     return portable::quotes(block);
 }
 
+/// Says where the quotes and the backslashes of a block are, with some kind of vectors.
+pub trait Quotes: Fn(&[u8; BLOCK]) -> (u64, u64) + Copy {}
+
+impl<F: Fn(&[u8; BLOCK]) -> (u64, u64) + Copy> Quotes for F {}
+
+/// A walk through JSON. It is compiled for each kind of vectors: what it does for every member is too little to ask
+/// again each time which ones the processor has.
+pub trait Walk {
+    /// What comes of it.
+    type Outcome;
+
+    /// Goes, with these vectors. It is to be inlined, and so is what it does often.
+    fn with(self, quotes: impl Quotes) -> Self::Outcome;
+}
+
+/// Goes on a walk with the vectors that the processor has.
+#[inline]
+pub fn walk<W: Walk>(walk: W) -> W::Outcome {
+    #[cfg(target_arch = "x86_64")]
+    return x86::walk(walk);
+    #[cfg(not(target_arch = "x86_64"))]
+    return walk.with(portable::quotes);
+}
+
 /// The place behind the closing quote of the string that `text` is inside of. `escaped` is whether a
 /// backslash stood before it, and is left for what follows if the string does not end here.
 pub(super) fn string_end(text: &[u8], escaped: &mut bool) -> Option<usize> {

@@ -3,32 +3,37 @@
 //! Only what is common in compact JSON is read here: `,"key":` with nothing between, no escape in the key,
 //! and all of it in one block. Whatever else comes, the scanner's states go on from the same place.
 
-use super::blocks::{self, BLOCK};
-use super::{Scanner, State};
+use super::blocks::{BLOCK, Quotes};
+use super::{JsonError, Scanner, State};
 
 /// What the scanner stands behind.
 pub(super) enum Passed {
     /// The same as before, or more members: the next byte says what comes.
     Nothing,
-    /// The key of a member nobody wants.
-    Members,
-    /// The key of one that is wanted.
+    /// The beginning of a value nobody wants.
+    Begun,
+    /// The key of a member that is wanted.
     Key,
 }
 
 impl Scanner {
     /// Passes members that `wants` says no to, as far as they are of the common form.
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "it is compiled for the vectors of its caller"
+    )]
+    #[inline(always)]
     pub(super) fn run_members(
         &mut self,
         chunk: &[u8],
         cursor: &mut usize,
         wants: &mut impl FnMut(Option<&[u8]>) -> bool,
-    ) -> Passed {
+        quotes: impl Quotes,
+    ) -> Result<Passed, JsonError> {
         let mut first_member = match self.state {
             State::FirstKey => true,
             State::AfterValue if self.in_object() => false,
-            _ => return Passed::Nothing,
+            _ => return Ok(Passed::Nothing),
         };
         loop {
             let rest = chunk.get(*cursor..).unwrap_or_default();
@@ -38,24 +43,24 @@ impl Scanner {
                 (2, rest.strip_prefix(b",\""))
             };
             let Some(block) = rest.and_then(<[u8]>::first_chunk) else {
-                return Passed::Nothing;
+                return Ok(Passed::Nothing);
             };
             let start = *cursor + lead;
-            let (quotes, backslashes) = blocks::quotes(block);
+            let (quotes, backslashes) = quotes(block);
             let length = quotes.trailing_zeros() as usize;
             let (Some(key), Some([b':', first])) =
                 (block.get(..length), block.get(length + 1..length + 3))
             else {
-                return Passed::Nothing;
+                return Ok(Passed::Nothing);
             };
             if backslashes & below(length) != 0 {
-                return Passed::Nothing;
+                return Ok(Passed::Nothing);
             }
             if wants(Some(key)) {
                 self.key.is(start..start + length);
                 *cursor = start + length + 1;
                 self.state = State::Colon;
-                return Passed::Key;
+                return Ok(Passed::Key);
             }
             let value = length + 2;
             let behind = quotes & u64::MAX << value << 1;
@@ -66,9 +71,14 @@ impl Scanner {
                 continue;
             }
             self.unwanted = true;
-            self.state = State::Value;
             *cursor = start + value;
-            return Passed::Members;
+            if matches!(first, b'"' | b'{' | b'[') {
+                *cursor += 1;
+                self.begin(*first)?;
+            } else {
+                self.state = State::Value;
+            }
+            return Ok(Passed::Begun);
         }
     }
 }

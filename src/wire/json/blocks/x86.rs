@@ -20,7 +20,7 @@ use std::arch::x86_64::{
 use std::sync::LazyLock;
 
 use super::super::JsonError;
-use super::{BLOCK, Bits, Skip, plain_end_by, prefix_xor, string_end_by};
+use super::{BLOCK, Bits, Skip, Walk, plain_end_by, prefix_xor, string_end_by};
 
 /// The instructions that are used.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -69,6 +69,17 @@ pub(super) fn quotes(block: &[u8; BLOCK]) -> (u64, u64) {
 }
 
 #[inline]
+pub(super) fn walk<W: Walk>(walk: W) -> W::Outcome {
+    match level() {
+        Level::Base => walk.with(quotes),
+        // SAFETY: `level` says that the processor has these instructions.
+        Level::Avx2 => unsafe { walk_avx2(walk) },
+        // SAFETY: as above.
+        Level::Avx512 => unsafe { walk_avx512(walk) },
+    }
+}
+
+#[inline]
 pub(super) fn string_end(text: &[u8], escaped: &mut bool) -> Option<usize> {
     match level() {
         Level::Base => string_end_by(text, escaped, quotes),
@@ -102,6 +113,11 @@ pub(super) fn skip(skip: &mut Skip, text: &[u8]) -> Result<Option<usize>, JsonEr
 }
 
 // -- AVX-512 --
+
+#[target_feature(enable = "avx512bw,bmi1")]
+fn walk_avx512<W: Walk>(walk: W) -> W::Outcome {
+    walk.with(|block| quotes_avx512(block))
+}
 
 #[target_feature(enable = "avx512bw,bmi1")]
 fn string_end_avx512(text: &[u8], escaped: &mut bool) -> Option<usize> {
@@ -157,6 +173,11 @@ fn find_avx512(block: __m512i, byte: u8) -> u64 {
 }
 
 // -- AVX2 --
+
+#[target_feature(enable = "avx2,bmi1")]
+fn walk_avx2<W: Walk>(walk: W) -> W::Outcome {
+    walk.with(|block| quotes_avx2(block))
+}
 
 #[target_feature(enable = "avx2,bmi1")]
 fn string_end_avx2(text: &[u8], escaped: &mut bool) -> Option<usize> {
