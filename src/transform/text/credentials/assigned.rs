@@ -213,6 +213,24 @@ impl Assigned {
         }
     }
 
+    /// Does this byte say no more of a value that is known to be secret?
+    pub(super) fn holds(&self, byte: u8) -> bool {
+        match &self.place {
+            Place::Bare(bare) => bare.holds(byte),
+            Place::Quoted(quoted) => quoted.holds(byte),
+            Place::Block { .. } => byte != b'\n',
+            _ => false,
+        }
+    }
+
+    /// Reads bytes that it [holds](Self::holds).
+    pub(super) fn pass(&mut self, text: &[u8]) {
+        if let Place::Bare(bare) = &mut self.place {
+            bare.pass(text);
+        }
+        self.content.pass(text);
+    }
+
     /// The text is over.
     pub(super) fn end(&self, decided: bool) -> Step {
         match self.place {

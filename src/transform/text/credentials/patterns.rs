@@ -75,7 +75,7 @@ const USER_NAME: Option<Prelude> = Some(Prelude::Part(Part {
 }));
 
 /// What follows a lead-in.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Value {
     /// Bytes of a class.
     Token(Token),

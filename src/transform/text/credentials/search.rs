@@ -20,6 +20,9 @@ use super::value::{NO_VALUE, Reader, Step, WHOLE_VALUE};
 /// Decided bytes that are handed on together while a value is being read.
 const BATCH_BYTES: usize = 4096;
 
+/// Bytes there is room for when a value begins; few are longer.
+const VALUE_BYTES: usize = 64;
+
 /// Values of one pattern that are read at once. One may stand within another and end behind it:
 /// `secret_key=SECRET_KEY="two words"`. More than these say nothing that could be told from noise, and
 /// without a bound a text of lead-ins would take time that grows with its square.
@@ -160,7 +163,7 @@ impl Search {
         let Some((automaton, mut state)) = self.machine() else {
             return 0;
         };
-        let cruised = cruise(automaton, &mut state, chunk, 0);
+        let cruised = cruise(automaton, &mut state, chunk);
         self.state = Some(state);
         cruised
     }
@@ -175,10 +178,15 @@ impl Search {
         while at < chunk.len() {
             if self.reading.is_empty() {
                 self.drain(out);
-                let cruised = cruise(automaton, &mut state, chunk, at);
-                out.show_span(at..cruised);
-                at = cruised;
+                let rest = chunk.get(at..).unwrap_or_default();
+                let from = at;
+                at += cruise(automaton, &mut state, rest);
+                out.show_span(from..at);
+                let more = (chunk.len() - at).min(VALUE_BYTES);
+                self.held.reserve(more);
+                self.marks.reserve(more);
             }
+            at += self.pass(automaton, &mut state, chunk.get(at..).unwrap_or_default());
             if let Some(&byte) = chunk.get(at) {
                 state = automaton.next_state(state, byte);
                 self.read(automaton, state, byte);
@@ -279,6 +287,29 @@ impl Search {
         }
     }
 
+    /// Reads on within values that are known to be secret, up to a byte that says more of one of them, or that is
+    /// found. Answers how many bytes it read.
+    fn pass(&mut self, automaton: &Automaton, state: &mut StateID, text: &[u8]) -> usize {
+        let Some(first) = self.reading.first() else {
+            return 0;
+        };
+        let own = Mark::of(first.pattern, first.cut);
+        let within = |byte| self.reading.iter().all(|it| it.holds(byte));
+        let text = text.get(..BATCH_BYTES).unwrap_or(text);
+        let length = cruise_while(automaton, state, text, within);
+        let text = text.get(..length).unwrap_or_default();
+        for candidate in &mut self.reading {
+            candidate.reader.pass(text);
+        }
+        #[cfg(test)]
+        {
+            self.steps += length * (1 + self.reading.len());
+        }
+        self.held.extend_from_slice(text);
+        self.marks.resize(self.held.len(), own);
+        text.len()
+    }
+
     /// A private key ends where the automaton says so, and where another begins it is not too long yet.
     fn meet(&mut self, number: usize) {
         match PATTERNS.get(number).map(|pattern| pattern.value) {
@@ -300,6 +331,9 @@ impl Search {
 
     /// Hands on all that is decided.
     fn drain(&mut self, out: &mut impl Decided) {
+        if self.held.is_empty() {
+            return;
+        }
         let open = self.reading.iter().filter_map(|candidate| candidate.open);
         let until = open.min().unwrap_or(self.held.len());
         let mut from = 0;
@@ -348,6 +382,11 @@ impl Candidate {
         }
         let step = self.reader.step(byte, self.decided);
         self.apply(step, now, marks)
+    }
+
+    /// Is this byte a part of a value that is known to be secret, of which nothing is open?
+    fn holds(&self, byte: u8) -> bool {
+        self.decided && self.open.is_none() && self.reader.holds(byte)
     }
 
     fn end(&self, ending: Ending) -> Step {
@@ -407,21 +446,30 @@ impl Candidate {
     }
 }
 
-/// Reads on while nothing is found. Answers the place of the first byte behind a lead-in, unread, or
-/// the end of the chunk. Most bytes of most texts pass here and nowhere else.
-fn cruise(automaton: &Automaton, state: &mut StateID, chunk: &[u8], from: usize) -> usize {
-    let mut now = *state;
-    let rest = chunk.get(from..).unwrap_or_default();
-    let found = rest.iter().position(|byte| {
-        let next = automaton.next_state(now, *byte);
+/// Reads on while nothing is found. Answers the place of the first byte behind a lead-in, unread, or the end of the
+/// text. Most bytes of most texts pass here and nowhere else.
+#[inline(never)] // by itself, all that it needs is in registers
+fn cruise(automaton: &Automaton, state: &mut StateID, text: &[u8]) -> usize {
+    cruise_while(automaton, state, text, |_| true)
+}
+
+/// The same up to a byte of which `goes_on` says no, unread as well.
+#[inline]
+fn cruise_while(
+    automaton: &Automaton,
+    state: &mut StateID,
+    text: &[u8],
+    goes_on: impl Fn(u8) -> bool,
+) -> usize {
+    for (place, byte) in text.iter().enumerate() {
+        let next = automaton.next_state(*state, *byte);
         let found = automaton.is_special_state(next) && automaton.is_match_state(next);
-        if !found {
-            now = next;
+        if found || !goes_on(*byte) {
+            return place;
         }
-        found
-    });
-    *state = now;
-    found.map_or(chunk.len(), |place| from + place)
+        *state = next;
+    }
+    text.len()
 }
 
 fn first_state(automaton: &Automaton) -> Option<StateID> {

@@ -11,6 +11,7 @@ use regex_automata::dfa::Automaton as _;
 
 pub(in crate::transform::text) use self::samples::{ORDINARY, SAMPLES};
 use super::patterns::{AUTOMATON, PATTERNS};
+use super::value::{Reader, Step};
 use super::*;
 
 fn hidden(text: &str) -> Vec<&str> {
@@ -292,6 +293,40 @@ proptest! {
     #[test]
     fn nothing_that_regular_expressions_find_is_missed(text in pieces()) {
         assert_finds_what_the_slow_way_finds(&text);
+    }
+}
+
+proptest! {
+    #[test]
+    fn bytes_that_are_passed_are_what_they_are_one_by_one(
+        pattern in prop::sample::select(PATTERNS.iter().map(|it| it.value).collect::<Vec<_>>()),
+        start in prop::sample::select(vec!["", " ", "\"", "|\n  ", "b'", "{{ ", "S3cr3t"]),
+        text in pieces(),
+    ) {
+        let Some(mut one_by_one) = Reader::new(pattern) else {
+            return Ok(());
+        };
+        let mut passing = one_by_one;
+        let (mut decided, mut open) = (false, false);
+        for byte in [start.as_bytes(), &text].concat() {
+            let passes = decided && !open && passing.holds(byte);
+            let step = one_by_one.step(byte, decided);
+            if passes {
+                passing.pass(&[byte]);
+                prop_assert_eq!(step, Step::Hide);
+            } else {
+                prop_assert_eq!(passing.step(byte, decided), step);
+            }
+            (decided, open) = match step {
+                Step::Gap => (decided, false),
+                Step::Open => (decided, true),
+                Step::Hide => (true, false),
+                Step::HideBefore => (true, true),
+                Step::End { .. } => return Ok(()),
+            };
+            prop_assert_eq!(passing.end(decided), one_by_one.end(decided));
+            prop_assert_eq!(passing.plausible(decided), one_by_one.plausible(decided));
+        }
     }
 }
 

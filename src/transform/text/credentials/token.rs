@@ -102,6 +102,15 @@ impl TokenValue {
         }
     }
 
+    pub(super) fn holds(&self, byte: u8) -> bool {
+        self.length > 0 && (self.token.class)(byte)
+    }
+
+    /// Of what is known to be secret nothing else counts.
+    pub(super) fn pass(&mut self, text: &[u8]) {
+        self.length += text.len();
+    }
+
     pub(super) fn end(&self, decided: bool) -> Step {
         self.over(decided, true)
     }

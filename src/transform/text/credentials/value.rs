@@ -64,6 +64,24 @@ impl Reader {
         }
     }
 
+    /// Is this byte, as most are, one of the value that says no more of it, if something of it is known to be secret?
+    pub(super) fn holds(&self, byte: u8) -> bool {
+        match self {
+            Self::Token(token) => token.holds(byte),
+            Self::Assigned(assigned) => assigned.holds(byte),
+            Self::Url(_) | Self::Element(_) | Self::Key(_) => false,
+        }
+    }
+
+    /// Reads bytes that it [holds](Self::holds).
+    pub(super) fn pass(&mut self, text: &[u8]) {
+        match self {
+            Self::Token(token) => token.pass(text),
+            Self::Assigned(assigned) => assigned.pass(text),
+            Self::Url(_) | Self::Element(_) | Self::Key(_) => {}
+        }
+    }
+
     /// The text is over, and complete.
     pub(super) fn end(&self, decided: bool) -> Step {
         match self {
@@ -244,6 +262,16 @@ impl Opening {
         };
     }
 
+    /// Reads bytes of a value that is known to be secret.
+    pub(super) fn pass(&mut self, text: &[u8]) {
+        for byte in text {
+            if self.form == Form::Other {
+                return; // for good
+            }
+            self.push(*byte);
+        }
+    }
+
     /// It has something that no word and no reference has, but for what stands within brackets.
     pub(super) fn spoil(&mut self) {
         if !self.is_within_brackets() {
@@ -295,6 +323,15 @@ impl Opening {
             Form::Other => return Likeness::Value,
             Form::Opening => {}
         }
+        match self.text().first() {
+            Some(first) if is_beginning(*first, references) => self.compared(references),
+            Some(_) => Likeness::Value,
+            None => Likeness::Undecided,
+        }
+    }
+
+    /// What its bytes say, of which there is one at least.
+    fn compared(&self, references: &[&[u8]]) -> Likeness {
         if references.iter().any(|mark| self.text().starts_with(mark)) {
             return Likeness::Reference;
         }
@@ -339,6 +376,30 @@ impl Opening {
     }
 }
 
+/// May what stands for a value begin with this byte? Most values are told by it.
+fn is_beginning(byte: u8, references: &[&[u8]]) -> bool {
+    let mut marks = references.iter();
+    byte.is_ascii() && BEGINNINGS >> byte & 1 == 1 || marks.any(|mark| mark.first() == Some(&byte))
+}
+
+/// The first bytes of words, variables and rows, and what is left out of words, as bits.
+const BEGINNINGS: u128 = {
+    let others: &[&[u8]] = &[b"$", b"*", b")", b"]", b"}", b",", b";", b"&"];
+    first_bytes(WORDS) | first_bytes(others) | first_bytes(&[FAMILY.as_bytes()])
+};
+
+/// In either case.
+const fn first_bytes(mut texts: &[&[u8]]) -> u128 {
+    let mut bits = 0;
+    while let [text, more @ ..] = texts {
+        if let [first, ..] = *text {
+            bits |= 1 << first.to_ascii_lowercase() | 1 << first.to_ascii_uppercase();
+        }
+        texts = more;
+    }
+    bits
+}
+
 /// `***`, or nothing at all.
 fn is_row(text: &[u8]) -> bool {
     text.iter().all(|byte| *byte == b'*')
@@ -346,4 +407,35 @@ fn is_row(text: &[u8]) -> bool {
 
 fn is_closer(byte: u8) -> bool {
     matches!(byte, b')' | b']' | b'}' | b',' | b';' | b'&')
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What styles have.
+    const REFERENCES: [&[&[u8]]; 3] = [&[], &[b"/"], &[b"//"]];
+
+    proptest! {
+        #[test]
+        fn what_is_told_by_its_first_byte_is_compared_to_the_same_end(
+            text in prop_oneof![
+                any::<[u8; 2]>().prop_map(Vec::from),
+                "[-$\\[\\]{}()<*,;&/a-zA-Z]{1,12}".prop_map(String::into_bytes),
+                (prop::sample::select(WORDS), "[a-z)},;]{0,2}")
+                    .prop_map(|(word, more)| [word, more.as_bytes()].concat()),
+            ],
+            references in prop::sample::select(&REFERENCES),
+        ) {
+            let mut opening = Opening::default();
+            for byte in text {
+                opening.push(byte);
+                if opening.form == Form::Opening {
+                    prop_assert_eq!(opening.likeness(references), opening.compared(references));
+                }
+            }
+        }
+    }
 }

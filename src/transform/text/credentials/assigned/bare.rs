@@ -161,6 +161,19 @@ impl Bare {
         self.go_on(tail, byte, content, style, decided)
     }
 
+    /// Is this byte, as most are, a part of the value whatever follows, and nothing open before it?
+    pub(super) fn holds(&self, byte: u8) -> bool {
+        let may_end = !byte.is_ascii_alphanumeric()
+            && !matches!(byte, b'-' | b'_' | b'.' | b'/' | b'+' | b'=');
+        !may_end && matches!(self.tail, Tail::None)
+    }
+
+    /// Reads bytes that it [holds](Self::holds). The shape of what is known to be secret says nothing.
+    pub(super) fn pass(&mut self, text: &[u8]) {
+        self.length += text.len();
+        self.last = text.last().copied().unwrap_or(self.last);
+    }
+
     /// Reads a byte within `{{ … }}` or `$(a command)`, where blanks and quotes end nothing.
     fn within_brackets(&mut self, byte: u8, content: &mut Content) -> Step {
         let ends = match byte {

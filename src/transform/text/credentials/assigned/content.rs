@@ -34,6 +34,11 @@ impl Content {
         }
     }
 
+    /// Bytes of a value that is known to be secret.
+    pub(super) fn pass(&mut self, text: &[u8]) {
+        self.opening.pass(text);
+    }
+
     /// A byte or more was read that no word and no reference has.
     pub(super) fn spoil(&mut self) {
         self.opening.spoil();
@@ -168,6 +173,12 @@ impl Quoted {
             self.run = 0;
         }
         content.take(byte, decided)
+    }
+
+    /// Is this byte within the quotes, and nothing open before it?
+    pub(super) fn holds(&self, byte: u8) -> bool {
+        let ends = byte == self.quote || matches!(byte, b'\n' | b'\r' | 0 | b'\\');
+        !ends && self.run == 0 && self.behind.is_none()
     }
 
     fn behind(&mut self, behind: Behind, byte: u8, content: &mut Content, decided: bool) -> Step {
