@@ -41,7 +41,7 @@ impl Arguments {
         if !word.is_empty() && !word.starts_with(b"-") {
             // `docker login` is two words.
             if credentials::is_program(&self.before, word) {
-                self.program = line(&[&self.before, word]);
+                self.program = line(&self.before, word);
             }
         }
         self.before.clear();
@@ -99,16 +99,12 @@ impl Arguments {
 
     /// Is the next word a credential? It is if any word were one.
     fn takes_next(&self) -> bool {
-        let words = line(&[&self.program, &self.before]);
-        let with_next = [&words, &b" x"[..]].concat();
-        credentials::parts(&with_next)
-            .last()
-            .is_some_and(|part| part.end == with_next.len() && part.start <= words.len() + 1)
+        takes_next(&self.program, &self.before)
     }
 
     /// What of a word is a credential by what stands before it.
     fn parts_behind(&self, word: &[u8]) -> Vec<Range<usize>> {
-        let mut text = line(&[&self.program, &self.before]);
+        let mut text = line(&self.program, &self.before);
         text.push(0);
         let from = text.len();
         text.extend_from_slice(word);
@@ -139,13 +135,25 @@ fn look_alone(word: &[u8]) -> Found {
 
 /// Of `--password=value` all that follows the sign is the value; a quote may stand before it.
 fn value_of_flag(word: &[u8], parts: &[Range<usize>]) -> Option<Range<usize>> {
-    let sign = word.iter().position(|byte| *byte == b'=')?;
     let first = parts.first()?;
-    let mut flag = Arguments::default();
-    flag.look(word.get(..sign)?);
+    if first.end == word.len() {
+        return None; // all of it is found already
+    }
+    let sign = memchr::memchr(b'=', word)?;
+    let flag = word.get(..sign)?;
     let begins = (sign + 1..=sign + 2).contains(&first.start);
-    let is_flag = flag.before.starts_with(b"-") && flag.takes_next();
-    (begins && is_flag).then_some(first.start..word.len())
+    let is_flag = || flag.starts_with(b"-") && flag.len() <= REMEMBERED_BYTES_MAX;
+    (begins && is_flag() && takes_next(b"", flag)).then_some(first.start..word.len())
+}
+
+/// Would any word behind these be a credential?
+fn takes_next(program: &[u8], before: &[u8]) -> bool {
+    let mut words = line(program, before);
+    let length = words.len();
+    words.extend_from_slice(b" x");
+    credentials::parts(&words)
+        .last()
+        .is_some_and(|part| part.end == words.len() && part.start <= length + 1)
 }
 
 /// Is it one dash and a letter, with a value right behind it?
@@ -153,10 +161,15 @@ fn is_letter(word: &[u8]) -> bool {
     matches!(word, [b'-', letter, _, ..] if letter.is_ascii_alphabetic())
 }
 
-/// Words as in `/proc/PID/cmdline`.
-fn line(words: &[&[u8]]) -> Vec<u8> {
-    let words = words.iter().filter(|word| !word.is_empty());
-    words.copied().collect::<Vec<_>>().join(&0)
+/// Words as in `/proc/PID/cmdline`, and room for two bytes more.
+fn line(program: &[u8], word: &[u8]) -> Vec<u8> {
+    let mut line = Vec::with_capacity(program.len() + word.len() + 3);
+    line.extend_from_slice(program);
+    if !program.is_empty() && !word.is_empty() {
+        line.push(0);
+    }
+    line.extend_from_slice(word);
+    line
 }
 
 #[cfg(test)]
