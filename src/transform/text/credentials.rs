@@ -35,6 +35,9 @@ use crate::policy::mask::Look;
 /// Shortest text that is decoded to be looked into.
 const BASE64_BYTES_MIN: usize = 24;
 
+/// Bytes of base64 that stand for three: a text is some of these.
+const BASE64_GROUP: usize = 4;
+
 /// How something compressed begins: gzip, zip, zstd, xz.
 const COMPRESSED: [&[u8]; 4] = [
     &[0x1f, 0x8b],
@@ -80,23 +83,28 @@ pub(in crate::transform) fn look(text: &[u8], look: Look) -> Found {
 
 /// Is it base64 of a text with a credential in it, or of something compressed, such as a Helm release?
 fn hides(text: &[u8]) -> bool {
-    let base64 = |byte: &u8| {
-        byte.is_ascii_alphanumeric()
-            || matches!(byte, b'+' | b'/' | b'=')
-            || byte.is_ascii_whitespace()
-    };
-    if text.len() < BASE64_BYTES_MIN || !text.iter().all(base64) {
-        return false; // most texts end here, at their first full stop or colon
-    }
-    let solid: Vec<u8> = text
-        .iter()
-        .filter(|byte| !byte.is_ascii_whitespace())
-        .copied()
-        .collect();
-    if solid.len() < BASE64_BYTES_MIN {
+    if text.len() < BASE64_BYTES_MIN {
         return false;
     }
-    let Ok(decoded) = STANDARD.decode(solid) else {
+    let mut blanks = 0;
+    for byte in text {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'+' | b'/' | b'=' => {}
+            byte if byte.is_ascii_whitespace() => blanks += 1,
+            _ => return false, // most texts end here, at their first full stop or colon
+        }
+    }
+    let length = text.len() - blanks;
+    if length < BASE64_BYTES_MIN || !length.is_multiple_of(BASE64_GROUP) {
+        return false;
+    }
+    let decoded = if blanks == 0 {
+        STANDARD.decode(text)
+    } else {
+        let solid = text.iter().filter(|byte| !byte.is_ascii_whitespace());
+        STANDARD.decode(solid.copied().collect::<Vec<u8>>())
+    };
+    let Ok(decoded) = decoded else {
         return false;
     };
     let compressed = COMPRESSED.iter().any(|magic| decoded.starts_with(magic));
