@@ -323,7 +323,10 @@ impl Rewriting {
                 self.report.add(masker.tally());
                 masker.rest();
             }
-            Last::Protobuf(masker) => self.report.add(masker.tally()),
+            Last::Protobuf(masker) => {
+                self.report.add(masker.tally());
+                masker.rest();
+            }
             Last::Text(masker) => self.report.add(masker.tally()),
             Last::Status {
                 strings: Some(strings),

@@ -170,6 +170,9 @@ impl JsonMasker {
         if self.scanner.is_between_documents() {
             self.spare = None;
             self.tally.rest();
+            if let Some(strings) = &mut self.strings {
+                strings.tally().rest();
+            }
         }
     }
 

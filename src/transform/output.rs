@@ -25,7 +25,7 @@ pub(super) struct Output {
     ready: VecDeque<Bytes>,
     /// Small spans and replacements since the last large span.
     tail: BytesMut,
-    /// How large the tails may become together, in bytes: nearly what there is to copy.
+    /// How much memory a tail asks for at once, in bytes: the size of the chunk, since little more is ever copied.
     expected: usize,
 }
 

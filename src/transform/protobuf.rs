@@ -110,6 +110,13 @@ impl ProtobufMasker {
         &mut self.tally
     }
 
+    /// Between two frames of a watch, gives back what the next one can make anew.
+    pub(super) fn rest(&mut self) {
+        if self.place == Place::Frame && self.held.is_empty() {
+            self.tally.rest();
+        }
+    }
+
     /// Takes the next chunk and releases what is complete.
     pub(super) fn push(
         &mut self,

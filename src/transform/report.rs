@@ -48,7 +48,8 @@ pub(super) struct Tally {
     paths: BTreeSet<String>,
     /// Those that were not.
     fresh: Vec<String>,
-    /// The last ones, each where those are that look the same at first: most values stand where one stood before.
+    /// The last path counted in each of sixteen slots, chosen by its length and last byte: most values stand where one
+    /// stood before.
     recent: Option<Box<[Vec<u8>; RECENT_PATHS]>>,
 }
 

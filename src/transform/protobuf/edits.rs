@@ -32,7 +32,7 @@ impl Edits {
         self.all.len()
     }
 
-    /// Forgets those behind the first `count`.
+    /// Forgets those behind the first `count`. Their texts stay, and nothing points to them.
     pub(super) fn truncate(&mut self, count: usize) {
         self.all.truncate(count);
     }
@@ -45,8 +45,9 @@ impl Edits {
         self.all.push(Edit { old, new });
     }
 
-    /// The head of a field before the edits within it, of which `before` come before them. Answers by how much it grows.
-    pub(super) fn head(
+    /// Puts a field's new head before the edits within the field; `before` edits precede it. Answers by how many bytes the
+    /// head grew.
+    pub(super) fn insert_head(
         &mut self,
         before: usize,
         old: Range<usize>,

@@ -12,7 +12,7 @@ use super::MaskProtobufError;
 use super::edits::{Edits, Growth, difference};
 use super::schema::{inline, number_of};
 use super::search::{KnownIn, in_place};
-use crate::policy::mask::{Action, Look, MaskName, Shape as Form, StateId};
+use crate::policy::mask::{Action, Look, MaskName, Shape as JsonShape, StateId};
 use crate::request::body::ValuePath;
 use crate::request::body::kinds::{self, Field, Holds, Message, Shape};
 use crate::transform::text::arguments::Arguments;
@@ -95,7 +95,9 @@ impl<'a> Rewriter<'a> {
                 .len()
                 .checked_add_signed(grown)
                 .ok_or(MaskProtobufError::Wire(ProtobufError::Truncated))?;
-            let head = self.edits.head(before, head..start, (field.number, length));
+            let head = self
+                .edits
+                .insert_head(before, head..start, (field.number, length));
             growth += grown + head;
         }
     }
@@ -285,7 +287,7 @@ impl<'a> Rewriter<'a> {
             return Ok(0);
         }
         // As in JSON: keys above what a mask names stay.
-        let keys = self.mask.plan.action(state, Form::Object) == Action::Search;
+        let keys = self.mask.plan.action(state, JsonShape::Object) == Action::Search;
         if may_be_told(holds, next) {
             self.path.key(Some(key));
         }
@@ -305,7 +307,7 @@ impl<'a> Rewriter<'a> {
         arguments: &mut Arguments,
     ) -> Growth {
         self.hidden_by = self.mask.plan.mask(state);
-        match self.mask.plan.action(state, Form::String) {
+        match self.mask.plan.action(state, JsonShape::String) {
             Action::Pass | Action::Walk => 0,
             Action::Search => self.search(at, text),
             Action::Mask(_) => self.placeholder(at, text),

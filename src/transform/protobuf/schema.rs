@@ -3,7 +3,7 @@
 //! A plan that names a field which is not in the table is not applied to protobuf: the resource is then served as
 //! JSON ([`covers`]). So a missing row costs speed, never a value.
 
-use crate::policy::mask::{Action, Condition, MaskPlan, Root, Shape as Form, StateId};
+use crate::policy::mask::{Action, Condition, MaskPlan, Root, Shape as JsonShape, StateId};
 use crate::request::RequestInfo;
 use crate::request::body::kinds::{self, Field, Holds, Message, Shape};
 
@@ -43,7 +43,7 @@ fn covers(plan: &MaskPlan, state: StateId, message: &Message, root: bool) -> boo
         let way = root && matches!(key, b"items" | b"rows" | b"object");
         way || !plan.hides(next) || has(plan, next, message, key)
     };
-    walked(plan, state, Form::Object)
+    walked(plan, state, JsonShape::Object)
         && !plan.hides(plan.member(state, None))
         && plan.members(state).all(|(key, next)| known(key, next))
 }
@@ -65,16 +65,16 @@ fn held(plan: &MaskPlan, state: StateId, field: &Field) -> bool {
     };
     match (field.shape, message) {
         (Shape::One, None) if text => true,
-        (Shape::One, None) if field.holds == Holds::Texts => walked(plan, state, Form::Array),
+        (Shape::One, None) if field.holds == Holds::Texts => walked(plan, state, JsonShape::Array),
         // It holds an object, and what a plan does with that is the JSON masker's business.
-        (Shape::One, None) if field.holds == Holds::Json => walked(plan, state, Form::Object),
+        (Shape::One, None) if field.holds == Holds::Json => walked(plan, state, JsonShape::Object),
         (Shape::One, Some(message)) => covers(plan, state, message, false),
-        (Shape::Map, None) if text => walked(plan, state, Form::Object),
-        (Shape::List, None) if text => walked(plan, state, Form::Array),
+        (Shape::Map, None) if text => walked(plan, state, JsonShape::Object),
+        (Shape::List, None) if text => walked(plan, state, JsonShape::Array),
         (Shape::List, Some(message)) => {
             let element = plan.element(state);
             let named = |condition: Condition<'_>| number_of(message, condition.key).is_some();
-            walked(plan, state, Form::Array)
+            walked(plan, state, JsonShape::Array)
                 && plan.conditions(state).all(named)
                 && (!plan.hides(element) || covers(plan, element, message, false))
         }
@@ -83,7 +83,7 @@ fn held(plan: &MaskPlan, state: StateId, field: &Field) -> bool {
 }
 
 /// Is a value of this form taken apart, not masked as a whole?
-fn walked(plan: &MaskPlan, state: StateId, form: Form) -> bool {
+fn walked(plan: &MaskPlan, state: StateId, form: JsonShape) -> bool {
     match plan.action(state, form) {
         Action::Walk | Action::Pass | Action::Scan(_) | Action::Search => true,
         Action::Mask(_) | Action::Embedded => false,

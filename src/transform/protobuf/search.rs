@@ -199,7 +199,7 @@ fn cover(covered: &mut [bool], span: Range<usize>) {
 
 /// The bytes with a placeholder over every run of covered ones; `None` if there is none.
 fn covered_over(bytes: &[u8], covered: &[bool], mask: &Mask) -> Option<Vec<u8>> {
-    // Without an end in between, because that is what vectors can do.
+    // No early exit, so that the compiler can use vectors.
     if !covered.iter().fold(false, |any, covered| any | covered) {
         return None;
     }
