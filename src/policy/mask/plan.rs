@@ -61,6 +61,15 @@ pub enum Shape {
     Null,
 }
 
+/// All of them, in their order.
+const SHAPES: [Shape; 5] = [
+    Shape::Object,
+    Shape::Array,
+    Shape::String,
+    Shape::Scalar,
+    Shape::Null,
+];
+
 /// What to do with a value.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Action {
@@ -128,6 +137,8 @@ pub enum Root {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct MaskPlan {
     nodes: Vec<Node>,
+    /// What to do in each state with a value of each of the [`SHAPES`].
+    actions: Vec<[Action; SHAPES.len()]>,
     texts: Texts,
     object: StateId,
     object_and_cells: StateId,
@@ -191,13 +202,19 @@ impl MaskPlan {
         let object = builder.root(false);
         let object_and_cells = builder.root(true);
         let texts = rules.iter().map(|rule| rule.texts);
-        Self {
+        let mut plan = Self {
             nodes: builder.nodes,
+            actions: Vec::new(),
             texts: texts.fold(Texts::default(), Texts::and),
             object,
             object_and_cells,
             printed,
-        }
+        };
+        let states = (0..).map(StateId).take(plan.nodes.len());
+        plan.actions = states
+            .map(|state| SHAPES.map(|shape| plan.action_of(state, shape)))
+            .collect();
+        plan
     }
 
     /// Does no rule name a field?
@@ -297,7 +314,15 @@ impl MaskPlan {
     }
 
     /// What to do with a value of this shape in `state`.
+    #[inline]
     pub fn action(&self, state: StateId, shape: Shape) -> Action {
+        let actions = usize::try_from(state.0).map(|place| self.actions.get(place));
+        let action = actions.ok().flatten().map(|all| all.get(shape as usize));
+        let action = action.flatten().copied();
+        action.unwrap_or_else(|| self.action_of(state, shape))
+    }
+
+    fn action_of(&self, state: StateId, shape: Shape) -> Action {
         let simple = matches!(shape, Shape::String | Shape::Scalar);
         if simple && self.revealed(state).is_some() {
             return Action::Pass;

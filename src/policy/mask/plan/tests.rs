@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::super::builtin;
 use super::*;
 
@@ -42,6 +44,42 @@ fn c_44_keys_count_in_any_case() {
             Action::Pass,
             "{key}"
         );
+    }
+}
+
+proptest! {
+    #[test]
+    fn every_key_is_found_among_others_of_its_length_and_first_letter(
+        keys in prop::collection::btree_set("[a-e][a-c]{0,14}", 1..40),
+        other in "[a-eA-E][a-cA-C]{0,14}",
+    ) {
+        let fields: Vec<String> = keys.iter().map(|key| format!("x.{key}")).collect();
+        let fields: Vec<&str> = fields.iter().map(String::as_str).collect();
+        let plan = plan(&fields);
+        for key in &keys {
+            let upper = key.to_uppercase();
+            for key in [key, &upper] {
+                let masked = Action::Mask(Leaf::Text);
+                prop_assert_eq!(action(&plan, &["x", key], Shape::String), masked, "{}", key);
+            }
+        }
+        if !keys.contains(&other.to_lowercase()) {
+            prop_assert_eq!(action(&plan, &["x", &other], Shape::String), Action::Pass);
+        }
+    }
+}
+
+#[test]
+fn what_to_do_is_known_of_every_state_and_shape() {
+    for name in super::super::BUILTIN {
+        for rule in builtin(name) {
+            let plan = MaskPlan::compile(&[&rule]);
+            for state in (0..).map(StateId).take(plan.nodes.len()) {
+                for shape in SHAPES {
+                    assert_eq!(plan.action(state, shape), plan.action_of(state, shape));
+                }
+            }
+        }
     }
 }
 
