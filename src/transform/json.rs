@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use self::begun::{Begun, Task};
 use self::elements::Ahead;
-use self::held::Through;
+use self::held::through;
 use self::masked::{Masking, without_quote};
 pub(super) use self::trail::Trail;
 use super::output::{Joined, Sink};
@@ -215,7 +215,7 @@ impl JsonMasker {
                     {
                         sink.copy(released..cursor - text.len() - 2);
                         self.hidden_by = self.mask.plan.mask(self.member);
-                        self.put_text(leaf, Kind::String, text, sink);
+                        self.put_unescaped(leaf, Kind::String, text, sink);
                         released = cursor;
                     }
                 }
@@ -225,7 +225,7 @@ impl JsonMasker {
                         if !self.passes(begun, value, released, sink)? {
                             released = cursor;
                         }
-                    } else if self.holds() {
+                    } else if self.is_taken() {
                         let text = chunk.get(from..cursor).unwrap_or_default();
                         self.take(text, true, sink)?;
                         self.replace(sink)?;
@@ -239,7 +239,7 @@ impl JsonMasker {
                         self.keep(begun);
                         let value = chunk.get(begun.first..).unwrap_or_default();
                         self.take(begun.text(value), false, sink)?;
-                    } else if self.holds() {
+                    } else if self.is_taken() {
                         self.take(chunk.get(from..).unwrap_or_default(), false, sink)?;
                     } else {
                         sink.copy(released..chunk.len());
@@ -278,7 +278,7 @@ impl JsonMasker {
     /// The stream ended; an unfinished document is an error and stays unfinished.
     pub(super) fn finish(&mut self, sink: &mut impl Sink) -> Result<(), JsonError> {
         if self.scanner.finish()? {
-            if self.holds() {
+            if self.is_taken() {
                 self.replace(sink)?;
             }
             self.end();
@@ -426,7 +426,8 @@ impl JsonMasker {
         self.current = Current::Walked;
     }
 
-    fn holds(&self) -> bool {
+    /// Whether the open value goes elsewhere than straight to the client.
+    fn is_taken(&self) -> bool {
         !matches!(self.current, Current::Walked | Current::Passed)
     }
 
@@ -444,10 +445,10 @@ impl JsonMasker {
                 self.hold_no_longer(held, &raw, sink)?;
                 self.take(text, last, sink)
             }
-            Current::Nested(masker) => masker.push(text, &mut Through { text, sink }),
+            Current::Nested(masker) => masker.push(text, &mut through(text, sink)),
             Current::Searched => {
                 if let Some(strings) = &mut self.strings {
-                    strings.push(text, &mut Through { text, sink });
+                    strings.push(text, &mut through(text, sink));
                 }
                 Ok(())
             }
@@ -464,7 +465,7 @@ impl JsonMasker {
             }
             Current::Held(held, raw) => return self.put_held(held, &raw, sink),
             Current::Nested(mut masker) => {
-                masker.finish(&mut Through { text: b"", sink })?;
+                masker.finish(&mut through(b"", sink))?;
                 self.tally.merge(&mut masker.tally);
             }
             Current::Searched => {

@@ -13,10 +13,9 @@ pub(super) trait Sink {
     fn copy(&mut self, span: Range<usize>);
     /// Something new stands here.
     fn write(&mut self, text: &[u8]);
-    /// In the place of a known value, or of a part of one, stands this.
-    fn replace(&mut self, _known: &[u8], with: &str) {
-        self.write(with.as_bytes());
-    }
+    /// In the place of a known value, or of a part of one, stands this. Whoever stands before another sink hands it on: to
+    /// some it is more than something that is written.
+    fn replace(&mut self, known: &[u8], with: &str);
 }
 
 /// Bytes ready to leave.
@@ -98,6 +97,10 @@ impl Sink for ChunkSink<'_> {
     fn write(&mut self, text: &[u8]) {
         self.output.append(text);
     }
+
+    fn replace(&mut self, _known: &[u8], with: &str) {
+        self.write(with.as_bytes());
+    }
 }
 
 /// Joins spans that follow one another: what passes in pieces is copied, or sliced, at once.
@@ -136,15 +139,20 @@ impl<S: Sink> Sink for Joined<'_, S> {
             self.sink.write(text);
         }
     }
+
+    fn replace(&mut self, known: &[u8], with: &str) {
+        self.flush();
+        self.sink.replace(known, with);
+    }
 }
 
 /// Takes spans of a part of the chunk that `sink` copies from, which begins there at `by`.
-pub(super) struct Shifted<'a, S> {
+pub(super) struct Shifted<'a, S: ?Sized> {
     pub(super) by: usize,
     pub(super) sink: &'a mut S,
 }
 
-impl<S: Sink> Sink for Shifted<'_, S> {
+impl<S: Sink + ?Sized> Sink for Shifted<'_, S> {
     fn copy(&mut self, span: Range<usize>) {
         self.sink.copy(span.start + self.by..span.end + self.by);
     }
@@ -152,21 +160,29 @@ impl<S: Sink> Sink for Shifted<'_, S> {
     fn write(&mut self, text: &[u8]) {
         self.sink.write(text);
     }
+
+    fn replace(&mut self, known: &[u8], with: &str) {
+        self.sink.replace(known, with);
+    }
 }
 
 /// Takes spans of a text that the sink does not copy from.
-pub(super) struct Written<'a, S> {
+pub(super) struct Written<'a, S: ?Sized> {
     pub(super) text: &'a [u8],
     pub(super) sink: &'a mut S,
 }
 
-impl<S: Sink> Sink for Written<'_, S> {
+impl<S: Sink + ?Sized> Sink for Written<'_, S> {
     fn copy(&mut self, span: Range<usize>) {
         self.sink.write(self.text.get(span).unwrap_or_default());
     }
 
     fn write(&mut self, text: &[u8]) {
         self.sink.write(text);
+    }
+
+    fn replace(&mut self, known: &[u8], with: &str) {
+        self.sink.replace(known, with);
     }
 }
 
@@ -191,6 +207,10 @@ impl Sink for Collected<'_> {
 
     fn write(&mut self, text: &[u8]) {
         self.collected.extend_from_slice(text);
+    }
+
+    fn replace(&mut self, _known: &[u8], with: &str) {
+        self.write(with.as_bytes());
     }
 }
 

@@ -1,8 +1,9 @@
 //! Values that begin and end in one chunk, as most do: they are judged where they stand.
 
-use super::held::{Judged, Shifted};
+use super::held::Judged;
 use super::{Current, Held, JsonError, JsonMasker, Kind, Leaf, Sink, without_quote};
 use crate::limits::EMBEDDED_JSON_BYTES_MAX;
+use crate::transform::output::Shifted;
 
 /// A value that began in the chunk that is being pushed. Most end there, too; then they are judged where they
 /// stand, and nothing is kept of them.
@@ -48,7 +49,7 @@ impl JsonMasker {
             }
             Task::Judge(Held::Element(array)) => {
                 sink.copy(before);
-                let by = begun.first;
+                let (by, sink) = (begun.first, sink as &mut dyn Sink);
                 self.put_element(array, value, &mut Shifted { by, sink })?;
             }
             Task::Judge(held) => {

@@ -82,6 +82,10 @@ impl Sink for Edits {
     fn write(&mut self, text: &[u8]) {
         self.0.push(Edit::Write(text.to_vec()));
     }
+
+    fn replace(&mut self, _known: &[u8], with: &str) {
+        self.write(with.as_bytes());
+    }
 }
 
 impl Edits {

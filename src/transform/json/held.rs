@@ -7,7 +7,7 @@ use std::ops::Range;
 use super::embedded::Edits;
 use super::{Current, Held, JsonMasker, Kind, Sink, elements};
 use crate::policy::mask::{Leaf, Look, StateId};
-use crate::transform::output::Collected;
+use crate::transform::output::{Collected, Written};
 use crate::transform::placeholder::Placeholder;
 use crate::transform::text::credentials::{self, Found};
 use crate::wire::json::{Documents, JsonError, unescape};
@@ -21,7 +21,7 @@ impl JsonMasker {
         sink: &mut impl Sink,
     ) -> Result<(), JsonError> {
         if let Held::Element(array) = held {
-            return self.put_element(array, raw, &mut Through { text: raw, sink });
+            return self.put_element(array, raw, &mut through(raw, sink));
         }
         let judged = self.judge(held, raw)?;
         self.put_judged(held, &judged, raw, sink)
@@ -61,7 +61,7 @@ impl JsonMasker {
     fn write_searched(&mut self, text: &[u8], sink: &mut impl Sink) {
         match &mut self.strings {
             Some(strings) => {
-                strings.push_content(text, &mut Through { text, sink });
+                strings.push_content(text, &mut through(text, sink));
                 self.tally.merge(strings.tally());
             }
             None => sink.write(text),
@@ -82,7 +82,7 @@ impl JsonMasker {
             return Ok(());
         };
         let mut masker = self.within(self.mask.plan.element(array), self.level);
-        masker.push(raw, &mut Through { text: raw, sink })?;
+        masker.push(raw, &mut through(raw, sink))?;
         self.current = Current::Nested(masker);
         Ok(())
     }
@@ -182,26 +182,10 @@ fn leaf(held: Held) -> Leaf {
     }
 }
 
-/// A sink for spans of another text than the one that is being pushed outside.
-pub(super) struct Through<'a> {
-    pub(super) text: &'a [u8],
-    pub(super) sink: &'a mut dyn Sink,
-}
-
-/// A sink for spans of a part of the text that is being pushed outside, which begins there at `by`.
-pub(super) struct Shifted<'a> {
-    pub(super) by: usize,
-    pub(super) sink: &'a mut dyn Sink,
-}
-
-impl Sink for Shifted<'_> {
-    fn copy(&mut self, span: Range<usize>) {
-        self.sink.copy(self.by + span.start..self.by + span.end);
-    }
-
-    fn write(&mut self, text: &[u8]) {
-        self.sink.write(text);
-    }
+/// A sink for spans of another text than the one that is being pushed outside. Of one type at every level, or documents
+/// within documents would be compiled without end.
+pub(super) fn through<'a>(text: &'a [u8], sink: &'a mut impl Sink) -> Written<'a, dyn Sink + 'a> {
+    Written { text, sink }
 }
 
 /// What becomes of a string that was looked at as a whole.
@@ -212,14 +196,4 @@ pub(super) enum Judged {
     Hidden,
     /// Its raw text, masked.
     Masked(Vec<u8>),
-}
-
-impl Sink for Through<'_> {
-    fn copy(&mut self, span: Range<usize>) {
-        self.sink.write(self.text.get(span).unwrap_or_default());
-    }
-
-    fn write(&mut self, text: &[u8]) {
-        self.sink.write(text);
-    }
 }

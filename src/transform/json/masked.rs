@@ -51,12 +51,18 @@ impl JsonMasker {
             Kind::String => unescape(text)?,
             Kind::Object | Kind::Array | Kind::Scalar(_) => Cow::Borrowed(text),
         };
-        self.put_text(leaf, kind, &text, sink);
+        self.put_unescaped(leaf, kind, &text, sink);
         Ok(())
     }
 
-    /// The same of a string without its escapes.
-    pub(super) fn put_text(&mut self, leaf: Leaf, kind: Kind, text: &[u8], sink: &mut impl Sink) {
+    /// The same where nothing is left to unescape: strings without their escapes, and other values.
+    pub(super) fn put_unescaped(
+        &mut self,
+        leaf: Leaf,
+        kind: Kind,
+        text: &[u8],
+        sink: &mut impl Sink,
+    ) {
         let (content, base64) = self.content(leaf, kind);
         let Mask {
             placeholders,

@@ -4,13 +4,13 @@
 use crate::limits::MASKED_PATH_BYTES_MAX;
 use crate::request::body::ValuePath;
 
-/// Every step is two bytes, and those of the key that they are the length of, or one of these.
+/// A step is two bytes: the length of the key that follows, or one of these.
 const ELEMENT: u16 = u16::MAX;
 /// A key that is too long to be shown.
 const UNNAMED: u16 = u16::MAX - 1;
 
-/// Bytes of a trail, nearly. Behind so many nothing is shown but where keys are left out: a path of text would be too long to be
-/// shown whole.
+/// Bound on the bytes of a trail, which one step may exceed by two. Steps behind it are kept without their keys: a path of that
+/// length could not be shown whole.
 const BYTES_MAX: usize = 2 * MASKED_PATH_BYTES_MAX;
 
 /// Where in a document a value stands.
@@ -112,7 +112,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_shown_as_the_path_that_was_gone(steps in prop::collection::vec(steps(), 0..8)) {
+        fn a_trail_is_shown_as_the_path_that_was_walked(steps in prop::collection::vec(steps(), 0..8)) {
             let mut path = ValuePath::default();
             path.key(Some(b"outside"));
             let mut trail = Trail::within(&path);

@@ -58,10 +58,12 @@ type Long = Aegis128X2Mac<DIGEST_BYTES>;
 pub(super) type Hash = [u8; DIGEST_BYTES];
 
 impl HashKey {
+    /// The key's halves are the keys of the two.
     pub(super) fn new(key: &[u8; 32]) -> Self {
+        let (short, long) = halves(key);
         Self {
-            short: Short::new(key.first_chunk().unwrap_or(&[0; 16])),
-            long: Long::new(key.last_chunk().unwrap_or(&[0; 16])),
+            short: Short::new(short),
+            long: Long::new(long),
         }
     }
 
@@ -84,6 +86,13 @@ impl HashKey {
             long: self.long.clone(),
             length: 0,
         }
+    }
+}
+
+fn halves(key: &[u8; 32]) -> (&[u8; 16], &[u8; 16]) {
+    match key.as_chunks() {
+        ([first, second], []) => (first, second),
+        _ => unreachable!("32 bytes are twice 16"),
     }
 }
 

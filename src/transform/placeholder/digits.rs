@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Three bytes of text are four of base64, and most of the text are hexadecimal digits, so there is a table of all there are
-//! of three.
+//! of three. By hand, because every masked value comes by: libraries go a byte at a time for so little, or ask first which
+//! vectors there are.
 
 use self::tables::{FIRST, HEX, LAST, THREE};
 use super::digest::SEAL_BYTES;

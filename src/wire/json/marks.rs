@@ -1,5 +1,5 @@
-//! Where quotes and backslashes stand in a text, for who takes it apart into strings: most are shorter than what a
-//! search of their own is worth.
+//! The quotes and backslashes of a text, from bitmaps, for callers that take it apart into strings: most strings are too
+//! short to repay a `memchr` each.
 
 use super::blocks::{self, BLOCK};
 
@@ -24,10 +24,9 @@ impl<'a> Marks<'a> {
         marks
     }
 
-    /// Where the first one stands from `at` on, or the end of the text. Of places that are asked for none comes before
-    /// another.
+    /// The first one at or behind `at`, or the end of the text. `at` does not decrease from call to call.
     #[inline]
-    pub fn next(&mut self, at: usize) -> usize {
+    pub fn next_from(&mut self, at: usize) -> usize {
         let mut from = at;
         loop {
             let before = from.saturating_sub(self.block);
@@ -70,7 +69,7 @@ mod tests {
                 at = (at + step).min(text.len());
                 let rest = text.get(at..).unwrap();
                 let next = rest.find(['"', '\\']).map_or(text.len(), |found| at + found);
-                prop_assert_eq!(marks.next(at), next);
+                prop_assert_eq!(marks.next_from(at), next);
             }
         }
     }

@@ -115,7 +115,7 @@ impl Strings {
 fn opening(text: &[u8], at: usize, marks: &mut Marks<'_>) -> Option<usize> {
     let mut at = at;
     loop {
-        at = marks.next(at);
+        at = marks.next_from(at);
         if *text.get(at)? == b'"' {
             return Some(at);
         }
@@ -131,7 +131,7 @@ fn content(text: &[u8], at: usize, place: Place, marks: &mut Marks<'_>) -> (usiz
         Place::Outside | Place::Inside => at,
     };
     loop {
-        at = marks.next(at);
+        at = marks.next_from(at);
         match text.get(at) {
             Some(b'"') => return (at, Place::Outside),
             Some(_) if at + 1 == text.len() => return (text.len(), Place::Escaped),

@@ -23,6 +23,10 @@ impl Sink for Collected<'_> {
     fn write(&mut self, text: &[u8]) {
         self.text.extend_from_slice(text);
     }
+
+    fn replace(&mut self, _known: &[u8], with: &str) {
+        self.write(with.as_bytes());
+    }
 }
 
 struct Stream {

@@ -1,4 +1,5 @@
-//! What of the held bytes was searched already: of a stream that comes in small pieces, each is held for many of them.
+//! Which of the held bytes were searched already: where a stream comes in small pieces, a byte is held through many of
+//! them.
 
 use std::sync::{Arc, Weak};
 
