@@ -287,9 +287,9 @@ impl Catalog {
             if !filter.may_be_in(&day) {
                 continue;
             }
-            let known = table.as_ref().and_then(|table| {
-                Some((table.known(&day).ok()?, table.sealed(&day, filter).ok()?))
-            });
+            let known = table
+                .as_ref()
+                .and_then(|table| table.at_once(&day, filter).ok());
             if known.is_none() {
                 if table.is_some() {
                     tracing::warn!("the index of recordings cannot be read; the files are");

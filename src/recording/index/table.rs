@@ -164,6 +164,16 @@ impl Table {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
+    /// Both of these at one moment: a session that is sealed in between would be found here and among the files.
+    pub(super) fn at_once(
+        &self,
+        day: &str,
+        filter: &Filter,
+    ) -> Result<(HashMap<String, bool>, Vec<Session>), IndexError> {
+        let _moment = self.db.unchecked_transaction()?;
+        Ok((self.known(day)?, self.sealed(day, filter)?))
+    }
+
     /// The sealed sessions of a day that are looked for, the latest first.
     pub(super) fn sealed(&self, day: &str, filter: &Filter) -> Result<Vec<Session>, IndexError> {
         let exit_code = filter.exit_code.map(i64::from);
