@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 
+use super::super::{Documents, Scanner, Step};
 use super::*;
 
 /// All ways to make bitmaps that this processor has.
@@ -190,6 +191,65 @@ proptest! {
             for found in [whole, parts] {
                 prop_assert_eq!(&found, &naive);
             }
+        }
+    }
+}
+
+/// Scans a document without the members whose keys have an odd length, and says where each step ends.
+#[derive(Clone, Copy)]
+struct Scan<'a>(&'a [u8]);
+
+impl Walk for Scan<'_> {
+    type Outcome = Result<Vec<(Step, usize)>, JsonError>;
+
+    fn with(self, quotes: impl Quotes) -> Self::Outcome {
+        let mut scanner = Scanner::new(Documents::One);
+        let (mut steps, mut cursor) = (Vec::new(), 0);
+        loop {
+            let wants = |key: Option<&[u8]>| key.is_none_or(|key| key.len() % 2 == 0);
+            let step = scanner.step_by(self.0, &mut cursor, wants, quotes)?;
+            steps.push((step, cursor));
+            if step == Step::More {
+                return Ok(steps);
+            }
+        }
+    }
+}
+
+fn members() -> impl Strategy<Value = String> {
+    let piece = prop::sample::select(vec![
+        "{",
+        "}",
+        "[",
+        "]",
+        ",",
+        ":",
+        "\"a\"",
+        "\"even\"",
+        "\"a\\\"b\"",
+        "\"\\u0061\"",
+        " ",
+        "1",
+        "null",
+        "\"odd\":\"value\",",
+        "\"even\":\"value\",",
+        "\"odd\":{\"a\":[1,\"}\"]},",
+        "\"even\":{\"x\":\"y\"},",
+        "\"a key that is longer than one block of sixty-four bytes, and than two\":\"x\",",
+    ]);
+    let inside = prop::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat());
+    inside.prop_map(|inside| format!("{{{}\"end\":1}}{}", inside, " ".repeat(80)))
+}
+
+proptest! {
+    #[test]
+    fn every_walk_takes_the_same_steps(text in members()) {
+        let scan = Scan(text.as_bytes());
+        let expected = scan.with(portable::quotes);
+        prop_assert_eq!(&walk(scan), &expected);
+        #[cfg(target_arch = "x86_64")]
+        for steps in x86::tests::walks(scan) {
+            prop_assert_eq!(&steps, &expected);
         }
     }
 }

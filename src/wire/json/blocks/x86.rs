@@ -368,6 +368,19 @@ pub(super) mod tests {
         all
     }
 
+    pub(in super::super) fn walks<W: Walk + Copy>(walk: W) -> Vec<W::Outcome> {
+        let mut all = vec![walk.with(quotes)];
+        if has(Level::Avx2) {
+            // SAFETY: asked in the line above.
+            all.push(unsafe { walk_avx2(walk) });
+        }
+        if has(Level::Avx512) {
+            // SAFETY: asked in the line above.
+            all.push(unsafe { walk_avx512(walk) });
+        }
+        all
+    }
+
     pub(in super::super) fn bits(block: &[u8; BLOCK]) -> Vec<Bits> {
         // SAFETY: every x86-64 processor has SSE2.
         let mut all = vec![unsafe { bits_sse2(block) }];
