@@ -20,6 +20,7 @@ mod digest;
 mod digits;
 
 use std::fmt;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -27,8 +28,9 @@ use aes::Aes256;
 use aes::cipher::{BlockEncrypt as _, KeyInit as _};
 use aws_lc_rs::hmac;
 use base64::Engine as _;
-use base64::engine::Simd;
-use base64::engine::general_purpose::{PAD, STANDARD};
+use base64::engine::general_purpose::STANDARD;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+use base64::engine::{Simd, general_purpose::PAD};
 use data_encoding::HEXLOWER;
 
 use self::digest::{DIGEST_BYTES, Hash, HashKey, Hashing, SEAL_BYTES, SealKey, TAG_BYTES};
@@ -50,8 +52,11 @@ const PLAIN_BLOCK: usize = 768;
 /// What they become.
 const ENCODED_BLOCK: usize = PLAIN_BLOCK / 3 * 4;
 
-/// Standard base64, with the vectors that the processor has.
-static VECTORS: LazyLock<Simd> = LazyLock::new(|| Simd::standard(PAD));
+/// Standard base64, with the vectors that the processor has, where the library knows them.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+static BLOCKS: LazyLock<Simd> = LazyLock::new(|| Simd::standard(PAD));
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+static BLOCKS: base64::engine::GeneralPurpose = STANDARD;
 
 /// Makes placeholders and knows them again; one key a gateway.
 pub struct Placeholders {
@@ -361,7 +366,7 @@ impl Digest {
 
 /// A block of text as base64.
 fn encode<'a>(plain: &[u8], encoded: &'a mut [u8; ENCODED_BLOCK]) -> &'a [u8] {
-    let length = VECTORS.encode_slice(plain, encoded.as_mut_slice());
+    let length = BLOCKS.encode_slice(plain, encoded.as_mut_slice());
     let encoded = encoded.get(..length.unwrap_or_default());
     encoded.unwrap_or_default()
 }
