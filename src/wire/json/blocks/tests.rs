@@ -3,11 +3,11 @@ use proptest::prelude::*;
 use super::super::{Documents, Scanner, Step};
 use super::*;
 
-/// All ways to make bitmaps that this processor has.
-type Ends = fn(&[u8], &mut bool) -> Option<usize>;
-type PlainEnds = fn(&[u8]) -> Option<usize>;
-type Skips = fn(&mut Skip, &[u8]) -> Result<Option<usize>, JsonError>;
+pub(super) type Ends = fn(&[u8], &mut bool) -> Option<usize>;
+pub(super) type PlainEnds = fn(&[u8]) -> Option<usize>;
+pub(super) type Skips = fn(&mut Skip, &[u8]) -> Result<Option<usize>, JsonError>;
 
+/// All ways that this processor has, of which `portable` is one; so are the next two.
 fn ends() -> Vec<Ends> {
     let mut all: Vec<Ends> = vec![
         |text, escaped| string_end_by(text, escaped, portable::quotes),

@@ -330,11 +330,8 @@ fn words(block: &[u8; BLOCK]) -> [i64; 8] {
 pub(super) mod tests {
     //! What the tests of all of them compare with `portable`.
 
+    use super::super::tests::{Ends, PlainEnds, Skips};
     use super::*;
-
-    type Ends = fn(&[u8], &mut bool) -> Option<usize>;
-    type PlainEnds = fn(&[u8]) -> Option<usize>;
-    type Skips = fn(&mut Skip, &[u8]) -> Result<Option<usize>, JsonError>;
 
     fn has(wanted: Level) -> bool {
         wanted == Level::Base || level() == wanted || level() == Level::Avx512
