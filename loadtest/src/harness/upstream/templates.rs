@@ -198,6 +198,15 @@ fn applied(metadata: &mut Value, manifest: &Value) {
     }
 }
 
+/// The names of a container's variables.
+fn variables(container: &str) -> impl Iterator<Item = String> {
+    let container = container.to_uppercase();
+    let kinds = [
+        "OPTION_0", "OPTION_1", "OPTION_2", "OPTION_3", "OPTION_4", "PASSWORD",
+    ];
+    kinds.map(|kind| format!("{container}_{kind}")).into_iter()
+}
+
 /// A value that is secret by the name it bears.
 fn password(number: usize) -> String {
     format!("{}-{number:010}", String::from_utf8_lossy(CANARY))
@@ -208,12 +217,16 @@ fn password(number: usize) -> String {
 fn pod(number: usize, dice: &mut Dice) -> Value {
     let names = ["main", "proxy", "metrics"];
     let environment = |name: &str| -> Vec<Value> {
-        let name = name.to_uppercase();
-        let mut all: Vec<Value> = (0..5)
-            .map(|at| json!({"name": format!("{name}_OPTION_{at}"), "value": format!("value {at} of {name} \"quoted\"")}))
-            .collect();
-        all.push(json!({"name": format!("{name}_PASSWORD"), "value": password(number)}));
-        all
+        let container = name.to_uppercase();
+        let all = variables(name).enumerate().map(|(at, variable)| {
+            let value = if variable.ends_with("_PASSWORD") {
+                password(number)
+            } else {
+                format!("value {at} of {container} \"quoted\"")
+            };
+            json!({"name": variable, "value": value})
+        });
+        all.collect()
     };
     let containers: Vec<Value> = names
         .iter()
@@ -268,10 +281,10 @@ fn managed_fields(containers: &[&str]) -> Value {
     let leaf = || json!({});
     let mut fields = serde_json::Map::new();
     for name in containers {
-        let environment: serde_json::Map<String, Value> = (0..6)
-            .map(|at| {
+        let environment: serde_json::Map<String, Value> = variables(name)
+            .map(|variable| {
                 (
-                    format!("k:{{\"name\":\"{}_OPTION_{at}\"}}", name.to_uppercase()),
+                    format!("k:{{\"name\":\"{variable}\"}}"),
                     json!({".": {}, "f:name": {}, "f:value": {}}),
                 )
             })
