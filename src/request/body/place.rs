@@ -40,15 +40,6 @@ impl ValuePath {
         self.append(&format!("[{index}]"));
     }
 
-    /// Enters a member of a built-in object: no key of theirs needs quotes.
-    pub(crate) fn field(&mut self, key: &'static str) {
-        if self.text.is_empty() {
-            self.append(key);
-        } else {
-            self.append_all(&[".", key]);
-        }
-    }
-
     /// Enters a member of an object; `None` is a key that is too long to be shown.
     pub fn key(&mut self, key: Option<&[u8]>) {
         let Some(key) = key.and_then(|key| std::str::from_utf8(key).ok()) else {

@@ -7,7 +7,6 @@ use serde::de::IgnoredAny;
 use super::held::Judged;
 use super::{JsonMasker, Mask, Sink, Trail};
 use crate::limits::EMBEDDED_JSON_DEPTH_MAX;
-use crate::request::body::ValuePath;
 use crate::transform::output::Collected;
 use crate::transform::report::Tally;
 use crate::wire::json::{Documents, raw_length, unescape, write_escaped};
@@ -34,13 +33,6 @@ impl JsonMasker {
         edits.apply(raw)
     }
 
-    fn embedded(mask: Mask, path: &ValuePath, level: u8) -> Self {
-        let mut masker = Self::new(mask, Documents::One);
-        masker.level = level;
-        masker.trail = Trail::within(path);
-        masker
-    }
-
     /// Masks a document that is complete; `None` when it is none.
     fn whole(&mut self, text: &[u8], sink: &mut impl Sink) -> Option<()> {
         // The scanner forgives what is wrong in values it skips. Here nobody else would notice, and
@@ -51,14 +43,16 @@ impl JsonMasker {
     }
 }
 
-/// The document `text`, which stands in a field at `path`, masked; `None` when it is no document.
+/// The document `text`, which stands in a field at the end of `trail`, masked; `None` when it is no document.
 pub(in crate::transform) fn mask_document(
     mask: Mask,
     text: &[u8],
-    path: &ValuePath,
+    trail: &Trail,
     tally: &mut Tally,
 ) -> Option<Vec<u8>> {
-    let mut masker = JsonMasker::embedded(mask, path, 1);
+    let mut masker = JsonMasker::new(mask, Documents::One);
+    masker.level = 1;
+    masker.trail.follow(trail);
     let mut masked = Vec::with_capacity(text.len());
     masker.whole(text, &mut Collected::new(text, &mut masked))?;
     tally.merge(&mut masker.tally);

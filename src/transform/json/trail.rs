@@ -16,43 +16,32 @@ const BYTES_MAX: usize = 2 * MASKED_PATH_BYTES_MAX;
 /// Where in a document a value stands.
 #[derive(Clone, Debug, Default)]
 pub(in crate::transform) struct Trail {
-    /// Where the document itself stands.
-    outside: ValuePath,
     steps: Vec<u8>,
 }
 
 impl Trail {
-    /// That of a document which stands here.
-    pub(in crate::transform) fn within(path: &ValuePath) -> Self {
-        Self {
-            outside: path.clone(),
-            steps: Vec::new(),
-        }
-    }
-
     /// Becomes the same as another.
     pub(super) fn follow(&mut self, other: &Self) {
-        self.outside.clone_from(&other.outside);
         self.steps.clone_from(&other.steps);
     }
 
     /// How long it is, for [`Trail::truncate`].
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::transform) fn len(&self) -> usize {
         self.steps.len()
     }
 
     /// Goes back to where it had this length.
-    pub(super) fn truncate(&mut self, length: usize) {
+    pub(in crate::transform) fn truncate(&mut self, length: usize) {
         self.steps.truncate(length);
     }
 
     /// Enters any element of an array.
-    pub(super) fn element(&mut self) {
+    pub(in crate::transform) fn element(&mut self) {
         self.step(ELEMENT, b"");
     }
 
     /// Enters a member of an object; `None` is a key that is too long to be shown.
-    pub(super) fn member(&mut self, key: Option<&[u8]>) {
+    pub(in crate::transform) fn member(&mut self, key: Option<&[u8]>) {
         let length = key.and_then(|key| u16::try_from(key.len()).ok());
         match (key, length) {
             (Some(key), Some(length)) if length < UNNAMED => self.step(length, key),
@@ -69,14 +58,14 @@ impl Trail {
         }
     }
 
-    /// What two trails of one document have in common if they are the same.
+    /// The same for the same trail, and for no other that can be shown whole.
     pub(in crate::transform) fn bytes(&self) -> &[u8] {
         &self.steps
     }
 
     /// As it is shown.
     pub(in crate::transform) fn path(&self) -> ValuePath {
-        let mut path = self.outside.clone();
+        let mut path = ValuePath::default();
         let mut rest = self.steps.as_slice();
         while let Some(([low, high], after)) = rest.split_first_chunk() {
             rest = after;
@@ -114,8 +103,7 @@ mod tests {
         #[test]
         fn a_trail_is_shown_as_the_path_that_was_walked(steps in prop::collection::vec(steps(), 0..8)) {
             let mut path = ValuePath::default();
-            path.key(Some(b"outside"));
-            let mut trail = Trail::within(&path);
+            let mut trail = Trail::default();
             for step in &steps {
                 let length = trail.len();
                 for _ in 0..2 {

@@ -3,8 +3,8 @@
 //! The walk only collects edits: what stands in the place of which bytes. When a value's length
 //! changes, the head of every message around it is such an edit too.
 
-use super::super::json::Mask;
 use super::super::json::embedded::mask_document;
+use super::super::json::{Mask, Trail};
 use super::super::output::Sink;
 use super::super::placeholder::{FAMILY, Placeholder};
 use super::super::report::Tally;
@@ -13,7 +13,6 @@ use super::edits::{Edits, Growth, difference};
 use super::schema::{inline, number_of};
 use super::search::{KnownIn, in_place};
 use crate::policy::mask::{Action, Look, MaskName, Shape as JsonShape, StateId};
-use crate::request::body::ValuePath;
 use crate::request::body::kinds::{self, Field, Holds, Message, Shape};
 use crate::transform::text::arguments::Arguments;
 use crate::transform::text::credentials::{self, Found};
@@ -40,7 +39,7 @@ pub(super) struct Rewriter<'a> {
     gone: bool,
     /// What hides the text that is looked at, if it is hidden.
     hidden_by: MaskName,
-    path: ValuePath,
+    trail: Trail,
     edits: Edits,
     tally: &'a mut Tally,
 }
@@ -59,7 +58,7 @@ impl<'a> Rewriter<'a> {
             known: mask.known.as_ref().and_then(KnownIn::of),
             gone: false,
             hidden_by: MaskName::OWN,
-            path: ValuePath::default(),
+            trail: Trail::default(),
             edits: Edits::default(),
             tally,
         }
@@ -143,9 +142,9 @@ impl<'a> Rewriter<'a> {
         bytes: &[u8],
         object: &'static Message,
     ) -> Result<Growth, MaskProtobufError> {
-        self.path.truncate(0);
-        self.path.field("items");
-        self.path.element();
+        self.trail.truncate(0);
+        self.trail.member(Some(b"items"));
+        self.trail.element();
         self.object(at, bytes, object)
     }
 
@@ -177,16 +176,16 @@ impl<'a> Rewriter<'a> {
                     Ok(0)
                 };
             };
-            let length = this.path.len();
+            let length = this.trail.len();
             if may_be_told(field.holds, next) {
-                this.path.field(field.key);
+                this.trail.member(Some(field.key.as_bytes()));
             }
             let grown = match field.shape {
                 Shape::One => this.value(at, value, field.holds, next),
                 Shape::List => this.element(at, value, field, next, &mut commands),
                 Shape::Map => this.entry(at, value, field.holds, next),
             };
-            this.path.truncate(length);
+            this.trail.truncate(length);
             grown
         })
     }
@@ -250,7 +249,7 @@ impl<'a> Rewriter<'a> {
         state: StateId,
         commands: &mut Commands,
     ) -> Result<Growth, MaskProtobufError> {
-        self.path.element();
+        self.trail.element();
         let plan = &self.mask.plan;
         let message = match field.holds {
             Holds::Text | Holds::Bytes => {
@@ -289,7 +288,7 @@ impl<'a> Rewriter<'a> {
         // As in JSON: keys above what a mask names stay.
         let keys = self.mask.plan.action(state, JsonShape::Object) == Action::Search;
         if may_be_told(holds, next) {
-            self.path.key(Some(key));
+            self.trail.member(Some(key));
         }
         self.fields(at, entry, |this, number, at, value| match (number, value) {
             (1, FieldValue::Bytes(_)) if !keys => Ok(0),
@@ -330,7 +329,7 @@ impl<'a> Rewriter<'a> {
         let known = known.map_or_else(Vec::new, |known| known.find(text, self.tally));
         let parts = credentials::merged([parts, known].concat());
         if self.length == Length::Kept {
-            self.tally.count(self.hidden_by, self.path.text());
+            self.tally.count_at(self.hidden_by, &self.trail);
             return self.replace(at, text, &in_place(text, parts, self.mask));
         }
         let mut masked = Vec::with_capacity(text.len());
@@ -377,7 +376,7 @@ impl<'a> Rewriter<'a> {
     }
 
     fn document(&mut self, at: usize, text: &[u8], mask: Mask) -> Growth {
-        let Some(masked) = mask_document(mask, text, &self.path, self.tally) else {
+        let Some(masked) = mask_document(mask, text, &self.trail, self.tally) else {
             return self.placeholder(at, text);
         };
         let masked = match self.length {
@@ -430,7 +429,7 @@ impl<'a> Rewriter<'a> {
 
     /// What stands in the place of a value.
     fn stand_in(&mut self, value: &[u8]) -> Placeholder {
-        self.tally.count(self.hidden_by, self.path.text());
+        self.tally.count_at(self.hidden_by, &self.trail);
         self.mask.placeholder(value)
     }
 
