@@ -211,7 +211,7 @@ impl JsonMasker {
                     self.key(chunk);
                     // Most values that are masked are strings that end here: nothing else is to be known of them.
                     if let Action::Mask(leaf) = self.mask.plan.action(self.member, Shape::String)
-                        && let Some(text) = self.scanner.plain_string(chunk, &mut cursor)
+                        && let Some(text) = self.scanner.plain_string(chunk, &mut cursor, quotes)
                     {
                         sink.copy(released..cursor - text.len() - 2);
                         self.hidden_by = self.mask.plan.mask(self.member);

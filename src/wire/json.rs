@@ -130,6 +130,9 @@ pub struct Scanner {
     /// What is left of the `true`, `false` or `null` that is being read.
     literal: Option<&'static [u8]>,
     key: Key,
+    /// Where the value of the member whose key was just read ends, if it is a string without an escape that was seen
+    /// together with the key.
+    plain_end: Option<usize>,
 }
 
 impl Scanner {
@@ -146,6 +149,7 @@ impl Scanner {
             started: false,
             literal: None,
             key: Key::default(),
+            plain_end: None,
         }
     }
 
@@ -237,14 +241,29 @@ impl Scanner {
 
     /// The value of the member whose [`Step::Key`] was just reported, if it is a string without an escape that follows at
     /// once and ends in this chunk: then it is passed, and neither [`Step::Begin`] nor [`Step::End`] follows.
-    pub fn plain_string<'a>(&mut self, chunk: &'a [u8], cursor: &mut usize) -> Option<&'a [u8]> {
+    #[expect(
+        clippy::inline_always,
+        reason = "it is compiled for the vectors of its caller"
+    )]
+    #[inline(always)]
+    pub fn plain_string<'a>(
+        &mut self,
+        chunk: &'a [u8],
+        cursor: &mut usize,
+        quotes: impl Quotes,
+    ) -> Option<&'a [u8]> {
         let rest = chunk.get(*cursor..)?.strip_prefix(b":\"")?;
         if self.state != State::Colon {
             return None;
         }
-        let text = rest.get(..blocks::plain_end(rest)?)?;
+        let start = *cursor + 2;
+        let length = match self.plain_end.take() {
+            Some(end) => end.checked_sub(start)?,
+            None => blocks::plain_end(rest, quotes)?,
+        };
+        let text = rest.get(..length)?;
         self.state = State::AfterValue;
-        *cursor += text.len() + 3;
+        *cursor = start + length + 1;
         Some(text)
     }
 
@@ -428,6 +447,7 @@ impl Scanner {
         self.key.end(chunk, *cursor..end.saturating_sub(1))?;
         *cursor = end;
         self.state = State::Colon;
+        self.plain_end = None;
         self.unwanted = !wants(self.key.text(chunk));
         Ok((!self.unwanted).then_some(Step::Key))
     }

@@ -77,14 +77,6 @@ pub(super) fn string_end(text: &[u8], escaped: &mut bool) -> Option<usize> {
     return string_end_by(text, escaped, portable::quotes);
 }
 
-/// The place of the closing quote of the string that `text` is inside of, if no backslash stands before it.
-pub(super) fn plain_end(text: &[u8]) -> Option<usize> {
-    #[cfg(target_arch = "x86_64")]
-    return x86::plain_end(text);
-    #[cfg(not(target_arch = "x86_64"))]
-    return plain_end_by(text, portable::quotes);
-}
-
 /// A container of which only the end matters.
 #[derive(Clone, Debug)]
 pub(super) struct Skip {
@@ -241,8 +233,9 @@ fn string_end_by(
     None
 }
 
+/// The place of the closing quote of the string that `text` is inside of, if no backslash stands before it.
 #[inline(always)]
-fn plain_end_by(text: &[u8], quotes: impl Fn(&[u8; BLOCK]) -> (u64, u64)) -> Option<usize> {
+pub(super) fn plain_end(text: &[u8], quotes: impl Quotes) -> Option<usize> {
     let mut padded = [b' '; BLOCK];
     let mut at = 0;
     while at < text.len() {

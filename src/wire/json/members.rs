@@ -56,16 +56,18 @@ impl Scanner {
             if backslashes & below(length) != 0 {
                 return Ok(Passed::Nothing);
             }
+            let value = length + 2;
+            let behind = quotes & u64::MAX << value << 1;
+            let end = behind.trailing_zeros() as usize;
+            let plain = *first == b'"' && end < BLOCK && backslashes & below(end) == 0;
             if wants(Some(key)) {
                 self.key.is(start..start + length);
+                self.plain_end = plain.then_some(start + end);
                 *cursor = start + length + 1;
                 self.state = State::Colon;
                 return Ok(Passed::Key);
             }
-            let value = length + 2;
-            let behind = quotes & u64::MAX << value << 1;
-            let end = behind.trailing_zeros() as usize;
-            if *first == b'"' && end < BLOCK && backslashes & below(end) == 0 {
+            if plain {
                 *cursor = start + end + 1;
                 self.state = State::AfterValue;
                 continue;

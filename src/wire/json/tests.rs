@@ -64,7 +64,7 @@ fn scan_plain(chunks: &[&[u8]]) -> (Result<Vec<Seen>, JsonError>, usize) {
                     let key = scanner.key(chunk).map(<[u8]>::to_vec);
                     seen.push(Seen::Key(key, base + cursor));
                     let begins = base + cursor + 2;
-                    if let Some(text) = scanner.plain_string(chunk, &mut cursor) {
+                    if let Some(text) = scanner.plain_string(chunk, &mut cursor, blocks::quotes) {
                         assert_eq!(text, &chunk[begins - base..cursor - 1]);
                         seen.push(Seen::Begin(Kind::String, begins));
                         seen.push(Seen::End(base + cursor));

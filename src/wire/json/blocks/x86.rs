@@ -20,7 +20,7 @@ use std::arch::x86_64::{
 use std::sync::LazyLock;
 
 use super::super::JsonError;
-use super::{BLOCK, Bits, Skip, Walk, plain_end_by, prefix_xor, string_end_by};
+use super::{BLOCK, Bits, Skip, Walk, prefix_xor, string_end_by};
 
 /// The instructions that are used.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -90,17 +90,6 @@ pub(super) fn string_end(text: &[u8], escaped: &mut bool) -> Option<usize> {
     }
 }
 
-#[inline]
-pub(super) fn plain_end(text: &[u8]) -> Option<usize> {
-    match level() {
-        Level::Base => plain_end_by(text, quotes),
-        // SAFETY: `level` says that the processor has these instructions.
-        Level::Avx2 => unsafe { plain_end_avx2(text) },
-        // SAFETY: as above.
-        Level::Avx512 => unsafe { plain_end_avx512(text) },
-    }
-}
-
 pub(super) fn skip(skip: &mut Skip, text: &[u8]) -> Result<Option<usize>, JsonError> {
     match level() {
         // SAFETY: every x86-64 processor has SSE2.
@@ -122,11 +111,6 @@ fn walk_avx512<W: Walk>(walk: W) -> W::Outcome {
 #[target_feature(enable = "avx512bw,bmi1")]
 fn string_end_avx512(text: &[u8], escaped: &mut bool) -> Option<usize> {
     string_end_by(text, escaped, |block| quotes_avx512(block))
-}
-
-#[target_feature(enable = "avx512bw,bmi1")]
-fn plain_end_avx512(text: &[u8]) -> Option<usize> {
-    plain_end_by(text, |block| quotes_avx512(block))
 }
 
 #[target_feature(enable = "avx512bw")]
@@ -182,11 +166,6 @@ fn walk_avx2<W: Walk>(walk: W) -> W::Outcome {
 #[target_feature(enable = "avx2,bmi1")]
 fn string_end_avx2(text: &[u8], escaped: &mut bool) -> Option<usize> {
     string_end_by(text, escaped, |block| quotes_avx2(block))
-}
-
-#[target_feature(enable = "avx2,bmi1")]
-fn plain_end_avx2(text: &[u8]) -> Option<usize> {
-    plain_end_by(text, |block| quotes_avx2(block))
 }
 
 #[target_feature(enable = "avx2")]
@@ -330,7 +309,7 @@ fn words(block: &[u8; BLOCK]) -> [i64; 8] {
 pub(super) mod tests {
     //! What the tests of all of them compare with `portable`.
 
-    use super::super::tests::{Ends, PlainEnds, Skips};
+    use super::super::tests::{Ends, Skips};
     use super::*;
 
     fn has(wanted: Level) -> bool {
@@ -342,15 +321,6 @@ pub(super) mod tests {
         if has(Level::Avx2) {
             // SAFETY: asked in the line above.
             all.push(|text, escaped| unsafe { string_end_avx2(text, escaped) });
-        }
-        all
-    }
-
-    pub(in super::super) fn plain_ends() -> Vec<PlainEnds> {
-        let mut all: Vec<PlainEnds> = vec![|text| plain_end_by(text, quotes)];
-        if has(Level::Avx2) {
-            // SAFETY: asked in the line above.
-            all.push(|text| unsafe { plain_end_avx2(text) });
         }
         all
     }
