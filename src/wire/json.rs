@@ -38,7 +38,7 @@ use self::members::Passed;
 
 pub use self::blocks::{Quotes, Walk, walk};
 pub use self::compact::compact_members;
-pub use self::escape::{Unescaper, raw_length, unescape, write_escaped};
+pub use self::escape::{Places, Unescaper, unescape, unescape_with_places, write_escaped};
 pub use self::marks::Marks;
 use crate::limits::JSON_DEPTH_MAX;
 

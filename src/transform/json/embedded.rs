@@ -9,7 +9,7 @@ use super::{JsonMasker, Mask, Sink, Trail};
 use crate::limits::EMBEDDED_JSON_DEPTH_MAX;
 use crate::transform::output::Collected;
 use crate::transform::report::Tally;
-use crate::wire::json::{Documents, raw_length, unescape, write_escaped};
+use crate::wire::json::{Documents, Places, unescape_with_places, write_escaped};
 
 impl JsonMasker {
     /// What the document in a string makes of it; bytes outside of masked values keep their escapes. What is no
@@ -18,19 +18,19 @@ impl JsonMasker {
         if self.level >= EMBEDDED_JSON_DEPTH_MAX {
             return Judged::Hidden;
         }
-        let Ok(text) = unescape(raw) else {
+        let Ok((text, places)) = unescape_with_places(raw) else {
             return Judged::Hidden;
         };
         if text.trim_ascii().is_empty() {
             return Judged::Passes;
         }
-        let mut edits = Edits::default();
+        let mut edits = Edits::of(raw, places);
         let mut masker = self.within(self.mask.root, self.level + 1);
         if masker.whole(&text, &mut edits).is_none() {
             return Judged::Hidden;
         }
         self.done(masker);
-        edits.apply(raw)
+        edits.applied()
     }
 
     /// Masks a document that is complete; `None` when it is none.
@@ -59,53 +59,83 @@ pub(in crate::transform) fn mask_document(
     Some(masked)
 }
 
-/// A sink that remembers what to do, to do it to the escaped form of the text.
-#[derive(Default)]
-pub(super) struct Edits(Vec<Edit>);
-
-enum Edit {
-    Copy(Range<usize>),
-    Write(Vec<u8>),
+/// A sink for the text of a string that is masked in its raw form: what passes keeps its escapes.
+pub(super) struct Edits<'a> {
+    raw: &'a [u8],
+    places: Places,
+    /// What of `raw` is to be copied next.
+    passing: Range<usize>,
+    masked: Vec<u8>,
+    outcome: Outcome,
 }
 
-impl Sink for Edits {
+/// What edits come to.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Outcome {
+    /// All was copied so far: nothing is ever left out without something in its place.
+    Same,
+    Changed,
+    /// A span begins or ends within an escape.
+    Lost,
+}
+
+impl<'a> Edits<'a> {
+    /// For the text of `raw`, whose places these are.
+    pub(super) fn of(raw: &'a [u8], places: Places) -> Self {
+        Self {
+            raw,
+            places,
+            passing: 0..0,
+            masked: Vec::new(),
+            outcome: Outcome::Same,
+        }
+    }
+
+    /// What they made of the raw form.
+    pub(super) fn applied(mut self) -> Judged {
+        match self.outcome {
+            Outcome::Same => Judged::Passes,
+            Outcome::Lost => Judged::Hidden,
+            Outcome::Changed => {
+                self.pass();
+                Judged::Masked(self.masked)
+            }
+        }
+    }
+
+    fn pass(&mut self) {
+        let passing = self.raw.get(self.passing.clone()).unwrap_or_default();
+        self.masked.extend_from_slice(passing);
+        self.passing.start = self.passing.end;
+    }
+}
+
+impl Sink for Edits<'_> {
     fn copy(&mut self, span: Range<usize>) {
-        self.0.push(Edit::Copy(span));
+        let (start, end) = (self.places.raw(span.start), self.places.raw(span.end));
+        let (Some(start), Some(end)) = (start, end) else {
+            self.outcome = Outcome::Lost;
+            return;
+        };
+        if start != self.passing.end {
+            self.pass();
+            self.passing.start = start;
+        }
+        self.passing.end = end;
     }
 
     fn write(&mut self, text: &[u8]) {
-        self.0.push(Edit::Write(text.to_vec()));
+        if self.masked.is_empty() {
+            self.masked.reserve(self.raw.len());
+        }
+        self.pass();
+        write_escaped(text, &mut self.masked);
+        if self.outcome == Outcome::Same {
+            self.outcome = Outcome::Changed;
+        }
     }
 
     fn replace(&mut self, _known: &[u8], with: &str) {
         self.write(with.as_bytes());
-    }
-}
-
-impl Edits {
-    /// What they make of the escaped form.
-    pub(super) fn apply(self, raw: &[u8]) -> Judged {
-        if self.0.iter().all(|edit| matches!(edit, Edit::Copy(_))) {
-            return Judged::Passes; // nothing is ever left out without something in its place
-        }
-        self.applied(raw).map_or(Judged::Hidden, Judged::Masked)
-    }
-
-    fn applied(self, raw: &[u8]) -> Option<Vec<u8>> {
-        let mut masked = Vec::with_capacity(raw.len());
-        let (mut text_at, mut raw_at) = (0, 0);
-        for edit in self.0 {
-            match edit {
-                Edit::Copy(span) => {
-                    raw_at +=
-                        raw_length(raw.get(raw_at..)?, span.start.checked_sub(text_at)?).ok()?;
-                    let end = raw_at + raw_length(raw.get(raw_at..)?, span.len()).ok()?;
-                    masked.extend_from_slice(raw.get(raw_at..end)?);
-                    (text_at, raw_at) = (span.end, end);
-                }
-                Edit::Write(text) => write_escaped(&text, &mut masked),
-            }
-        }
-        Some(masked)
     }
 }

@@ -10,7 +10,7 @@ use crate::policy::mask::{Leaf, Look, StateId};
 use crate::transform::output::{Collected, Written};
 use crate::transform::placeholder::Placeholder;
 use crate::transform::text::credentials::{self, Found};
-use crate::wire::json::{Documents, JsonError, unescape};
+use crate::wire::json::{Documents, JsonError, unescape, unescape_with_places};
 
 impl JsonMasker {
     /// Puts a held value, masked as far as it must be.
@@ -108,9 +108,10 @@ impl JsonMasker {
             self.put_parts(parts, plain, &mut Collected::new(plain, &mut masked));
             return Ok(Judged::Masked(masked));
         }
-        let mut edits = Edits::default();
+        let (text, places) = unescape_with_places(raw)?;
+        let mut edits = Edits::of(raw, places);
         self.put_parts(parts, &text, &mut edits);
-        Ok(edits.apply(raw))
+        Ok(edits.applied())
     }
 
     /// Puts a text, and placeholders where these parts of it are.

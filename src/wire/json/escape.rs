@@ -1,6 +1,7 @@
 //! The text of JSON strings: undoing and redoing escapes.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use super::JsonError;
 
@@ -88,59 +89,96 @@ impl Unescaper {
 
 /// Undoes the escapes of a whole raw string (without the quotes).
 pub fn unescape(raw: &[u8]) -> Result<Cow<'_, [u8]>, JsonError> {
-    if memchr::memchr(b'\\', raw).is_none() {
+    unescape_each(raw, |_escape| {})
+}
+
+/// So many escapes need no further memory: those of a small manifest.
+const ESCAPES: usize = 64;
+
+/// The same, and where the text stands in `raw`.
+pub fn unescape_with_places(raw: &[u8]) -> Result<(Cow<'_, [u8]>, Places), JsonError> {
+    let mut escapes = Vec::with_capacity(ESCAPES);
+    let text = unescape_each(raw, |escape| escapes.push(escape))?;
+    Ok((text, Places { escapes, before: 0 }))
+}
+
+#[inline]
+fn unescape_each(raw: &[u8], mut each: impl FnMut(Escape)) -> Result<Cow<'_, [u8]>, JsonError> {
+    let next_from = |from: usize| {
+        let rest = raw.get(from..).unwrap_or_default();
+        memchr::memchr(b'\\', rest).map(|next| from + next)
+    };
+    let mut next = next_from(0);
+    if next.is_none() {
         return Ok(Cow::Borrowed(raw));
     }
     let mut text = Vec::with_capacity(raw.len());
-    let mut rest = raw;
-    while let Some(backslash) = memchr::memchr(b'\\', rest) {
-        let (plain, escape) = rest.split_at(backslash);
-        text.extend_from_slice(plain);
-        // Nearly all there are, where JSON stands in JSON.
-        if let [_, byte @ (b'"' | b'\\'), after @ ..] = escape {
-            text.push(*byte);
-            rest = after;
-            continue;
-        }
-        let unit = unit(escape, true)?.ok_or(JsonError::Escape)?;
-        unit.emit(&mut |character| text.extend_from_slice(character));
-        rest = escape.get(unit.raw..).unwrap_or_default();
+    let mut copied = 0;
+    while let Some(at) = next {
+        text.extend_from_slice(raw.get(copied..at).unwrap_or_default());
+        let (start, escape) = (text.len(), raw.get(at..).unwrap_or_default());
+        let raw_end = if let [_, b'"' | b'\\', ..] = escape {
+            // Nearly all there are, where JSON stands in JSON: what follows stands for itself.
+            copied = at + 1;
+            at + 2
+        } else {
+            let unit = unit(escape, true)?.ok_or(JsonError::Escape)?;
+            unit.emit(&mut |character| text.extend_from_slice(character));
+            copied = at + unit.raw;
+            copied
+        };
+        each(Escape {
+            text: start..text.len() + (raw_end - copied),
+            raw_end,
+        });
+        next = next_from(raw_end);
     }
-    text.extend_from_slice(rest);
+    text.extend_from_slice(raw.get(copied..).unwrap_or_default());
     Ok(Cow::Owned(text))
 }
 
-/// How many bytes of `raw` make up its first `length` bytes of text.
-pub fn raw_length(raw: &[u8], length: usize) -> Result<usize, JsonError> {
-    let (mut at, mut left) = (0, length);
-    while left > 0 {
-        let rest = raw.get(at..).unwrap_or_default();
-        let plain = memchr::memchr(b'\\', rest).unwrap_or(rest.len()).min(left);
-        at += plain;
-        left -= plain;
-        if left == 0 {
-            break;
+/// Where the text of a string stands in its raw form.
+#[derive(Debug)]
+pub struct Places {
+    escapes: Vec<Escape>,
+    /// How many of them end before the place that was asked for last.
+    before: usize,
+}
+
+/// One escape of a string.
+#[derive(Debug)]
+struct Escape {
+    /// Where in the text its character stands.
+    text: Range<usize>,
+    /// Where in the raw form it ends.
+    raw_end: usize,
+}
+
+impl Places {
+    /// The place in the raw form of one in the text, if that is not within a character. No call asks for an earlier place
+    /// than the one before.
+    pub fn raw(&mut self, at: usize) -> Option<usize> {
+        let behind = self.escapes.get(self.before..).unwrap_or_default();
+        let more = behind.iter().take_while(|escape| escape.text.end <= at);
+        self.before += more.count();
+        if let Some(next) = self.escapes.get(self.before)
+            && next.text.start < at
+        {
+            return None;
         }
-        let escape = raw.get(at..).unwrap_or_default();
-        if let [b'\\', b'"' | b'\\', ..] = escape {
-            (at, left) = (at + 2, left - 1);
-            continue;
-        }
-        let unit = unit(escape, true)?.ok_or(JsonError::Escape)?;
-        at += unit.raw;
-        left = left.checked_sub(unit.length()).ok_or(JsonError::Escape)?;
+        let Some(last) = self.before.checked_sub(1) else {
+            return Some(at);
+        };
+        let last = self.escapes.get(last)?;
+        Some(last.raw_end + (at - last.text.end))
     }
-    Ok(at)
 }
 
 /// Appends `text` so that it can stand inside a JSON string.
 pub fn write_escaped(text: &[u8], output: &mut Vec<u8>) {
     let mut rest = text;
     loop {
-        let plain = rest
-            .iter()
-            .position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f));
-        let (plain, from) = rest.split_at(plain.unwrap_or(rest.len()));
+        let (plain, from) = rest.split_at(plain_length(rest));
         output.extend_from_slice(plain);
         let Some((byte, after)) = from.split_first() else {
             return;
@@ -148,6 +186,19 @@ pub fn write_escaped(text: &[u8], output: &mut Vec<u8>) {
         write_escape(*byte, output);
         rest = after;
     }
+}
+
+/// How many bytes stand before the first one that has to be escaped.
+fn plain_length(text: &[u8]) -> usize {
+    let length = memchr::memchr2(b'"', b'\\', text).unwrap_or(text.len());
+    let plain = text.get(..length).unwrap_or_default();
+    // Nearly always none. Looked for without an early exit, so that the compiler uses vectors.
+    let control = plain.iter().fold(u8::MAX, |least, byte| least.min(*byte)) < b' ';
+    if !control {
+        return length;
+    }
+    let first = plain.iter().position(|byte| *byte < b' ');
+    first.unwrap_or(length)
 }
 
 fn write_escape(byte: u8, output: &mut Vec<u8>) {
@@ -170,10 +221,6 @@ struct Unit {
 impl Unit {
     fn emit(&self, text: &mut impl FnMut(&[u8])) {
         text(self.character.encode_utf8(&mut [0; 4]).as_bytes());
-    }
-
-    fn length(&self) -> usize {
-        self.character.len_utf8()
     }
 }
 

@@ -330,6 +330,13 @@ proptest! {
     }
 }
 
+#[test]
+fn no_place_is_within_an_escape() {
+    let (text, mut places) = unescape_with_places(br"a\u00e9b").unwrap();
+    let found: Vec<_> = (0..=text.len()).map(|at| places.raw(at)).collect();
+    assert_eq!(found, [Some(0), Some(1), None, Some(7), Some(8)]);
+}
+
 proptest! {
     #[test]
     fn a_whole_string_is_unescaped_as_its_pieces_are(
@@ -347,8 +354,10 @@ proptest! {
         let read = read.and_then(|()| unescaper.finish(&mut |piece| text.extend_from_slice(piece)));
         let whole = unescape(raw.as_bytes());
         prop_assert_eq!(whole.as_deref(), read.as_ref().map(|()| text.as_slice()));
-        if whole.is_ok() {
-            prop_assert_eq!(raw_length(raw.as_bytes(), text.len()), Ok(raw.len()));
+        let placed = unescape_with_places(raw.as_bytes());
+        prop_assert_eq!(placed.as_ref().map(|(text, _)| text), whole.as_ref());
+        if let Ok((text, mut places)) = placed {
+            prop_assert_eq!(places.raw(text.len()), Some(raw.len()));
         }
     }
 
@@ -363,7 +372,13 @@ proptest! {
         unescaper.push(tail, &mut |piece| pieces.extend_from_slice(piece)).unwrap();
         unescaper.finish(&mut |piece| pieces.extend_from_slice(piece)).unwrap();
         prop_assert_eq!(pieces, text.as_bytes());
-        prop_assert_eq!(raw_length(raw, text.len()).unwrap(), raw.len());
+        let (_, mut places) = unescape_with_places(raw).unwrap();
+        for (at, _) in text.char_indices() {
+            let (before, _) = text.split_at(at);
+            let before = serde_json::to_string(before).unwrap();
+            prop_assert_eq!(places.raw(at), Some(before.len() - 2));
+        }
+        prop_assert_eq!(places.raw(text.len()), Some(raw.len()));
         let mut escaped = Vec::new();
         write_escaped(text.as_bytes(), &mut escaped);
         prop_assert_eq!(unescape(&escaped).unwrap(), text.as_bytes());
