@@ -62,15 +62,20 @@ pub fn is_message(bytes: &[u8]) -> bool {
     !bytes.is_empty() && fields(bytes).all(|field| field.is_ok())
 }
 
+/// The length-delimited fields of that number; those behind what is broken are not among them.
+pub fn all_bytes(message: &[u8], number: u32) -> impl Iterator<Item = &[u8]> {
+    fields(message)
+        .map_while(Result::ok)
+        .filter_map(move |field| match field.value {
+            FieldValue::Bytes(bytes) if field.number == number => Some(bytes),
+            _ => None,
+        })
+}
+
 /// The last length-delimited field of that number; empty when there is none, or the message is broken
 /// before it. As protobuf has it, the last one counts.
 pub fn last_bytes(message: &[u8], number: u32) -> &[u8] {
-    let fields = fields(message).map_while(Result::ok);
-    let matching = fields.filter_map(|field| match field.value {
-        FieldValue::Bytes(bytes) if field.number == number => Some(bytes),
-        _ => None,
-    });
-    matching.last().unwrap_or_default()
+    all_bytes(message, number).last().unwrap_or_default()
 }
 
 /// An iterator over the fields of a message.

@@ -43,20 +43,38 @@ impl JsonMasker {
     }
 }
 
-/// The document `text`, which stands in a field at the end of `trail`, masked; `None` when it is no document.
-pub(in crate::transform) fn mask_document(
-    mask: Mask,
-    text: &[u8],
-    trail: &Trail,
-    tally: &mut Tally,
-) -> Option<Vec<u8>> {
-    let mut masker = JsonMasker::new(mask, Documents::One);
-    masker.level = 1;
-    masker.trail.follow(trail);
-    let mut masked = Vec::with_capacity(text.len());
-    masker.whole(text, &mut Collected::new(text, &mut masked))?;
-    tally.merge(&mut masker.tally);
-    Some(masked)
+/// Masks documents that stand in fields of something else than JSON, one after another, all by masks that only differ in
+/// where they begin.
+#[derive(Default)]
+pub(in crate::transform) struct FieldMasker {
+    spare: Option<Box<JsonMasker>>,
+}
+
+impl FieldMasker {
+    /// The document `text`, which stands in the field that `trail` leads to, masked; `None` when it is no document.
+    pub(in crate::transform) fn mask(
+        &mut self,
+        mask: Mask,
+        text: &[u8],
+        trail: &Trail,
+        tally: &mut Tally,
+    ) -> Option<Vec<u8>> {
+        let mut masker = match self.spare.take() {
+            Some(mut masker) => {
+                masker.mask = mask;
+                masker
+            }
+            None => Box::new(JsonMasker::new(mask, Documents::One)),
+        };
+        masker.level = 1;
+        masker.trail.follow(trail);
+        let mut masked = Vec::with_capacity(text.len());
+        masker.whole(text, &mut Collected::new(text, &mut masked))?;
+        tally.merge(&mut masker.tally);
+        masker.forget();
+        self.spare = Some(masker);
+        Some(masked)
+    }
 }
 
 /// A sink for the text of a string that is masked in its raw form: what passes keeps its escapes.
@@ -137,5 +155,41 @@ impl Sink for Edits<'_> {
 
     fn replace(&mut self, _known: &[u8], with: &str) {
         self.write(with.as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::mask_by;
+    use super::*;
+    use crate::policy::mask::builtin;
+    use crate::transform::report::MaskReport;
+
+    #[test]
+    fn a_document_is_masked_as_if_it_were_the_first() {
+        let pod = |container: &str| format!(r#"{{"spec":{{"containers":[{container}]}}}}"#);
+        let documents = [
+            pod(r#"{"env":[{"name":"PASSWORD","value":"hunter2"}],"command":["mysql","-p"]}"#),
+            pod(r#"{"args":["hunter2","--password"]}"#),
+            "{".to_owned(),
+            pod(r#"{"args":["hunter2"]},{"env":[{"value":"hunter2","name":"API_TOKEN"}]}"#),
+            "1".to_owned(),
+            pod(r#"{"env":[{"name":"A","value":"b"}]}"#),
+        ];
+        let mask = mask_by(&builtin("workloads")[0]);
+        let mut trail = Trail::default();
+        trail.member(Some(b"template"));
+        let mut together = FieldMasker::default();
+        for text in documents.iter().chain(&documents) {
+            let masked = |masker: &mut FieldMasker| {
+                let mut tally = Tally::default();
+                let masked = masker.mask(mask.clone(), text.as_bytes(), &trail, &mut tally);
+                let report = MaskReport::default();
+                report.add(&mut tally);
+                (masked, report.values_masked())
+            };
+            let by_itself = masked(&mut FieldMasker::default());
+            assert_eq!(masked(&mut together), by_itself, "{text}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! The walk only collects edits: what stands in the place of which bytes. When a value's length
 //! changes, the head of every message around it is such an edit too.
 
-use super::super::json::embedded::mask_document;
+use super::super::json::embedded::FieldMasker;
 use super::super::json::{Mask, Trail};
 use super::super::output::Sink;
 use super::super::placeholder::{FAMILY, Placeholder};
@@ -17,7 +17,7 @@ use crate::request::body::kinds::{self, Field, Holds, Message, Shape};
 use crate::transform::text::arguments::Arguments;
 use crate::transform::text::credentials::{self, Found};
 use crate::transform::text::known::Passing;
-use crate::wire::protobuf::{FieldValue, ProtobufError, fields, last_bytes};
+use crate::wire::protobuf::{FieldValue, ProtobufError, all_bytes, fields, last_bytes};
 
 /// May the length of a value change?
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -39,7 +39,10 @@ pub(super) struct Rewriter<'a> {
     gone: bool,
     /// What hides the text that is looked at, if it is hidden.
     hidden_by: MaskName,
+    /// Where what is looked at stands.
     trail: Trail,
+    /// Masks the documents in its texts.
+    documents: FieldMasker,
     edits: Edits,
     tally: &'a mut Tally,
 }
@@ -59,6 +62,7 @@ impl<'a> Rewriter<'a> {
             gone: false,
             hidden_by: MaskName::OWN,
             trail: Trail::default(),
+            documents: FieldMasker::default(),
             edits: Edits::default(),
             tally,
         }
@@ -376,7 +380,7 @@ impl<'a> Rewriter<'a> {
     }
 
     fn document(&mut self, at: usize, text: &[u8], mask: Mask) -> Growth {
-        let Some(masked) = mask_document(mask, text, &self.trail, self.tally) else {
+        let Some(masked) = self.documents.mask(mask, text, &self.trail, self.tally) else {
             return self.placeholder(at, text);
         };
         let masked = match self.length {
@@ -463,16 +467,6 @@ impl<'a> Rewriter<'a> {
 /// May the place of a value, or of something below, have to be told? Known values are told by where they come from.
 fn may_be_told(holds: Holds, state: StateId) -> bool {
     !state.is_dead() || matches!(holds, Holds::Message(_) | Holds::Json)
-}
-
-/// The length-delimited fields of that number.
-fn all_bytes(message: &[u8], number: u32) -> impl Iterator<Item = &[u8]> {
-    fields(message)
-        .map_while(Result::ok)
-        .filter_map(move |field| match field.value {
-            FieldValue::Bytes(bytes) if field.number == number => Some(bytes),
-            _ => None,
-        })
 }
 
 fn padded(mut text: Vec<u8>, length: usize, with: u8) -> Vec<u8> {
