@@ -33,7 +33,9 @@ use base64::engine::general_purpose::STANDARD;
 use base64::engine::{Simd, general_purpose::PAD};
 use data_encoding::HEXLOWER;
 
-use self::digest::{DIGEST_BYTES, Hash, HashKey, Hashing, SEAL_BYTES, SealKey, TAG_BYTES};
+use self::digest::{
+    DIGEST_BYTES, Hash, HashKey, Hashing, SEAL_BYTES, SHORT_BYTES_MAX, SealKey, TAG_BYTES,
+};
 
 /// How every placeholder of this version begins, from any gateway.
 pub(super) const FAMILY: &str = "[masked:v1:";
@@ -51,6 +53,15 @@ const PLAIN_BLOCK: usize = 768;
 
 /// What they become.
 const ENCODED_BLOCK: usize = PLAIN_BLOCK / 3 * 4;
+
+const _: () = assert!(
+    ENCODED_BLOCK > SHORT_BYTES_MAX,
+    "what is more than a block is long"
+);
+
+/// So many blocks of a text that is all there become base64 at once: the library turns the end of what it is given a
+/// byte at a time.
+const BLOCKS_AT_ONCE: usize = 2;
 
 /// Standard base64, with the vectors that the processor has, where the library knows them.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
@@ -133,11 +144,12 @@ impl Placeholders {
                 let mut encoded = [0; ENCODED_BLOCK];
                 self.text.of(encode(value, &mut encoded))
             }
-            (Linkable::Yes, Content::Text) => {
-                let mut digest = self.start(content, linkable);
-                digest.update(value);
-                return self.finish(digest);
-            }
+            (Linkable::Yes, Content::Text) => self.text.of_long(|update| {
+                let mut encoded = [0; BLOCKS_AT_ONCE * ENCODED_BLOCK];
+                for blocks in value.chunks(BLOCKS_AT_ONCE * PLAIN_BLOCK) {
+                    update(encode(blocks, &mut encoded));
+                }
+            }),
         };
         Seal(self.seal.seal(hash))
     }
@@ -364,9 +376,9 @@ impl Digest {
     }
 }
 
-/// A block of text as base64.
-fn encode<'a>(plain: &[u8], encoded: &'a mut [u8; ENCODED_BLOCK]) -> &'a [u8] {
-    let length = BLOCKS.encode_slice(plain, encoded.as_mut_slice());
+/// A block of text, or several, as base64.
+fn encode<'a>(plain: &[u8], encoded: &'a mut [u8]) -> &'a [u8] {
+    let length = BLOCKS.encode_slice(plain, &mut *encoded);
     let encoded = encoded.get(..length.unwrap_or_default());
     encoded.unwrap_or_default()
 }

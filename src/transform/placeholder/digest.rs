@@ -31,7 +31,7 @@ pub(super) const TAG_BYTES: usize = 5;
 pub(super) const SEAL_BYTES: usize = DIGEST_BYTES + TAG_BYTES;
 
 /// Up to so many bytes a value is short: both kinds of AEGIS take the same time for it.
-const SHORT_BYTES_MAX: usize = 512;
+pub(super) const SHORT_BYTES_MAX: usize = 512;
 
 /// The keys of the hashes for one purpose.
 pub(super) struct HashKey {
@@ -78,6 +78,13 @@ impl HashKey {
             hash.update(value);
             hash.finalize_and_reset()
         }
+    }
+
+    /// The same of one that is long; `each` hands it over in pieces.
+    pub(super) fn of_long(&self, each: impl FnOnce(&mut dyn FnMut(&[u8]))) -> Hash {
+        let mut hash = self.long.clone();
+        each(&mut |piece| hash.update(piece));
+        hash.finalize_and_reset()
     }
 
     pub(super) fn start(&self) -> Hashing {
