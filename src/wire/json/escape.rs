@@ -170,7 +170,7 @@ impl Places {
             return Some(at);
         };
         let last = self.escapes.get(last)?;
-        Some(last.raw_end + (at - last.text.end))
+        Some(last.raw_end + at.checked_sub(last.text.end)?)
     }
 }
 
@@ -188,17 +188,17 @@ pub fn write_escaped(text: &[u8], output: &mut Vec<u8>) {
     }
 }
 
-/// How many bytes stand before the first one that has to be escaped.
+/// How many bytes stand before the first one that has to be escaped. Looked for in blocks: of each without an early exit, so
+/// that the compiler uses vectors, and no further than where it is, so that many cost no more than one block each.
 fn plain_length(text: &[u8]) -> usize {
-    let length = memchr::memchr2(b'"', b'\\', text).unwrap_or(text.len());
-    let plain = text.get(..length).unwrap_or_default();
-    // Nearly always none. Looked for without an early exit, so that the compiler uses vectors.
-    let control = plain.iter().fold(u8::MAX, |least, byte| least.min(*byte)) < b' ';
-    if !control {
-        return length;
-    }
-    let first = plain.iter().position(|byte| *byte < b' ');
-    first.unwrap_or(length)
+    const BLOCK: usize = 64;
+    let is_escaped = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..=0x1f);
+    let any = |block: &[u8]| block.iter().fold(false, |any, byte| any | is_escaped(byte));
+    let plain = text.chunks(BLOCK).take_while(|block| !any(block)).count() * BLOCK;
+    let rest = text.get(plain..).unwrap_or_default();
+    rest.iter()
+        .position(is_escaped)
+        .map_or(text.len(), |at| plain + at)
 }
 
 fn write_escape(byte: u8, output: &mut Vec<u8>) {

@@ -403,3 +403,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_has_to_be_escaped_is_found_wherever_it_stands() {
+    for length in 1..200 {
+        for at in 0..length {
+            let mut text = vec![b'x'; length];
+            for byte in [b'"', b'\\', b'\n', 0x1f] {
+                text[at] = byte;
+                let mut escaped = Vec::new();
+                write_escaped(&text, &mut escaped);
+                let quoted = [b"\"", &escaped[..], b"\""].concat();
+                let read: String = serde_json::from_slice(&quoted).unwrap();
+                assert_eq!(read.as_bytes(), text);
+            }
+        }
+    }
+}
