@@ -13,6 +13,7 @@
 mod begun;
 mod elements;
 pub(super) mod embedded;
+mod familiar;
 mod held;
 mod masked;
 mod trail;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 
 use self::begun::{Begun, Task};
 use self::elements::Ahead;
+use self::familiar::Familiar;
 use self::held::through;
 use self::masked::{Masking, without_quote};
 pub(super) use self::trail::Trail;
@@ -80,6 +82,8 @@ pub(super) struct JsonMasker {
     around: Vec<Arguments>,
     /// For what is masked within this document, kept from one such value to the next.
     spare: Option<Box<Self>>,
+    /// Objects and arrays that passed.
+    familiar: Familiar,
 }
 
 #[derive(Clone, Copy)]
@@ -89,6 +93,10 @@ struct Frame {
     trail_length: usize,
     /// An element that was judged by its members: its commands are its own.
     apart: bool,
+    /// It is a list of words, or within one.
+    words: bool,
+    /// Where it begins, if that is in the chunk that is being pushed and it may be remembered.
+    first: Option<usize>,
 }
 
 /// The value the scanner is in.
@@ -154,6 +162,7 @@ impl JsonMasker {
             arguments: Arguments::default(),
             around: Vec::new(),
             spare: None,
+            familiar: Familiar::default(),
         }
     }
 
@@ -169,6 +178,7 @@ impl JsonMasker {
     pub(super) fn rest(&mut self) {
         if self.scanner.is_between_documents() {
             self.spare = None;
+            self.familiar.forget();
             self.tally.rest();
             if let Some(strings) = &mut self.strings {
                 strings.tally().rest();
@@ -193,6 +203,9 @@ impl JsonMasker {
         quotes: impl Quotes,
     ) -> Result<(), JsonError> {
         let (mut cursor, mut released) = (0, 0);
+        for frame in &mut self.frames {
+            frame.first = None;
+        }
         loop {
             let from = cursor;
             match self.step(chunk, &mut cursor, quotes)? {
@@ -230,6 +243,8 @@ impl JsonMasker {
                         self.take(text, true, sink)?;
                         self.replace(sink)?;
                         released = cursor;
+                    } else if let Current::Walked = self.current {
+                        self.remember(chunk, cursor, released);
                     }
                     self.end();
                 }
@@ -349,17 +364,9 @@ impl JsonMasker {
         self.hidden_by = self.mask.plan.mask(state);
         match self.mask.plan.action(state, shape) {
             Action::Walk => {
-                self.frames.push(Frame {
-                    state,
-                    array: kind == Kind::Array,
-                    trail_length: self.trail.len(),
-                    apart: conditional.is_some(),
-                });
-                if conditional.is_some() {
-                    self.around.push(std::mem::take(&mut self.arguments));
-                }
-                self.arguments.enter(kind == Kind::Array);
-                return None;
+                let array = kind == Kind::Array;
+                let length = self.enter(state, array, conditional.is_some(), chunk, first);
+                return length.map(|length| first + length);
             }
             Action::Search if self.searches() => self.current = Current::Searched,
             Action::Pass | Action::Search => self.current = Current::Passed,

@@ -170,6 +170,8 @@ struct Node {
     strict_object: bool,
     strict_array: bool,
     look: Option<Look>,
+    /// Texts are looked through here or below.
+    looks: bool,
     /// Sorted by [`in_order`].
     keys: Vec<(Box<[u8]>, StateId)>,
     /// Which keys may be among them: most are told apart by their length and first letter.
@@ -419,6 +421,18 @@ impl MaskPlan {
     /// Is something masked at or below this place?
     pub fn hides(&self, state: StateId) -> bool {
         self.node(state).is_some_and(|node| node.hides)
+    }
+
+    /// Are texts looked through at or below this place, which takes longer than to pass them?
+    pub fn looks(&self, state: StateId) -> bool {
+        self.node(state).is_some_and(|node| node.looks)
+    }
+
+    /// Are the texts in an array here the words of a command?
+    pub fn has_words(&self, state: StateId) -> bool {
+        let elements = self.node(state).map_or(&[][..], |node| &node.elements);
+        let mut elements = elements.iter().filter_map(|state| self.node(*state));
+        elements.any(|element| element.look == Some(Look::Argument))
     }
 
     fn identifies(&self, state: StateId) -> bool {

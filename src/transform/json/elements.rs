@@ -4,6 +4,7 @@
 //! on in the next chunk is held until it is complete.
 
 use super::JsonMasker;
+use super::familiar::Place;
 use crate::limits::EMBEDDED_JSON_BYTES_MAX;
 use crate::policy::mask::{Action, Condition, Look, MaskPlan, Shape, StateId};
 use crate::transform::text::credentials::{self, Found};
@@ -14,7 +15,7 @@ const MEMBERS_MAX: usize = 8;
 
 /// What a look ahead says of an element.
 pub(super) enum Ahead {
-    /// Nothing in it is to be masked.
+    /// Nothing in it is to be masked, nor in those that may follow it within this length.
     Passes { length: usize },
     /// It has this state.
     Is(StateId),
@@ -24,11 +25,20 @@ pub(super) enum Ahead {
 
 impl JsonMasker {
     /// Looks at the element of `array` that `text` begins with.
-    pub(super) fn look_ahead(&self, array: StateId, text: &[u8]) -> Ahead {
+    pub(super) fn look_ahead(&mut self, array: StateId, text: &[u8]) -> Ahead {
+        let depth = self.scanner.depth();
+        let place = Place::of(array, true, depth);
+        if let Some(length) = self.familiar.length(place, text, true) {
+            return Ahead::Passes { length };
+        }
         let (plan, searched) = (&self.mask.plan, self.strings.is_some());
-        compact(plan, array, text, self.scanner.depth(), searched)
+        let ahead = compact(plan, array, text, depth, searched)
             .or_else(|| state_ahead(plan, array, text).map(Ahead::Is))
-            .unwrap_or(Ahead::Open)
+            .unwrap_or(Ahead::Open);
+        if let Ahead::Passes { length } = ahead {
+            self.familiar.learn(place, text, length);
+        }
+        ahead
     }
 }
 

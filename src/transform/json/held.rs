@@ -162,7 +162,11 @@ impl JsonMasker {
             .take()
             .unwrap_or_else(|| Box::new(Self::new(self.mask.clone(), Documents::One)));
         masker.mask.root = root;
-        masker.level = level;
+        if masker.level != level {
+            // What a document within may hold depends on how deep it is.
+            masker.familiar.forget();
+            masker.level = level;
+        }
         masker.trail.follow(&self.trail);
         masker
     }

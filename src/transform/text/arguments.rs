@@ -30,6 +30,11 @@ impl Arguments {
         }
     }
 
+    /// Is no program known that has options of its own?
+    pub(in crate::transform) fn has_no_program(&self) -> bool {
+        self.program.is_empty()
+    }
+
     /// Looks at the next word.
     pub(in crate::transform) fn look(&mut self, word: &[u8]) -> Found {
         let found = self.found(word);

@@ -196,6 +196,7 @@ impl Builder {
                 && !before.contains(&Segment::Deep);
             node.hides |= path.hides;
             node.identity |= path.end == End::Identify;
+            node.looks |= matches!(path.end, End::Scan(_));
             match (path.segments.get(*at), path.end) {
                 (None, End::Identify) => node.identifies = true,
                 (None, End::Reveal) => {} // see `hidden`
