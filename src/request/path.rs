@@ -81,7 +81,11 @@ impl Path {
         self.decoded.push('/');
         self.decoded.push_str(&segment);
         self.raw.push('/');
-        encode_segment(&segment, &mut self.raw);
+        if segment == raw {
+            self.raw.push_str(raw); // nothing in it is encoded
+        } else {
+            encode_segment(&segment, &mut self.raw);
+        }
         self.segments.push(segment);
         Ok(())
     }
@@ -159,22 +163,23 @@ pub(super) fn decode_segment(raw: &str) -> Result<String, Malformed> {
             }));
         }
     }
+    if is_dots(raw) {
+        return Err(Malformed::Path(DOTS));
+    }
+    if !raw.contains('%') {
+        return Ok(raw.to_owned());
+    }
     let segment = percent_decode(raw)?;
-    if raw.contains('%') {
-        refuse_needless_encoding(raw)?;
-        for character in segment.chars() {
-            if let Some(problem) = forbidden(character) {
-                return Err(Malformed::Path(problem));
-            }
-        }
-        if segment.trim() != segment {
-            return Err(Malformed::Path(
-                "has a segment that starts or ends with a blank",
-            ));
+    refuse_needless_encoding(raw)?;
+    for character in segment.chars() {
+        if let Some(problem) = forbidden(character) {
+            return Err(Malformed::Path(problem));
         }
     }
-    if is_dots(&segment) {
-        return Err(Malformed::Path(DOTS));
+    if segment.trim() != segment {
+        return Err(Malformed::Path(
+            "has a segment that starts or ends with a blank",
+        ));
     }
     Ok(segment)
 }
