@@ -10,7 +10,7 @@
 #                            goes into src/control/console/player and from there into the program
 #   deploy/bin/              Python with helm, hadolint and the schemas of the Kubernetes API
 # Only when asked for by name, and partly on the machine itself, as Debian packages:
-#   proxies                  nginx and haproxy, which `cargo loadtest` compares the gateway with
+#   proxies                  nginx, with its module for Lua, and haproxy, which `cargo loadtest` compares the gateway with
 #   flamegraph               perf, and inferno/ (under target/tools), with which `make flamegraph` draws
 # Running it again costs a second: every part has a stamp that names what it was made from.
 # The machine itself is changed only where a base package (python3-venv, npm, curl, openssl, valgrind, chromium) is missing.
@@ -236,14 +236,14 @@ install_valgrind() {
 
 install_proxies() {
   local missing=()
-  for program in nginx haproxy; do
-    PATH=$PATH:/usr/sbin command -v "$program" >/dev/null || missing+=("$program")
-  done
+  PATH=$PATH:/usr/sbin command -v nginx >/dev/null || missing+=(nginx-light)
+  [ -e /usr/lib/nginx/modules/ngx_http_lua_module.so ] || missing+=(libnginx-mod-http-lua)
+  PATH=$PATH:/usr/sbin command -v haproxy >/dev/null || missing+=(haproxy)
   [ ${#missing[@]} -gt 0 ] || return 0
-  [ "$(id -u)" = 0 ] || fail "install them as root: apt-get install --no-install-recommends ${missing[*]/nginx/nginx-light}"
+  [ "$(id -u)" = 0 ] || fail "install them as root: apt-get install --no-install-recommends ${missing[*]}"
   say "installing Debian packages ${missing[*]}; nothing of them needs to run as a service"
   apt_update_once
-  DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]/nginx/nginx-light}" \
+  DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}" \
     >>"$log" 2>&1 || fail "cannot install ${missing[*]}"
 }
 

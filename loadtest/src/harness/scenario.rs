@@ -87,6 +87,8 @@ pub enum Target {
     Relay,
     /// nginx with buffers of 64 KB.
     Nginx,
+    /// nginx with a filter in Lua that masks the data of Secrets, for what else could be set up.
+    NginxLua,
     /// haproxy.
     Haproxy,
     /// Envoy.
@@ -106,7 +108,7 @@ impl Target {
     pub fn is_masked(self) -> bool {
         matches!(
             self,
-            Self::PortcullisMasked | Self::PortcullisMaskedRecorded
+            Self::PortcullisMasked | Self::PortcullisMaskedRecorded | Self::NginxLua
         )
     }
 }

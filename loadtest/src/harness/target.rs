@@ -89,7 +89,7 @@ impl Stage {
         let mut process = match target {
             Target::Direct => None,
             Target::Relay => Some(relay::start(self, listen)?),
-            Target::Nginx | Target::Haproxy | Target::Envoy => {
+            Target::Nginx | Target::NginxLua | Target::Haproxy | Target::Envoy => {
                 match proxies::start(self, target, listen)? {
                     Some(process) => Some(process),
                     None => return Ok(None),
