@@ -62,9 +62,12 @@ fn runs(scenario: &Scenario) -> anyhow::Result<()> {
         scenario.name
     );
     assert!(report.samples.len() > 1, "{}: {said}", scenario.name);
-    let idle = |load: &Load| load.kind == LoadKind::Watch && load.events.0 == Pace::Idle;
-    if scenario.load.iter().all(|load| idle(&load.value)) {
-        return Ok(()); // nothing is to come
+    // Nothing is to come, or only when this is over.
+    let silent = |load: &Load| {
+        load.kind == LoadKind::Watch && matches!(load.events.0, Pace::Idle | Pace::Together(_))
+    };
+    if scenario.load.iter().all(|load| silent(&load.value)) {
+        return Ok(());
     }
     for sample in &report.samples {
         let rate = sample.get("rate").unwrap_or(0.0);

@@ -126,7 +126,7 @@ pub struct Sample {
     pub again: bool,
     /// By the names of [`metrics`].
     pub metrics: BTreeMap<String, f64>,
-    /// The latencies, for distributions over all rounds.
+    /// How long events, keys or, where there are none, answers took; for distributions over all rounds.
     #[serde(skip)]
     pub latency: Option<Histogram<u64>>,
     /// What went wrong, in words.
@@ -195,9 +195,8 @@ impl Sample {
                 kib(around.before.pss_kib, around.idle.pss_kib) / around.clients as f64,
             );
         }
-        let latency = tally.latency.lock().clone();
         let quantiles = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("max", 1.0)];
-        put_quantiles(&mut put, &latency, &quantiles);
+        put_quantiles(&mut put, &tally.latency.lock(), &quantiles);
         put_quantiles(
             &mut put,
             &tally.first_byte.lock(),
@@ -213,7 +212,7 @@ impl Sample {
             round,
             again,
             metrics,
-            latency: Some(latency).filter(|latency| !latency.is_empty()),
+            latency: Some(tally.delays()).filter(|delays| !delays.is_empty()),
             failures: tally.failures(),
         }
     }

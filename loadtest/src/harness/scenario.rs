@@ -136,7 +136,7 @@ pub struct Load {
     /// Streams of one HTTP/2 connection.
     #[serde(default = "hundred")]
     pub per_connection: usize,
-    /// When the events of a watch come: `saturated`, `idle`, or `10/s` on each.
+    /// When the events of a watch come: `saturated`, `idle`, `10/s` on each, or `10/s together`: on all at the same moment.
     #[serde(default)]
     pub events: Events,
     /// Items of a list, and of the initial events of a watch.
@@ -248,14 +248,18 @@ impl FromStr for Events {
             "saturated" => Pace::Saturated,
             "idle" => Pace::Idle,
             rate => {
+                let (rate, pace): (_, fn(Duration) -> Pace) = match rate.strip_suffix(" together") {
+                    Some(rate) => (rate, Pace::Together),
+                    None => (rate, Pace::Every),
+                };
                 let number = rate
                     .strip_suffix("/s")
                     .and_then(|number| number.parse::<f64>().ok());
                 let period = number.filter(|&number| number > 0.0);
                 match period.and_then(|number| Duration::try_from_secs_f64(1.0 / number).ok()) {
-                    Some(period) => Pace::Every(period),
+                    Some(period) => pace(period),
                     None => bail!(
-                        "{text:?} is neither `saturated` nor `idle` nor a rate such as `10/s`"
+                        "{text:?} is neither `saturated` nor `idle` nor a rate such as `10/s` or `10/s together`"
                     ),
                 }
             }

@@ -11,7 +11,6 @@ use super::meter::{Finder, Meter, Unit, stamp};
 use super::{Phase, Shared};
 use crate::harness::clock::{self, Alarm};
 use crate::harness::scenario::{Load, LoadKind};
-use crate::harness::upstream::answer::Pace;
 use crate::harness::upstream::templates::{STAMP, STAMP_DIGITS};
 
 /// Ends a watch's initial events (KEP-3157).
@@ -63,9 +62,13 @@ impl One {
         let (shared, path) = (&self.shared, self.load.path());
         let mut client = self.open().await?;
         client.get(&shared.endpoint, &path).await?;
-        shared.ready.add_permits(1);
         let mut meter = Meter::new(Unit::Line);
-        let stamps = matches!(self.load.events.0, Pace::Every(_));
+        let stamps = self.load.events.0.is_stamped();
+        // Its first event may be far off where events have a pace; else it comes at once, and until then nothing is open.
+        let mut ready = stamps;
+        if ready {
+            shared.ready.add_permits(1);
+        }
         loop {
             let open =
                 client.read(|bytes| meter.take(bytes, &shared.tally, stamps, shared.canaries));
@@ -73,6 +76,10 @@ impl One {
                 open.await.with_context(|| path.clone())?,
                 "{path}: the stream ended"
             );
+            if !ready {
+                ready = true;
+                shared.ready.add_permits(1);
+            }
             if self.load.kind == LoadKind::Stalled {
                 // It stays open and is not read.
                 std::future::pending::<()>().await;

@@ -79,6 +79,16 @@ impl Tally {
         }
     }
 
+    /// How long events or keys took, or answers where there are none.
+    pub fn delays(&self) -> Histogram<u64> {
+        let latency = self.latency.lock();
+        if latency.is_empty() {
+            self.response.lock().clone()
+        } else {
+            latency.clone()
+        }
+    }
+
     /// Something that was due at `due` is here.
     pub fn arrived(&self, due: u64) {
         if self.is_counting() {

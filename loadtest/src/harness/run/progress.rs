@@ -38,7 +38,7 @@ impl Progress {
         loop {
             tokio::time::sleep(EVERY).await;
             let (more, now) = (tally.units.load(Relaxed), usage());
-            let p99 = tally.latency.lock().value_at_quantile(0.99) as f64 / 1e3;
+            let p99 = tally.delays().value_at_quantile(0.99) as f64 / 1e3;
             let share = now.cpu.saturating_sub(cpu).as_secs_f64() / EVERY.as_secs_f64() * 100.0;
             let line = format!(
                 "  round {}/{} {:<18} {:>10.0}/s  p99 {p99:.0} µs  CPU {share:.0} %  PSS {:.1} MB",

@@ -26,6 +26,15 @@ pub enum Pace {
     Idle,
     /// One every so often, each with the time it was due, however slow they are taken.
     Every(Duration),
+    /// The same, and on all streams at the same moment, as when all watch the same object.
+    Together(Duration),
+}
+
+impl Pace {
+    /// Whether its events say when they were due.
+    pub fn is_stamped(self) -> bool {
+        matches!(self, Self::Every(_) | Self::Together(_))
+    }
 }
 
 /// What the namespace of a request says: words between dashes, such as `items-500-every-100000`
@@ -57,6 +66,7 @@ impl Wish {
             Pace::Saturated => "saturated".to_owned(),
             Pace::Idle => "idle".to_owned(),
             Pace::Every(period) => format!("every-{}", period.as_micros()),
+            Pace::Together(period) => format!("together-{}", period.as_micros()),
         };
         let stamped = if self.stamped { "-stamped" } else { "" };
         format!("items-{}-{pace}{stamped}", self.items)
@@ -75,6 +85,7 @@ impl Wish {
             match word {
                 "saturated" => wish.pace = Pace::Saturated,
                 "every" => wish.pace = Pace::Every(Duration::from_micros(number().max(1))),
+                "together" => wish.pace = Pace::Together(Duration::from_micros(number().max(1))),
                 "items" => wish.items = usize::try_from(number()).unwrap_or(usize::MAX),
                 "stamped" => wish.stamped = true,
                 _ => {}
@@ -175,6 +186,7 @@ pub struct Stream {
 enum What {
     Events {
         pace: Pace,
+        /// When the next one is, where it has a time.
         due: u64,
         alarm: Option<Alarm>,
     },
@@ -186,7 +198,11 @@ impl Stream {
     fn events(templates: Arc<Templates>, pace: Pace) -> Self {
         let what = What::Events {
             pace,
-            due: 0,
+            due: match pace {
+                Pace::Saturated | Pace::Idle => 0,
+                Pace::Every(period) => clock::now() + place(nanos(period)),
+                Pace::Together(period) => clock::now().next_multiple_of(nanos(period)),
+            },
             alarm: None,
         };
         Self {
@@ -228,14 +244,11 @@ impl Stream {
                 pace: Pace::Idle, ..
             } if number > 0 => Poll::Pending,
             What::Events {
-                pace: Pace::Every(period),
+                pace: Pace::Every(period) | Pace::Together(period),
                 due,
                 alarm,
             } => {
-                let period = u64::try_from(period.as_nanos()).unwrap_or(u64::MAX);
-                if *due == 0 {
-                    *due = clock::now() + place(period);
-                }
+                let period = nanos(*period);
                 let alarm = match alarm {
                     Some(alarm) => alarm,
                     None => alarm.insert(Alarm::new()?),
@@ -299,6 +312,10 @@ impl Stream {
     }
 }
 
+fn nanos(period: Duration) -> u64 {
+    u64::try_from(period.as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// Where in its period a stream sends: each somewhere else, also those that began together. Multiples of the golden ratio lie
 /// as far apart as can be (Knuth, TAOCP 6.4).
 fn place(period: u64) -> u64 {
@@ -330,6 +347,7 @@ mod tests {
             Pace::Saturated,
             Pace::Idle,
             Pace::Every(Duration::from_millis(100)),
+            Pace::Together(Duration::from_secs(1)),
         ] {
             for stamped in [false, true] {
                 let wish = Wish {
