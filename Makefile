@@ -1,6 +1,6 @@
 # Everything a person types. `make help` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench perf-record flamegraph fuzz-smoke informers tools
+.PHONY: help demo test lint bench perf-record flamegraph fuzz-smoke miri informers tools
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ flamegraph: ## Draw where the gateway spends its CPU time in a scenario (SCENARI
 
 fuzz-smoke: ## Run every fuzz target for a few seconds from its corpus (fuzz/run TARGET: one, for as long as you like)
 	@tests/tools/check.sh fuzz
+
+miri: ## Interpret the only unsafe code, the scanner's vectors, with Miri (needs a nightly toolchain)
+	@tests/tools/check.sh miri
 
 informers: ## Follow changing objects through the masks with stock clients, for ten minutes
 	@tests/tools/install.sh kubectl python

@@ -3,6 +3,7 @@
 # Prints a heading with the time spent before each step, and ends with the plain line `N passed, N failed`.
 #
 # usage: tests/tools/check.sh [format|lint|tests|walk|docs|benches|fuzz|profiles|deploy ...]    default: all, in that order
+#        tests/tools/check.sh miri    needs a nightly toolchain, and is not one of all
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -110,6 +111,18 @@ fuzz_one() {
   return "$status"
 }
 
+# The only unsafe code, under Miri: with SSE2, and with all the vectors there are. It interprets, so of each property it sees
+# a few cases only; they are random, so each run has others. What goes through 256 bytes in all places would take ten minutes.
+check_miri() {
+  step 'Miri' rustup component add --toolchain nightly miri rust-src
+  local features
+  for features in '' '-Ctarget-feature=+avx2,+pclmulqdq,+popcnt,+bmi1,+avx512bw'; do
+    PROPTEST_CASES=3 RUSTFLAGS=$features MIRIFLAGS=-Zmiri-disable-isolation counted "Miri ${features:-with SSE2}" \
+      cargo +nightly miri test --quiet --locked --manifest-path tests/miri/Cargo.toml \
+      --target-dir target/miri --lib wire::json::blocks -- --skip every_byte
+  done
+}
+
 # The programs as the tests built them: `cargo build` by itself would build many libraries again, with other features.
 program() {
   cargo test --quiet --workspace --locked --no-run
@@ -147,7 +160,7 @@ if [ $# -eq 0 ]; then
 fi
 for part in "$@"; do
   case $part in
-    format | lint | tests | walk | docs | benches | fuzz | profiles | deploy) "check_$part" ;;
+    format | lint | tests | walk | docs | benches | fuzz | profiles | deploy | miri) "check_$part" ;;
     *) printf "check.sh: unknown part '%s'\n" "$part" >&2; exit 2 ;;
   esac
 done

@@ -40,9 +40,6 @@ fn level() -> Level {
 }
 
 fn best() -> Level {
-    if cfg!(miri) {
-        return Level::Base;
-    }
     if is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx2")
         && is_x86_feature_detected!("pclmulqdq")
