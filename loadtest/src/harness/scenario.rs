@@ -1,16 +1,18 @@
 //! What a scenario file says.
 
+mod events;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 use serde_saphyr::Spanned;
 
+pub use self::events::Events;
 use super::sample::METRICS;
-use super::upstream::answer::{Pace, Wish};
+use super::upstream::answer::Wish;
 
 /// Requests a second that a load has at least: an hour between two turns can be counted in nanoseconds, an age cannot.
 const RATE_MIN: f64 = 0.001;
@@ -219,53 +221,6 @@ pub enum Http {
     /// Many clients on a connection.
     #[serde(rename = "2")]
     Two,
-}
-
-/// The pace of a watch as a file writes it.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(try_from = "String")]
-pub struct Events(pub Pace);
-
-impl Default for Events {
-    fn default() -> Self {
-        Self(Pace::Idle)
-    }
-}
-
-impl TryFrom<String> for Events {
-    type Error = anyhow::Error;
-
-    fn try_from(text: String) -> anyhow::Result<Self> {
-        text.parse()
-    }
-}
-
-impl FromStr for Events {
-    type Err = anyhow::Error;
-
-    fn from_str(text: &str) -> anyhow::Result<Self> {
-        let pace = match text {
-            "saturated" => Pace::Saturated,
-            "idle" => Pace::Idle,
-            rate => {
-                let (rate, pace): (_, fn(Duration) -> Pace) = match rate.strip_suffix(" together") {
-                    Some(rate) => (rate, Pace::Together),
-                    None => (rate, Pace::Every),
-                };
-                let number = rate
-                    .strip_suffix("/s")
-                    .and_then(|number| number.parse::<f64>().ok());
-                let period = number.filter(|&number| number > 0.0);
-                match period.and_then(|number| Duration::try_from_secs_f64(1.0 / number).ok()) {
-                    Some(period) => pace(period),
-                    None => bail!(
-                        "{text:?} is neither `saturated` nor `idle` nor a rate such as `10/s` or `10/s together`"
-                    ),
-                }
-            }
-        };
-        Ok(Self(pace))
-    }
 }
 
 impl Load {
