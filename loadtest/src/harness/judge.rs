@@ -213,7 +213,11 @@ fn value(bar: &Bar, samples: &[Sample], round: usize) -> Option<f64> {
     };
     let own = of(bar.of)? - less;
     match bar.by {
-        Some(target) => Some(own / (of(target)? - less)),
+        // Nothing can be said by somebody who is no slower than whom both are compared with.
+        Some(target) => {
+            let by = of(target)? - less;
+            (by > 0.0).then_some(own / by)
+        }
         None => Some(own),
     }
 }
@@ -309,5 +313,23 @@ mod tests {
         assert_eq!(outcome(&scenario), Outcome::Holds);
         scenario.bars[0].value.metric = "p99".to_owned();
         assert_eq!(outcome(&scenario), Outcome::Skipped);
+    }
+
+    #[test]
+    fn a_round_in_which_the_reference_adds_nothing_says_nothing() {
+        let bar = "{metric: cpuPerUnit, of: portcullis, by: nginx, minus: direct, atMost: 1}";
+        let bar: Bar = serde_saphyr::from_str(bar).unwrap();
+        let round = |nginx: f64, gateway: f64| {
+            let samples = [
+                sample(Target::Direct, 0, false, 10.0),
+                sample(Target::Nginx, 0, false, nginx),
+                sample(Target::Portcullis, 0, false, gateway),
+            ];
+            value(&bar, &samples, 0)
+        };
+        assert_eq!(round(12.0, 14.0), Some(2.0));
+        assert_eq!(round(12.0, 9.0), Some(-0.5), "less than directly");
+        assert_eq!(round(10.0, 14.0), None);
+        assert_eq!(round(9.0, 14.0), None, "this would be below every bound");
     }
 }

@@ -309,6 +309,13 @@ pub(super) mod tests {
     use super::super::tests::{Ends, Skips};
     use super::*;
 
+    /// Miri knows no processor but the one that is compiled for: `make miri` does so for each level that it means to see.
+    #[cfg(target_feature = "avx512bw")]
+    #[test]
+    fn what_is_compiled_for_is_used() {
+        assert_eq!(level(), Level::Avx512);
+    }
+
     fn has(wanted: Level) -> bool {
         wanted == Level::Base || level() == wanted || level() == Level::Avx512
     }
