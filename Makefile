@@ -23,7 +23,7 @@ bench: ## Measure (takes minutes)
 	@cargo bench --workspace --locked
 
 # A bar that does not hold is on record like one that does; only what could not be measured at all stops.
-perf-record: ## Run every scenario of the load test and append the reports to benches/record/ (takes half an hour)
+perf-record: ## Run every scenario of the load test and append the reports to benches/record/ (takes an hour)
 	@tests/tools/install.sh proxies || true
 	@record=benches/record/$$(date +%F)-loadtest.md; \
 	for scenario in $$(cargo loadtest list | cut -d' ' -f1); do \
