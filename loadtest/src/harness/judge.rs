@@ -213,7 +213,7 @@ fn value(bar: &Bar, samples: &[Sample], round: usize) -> Option<f64> {
     };
     let own = of(bar.of)? - less;
     match bar.by {
-        // Nothing can be said by somebody who is no slower than whom both are compared with.
+        // Where `by` adds nothing a ratio says nothing, and a negative one would be below every bound.
         Some(target) => {
             let by = of(target)? - less;
             (by > 0.0).then_some(own / by)

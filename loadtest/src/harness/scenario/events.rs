@@ -1,6 +1,5 @@
 //! When the events of a watch come, as a scenario file writes it.
 
-use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::bail;
@@ -23,15 +22,7 @@ impl TryFrom<String> for Events {
     type Error = anyhow::Error;
 
     fn try_from(text: String) -> anyhow::Result<Self> {
-        text.parse()
-    }
-}
-
-impl FromStr for Events {
-    type Err = anyhow::Error;
-
-    fn from_str(text: &str) -> anyhow::Result<Self> {
-        let pace = match text {
+        let pace = match text.as_str() {
             "saturated" => Pace::Saturated,
             "idle" => Pace::Idle,
             rate => {
