@@ -5,6 +5,7 @@
 //! object without `data` (metadata only, a `Status`, a Table) teaches nothing, nor does one of another
 //! namespace or name than was asked for.
 
+mod glance;
 mod json;
 mod protobuf;
 

@@ -122,9 +122,11 @@ impl JsonPassing {
         if text.len() > KNOWN_VALUES_PASSED_BYTES_MAX {
             return;
         }
+        let passing = &self.passing;
         match self.form {
-            Form::Watch => self.passing.event(text),
-            Form::Object | Form::List => self.passing.secret(text),
+            Form::Watch if passing.may_want_event(text) => passing.event(text),
+            Form::Object | Form::List if passing.may_want(text) => passing.secret(text),
+            _ => {}
         }
     }
 

@@ -274,7 +274,88 @@ fn protobuf_teaches_the_same() {
     assert_eq!(book.renew().known, 0);
 }
 
+#[test]
+fn what_is_known_is_passed_over_at_a_glance() {
+    let book = book();
+    let passing = Passing::new(&info(&Method::GET, SECRETS), &book).unwrap();
+    let text = |name: &str, version: u64, kind: &str| {
+        format!(
+            r#"{{"kind":"Secret","apiVersion":"v1","metadata":{{"name":"{name}","namespace":"shop","uid":"{0}","resourceVersion":"{version}","creationTimestamp":"2026-01-01T00:00:00Z","generation":7}},"immutable":true,"data":{{"password":"{1}"}},"type":"{kind}"}}"#,
+            "8e6a1d0c-3c55-4a51-9e0f-5c1d4c7ce3d1",
+            STANDARD.encode("correct-horse"),
+        )
+    };
+    let db = text("db", 5, "Opaque");
+    assert!(passing.may_want(db.as_bytes()));
+    passing.secret(db.as_bytes());
+    assert_eq!(book.renew().known, 1);
+    let event = |kind: &str, text: &str| format!(r#"{{"type":"{kind}","object":{text}}}"#);
+    for (text, wanted) in [
+        (&db, false),
+        (&text("db", 4, "Opaque"), false),
+        (&text("db", 6, "Opaque"), true),
+        (&text("web", 5, "Opaque"), true),
+        (&text("web", 5, HELM_RELEASE), false),
+        (&db.replace("shop", "bank"), false),
+        // What is not read at a glance is read in full.
+        (&db.replace("\"db\"", "\"d\\u0062\""), true),
+        (&db.replace("\"metadata\"", "\"meta\\u0064ata\""), true),
+        (&db.replace(":{\"name", ": {\"name"), true),
+    ] {
+        assert_eq!(passing.may_want(text.as_bytes()), wanted, "{text}");
+        for kind in ["ADDED", "MODIFIED"] {
+            let event = event(kind, text);
+            assert_eq!(passing.may_want_event(event.as_bytes()), wanted, "{event}");
+        }
+        assert!(passing.may_want_event(event("DELETED", text).as_bytes()));
+    }
+}
+
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2048))]
+
+    #[test]
+    fn what_is_passed_over_at_a_glance_teaches_nothing(
+        metadata in prop::collection::vec(prop::sample::select(vec![
+            r#""name":"db""#, r#""name":"web""#, r#""name":"d\u0062""#, r#""name":null"#, r#""namespace":"shop""#,
+            r#""namespace":"bank""#, r#""resourceVersion":"5""#, r#""resourceVersion":"6""#,
+            r#""resourceVersion":"x""#, r#""annotations":{"name":"web"}"#, r#""generation":7"#,
+        ]), 0..6),
+        members in prop::collection::vec(prop::sample::select(vec![
+            "METADATA", r#""metadata":{}"#, r#""kind":"Secret""#, r#""type":"Opaque""#, r#""type":"helm.sh/release.v1""#,
+            r#""data":{"a":"Y29ycmVjdC1ob3JzZQ==","b":"YmF0dGVyeS1zdGFwbGU="}"#, r#""immutable":true"#,
+        ]), 0..6),
+        rest: prop::sample::Index,
+        change: Option<(prop::sample::Index, u8)>,
+        shuffled in Just(vec![
+            r#""metadata":{"name":"db","namespace":"shop","resourceVersion":"6"}"#, "METADATA",
+            r#""data":{"a":"Y29ycmVjdC1ob3JzZQ==","b":"YmF0dGVyeS1zdGFwbGU="}"#, r#""type":"helm.sh/release.v1""#,
+        ]).prop_shuffle(),
+    ) {
+        let metadata = format!(r#""metadata":{{{}}}"#, metadata.join(","));
+        for members in [&members[..], &shuffled[..rest.index(5)]] {
+            let text = format!("{{{}}}", members.join(",")).replace("METADATA", &metadata);
+            let mut text = text.into_bytes();
+            if let Some((place, byte)) = change {
+                let place = place.index(text.len());
+                text[place] = byte;
+            }
+            let event = [br#"{"type":"MODIFIED","object":"#, &text[..], b"}"].concat();
+            let book = book();
+            let passing = Passing::new(&info(&Method::GET, SECRETS), &book).unwrap();
+            passing.secret(secret("shop", "db", 5, "correct-horse").to_string().as_bytes());
+            prop_assert_eq!(book.renew().known, 1);
+            if !passing.may_want(&text) {
+                passing.secret(&text);
+                prop_assert_eq!(book.renew().known, 1, "{}", String::from_utf8_lossy(&text));
+            }
+            if !passing.may_want_event(&event) {
+                passing.event(&event);
+                prop_assert_eq!(book.renew().known, 1, "{}", String::from_utf8_lossy(&event));
+            }
+        }
+    }
+
     #[test]
     fn no_input_panics_or_teaches(
         bytes in prop::collection::vec(any::<u8>(), 0..200),

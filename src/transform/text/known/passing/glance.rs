@@ -1,0 +1,70 @@
+//! Says of most Secrets at a glance that there is nothing to learn of them.
+//!
+//! A Secret that is known already passes again with every list and watch, and reading all of it to find that out
+//! would take longer than masking it. Only the form in which the API server writes JSON is read here: whatever else
+//! comes is read in full, which decides alone what is learned.
+
+use super::super::SecretAt;
+use super::super::secret::number;
+use super::Passing;
+use crate::wire::json::compact_members;
+
+/// `type` is the last field of a Secret (k8s.io/api/core/v1).
+const HELM_ENDING: &[u8] = br#","type":"helm.sh/release.v1"}"#;
+
+impl Passing {
+    /// May something be learned of this Secret?
+    pub(super) fn may_want(&self, secret: &[u8]) -> bool {
+        let mut may = !secret.ends_with(HELM_ENDING);
+        if may {
+            // Whether it could be read to the end says nothing more.
+            let _ = compact_members(secret, 1, |key, metadata| {
+                if key == b"metadata" {
+                    may = self.may_want_by(metadata);
+                }
+                key != b"metadata"
+            });
+        }
+        may
+    }
+
+    /// The same of an event. What ends is always read in full.
+    pub(super) fn may_want_event(&self, event: &[u8]) -> bool {
+        let tells = [
+            &br#"{"type":"ADDED","object":"#[..],
+            br#"{"type":"MODIFIED","object":"#,
+        ];
+        let mut objects = tells.iter().filter_map(|tell| event.strip_prefix(*tell));
+        let object = objects.next().and_then(|rest| rest.strip_suffix(b"}"));
+        object.is_none_or(|object| self.may_want(object))
+    }
+
+    fn may_want_by(&self, metadata: &[u8]) -> bool {
+        let (mut name, mut namespace, mut version) = (None, None, None);
+        let _ = compact_members(metadata, 2, |key, value| {
+            match key {
+                b"name" => name = plain(value),
+                b"namespace" => namespace = plain(value),
+                b"resourceVersion" => version = plain(value),
+                _ => {}
+            }
+            name.is_none() || namespace.is_none() || version.is_none()
+        });
+        let (Some(name), Some(namespace), Some(version)) = (name, namespace, version) else {
+            return true;
+        };
+        let at = SecretAt {
+            namespace,
+            name,
+            version: number(version),
+        };
+        self.was_asked_for(at) && self.book.wants(at)
+    }
+}
+
+/// What a string says, if it is one without an escape.
+fn plain(value: &[u8]) -> Option<&str> {
+    let inside = value.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+    let inside = std::str::from_utf8(inside).ok()?;
+    (!inside.contains('\\')).then_some(inside)
+}
