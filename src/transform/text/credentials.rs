@@ -13,6 +13,7 @@
 //! `-----BEGIN PRIVATE KEY-----`) stays visible.
 
 mod assigned;
+mod cruise;
 mod element;
 mod finder;
 mod key;

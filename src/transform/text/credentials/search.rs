@@ -14,6 +14,7 @@ use regex_automata::dfa::Automaton as _;
 use regex_automata::util::primitives::StateID;
 use regex_automata::util::start;
 
+use super::cruise::{cruise, cruise_while};
 use super::patterns::{AUTOMATON, Automaton, PATTERNS, Pattern, Prelude, PreludeStep, Value};
 use super::value::{NO_VALUE, Reader, Step, WHOLE_VALUE};
 
@@ -99,6 +100,8 @@ pub(super) enum Ending {
 pub(super) struct Search {
     /// What the automaton has read; `None` before the first byte.
     state: Option<StateID>,
+    /// What [`cruise`] is told again.
+    wary: usize,
     /// The values that are being read, at most [`NESTED_MAX`] a pattern.
     reading: Vec<Candidate>,
     /// What has not been handed on, and whose it is.
@@ -149,6 +152,7 @@ impl Search {
     pub(super) fn new() -> Self {
         Self {
             state: None,
+            wary: 0,
             reading: Vec::new(),
             held: Vec::new(),
             marks: Vec::new(),
@@ -163,7 +167,7 @@ impl Search {
         let Some((automaton, mut state)) = self.machine() else {
             return 0;
         };
-        let cruised = cruise(automaton, &mut state, chunk);
+        let cruised = cruise(automaton, &mut state, &mut self.wary, chunk);
         self.state = Some(state);
         cruised
     }
@@ -180,7 +184,7 @@ impl Search {
                 self.drain(out);
                 let rest = chunk.get(at..).unwrap_or_default();
                 let from = at;
-                at += cruise(automaton, &mut state, rest);
+                at += cruise(automaton, &mut state, &mut self.wary, rest);
                 out.show_span(from..at);
                 let more = (chunk.len() - at).min(VALUE_BYTES);
                 self.held.reserve(more);
@@ -444,32 +448,6 @@ impl Candidate {
             }
         }
     }
-}
-
-/// Reads on while nothing is found. Answers the place of the first byte behind a lead-in, unread, or the end of the
-/// text. Most bytes of most texts pass here and nowhere else.
-#[inline(never)] // by itself, all that it needs is in registers
-fn cruise(automaton: &Automaton, state: &mut StateID, text: &[u8]) -> usize {
-    cruise_while(automaton, state, text, |_| true)
-}
-
-/// The same up to a byte of which `goes_on` says no, unread as well.
-#[inline]
-fn cruise_while(
-    automaton: &Automaton,
-    state: &mut StateID,
-    text: &[u8],
-    goes_on: impl Fn(u8) -> bool,
-) -> usize {
-    for (place, byte) in text.iter().enumerate() {
-        let next = automaton.next_state(*state, *byte);
-        let found = automaton.is_special_state(next) && automaton.is_match_state(next);
-        if found || !goes_on(*byte) {
-            return place;
-        }
-        *state = next;
-    }
-    text.len()
 }
 
 fn first_state(automaton: &Automaton) -> Option<StateID> {
