@@ -144,9 +144,12 @@ pub struct Load {
     /// Items of a list, and of the initial events of a watch.
     #[serde(default = "hundred")]
     pub items: usize,
-    /// Items of a list say when they were sent.
+    /// Items of a list and initial events say when they were sent.
     #[serde(default)]
     pub stamped: bool,
+    /// Pods have no names and values in common, as those of one workload do.
+    #[serde(default)]
+    pub distinct: bool,
     /// Requests or keys a second of all clients together, begun when they are due, answered or not; without it the next
     /// follows on the answer.
     pub rate: Option<f64>,
@@ -265,6 +268,7 @@ impl Load {
             pace: self.events.0,
             items,
             stamped: self.stamped,
+            distinct: self.distinct,
         };
         let namespace = wish.namespace();
         let resource = match self.resource {

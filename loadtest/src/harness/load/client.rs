@@ -7,11 +7,10 @@ use portcullis::wire::channel::STDOUT;
 
 use super::exec::Exec;
 use super::http::{Client, Http2};
-use super::meter::{Finder, Meter, Unit, stamp};
+use super::meter::{Early, Finder, Meter, Unit};
 use super::{Phase, Shared};
 use crate::harness::clock::{self, Alarm};
 use crate::harness::scenario::{Load, LoadKind};
-use crate::harness::upstream::templates::{STAMP, STAMP_DIGITS};
 
 /// Ends a watch's initial events (KEP-3157).
 const SYNCED: &[u8] = b"k8s.io/initial-events-end";
@@ -106,16 +105,13 @@ impl One {
         let counts = tally.is_counting();
         client.get(&self.shared.endpoint, path).await?;
         let mut meter = Meter::new(Unit::Whole);
-        let mut stamps = Finder::new(STAMP, STAMP_DIGITS);
-        let (mut began, mut early) = (None, 0);
+        let (mut began, mut early) = (None, Early::default());
         let mut open = true;
         while open {
             let read = client.read(|bytes| {
                 let began = *began.get_or_insert_with(clock::now);
                 if self.load.stamped {
-                    stamps.find(bytes, |digits| {
-                        early += u64::from(stamp(digits).is_some_and(|sent| sent < began));
-                    });
+                    early.take(bytes, began);
                 }
                 meter.take(bytes, tally, false, self.shared.canaries);
             });
@@ -125,7 +121,7 @@ impl One {
             tally.began(due, began.unwrap_or_else(clock::now));
             tally.ended(due);
             if self.load.stamped {
-                tally.held_back(early, self.load.items as u64);
+                tally.held_back(early.count, self.load.items as u64);
             }
         }
         tally.done(if self.load.kind == LoadKind::List {
@@ -154,10 +150,13 @@ impl One {
         client.get(&self.shared.endpoint, path).await?;
         let mut meter = Meter::new(Unit::Whole);
         let mut end = Finder::new(SYNCED, 0);
-        let (mut began, mut done) = (None, false);
+        let (mut began, mut early, mut done) = (None, Early::default(), false);
         while !done {
             let read = client.read(|bytes| {
-                began.get_or_insert_with(clock::now);
+                let began = *began.get_or_insert_with(clock::now);
+                if self.load.stamped {
+                    early.take(bytes, began);
+                }
                 meter.take(bytes, tally, false, self.shared.canaries);
                 if self.load.kind == LoadKind::Watchlist {
                     end.find(bytes, |_| done = true);
@@ -173,6 +172,9 @@ impl One {
         if counts {
             tally.began(due, began.unwrap_or_else(clock::now));
             tally.ended(due);
+            if self.load.stamped {
+                tally.held_back(early.count, self.load.items as u64);
+            }
         }
         tally.done(if self.load.kind == LoadKind::Watchlist {
             self.load.items as u64

@@ -112,7 +112,7 @@ impl Tally {
             .saturating_record(clock::now().saturating_sub(due));
     }
 
-    /// Of a list with `all` items, `early` were sent before its first byte arrived.
+    /// Of `all` items or initial events, `early` were sent before its first byte arrived.
     #[expect(clippy::cast_precision_loss, reason = "counts of items")]
     pub fn held_back(&self, early: u64, all: u64) {
         let mut held = self.held.lock();
@@ -191,6 +191,31 @@ impl Meter {
 pub fn stamp(digits: &[u8]) -> Option<u64> {
     let due = std::str::from_utf8(digits).ok()?.parse().ok()?;
     (due > 0).then_some(due)
+}
+
+/// Counts what of an answer was sent before the first byte of it arrived.
+#[derive(Debug)]
+pub struct Early {
+    stamps: Finder,
+    /// Items or events.
+    pub count: u64,
+}
+
+impl Default for Early {
+    fn default() -> Self {
+        let stamps = Finder::new(STAMP, STAMP_DIGITS);
+        Self { stamps, count: 0 }
+    }
+}
+
+impl Early {
+    /// Takes what comes next of an answer that began to arrive at `began`.
+    pub fn take(&mut self, bytes: &[u8], began: u64) {
+        let Self { stamps, count } = self;
+        stamps.find(bytes, |digits| {
+            *count += u64::from(stamp(digits).is_some_and(|sent| sent < began));
+        });
+    }
 }
 
 /// Finds a word, and so many bytes after it, in a stream that is cut anywhere.

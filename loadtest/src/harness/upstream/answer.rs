@@ -45,8 +45,10 @@ pub struct Wish {
     pub pace: Pace,
     /// Items of a list, and of the initial events of a watch that asks for them.
     pub items: usize,
-    /// Whether items of a list say when they were sent.
+    /// Whether items of a list and initial events say when they were sent.
     pub stamped: bool,
+    /// Whether Pods have nothing in common.
+    pub distinct: bool,
 }
 
 impl Default for Wish {
@@ -55,6 +57,7 @@ impl Default for Wish {
             pace: Pace::Idle,
             items: LIST_ITEMS,
             stamped: false,
+            distinct: false,
         }
     }
 }
@@ -69,7 +72,8 @@ impl Wish {
             Pace::Together(period) => format!("together-{}", period.as_micros()),
         };
         let stamped = if self.stamped { "-stamped" } else { "" };
-        format!("items-{}-{pace}{stamped}", self.items)
+        let distinct = if self.distinct { "-distinct" } else { "" };
+        format!("items-{}-{pace}{stamped}{distinct}", self.items)
     }
 
     fn read(namespace: &str) -> Self {
@@ -88,6 +92,7 @@ impl Wish {
                 "together" => wish.pace = Pace::Together(Duration::from_micros(number().max(1))),
                 "items" => wish.items = usize::try_from(number()).unwrap_or(usize::MAX),
                 "stamped" => wish.stamped = true,
+                "distinct" => wish.distinct = true,
                 _ => {}
             }
         }
@@ -99,6 +104,7 @@ impl Wish {
 #[derive(Debug)]
 pub struct Corpus {
     pods: Arc<Templates>,
+    distinct_pods: Arc<Templates>,
     secrets: Arc<Templates>,
     events: Arc<Templates>,
     config_maps: Arc<Templates>,
@@ -110,6 +116,7 @@ impl Default for Corpus {
         let make = |kind| Arc::new(Templates::new(kind));
         Self {
             pods: make(Kind::Pod),
+            distinct_pods: make(Kind::DistinctPod),
             secrets: make(Kind::Secret),
             events: make(Kind::Event),
             config_maps: make(Kind::ConfigMap),
@@ -137,6 +144,7 @@ impl Corpus {
         }
         let (name, subresource) = (parts.next(), parts.next());
         let templates = match next {
+            "pods" if wish.distinct => &self.distinct_pods,
             "pods" => &self.pods,
             "secrets" => &self.secrets,
             "events" => &self.events,
@@ -154,6 +162,7 @@ impl Corpus {
                 let mut stream = Stream::events(Arc::clone(templates), wish.pace);
                 if asks("sendInitialEvents=true") {
                     stream.initial = wish.items;
+                    stream.stamped = wish.stamped;
                 }
                 Answer::Stream(stream)
             }
@@ -180,6 +189,8 @@ pub struct Stream {
     what: What,
     /// Initial events that are still to be sent, and then a bookmark.
     initial: usize,
+    /// Whether these say when they were sent.
+    stamped: bool,
 }
 
 #[derive(Debug)]
@@ -210,6 +221,7 @@ impl Stream {
             sent: 0,
             what,
             initial: 0,
+            stamped: false,
         }
     }
 
@@ -219,6 +231,7 @@ impl Stream {
             sent: 0,
             what: What::List(wish),
             initial: 0,
+            stamped: false,
         }
     }
 
@@ -274,11 +287,11 @@ impl Stream {
             );
         }
         let number = self.initial % self.templates.events.len().max(1);
-        self.templates
-            .events
-            .get(number)
-            .map(|one| one.plain().clone())
-            .unwrap_or_default()
+        match self.templates.events.get(number) {
+            Some(event) if self.stamped => event.stamped(clock::now()),
+            Some(event) => event.plain().clone(),
+            None => Bytes::new(),
+        }
     }
 
     fn next_items(&mut self, wish: Wish) -> Bytes {
@@ -354,6 +367,7 @@ mod tests {
                     pace,
                     items: 500,
                     stamped,
+                    distinct: !stamped,
                 };
                 assert_eq!(Wish::read(&wish.namespace()), wish);
             }

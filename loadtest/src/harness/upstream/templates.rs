@@ -25,8 +25,10 @@ const NO_STAMP: &str = "due=00000000000000000000";
 /// What can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// About 10 KB each, managed fields and all.
+    /// About 10 KB each, managed fields and all, as of one workload: most of what they say is the same.
     Pod,
+    /// The same, each with names and values of its own.
+    DistinctPod,
     /// 4.5 KB on average, half of them under 1.5 KB, one in a hundred 60 KB.
     Secret,
     /// 300 to 3,400 bytes.
@@ -90,7 +92,7 @@ impl Templates {
     pub fn new(kind: Kind) -> Self {
         let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
         let (name, list_kind) = match kind {
-            Kind::Pod => ("Pod", "PodList"),
+            Kind::Pod | Kind::DistinctPod => ("Pod", "PodList"),
             Kind::Secret => ("Secret", "SecretList"),
             Kind::Event => ("Event", "EventList"),
             Kind::ConfigMap | Kind::Line => ("ConfigMap", "ConfigMapList"),
@@ -98,6 +100,7 @@ impl Templates {
         let bodies: Vec<Value> = (0..VARIETY)
             .map(|number| match kind {
                 Kind::Pod => pod(number, &mut dice),
+                Kind::DistinctPod => distinct(&pod(number, &mut dice), &mut dice),
                 Kind::Secret => secret(number, &mut dice),
                 Kind::Event => event(number, &mut dice),
                 Kind::ConfigMap | Kind::Line => config_map(number, &mut dice),
@@ -161,6 +164,13 @@ impl Dice {
                 .map_or('x', |&letter| char::from(letter))
         };
         (0..count).map(one).collect()
+    }
+
+    /// Small letters and digits.
+    fn word(&mut self, count: usize) -> String {
+        let letters = self.letters(4 * count);
+        let plain = letters.chars().filter(char::is_ascii_alphanumeric);
+        plain.take(count).collect()
     }
 
     fn bytes(&mut self, count: usize) -> Vec<u8> {
@@ -277,6 +287,34 @@ fn pod(number: usize, dice: &mut Dice) -> Value {
     })
 }
 
+/// What Pods of one workload have in common, besides their form.
+const COMMON_WORDS: [&str; 16] = [
+    "main",
+    "proxy",
+    "metrics",
+    "MAIN",
+    "PROXY",
+    "METRICS",
+    "OPTION",
+    "value ",
+    "etc/app",
+    "healthz",
+    "registry",
+    "team",
+    "kube-api-access",
+    "500m",
+    "256Mi",
+    "2026-11-20T08",
+];
+
+/// The Pod of another workload.
+fn distinct(pod: &Value, dice: &mut Dice) -> Value {
+    let other = COMMON_WORDS.iter().fold(pod.to_string(), |text, word| {
+        text.replace(word, &dice.word(word.len()))
+    });
+    other.parse().unwrap_or_default()
+}
+
 fn managed_fields(containers: &[&str]) -> Value {
     let leaf = || json!({});
     let mut fields = serde_json::Map::new();
@@ -378,6 +416,8 @@ mod tests {
             "{}",
             mean(&pods.events)
         );
+        let others = Templates::new(Kind::DistinctPod);
+        assert_eq!(mean(&others.items), mean(&pods.items));
         let secrets = Templates::new(Kind::Secret);
         assert!(
             (4_000..5_000).contains(&mean(&secrets.events)),
@@ -404,6 +444,7 @@ mod tests {
     fn stamps_are_written_where_they_are_found() {
         for kind in [
             Kind::Pod,
+            Kind::DistinctPod,
             Kind::Secret,
             Kind::Event,
             Kind::ConfigMap,
@@ -425,8 +466,10 @@ mod tests {
             |template: &Template, canary| memchr::memmem::find(template.plain(), canary).is_some();
         let secrets = Templates::new(Kind::Secret).items;
         assert!(secrets.iter().all(|it| has(it, CANARY_BASE64)));
-        let pods = Templates::new(Kind::Pod).events;
-        assert!(pods.iter().all(|it| has(it, CANARY)));
+        for kind in [Kind::Pod, Kind::DistinctPod] {
+            let pods = Templates::new(kind).events;
+            assert!(pods.iter().all(|it| has(it, CANARY)));
+        }
         let lines = Templates::new(Kind::Line).events;
         assert_eq!(lines.iter().filter(|it| has(it, CANARY)).count(), 10);
     }
