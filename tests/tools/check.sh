@@ -13,6 +13,9 @@ trap 'rm -f "$results"' EXIT
 passed=0
 failed=0
 fuzz_seconds=${FUZZ_SECONDS:-4}
+# Private items are documented too, so links to them lead somewhere.
+docs=(env 'RUSTDOCFLAGS=-D warnings -A rustdoc::private-intra-doc-links'
+  cargo doc --quiet --no-deps --document-private-items --workspace --locked)
 
 heading() { printf '\n== %s (%s s so far)\n' "$*" "$SECONDS"; }
 
@@ -77,13 +80,22 @@ check_tests() {
   step 'tools of the tests' tests/tools/install.sh kubectl python node console asciinema
   step 'kube-rs client' cargo build --quiet --locked --manifest-path tests/clients/kube-rs/Cargo.toml \
     --target-dir target/clients
+  step 'what runs the tests' cargo test --quiet --workspace --locked --no-run
+  [ -z "${ahead:-}" ] || build_ahead >/dev/null 2>&1 &
   # More at once than there are cores here: end to end, most of them wait.
   counted 'tests' cargo test --quiet --workspace --locked --no-fail-fast -- --test-threads=3
 }
 
+# What later steps build, while the tests wait for each other: nothing that the tests run. Such a step waits for it, and
+# says what failed.
+build_ahead() {
+  sleep 20 # cargo builds for one at a time, and the tests come first
+  FUZZ_OPT_LEVEL=0 nice -n 19 fuzz/run --build || true
+  nice -n 19 "${docs[@]}" || true
+}
+
 check_docs() {
-  # Private items are documented too, so links to them lead somewhere.
-  RUSTDOCFLAGS='-D warnings -A rustdoc::private-intra-doc-links' step 'docs' cargo doc --quiet --no-deps --document-private-items --workspace --locked
+  step 'docs' "${docs[@]}"
 }
 
 check_benches() {
@@ -157,6 +169,7 @@ if [ $# -eq 0 ]; then
   set -- format lint tests walk docs benches fuzz profiles deploy
   # What takes long to fetch or to build, beside the lints. The step that needs it waits for it, and says what failed.
   tests/tools/install.sh kubectl python node console asciinema >/dev/null 2>&1 &
+  ahead=yes
 fi
 for part in "$@"; do
   case $part in
