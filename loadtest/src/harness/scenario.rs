@@ -12,7 +12,8 @@ use serde_saphyr::Spanned;
 
 pub use self::events::Events;
 use super::sample::METRICS;
-use super::upstream::answer::Wish;
+use super::upstream::answer::{SELECTED, Wish};
+use super::upstream::templates::NAMESPACE;
 
 /// Requests a second that a load has at least: an hour between two turns can be counted in nanoseconds, an age cannot.
 const RATE_MIN: f64 = 0.001;
@@ -270,23 +271,24 @@ impl Load {
             stamped: self.stamped,
             distinct: self.distinct,
         };
-        let namespace = wish.namespace();
         let resource = match self.resource {
             Resource::Pods => "pods",
             Resource::Secrets => "secrets",
             Resource::Events => "events",
             Resource::ConfigMaps => "configmaps",
         };
+        let words = wish.words();
+        let selected = format!("{resource}?labelSelector={SELECTED}{words}");
         let rest = match self.kind {
             LoadKind::Watch | LoadKind::Stalled | LoadKind::Reconnect | LoadKind::Storm => {
-                format!("{resource}?watch=true&allowWatchBookmarks=true")
+                format!("{selected}&watch=true&allowWatchBookmarks=true")
             }
             LoadKind::Watchlist => format!(
-                "{resource}?watch=true&allowWatchBookmarks=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan"
+                "{selected}&watch=true&allowWatchBookmarks=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan"
             ),
-            LoadKind::List => resource.to_owned(),
+            LoadKind::List => selected,
             LoadKind::Get => format!("{resource}/one"),
-            LoadKind::Logs => "pods/one/log?follow=true".to_owned(),
+            LoadKind::Logs => format!("pods/{words}/log?follow=true"),
             LoadKind::ExecEcho => {
                 "pods/one/exec?container=main&command=cat&stdin=true&stdout=true&tty=true"
                     .to_owned()
@@ -296,7 +298,8 @@ impl Load {
                 self.megabytes * 1_000_000
             ),
         };
-        format!("/api/v1/namespaces/{namespace}/{rest}")
+        // That of all objects: the values of its Secrets are known.
+        format!("/api/v1/namespaces/{NAMESPACE}/{rest}")
     }
 }
 

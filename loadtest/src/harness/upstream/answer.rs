@@ -1,4 +1,4 @@
-//! What a path is answered with. The namespace says how: see [`Wish`].
+//! What a path is answered with. A label says how, or the name of a Pod whose log is read: see [`Wish`].
 
 use std::io;
 use std::pin::Pin;
@@ -37,8 +37,11 @@ impl Pace {
     }
 }
 
-/// What the namespace of a request says: words between dashes, such as `items-500-every-100000`
-/// (microseconds), `saturated`, or `items-10000-stamped`.
+/// Selects by the label that says what is wished.
+pub const SELECTED: &str = "loadtest%3D";
+
+/// What is wished of an answer: words between dashes, such as `items-500-every-100000` (microseconds), `saturated`, or
+/// `items-10000-stamped`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wish {
     /// Of a stream.
@@ -63,8 +66,8 @@ impl Default for Wish {
 }
 
 impl Wish {
-    /// The namespace that says this.
-    pub fn namespace(&self) -> String {
+    /// The words that say this.
+    pub fn words(&self) -> String {
         let pace = match self.pace {
             Pace::Saturated => "saturated".to_owned(),
             Pace::Idle => "idle".to_owned(),
@@ -76,9 +79,9 @@ impl Wish {
         format!("items-{}-{pace}{stamped}{distinct}", self.items)
     }
 
-    fn read(namespace: &str) -> Self {
+    fn read(words: &str) -> Self {
         let mut wish = Self::default();
-        let mut words = namespace.split('-');
+        let mut words = words.split('-');
         while let Some(word) = words.next() {
             let mut number = || {
                 words
@@ -137,12 +140,15 @@ impl Corpus {
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
         let mut parts = path.split('/').skip(3);
         let mut next = parts.next().unwrap_or_default();
-        let mut wish = Wish::default();
         if next == "namespaces" {
-            wish = Wish::read(parts.next().unwrap_or_default());
-            next = parts.next().unwrap_or_default();
+            next = parts.nth(1).unwrap_or_default();
         }
         let (name, subresource) = (parts.next(), parts.next());
+        let selector = query
+            .split('&')
+            .find_map(|part| part.strip_prefix("labelSelector="));
+        let label = selector.and_then(|selector| selector.strip_prefix(SELECTED));
+        let wish = Wish::read(label.or(name).unwrap_or_default());
         let templates = match next {
             "pods" if wish.distinct => &self.distinct_pods,
             "pods" => &self.pods,
@@ -355,7 +361,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_namespace_says_what_is_wished() {
+    fn words_say_what_is_wished() {
         for pace in [
             Pace::Saturated,
             Pace::Idle,
@@ -369,7 +375,7 @@ mod tests {
                     stamped,
                     distinct: !stamped,
                 };
-                assert_eq!(Wish::read(&wish.namespace()), wish);
+                assert_eq!(Wish::read(&wish.words()), wish);
             }
         }
     }
@@ -383,7 +389,10 @@ mod tests {
                 stamped: true,
                 ..Wish::default()
             };
-            let path = format!("/api/v1/namespaces/{}/secrets", wish.namespace());
+            let path = format!(
+                "/api/v1/namespaces/default/secrets?labelSelector={SELECTED}{}",
+                wish.words()
+            );
             let Answer::Stream(mut stream) = corpus.answer(&path) else {
                 panic!("no list");
             };

@@ -16,6 +16,9 @@ pub const CANARY: &[u8] = b"canary";
 /// The same in base64, since values begin where an alignment does.
 pub const CANARY_BASE64: &[u8] = b"Y2FuYXJ5";
 
+/// Where all objects are.
+pub const NAMESPACE: &str = "default";
+
 /// As many of a kind as there are before they repeat: about a megabyte of Pods.
 const VARIETY: usize = 100;
 /// A log line with its newline.
@@ -181,7 +184,7 @@ impl Dice {
 fn metadata(name: &str, number: usize) -> Value {
     json!({
         "name": format!("{name}-{number}"),
-        "namespace": "default",
+        "namespace": NAMESPACE,
         "uid": format!("0d9c1a42-7d2f-4c0b-9a51-{number:012}"),
         "resourceVersion": (1_000_000 + number).to_string(),
         "creationTimestamp": "2026-11-20T08:00:00Z",

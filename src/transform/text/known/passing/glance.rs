@@ -10,33 +10,32 @@ use super::Passing;
 use crate::wire::json::compact_members;
 
 /// `type` is the last field of a Secret (k8s.io/api/core/v1).
-const HELM_ENDING: &[u8] = br#","type":"helm.sh/release.v1"}"#;
+const RELEASE_ENDING: &[u8] = br#","type":"helm.sh/release.v1"}"#;
+
+/// How an event begins that tells of a Secret; what ends is always read in full.
+const TELLS: [&[u8]; 2] = [
+    br#"{"type":"ADDED","object":"#,
+    br#"{"type":"MODIFIED","object":"#,
+];
 
 impl Passing {
-    /// May something be learned of this Secret?
-    pub(super) fn may_want(&self, secret: &[u8]) -> bool {
-        let mut may = !secret.ends_with(HELM_ENDING);
-        if may {
-            // Whether it could be read to the end says nothing more.
-            let _ = compact_members(secret, 1, |key, metadata| {
-                if key == b"metadata" {
-                    may = self.may_want_by(metadata);
-                }
-                key != b"metadata"
-            });
-        }
+    /// May something be learned of the Secret that `text` begins with? Its metadata has to be there.
+    pub(super) fn may_want(&self, text: &[u8]) -> bool {
+        let mut may = true;
+        // Whether it could be read to the end says nothing more.
+        let _ = compact_members(text, 1, |key, metadata| {
+            if key == b"metadata" {
+                may = self.may_want_by(metadata);
+            }
+            key != b"metadata"
+        });
         may
     }
 
-    /// The same of an event. What ends is always read in full.
-    pub(super) fn may_want_event(&self, event: &[u8]) -> bool {
-        let tells = [
-            &br#"{"type":"ADDED","object":"#[..],
-            br#"{"type":"MODIFIED","object":"#,
-        ];
-        let mut objects = tells.iter().filter_map(|tell| event.strip_prefix(*tell));
-        let object = objects.next().and_then(|rest| rest.strip_suffix(b"}"));
-        object.is_none_or(|object| self.may_want(object))
+    /// The same of an event.
+    pub(super) fn may_want_event(&self, text: &[u8]) -> bool {
+        let mut objects = TELLS.iter().filter_map(|tell| text.strip_prefix(*tell));
+        objects.next().is_none_or(|object| self.may_want(object))
     }
 
     fn may_want_by(&self, metadata: &[u8]) -> bool {
@@ -60,6 +59,11 @@ impl Passing {
         };
         self.was_asked_for(at) && self.book.wants(at)
     }
+}
+
+/// Is this Secret, of which all is there, a release of Helm?
+pub(super) fn is_release(secret: &[u8]) -> bool {
+    secret.ends_with(RELEASE_ENDING)
 }
 
 /// What a string says, if it is one without an escape.

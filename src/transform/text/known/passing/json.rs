@@ -3,6 +3,7 @@
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::Passing;
+use super::glance::is_release;
 use crate::limits::KNOWN_VALUES_PASSED_BYTES_MAX;
 use crate::request::RequestInfo;
 use crate::wire::json::{Documents, Kind, Scanner, Step};
@@ -70,7 +71,7 @@ impl JsonPassing {
             match self.scanner.step(chunk, &mut cursor) {
                 Ok(Step::Begin(kind)) => {
                     start = cursor.saturating_sub(1);
-                    self.begin(kind);
+                    self.begin(kind, chunk.get(start..).unwrap_or_default());
                 }
                 Ok(Step::Key) => self.items = self.scanner.key(chunk) == Some(b"items"),
                 Ok(Step::End) => {
@@ -86,9 +87,12 @@ impl JsonPassing {
         }
     }
 
-    fn begin(&mut self, kind: Kind) {
+    /// A value begins, as `text` does.
+    fn begin(&mut self, kind: Kind, text: &[u8]) {
         self.current = match (self.form, self.depth, kind) {
-            (Form::Object | Form::Watch, 0, Kind::Object) | (Form::List, 2, Kind::Object) => {
+            (Form::Object | Form::Watch, 0, Kind::Object) | (Form::List, 2, Kind::Object)
+                if self.may_want(text) =>
+            {
                 Current::Secret
             }
             (Form::List, 0, Kind::Object) => Current::Around,
@@ -119,14 +123,22 @@ impl JsonPassing {
     }
 
     fn learn(&self, text: &[u8]) {
-        if text.len() > KNOWN_VALUES_PASSED_BYTES_MAX {
+        if text.len() > KNOWN_VALUES_PASSED_BYTES_MAX || !self.may_want(text) {
             return;
         }
-        let passing = &self.passing;
         match self.form {
-            Form::Watch if passing.may_want_event(text) => passing.event(text),
-            Form::Object | Form::List if passing.may_want(text) => passing.secret(text),
+            Form::Watch if !text.strip_suffix(b"}").is_some_and(is_release) => {
+                self.passing.event(text);
+            }
+            Form::Object | Form::List if !is_release(text) => self.passing.secret(text),
             _ => {}
+        }
+    }
+
+    fn may_want(&self, text: &[u8]) -> bool {
+        match self.form {
+            Form::Watch => self.passing.may_want_event(text),
+            Form::Object | Form::List => self.passing.may_want(text),
         }
     }
 
