@@ -9,7 +9,9 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 mkdir -p target
 results=$(mktemp "${TMPDIR:-/tmp}/portcullis-check.XXXXXX")
-trap 'rm -f "$results"' EXIT
+ahead=  # the process group of what is built ahead
+trap 'rm -f "$results"; [ -z "$ahead" ] || kill -- "-$ahead" 2>/dev/null || true' EXIT
+trap 'exit 130' INT TERM
 passed=0
 failed=0
 fuzz_seconds=${FUZZ_SECONDS:-4}
@@ -81,7 +83,12 @@ check_tests() {
   step 'kube-rs client' cargo build --quiet --locked --manifest-path tests/clients/kube-rs/Cargo.toml \
     --target-dir target/clients
   step 'what runs the tests' cargo test --quiet --workspace --locked --no-run
-  [ -z "${ahead:-}" ] || build_ahead >/dev/null 2>&1 &
+  if [ "$all" = yes ]; then
+    set -m # a process group of its own, which ends with this script
+    build_ahead >/dev/null 2>&1 &
+    ahead=$!
+    set +m
+  fi
   # More at once than there are cores here: end to end, most of them wait.
   counted 'tests' cargo test --quiet --workspace --locked --no-fail-fast -- --test-threads=3
 }
@@ -165,11 +172,12 @@ check_deploy() {
     target/tools/deploy/bin/python tests/deploy/check.py
 }
 
+all=no
 if [ $# -eq 0 ]; then
   set -- format lint tests walk docs benches fuzz profiles deploy
   # What takes long to fetch or to build, beside the lints. The step that needs it waits for it, and says what failed.
   tests/tools/install.sh kubectl python node console asciinema >/dev/null 2>&1 &
-  ahead=yes
+  all=yes
 fi
 for part in "$@"; do
   case $part in

@@ -148,7 +148,7 @@ pub struct Load {
     /// Items of a list and initial events say when they were sent.
     #[serde(default)]
     pub stamped: bool,
-    /// Pods have no names and values in common, as those of one workload do.
+    /// Pods have no names, variables and probes in common, as those of one workload do.
     #[serde(default)]
     pub distinct: bool,
     /// Requests or keys a second of all clients together, begun when they are due, answered or not; without it the next

@@ -421,6 +421,11 @@ mod tests {
         );
         let others = Templates::new(Kind::DistinctPod);
         assert_eq!(mean(&others.items), mean(&pods.items));
+        for word in COMMON_WORDS {
+            let has = |it: &Template| memchr::memmem::find(it.plain(), word.as_bytes()).is_some();
+            assert!(pods.items.iter().all(has), "{word}");
+            assert!(!others.items.iter().any(has), "{word}");
+        }
         let secrets = Templates::new(Kind::Secret);
         assert!(
             (4_000..5_000).contains(&mean(&secrets.events)),

@@ -31,32 +31,58 @@ const PART_BYTES_MIN: usize = 16;
 /// Most bytes of a part: so much is read in vain where something is found.
 const PART_BYTES_MAX: usize = 128;
 
-/// Where something was found there may be more: so many bytes are read one by one.
-const WARY_BYTES: usize = 256;
+/// Where something was found there may be more: so many bytes are read one by one behind it.
+const WARY_BYTES_MIN: usize = 256;
+
+/// The same where lanes were read in vain again and again: all that they cost is an eighth.
+const WARY_BYTES_MAX: usize = 4096;
+
+/// How much of a text that goes on is to be read byte by byte.
+pub(super) struct Wariness {
+    left: usize,
+    /// How much behind the next place where something is found.
+    stretch: usize,
+}
+
+impl Default for Wariness {
+    fn default() -> Self {
+        Self {
+            left: 0,
+            stretch: WARY_BYTES_MIN,
+        }
+    }
+}
 
 /// Reads on while nothing is found. Answers the place of the first byte behind a lead-in, unread, or the end of the
-/// text. `wary` is how many bytes are to be read one by one, for who calls this again.
+/// text.
 pub(super) fn cruise(
     automaton: &Automaton,
     state: &mut StateID,
-    wary: &mut usize,
+    wariness: &mut Wariness,
     text: &[u8],
 ) -> usize {
     let mut at = 0;
     loop {
         let rest = text.get(at..).unwrap_or_default();
-        let (passed, alone) = if *wary == 0 {
-            cruise_in_lanes(automaton, state, rest)
+        let (passed, alone) = if wariness.left > 0 {
+            (0, wariness.left)
+        } else if rest.len() < LEAD + LANES * PART_BYTES_MIN {
+            (0, rest.len())
         } else {
-            (0, rest.len().min(*wary))
+            let (passed, alone) = cruise_in_lanes(automaton, state, rest);
+            wariness.stretch = match alone {
+                0 => WARY_BYTES_MIN,
+                _ => (2 * wariness.stretch).min(WARY_BYTES_MAX),
+            };
+            (passed, alone)
         };
         let rest = rest.get(passed..).unwrap_or_default();
         let rest = rest.get(..alone).unwrap_or(rest);
         let read = cruise_alone(automaton, state, rest);
         at += passed + read;
-        *wary = wary.saturating_sub(read);
+        wariness.left = wariness.left.saturating_sub(read);
         if read < rest.len() {
-            *wary = WARY_BYTES;
+            wariness.left = wariness.stretch;
             return at;
         }
         if at == text.len() {
@@ -94,9 +120,8 @@ pub(super) fn cruise_while(
 fn cruise_in_lanes(automaton: &Automaton, state: &mut StateID, text: &[u8]) -> (usize, usize) {
     let part = (text.len().saturating_sub(LEAD) / LANES).min(PART_BYTES_MAX);
     let like_new = start::Config::new().look_behind(Some(b' '));
-    let fresh = match automaton.start_state(&like_new) {
-        Ok(fresh) if part >= PART_BYTES_MIN => fresh,
-        _ => return (0, text.len()),
+    let Ok(fresh) = automaton.start_state(&like_new) else {
+        return (0, text.len());
     };
     let lanes: [&[u8]; LANES] =
         std::array::from_fn(|lane| text.get(lane * part..).unwrap_or_default());
@@ -177,12 +202,26 @@ mod tests {
     }
 
     fn agree(pieces: &[&[u8]]) -> Vec<usize> {
-        let mut wary = 0;
+        let mut wariness = Wariness::default();
         let together = found(pieces, |automaton, state, text| {
-            cruise(automaton, state, &mut wary, text)
+            cruise(automaton, state, &mut wariness, text)
         });
         assert_eq!(together, found(pieces, cruise_alone));
         together.0
+    }
+
+    #[test]
+    fn all_lanes_pass_where_nothing_is_found() {
+        let automaton = AUTOMATON.as_ref().unwrap();
+        let line = "2026-11-20T08:00:07Z INFO request served path=/api/items/7 in 12 ms ";
+        let text = line.repeat(20);
+        for length in LEAD + LANES * PART_BYTES_MIN..text.len() {
+            let mut state = automaton.start_state(&start::Config::new()).unwrap();
+            let part = ((length - LEAD) / LANES).min(PART_BYTES_MAX);
+            let text = &text.as_bytes()[..length];
+            let passed = cruise_in_lanes(automaton, &mut state, text);
+            assert_eq!(passed, (LEAD + LANES * part, 0), "length {length}");
+        }
     }
 
     #[test]

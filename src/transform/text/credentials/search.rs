@@ -14,7 +14,7 @@ use regex_automata::dfa::Automaton as _;
 use regex_automata::util::primitives::StateID;
 use regex_automata::util::start;
 
-use super::cruise::{cruise, cruise_while};
+use super::cruise::{Wariness, cruise, cruise_while};
 use super::patterns::{AUTOMATON, Automaton, PATTERNS, Pattern, Prelude, PreludeStep, Value};
 use super::value::{NO_VALUE, Reader, Step, WHOLE_VALUE};
 
@@ -100,8 +100,7 @@ pub(super) enum Ending {
 pub(super) struct Search {
     /// What the automaton has read; `None` before the first byte.
     state: Option<StateID>,
-    /// What [`cruise`] is told again.
-    wary: usize,
+    wariness: Wariness,
     /// The values that are being read, at most [`NESTED_MAX`] a pattern.
     reading: Vec<Candidate>,
     /// What has not been handed on, and whose it is.
@@ -152,7 +151,7 @@ impl Search {
     pub(super) fn new() -> Self {
         Self {
             state: None,
-            wary: 0,
+            wariness: Wariness::default(),
             reading: Vec::new(),
             held: Vec::new(),
             marks: Vec::new(),
@@ -167,7 +166,7 @@ impl Search {
         let Some((automaton, mut state)) = self.machine() else {
             return 0;
         };
-        let cruised = cruise(automaton, &mut state, &mut self.wary, chunk);
+        let cruised = cruise(automaton, &mut state, &mut self.wariness, chunk);
         self.state = Some(state);
         cruised
     }
@@ -184,7 +183,7 @@ impl Search {
                 self.drain(out);
                 let rest = chunk.get(at..).unwrap_or_default();
                 let from = at;
-                at += cruise(automaton, &mut state, &mut self.wary, rest);
+                at += cruise(automaton, &mut state, &mut self.wariness, rest);
                 out.show_span(from..at);
                 let more = (chunk.len() - at).min(VALUE_BYTES);
                 self.held.reserve(more);

@@ -1,7 +1,7 @@
 //! Says of most Secrets at a glance that there is nothing to learn of them.
 //!
 //! A Secret that is known already passes again with every list and watch, and reading all of it to find that out
-//! would take longer than masking it. Only the form in which the API server writes JSON is read here: whatever else
+//! would take longer than masking it. Only the form in which the API server writes JSON is known here: whatever else
 //! comes is read in full, which decides alone what is learned.
 
 use super::super::SecretAt;
@@ -34,8 +34,7 @@ impl Passing {
 
     /// The same of an event.
     pub(super) fn may_want_event(&self, text: &[u8]) -> bool {
-        let mut objects = TELLS.iter().filter_map(|tell| text.strip_prefix(*tell));
-        objects.next().is_none_or(|object| self.may_want(object))
+        told(text).is_none_or(|object| self.may_want(object))
     }
 
     fn may_want_by(&self, metadata: &[u8]) -> bool {
@@ -64,6 +63,17 @@ impl Passing {
 /// Is this Secret, of which all is there, a release of Helm?
 pub(super) fn is_release(secret: &[u8]) -> bool {
     secret.ends_with(RELEASE_ENDING)
+}
+
+/// The same of an event that tells of one.
+pub(super) fn is_release_told(event: &[u8]) -> bool {
+    let object = told(event).and_then(|rest| rest.strip_suffix(b"}"));
+    object.is_some_and(is_release)
+}
+
+/// What an event tells of, and what is behind.
+fn told(event: &[u8]) -> Option<&[u8]> {
+    TELLS.iter().find_map(|tell| event.strip_prefix(*tell))
 }
 
 /// What a string says, if it is one without an escape.

@@ -3,7 +3,7 @@
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::Passing;
-use super::glance::is_release;
+use super::glance::{is_release, is_release_told};
 use crate::limits::KNOWN_VALUES_PASSED_BYTES_MAX;
 use crate::request::RequestInfo;
 use crate::wire::json::{Documents, Kind, Scanner, Step};
@@ -112,7 +112,8 @@ impl JsonPassing {
             Current::Secret if self.text.is_empty() => self.learn(rest),
             Current::Secret => {
                 self.keep(rest);
-                if self.current == Current::Secret {
+                // Its metadata may have come since it began.
+                if self.current == Current::Secret && self.may_want(&self.text) {
                     self.learn(&self.text);
                 }
             }
@@ -123,18 +124,17 @@ impl JsonPassing {
     }
 
     fn learn(&self, text: &[u8]) {
-        if text.len() > KNOWN_VALUES_PASSED_BYTES_MAX || !self.may_want(text) {
+        if text.len() > KNOWN_VALUES_PASSED_BYTES_MAX {
             return;
         }
         match self.form {
-            Form::Watch if !text.strip_suffix(b"}").is_some_and(is_release) => {
-                self.passing.event(text);
-            }
+            Form::Watch if !is_release_told(text) => self.passing.event(text),
             Form::Object | Form::List if !is_release(text) => self.passing.secret(text),
             _ => {}
         }
     }
 
+    /// May something be learned of the Secret, or by the event, that `text` begins with?
     fn may_want(&self, text: &[u8]) -> bool {
         match self.form {
             Form::Watch => self.passing.may_want_event(text),

@@ -4,7 +4,7 @@ use http::Method;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::glance::is_release;
+use super::glance::{is_release, is_release_told};
 use super::*;
 use crate::limits::KNOWN_VALUES_PASSED_BYTES_MAX;
 use crate::transform::Placeholders;
@@ -312,6 +312,13 @@ fn what_is_known_is_passed_over_at_a_glance() {
     }
     assert!(is_release(text("web", 5, HELM_RELEASE).as_bytes()));
     assert!(!is_release(db.as_bytes()));
+    let release = text("db", 9, HELM_RELEASE);
+    assert!(is_release_told(event("ADDED", &release).as_bytes()));
+    assert!(!is_release_told(event("ADDED", &db).as_bytes()));
+    // What is gone is, whatever it was.
+    let mut watch = json_passing(&Method::GET, &format!("{SECRETS}?watch=1"), &book).unwrap();
+    watch.push(event("DELETED", &release).as_bytes());
+    assert_eq!(book.renew().known, 0);
 }
 
 proptest! {
@@ -357,6 +364,16 @@ proptest! {
             if !passing.may_want_event(&event[..cut]) {
                 passing.event(&event);
                 prop_assert_eq!(book.renew().known, 1, "{}", String::from_utf8_lossy(&event));
+            }
+            if change.is_none() {
+                passing.event(&event);
+                let read = book.renew().known;
+                let book = self::book();
+                let mut watch = json_passing(&Method::GET, &format!("{SECRETS}?watch=1"), &book).unwrap();
+                Passing::new(&info(&Method::GET, SECRETS), &book).unwrap().secret(secret("shop", "db", 5, "correct-horse").to_string().as_bytes());
+                watch.push(&event[..cut]);
+                watch.push(&event[cut..]);
+                prop_assert_eq!(book.renew().known, read, "{}", String::from_utf8_lossy(&event));
             }
         }
     }
