@@ -68,7 +68,7 @@ pub const METRICS: &[Metric] = &[
     metric(
         "heldShare",
         "1",
-        "of a stamped list: the part that the upstream had sent when the first byte arrived",
+        "of a stamped list, or of stamped initial events: the part that the upstream had sent when the first byte arrived",
     ),
     metric(
         "peakMB",
