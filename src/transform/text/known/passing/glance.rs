@@ -56,7 +56,8 @@ impl Passing {
             name,
             version: number(version),
         };
-        self.was_asked_for(at) && self.book.wants(at)
+        // Its type comes later.
+        self.wants(at, b"")
     }
 }
 
