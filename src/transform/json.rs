@@ -16,6 +16,7 @@ pub(super) mod embedded;
 mod familiar;
 mod held;
 mod masked;
+mod quiet;
 mod trail;
 
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use self::elements::Ahead;
 use self::familiar::Familiar;
 use self::held::through;
 use self::masked::{Masking, without_quote};
+use self::quiet::{Quiet, Reach};
 pub(super) use self::trail::Trail;
 use super::output::{Joined, Sink};
 use super::placeholder::{Content, Linkable, Placeholder, Placeholders};
@@ -74,6 +76,8 @@ pub(super) struct JsonMasker {
     tally: Tally,
     /// Looks for known values.
     strings: Option<Box<Strings>>,
+    /// Where in the chunk that is being pushed there are none.
+    quiet: Quiet,
     /// How many documents this one is embedded in.
     level: u8,
     /// What was read of a command.
@@ -150,6 +154,7 @@ impl JsonMasker {
         let known = mask.known.clone();
         Self {
             strings: known.map(|shelf| Box::new(Strings::new(shelf))),
+            quiet: Quiet::default(),
             mask,
             scanner: Scanner::new(documents),
             frames: Vec::new(),
@@ -206,18 +211,15 @@ impl JsonMasker {
         for frame in &mut self.frames {
             frame.first = None;
         }
+        self.quiet = Quiet::default();
         loop {
             let from = cursor;
-            match self.step(chunk, &mut cursor, quotes)? {
+            let reach = self.reach(chunk, from);
+            match self.step(chunk, reach, &mut cursor, quotes)? {
                 Step::Begin(kind) => {
                     let first = cursor - 1;
                     if let Some(end) = self.begin(kind, first, chunk) {
                         cursor = end;
-                        continue;
-                    }
-                    if let Current::Searched = self.current {
-                        sink.copy(released..first);
-                        self.take(chunk.get(first..cursor).unwrap_or_default(), false, sink)?;
                     }
                 }
                 Step::Key => {
@@ -234,8 +236,7 @@ impl JsonMasker {
                 }
                 Step::End => {
                     if let Current::Begun(begun) = self.current {
-                        let value = chunk.get(begun.first..cursor).unwrap_or_default();
-                        if !self.passes(begun, value, released, sink)? {
+                        if !self.passes(begun, chunk, cursor, released, sink)? {
                             released = cursor;
                         }
                     } else if self.is_taken() {
@@ -248,6 +249,7 @@ impl JsonMasker {
                     }
                     self.end();
                 }
+                Step::More if cursor < chunk.len() => {} // as far as it may reach
                 Step::More => {
                     if let Current::Begun(begun) = self.current {
                         sink.copy(released..begun.first);
@@ -256,6 +258,10 @@ impl JsonMasker {
                         self.take(begun.text(value), false, sink)?;
                     } else if self.is_taken() {
                         self.take(chunk.get(from..).unwrap_or_default(), false, sink)?;
+                    } else if let Some(first) = self.passing_that_goes_on() {
+                        sink.copy(released..first);
+                        self.current = Current::Searched;
+                        self.take(chunk.get(first..).unwrap_or_default(), false, sink)?;
                     } else {
                         sink.copy(released..chunk.len());
                     }
@@ -271,6 +277,7 @@ impl JsonMasker {
     fn step(
         &mut self,
         chunk: &[u8],
+        reach: Reach,
         cursor: &mut usize,
         quotes: impl Quotes,
     ) -> Result<Step, JsonError> {
@@ -278,13 +285,13 @@ impl JsonMasker {
             .frames
             .last()
             .map_or(StateId::DEAD, |frame| frame.state);
-        let (plan, member, searched) = (&self.mask.plan, &mut self.member, self.strings.is_some());
+        let (plan, member) = (&self.mask.plan, &mut self.member);
         self.scanner.step_by(
-            chunk,
+            chunk.get(..reach.until).unwrap_or(chunk),
             cursor,
             |key| {
                 *member = plan.member(state, key);
-                searched || !member.is_dead()
+                !reach.passes || !member.is_dead()
             },
             quotes,
         )
@@ -339,7 +346,7 @@ impl JsonMasker {
         let state = match conditional {
             Some(array) => {
                 self.element();
-                match self.look_ahead(array, chunk.get(first..).unwrap_or_default()) {
+                match self.look_ahead(array, chunk, first) {
                     Ahead::Passes { length } => {
                         self.scanner.leave_value();
                         return Some(first + length);
@@ -368,7 +375,7 @@ impl JsonMasker {
                 let length = self.enter(state, array, conditional.is_some(), chunk, first);
                 return length.map(|length| first + length);
             }
-            Action::Search if self.searches() => self.current = Current::Searched,
+            Action::Search if self.searches() => self.current = begun(Task::Search),
             Action::Pass | Action::Search => self.current = Current::Passed,
             Action::Mask(leaf) => self.current = begun(Task::Mask(leaf)),
             Action::Embedded => self.current = begun(Task::Judge(Held::Document)),
@@ -378,8 +385,15 @@ impl JsonMasker {
         None
     }
 
-    fn searches(&mut self) -> bool {
-        let strings = self.strings.as_mut();
+    /// The chunk ends within a value that was to pass as there is no known value in what was seen of it: where it begins.
+    /// There may be one in the rest.
+    fn passing_that_goes_on(&mut self) -> Option<usize> {
+        self.strings.as_ref()?;
+        self.scanner.want_after_all()
+    }
+
+    fn searches(&self) -> bool {
+        let strings = self.strings.as_ref();
         strings.is_some_and(|strings| strings.know_any())
     }
 

@@ -124,6 +124,8 @@ pub struct Scanner {
     skip: Skip,
     /// The value that is being read, or comes next, is of a member nobody wants.
     unwanted: bool,
+    /// Where it begins, if it did in this chunk.
+    unwanted_from: usize,
     /// A backslash stands before what comes next in the string.
     escaped: bool,
     started: bool,
@@ -145,6 +147,7 @@ impl Scanner {
             depth: 0,
             skip: Skip::new(false, 0),
             unwanted: false,
+            unwanted_from: 0,
             escaped: false,
             started: false,
             literal: None,
@@ -160,8 +163,8 @@ impl Scanner {
 
     /// Goes on from `cursor` to the next thing worth reporting.
     ///
-    /// `chunk` must be the same until [`Step::More`] was reported; the next chunk starts with a
-    /// cursor of 0.
+    /// `chunk` must be the same until [`Step::More`] was reported. Then the same chunk may go on with more bytes than before,
+    /// or the next one starts with a cursor of 0.
     pub fn step(&mut self, chunk: &[u8], cursor: &mut usize) -> Result<Step, JsonError> {
         self.step_where(chunk, cursor, |_key| true)
     }
@@ -202,6 +205,7 @@ impl Scanner {
                         return Ok(Step::More);
                     };
                     if self.state == State::Value {
+                        self.unwanted_from = *cursor - 1;
                         self.begin(byte)?
                     } else {
                         self.colon(byte)?
@@ -265,6 +269,14 @@ impl Scanner {
         self.state = State::AfterValue;
         *cursor = start + length + 1;
         Some(text)
+    }
+
+    /// Behind a [`Step::More`] before or within a value that nobody wanted: it is reported from now on like any other. Answers
+    /// where it begins in this chunk, if its [`Step::Begin`] is over. Who asks does so at the end of every chunk.
+    pub fn want_after_all(&mut self) -> Option<usize> {
+        let begun = !matches!(self.state, State::Colon | State::Value);
+        let unwanted = std::mem::take(&mut self.unwanted);
+        (unwanted && begun).then_some(self.unwanted_from)
     }
 
     /// Leaves the container whose [`Step::Begin`] was just reported: the cursor was moved behind it. No

@@ -288,6 +288,12 @@ impl MaskPlan {
         choose(&node.other_keys, node.patterns.iter().map(like))
     }
 
+    /// Does something match below every key that is not named in `state`?
+    pub fn names_all(&self, state: StateId) -> bool {
+        let others = self.node(state).and_then(|node| node.other_keys.first());
+        others.is_some_and(|others| !others.is_dead())
+    }
+
     /// The keys that are named in `state`, and where each leads.
     pub fn members(&self, state: StateId) -> impl Iterator<Item = (&[u8], StateId)> {
         let keys = self.node(state).map_or(&[][..], |node| &node.keys);

@@ -24,33 +24,37 @@ pub(super) enum Ahead {
 }
 
 impl JsonMasker {
-    /// Looks at the element of `array` that `text` begins with.
-    pub(super) fn look_ahead(&mut self, array: StateId, text: &[u8]) -> Ahead {
+    /// Looks at the element of `array` that begins at `first`.
+    pub(super) fn look_ahead(&mut self, array: StateId, chunk: &[u8], first: usize) -> Ahead {
         let depth = self.scanner.depth();
         let place = Place::of(array, true, depth);
-        if let Some(length) = self.familiar.length(place, text, true) {
+        let quiet = self.quiet_text(chunk, first);
+        if let Some(length) = self.familiar.length(place, quiet, true) {
             return Ahead::Passes { length };
         }
-        let (plan, searched) = (&self.mask.plan, self.strings.is_some());
-        let ahead = compact(plan, array, text, depth, searched)
-            .or_else(|| state_ahead(plan, array, text).map(Ahead::Is))
-            .unwrap_or(Ahead::Open);
-        if let Ahead::Passes { length } = ahead {
-            self.familiar.learn(place, text, length);
+        let text = chunk.get(first..).unwrap_or_default();
+        let plan = &self.mask.plan;
+        let ahead = compact(plan, array, text, depth)
+            .or_else(|| Some((state_ahead(plan, array, text)?, None)));
+        match ahead {
+            Some((_, Some(length))) if self.is_quiet(chunk, first, first + length) => {
+                self.familiar.learn(place, text, length);
+                Ahead::Passes { length }
+            }
+            Some((state, _)) => Ahead::Is(state),
+            None => Ahead::Open,
         }
-        ahead
     }
 }
 
-/// Looks at an element in the common form. It says of it what [`state_ahead`] says, and whether it passes where it
-/// is not `searched`, as a walk would.
+/// Looks at an element in the common form: what [`state_ahead`] says of it, and if it would pass a walk that does not look
+/// for known values, its length.
 fn compact(
     plan: &MaskPlan,
     array: StateId,
     text: &[u8],
     depth: usize,
-    searched: bool,
-) -> Option<Ahead> {
+) -> Option<(StateId, Option<usize>)> {
     let mut members = [(&b""[..], &b""[..]); MEMBERS_MAX];
     let (mut count, mut met) = (0, 0);
     let length = compact_members(text, depth, |key, value| {
@@ -62,7 +66,7 @@ fn compact(
         meet(plan, array, key, raw_text(value), &mut met).is_ok()
     })?;
     if length > EMBEDDED_JSON_BYTES_MAX {
-        return Some(Ahead::Is(plan.element(array)));
+        return Some((plan.element(array), None));
     }
     let state = state_where(plan, array, met);
     let walked = matches!(
@@ -73,11 +77,8 @@ fn compact(
         let state = plan.member(state, Some(key));
         state.is_dead() || field_passes(plan, state, value)
     };
-    if walked && !searched && members.iter().take(count).all(passes) {
-        Some(Ahead::Passes { length })
-    } else {
-        Some(Ahead::Is(state))
-    }
+    let passes = walked && members.iter().take(count).all(passes);
+    Some((state, passes.then_some(length)))
 }
 
 /// Does a field in this state leave as it is, unless there is a known value in it?

@@ -48,7 +48,7 @@ impl JsonMasker {
         let remembered = !apart && self.may_be_remembered(state, array);
         if remembered {
             let place = Place::of(state, false, self.scanner.depth());
-            let text = chunk.get(first..).unwrap_or_default();
+            let text = self.quiet_text(chunk, first);
             let within_array = self.frames.last().is_some_and(|frame| frame.array);
             if let Some(length) = self.familiar.length(place, text, within_array) {
                 self.scanner.leave_value();
@@ -74,9 +74,7 @@ impl JsonMasker {
     /// Whether what is about to be walked depends on its bytes alone, and has no part in how the words of a command are
     /// read that come behind it. An object is a command of its own; a list is one unless a program was named before.
     fn may_be_remembered(&self, state: StateId, array: bool) -> bool {
-        // Which values are known changes while a stream goes on.
         self.mask.plan.looks(state)
-            && self.strings.is_none()
             && !self.is_within_words()
             && (!array || self.arguments.has_no_program())
     }

@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 use super::*;
 use crate::limits::{JSON_DEPTH_MAX, JSON_KEY_BYTES_MAX};
 use crate::policy::mask::Root;
-use crate::policy::mask::{FieldPath, LAST_APPLIED, MaskRule, builtin};
+use crate::policy::mask::{BUILTIN, FieldPath, LAST_APPLIED, MaskRule, builtin};
 use crate::transform::output::Output;
+use crate::transform::text::known::{Index, Value as Known};
 
 const PASSWORD: &str = "S3cr3t-Pa55w0rd!";
 
@@ -681,5 +682,166 @@ proptest! {
         let pieces: Vec<&[u8]> = text.chunks(size).collect();
         let (_, outcome) = run_pieces(&secrets(), &pieces);
         prop_assert_eq!(outcome.is_ok(), run_pieces(&secrets(), &[&text]).1.is_ok());
+    }
+}
+
+/// A value that is written with escapes, and one that continues them.
+const ESCAPED: &str = "a\"b\\c/d%e\n f\u{e9}g";
+const HEX: &str = "deadbeefcafebabe";
+
+/// All masks, and these values are known.
+fn knowing(values: &[&str]) -> Mask {
+    let known = values.iter().map(|value| {
+        Arc::new(Known {
+            bytes: value.as_bytes().to_vec().into(),
+            source: "secrets/db".to_owned(),
+        })
+    });
+    let known: Vec<Arc<Known>> = known.collect();
+    let rules: Vec<MaskRule> = BUILTIN.into_iter().flat_map(builtin).collect();
+    let plan = Arc::new(MaskPlan::compile(&rules.iter().collect::<Vec<_>>()));
+    Mask {
+        root: plan.root(Root::Object),
+        plan,
+        known: Some(Arc::new(Shelf::from_pointee(Index::new(
+            &known,
+            &placeholders(),
+        )))),
+        ..secrets()
+    }
+}
+
+/// A text in which there may be a known value, written in one way or another.
+fn written() -> impl Strategy<Value = String> {
+    let value = prop::sample::select(vec![PASSWORD, ESCAPED, HEX, "12345678"]);
+    let value = value.prop_flat_map(|value| {
+        let inner = json!({"a": value}).to_string();
+        let twice = json!([inner]).to_string();
+        let percent: Vec<String> = value.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        let units = value.encode_utf16().map(|unit| format!("\\u{unit:04x}"));
+        let code: Vec<String> = units.collect();
+        let forms = [
+            value,
+            &STANDARD.encode(value),
+            &inner,
+            &twice,
+            &percent.concat(),
+            &code.concat(),
+        ];
+        prop::sample::select(forms.map(str::to_owned).to_vec())
+    });
+    let other = prop_oneof![
+        any::<String>(),
+        r#"([\\%u0-9a-fn\n",: \[-]|\\\\ud83d|2026-11-21T07:09:00Z ){0,30}"#,
+        "[a-z0-9 -]{0,80}",
+        (1_usize..6).prop_map(|count| format!("{}ud83d", "\\".repeat(count))),
+    ];
+    let cut = (value, other, 0_usize..40, any::<bool>());
+    cut.prop_map(|(value, other, at, whole)| {
+        let at = (0..=at.min(value.len()))
+            .rev()
+            .find(|at| value.is_char_boundary(*at));
+        let end = if whole {
+            value.len()
+        } else {
+            at.unwrap_or_default()
+        };
+        let middle = (0..=other.len() / 2)
+            .rev()
+            .find(|at| other.is_char_boundary(*at));
+        let (before, behind) = other.split_at(middle.unwrap_or_default());
+        format!("{before}{}{behind}", value.get(..end).unwrap())
+    })
+}
+
+fn objects() -> impl Strategy<Value = Value> {
+    let key = prop_oneof![
+        2 => prop::sample::select(vec![
+            "metadata", "name", "labels", "annotations", LAST_APPLIED, "spec", "containers", "env", "value", "args",
+            "status", "managedFields", "object", "items", "data",
+        ]).prop_map(str::to_owned),
+        1 => written(),
+    ];
+    let leaf = prop_oneof![
+        1 => Just(Value::Null),
+        1 => any::<i32>().prop_map(Value::from),
+        6 => written().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(6, 48, 6, move |inner| {
+        prop_oneof![
+            1 => prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            3 => prop::collection::btree_map(key.clone(), inner.clone(), 0..6).prop_map(Value::from_iter),
+            1 => inner.prop_map(|document| Value::from(document.to_string())),
+        ]
+    })
+}
+
+#[test]
+fn c_47_a_string_does_not_continue_the_one_before() {
+    let mask = knowing(&[HEX]);
+    for slashes in 1..31 {
+        let lead = format!("{}ud83d", "\\".repeat(slashes));
+        for object in [
+            json!([lead, HEX]),
+            json!({"a": lead, "b": HEX}),
+            json!({"name": lead, "value": HEX}),
+        ] {
+            let text = object.to_string();
+            let masked = run_pieces(&mask, &[text.as_bytes()]).0;
+            let masked = String::from_utf8(masked).unwrap();
+            assert!(!masked.contains("beefcafe"), "{masked}");
+        }
+    }
+}
+
+#[test]
+fn values_that_become_known_while_a_stream_goes_on_lose_and_repeat_nothing() {
+    let text = format!(
+        r#"{{"spec":{{"a":"{}"}},"status":{{"b":"{}{PASSWORD}","c":{{"d":["{PASSWORD}"]}}}}}}"#,
+        "x".repeat(200),
+        "y".repeat(200)
+    );
+    for cut in 1..text.len() {
+        let mask = knowing(&[]);
+        let shelf = mask.known.clone().unwrap();
+        let mut masker = JsonMasker::new(mask, Documents::Sequence);
+        let mut released = Vec::new();
+        let (head, tail) = text.as_bytes().split_at(cut);
+        for chunk in [head, tail] {
+            let mut sink = crate::transform::output::Collected::new(chunk, &mut released);
+            masker.push(chunk, &mut sink).unwrap();
+            shelf.store(knowing(&[PASSWORD]).known.unwrap().load_full());
+        }
+        let released = String::from_utf8(released).unwrap();
+        let object: Value = serde_json::from_str(&released).unwrap();
+        let masked = object.to_string().replace(&text_of(PASSWORD), PASSWORD);
+        assert_eq!(masked, text, "cut at {cut}");
+        // What begins where it is known is masked.
+        let known = text.find(r#""status":"#).unwrap();
+        assert!(cut > known || !released.contains(PASSWORD), "{released}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(192))]
+
+    #[test]
+    fn c_47_a_text_is_searched_whole_as_it_is_string_by_string(
+        objects in prop::collection::vec(objects(), 1..4), pretty: bool, size in 2_usize..300,
+    ) {
+        let mask = knowing(&[PASSWORD, ESCAPED, HEX]);
+        let write = if pretty { serde_json::to_string_pretty } else { serde_json::to_string };
+        let texts: Vec<String> = objects.iter().map(|object| write(object).unwrap()).collect();
+        let text = texts.join("\n");
+        // What comes byte by byte is never all there: each string is searched by itself.
+        let bytes: Vec<&[u8]> = text.as_bytes().chunks(1).collect();
+        let (expected, outcome) = run_pieces(&mask, &bytes);
+        prop_assert_eq!(outcome, Ok(()));
+        let pieces: Vec<&[u8]> = text.as_bytes().chunks(size).collect();
+        for pieces in [&[text.as_bytes()][..], &pieces] {
+            let (masked, outcome) = run_pieces(&mask, pieces);
+            prop_assert_eq!(outcome, Ok(()));
+            prop_assert_eq!(String::from_utf8_lossy(&masked), String::from_utf8_lossy(&expected));
+        }
     }
 }

@@ -44,6 +44,15 @@ pub(super) fn quotes(block: &[u8; BLOCK]) -> (u64, u64) {
     return portable::quotes(block);
 }
 
+/// Where any of these bytes are in a block.
+#[inline]
+pub(super) fn any_of<const N: usize>(block: &[u8; BLOCK], bytes: [u8; N]) -> u64 {
+    #[cfg(target_arch = "x86_64")]
+    return x86::any_of(block, bytes);
+    #[cfg(not(target_arch = "x86_64"))]
+    return portable::any_of(block, bytes);
+}
+
 /// Says where the quotes and the backslashes of a block are, with some kind of vectors.
 pub trait Quotes: Fn(&[u8; BLOCK]) -> (u64, u64) + Copy {}
 

@@ -1,30 +1,32 @@
-//! The quotes and backslashes of a text, from bitmaps, for callers that take it apart into strings: most strings are too
-//! short to repay a `memchr` each.
+//! Where some bytes stand in a text, from bitmaps, for callers that take it apart there: most parts are too short to repay a
+//! `memchr` each.
 
 use super::blocks::{self, BLOCK};
 
-/// Looks for quotes and backslashes, 64 bytes at a time.
-pub struct Marks<'a> {
+/// Looks for `N` different bytes, 64 places at a time.
+pub struct Marks<'a, const N: usize> {
     text: &'a [u8],
+    bytes: [u8; N],
     /// Where the block begins that was looked at last.
     block: usize,
-    /// Which of its bytes are one or the other, the first one lowest.
+    /// Where in it they are, the first place lowest.
     bits: u64,
 }
 
-impl<'a> Marks<'a> {
-    /// At the beginning of `text`.
-    pub fn of(text: &'a [u8]) -> Self {
+impl<'a, const N: usize> Marks<'a, N> {
+    /// Of `text`, from `from` on.
+    pub fn of(text: &'a [u8], bytes: [u8; N], from: usize) -> Self {
         let mut marks = Self {
             text,
+            bytes,
             block: 0,
             bits: 0,
         };
-        marks.look(0);
+        marks.look(from);
         marks
     }
 
-    /// The first one at or behind `at`, or the end of the text. `at` does not decrease from call to call.
+    /// The first of them at or behind `at`, or the end of the text. `at` does not decrease from call to call.
     #[inline]
     pub fn next_from(&mut self, at: usize) -> usize {
         let mut from = at;
@@ -46,8 +48,10 @@ impl<'a> Marks<'a> {
 
     fn look(&mut self, from: usize) {
         let rest = self.text.get(from..).unwrap_or_default();
-        let (quotes, backslashes) = blocks::quotes(blocks::block(rest, &mut [b' '; BLOCK]).0);
-        (self.block, self.bits) = (from, quotes | backslashes);
+        // What fills up the last block is none of them.
+        let mut room = [0; BLOCK];
+        self.bits = blocks::any_of(blocks::block(rest, &mut room).0, self.bytes);
+        self.block = from;
     }
 }
 
@@ -63,7 +67,7 @@ mod tests {
             text in r#"([a-z ]{0,90}["\\]{0,3}){0,8}"#,
             steps in prop::collection::vec(0_usize..80, 0..40),
         ) {
-            let mut marks = Marks::of(text.as_bytes());
+            let mut marks = Marks::of(text.as_bytes(), *b"\"\\", 0);
             let mut at = 0;
             for step in steps {
                 at = (at + step).min(text.len());

@@ -72,7 +72,7 @@ impl Scanner {
                 self.state = State::AfterValue;
                 continue;
             }
-            self.unwanted = true;
+            (self.unwanted, self.unwanted_from) = (true, start + value);
             *cursor = start + value;
             if matches!(first, b'"' | b'{' | b'[') {
                 *cursor += 1;

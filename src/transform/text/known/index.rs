@@ -2,15 +2,16 @@
 //!
 //! All forms of all values stand in one sorted list, so those that share their first bytes are
 //! neighbours: a match in progress is a range of that list, and every further byte narrows it.
-//! A range is entered through the first [`KEY_BYTES`] bytes: a bit table says for nearly every place
-//! of a stream that no form begins there, a hash table knows the ranges.
+//! A range is entered through the first [`KEY_BYTES`] bytes, its key. A text is read in stretches, as what it stands for
+//! ([`stretch`]); bit tables ([`filter`]) say of nearly every few places together that no form begins there, and a hash
+//! table knows the ranges.
 //!
 //! This is faster here than the Aho-Corasick automaton one would expect: tens of thousands of values
 //! have hundreds of thousands of forms, whose automaton fills hundreds of megabytes and misses the
-//! cache at every step, while the bit table stays in it.
+//! cache at every step, while the bit tables stay in it.
 
 mod filter;
-mod seen;
+mod stretch;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -22,21 +23,19 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
-use self::filter::{Filter, Mixed, mix};
-use self::seen::Seen;
-use super::forms::plain::{self, Specials, Unit};
+use self::filter::{Filter, Mixed, PLACES};
+use self::stretch::{BYTES_MAX, Reached, Stretch, Tail};
+use super::forms::plain;
 use super::forms::{self, Spelling};
 use super::scan::{CONFIRMED_BYTES, End, HELD_BYTES_MAX};
 use crate::transform::Placeholders;
+use crate::wire::json::Marks;
 
 /// The bytes by which a form is found. No form is shorter, so no value is either.
 pub(super) const KEY_BYTES: usize = 8;
 
-/// So many bytes without an escape or line break, and it is worth to look for the next.
-const RUN_BYTES_MIN: usize = 8;
-
-/// So far it is looked for, so that every call ends soon.
-const RUN_BYTES_MAX: usize = 512;
+/// So many bytes are read first, as many keys are close to where they are looked for; then as many as there is room for.
+const FIRST_BYTES: usize = 48;
 
 /// Stands where a group of base64 has to be completed.
 const FILLER: &str = "AAA";
@@ -99,10 +98,10 @@ pub(super) enum Found {
 enum Read {
     /// Its key stands here.
     Key(usize, Candidates),
-    /// None begins before where it was to be read.
-    Enough,
+    /// None begins before this place, which is not before the one to which it was to be read.
+    Enough(usize),
     /// To its end, or to what more text could change, at this place.
-    All(Seen, usize),
+    All(Tail, usize),
 }
 
 impl Index {
@@ -186,7 +185,7 @@ impl Index {
         self.text.capacity()
             + self.forms.capacity() * size_of::<Form>()
             + self.ordered.capacity() * (size_of::<u64>() * 2 + size_of::<Candidates>())
-            + self.filter.bits.len() * size_of::<u64>()
+            + self.filter.memory()
             + self
                 .values
                 .iter()
@@ -197,21 +196,21 @@ impl Index {
     /// The first place in `text`, from `from` on and before `until`, where the key of a form stands, and the
     /// forms it may be.
     pub(super) fn find(&self, text: &[u8], from: usize, until: usize, end: End) -> Found {
-        let (seen, at) = match self.read(text, from, until, end) {
+        let (tail, at) = match self.read(text, from, until, end) {
             Read::Key(place, candidates) => return Found::Here(place, candidates),
-            Read::Enough => return Found::Nowhere { tail: until },
+            Read::Enough(_) => return Found::Nowhere { tail: until },
             // Nobody waits for what may begin behind.
             Read::All(..) if end != End::Open => return Found::Nowhere { tail: until },
-            Read::All(seen, at) => (seen, at),
+            Read::All(tail, at) => (tail, at),
         };
         // What is written more widely than a value may be is none.
-        let is_near = |count| text.len() - seen.place(count) <= HELD_BYTES_MAX;
-        let first = (1..KEY_BYTES.min(seen.count + 1))
+        let is_near = |count| text.len() - tail.place(count) <= HELD_BYTES_MAX;
+        let first = (1..=tail.count)
             .rev()
-            .find(|&count| is_near(count) && self.may_begin(seen.key, count));
-        let tail = first.map_or(at, |count| seen.place(count));
+            .find(|&count| is_near(count) && self.may_begin(tail.key, count));
+        let open = first.map_or(at, |count| tail.place(count));
         Found::Nowhere {
-            tail: tail.min(until),
+            tail: open.min(until),
         }
     }
 
@@ -220,103 +219,83 @@ impl Index {
     pub(super) fn next_key(&self, text: &[u8], from: usize) -> Result<(usize, Candidates), usize> {
         match self.read(text, from, text.len(), End::Open) {
             Read::Key(place, candidates) => Ok((place, candidates)),
-            Read::Enough => Err(text.len()),
-            Read::All(seen, at) if seen.count == 0 => Err(at),
-            Read::All(seen, _) => Err(seen.place(seen.count.min(KEY_BYTES - 1))),
+            Read::Enough(place) => Err(place),
+            Read::All(tail, at) if tail.count == 0 => Err(at),
+            Read::All(tail, _) => Err(tail.place(tail.count)),
+        }
+    }
+
+    /// Up to where in `part` of a text no form begins that ends in the text, and whether one may begin there: the next place
+    /// where a key stands, or where that cannot be said.
+    pub(super) fn absent_until(&self, text: &[u8], part: Range<usize>) -> (usize, bool) {
+        match self.read(text, part.start, part.end, End::Open) {
+            Read::Key(place, _) => (place, true),
+            Read::Enough(place) => (place, false),
+            Read::All(_, at) if at == text.len() => (at, false),
+            Read::All(tail, at) if tail.count == 0 => (at, true),
+            Read::All(tail, _) => (tail.place(tail.count), true),
         }
     }
 
     fn read(&self, text: &[u8], from: usize, until: usize, end: End) -> Read {
         if self.is_empty() {
-            return Read::Enough;
+            return Read::Enough(text.len());
         }
-        let mut seen = Seen::default();
-        let mut specials = Specials::default();
-        let mut at = from;
-        let mut plain_bytes = 0;
-        while let Some(&byte) = text.get(at) {
-            if !plain::is_special(byte) && plain_bytes < RUN_BYTES_MIN {
-                if let Some(found) = self.see(&mut seen, byte, at) {
-                    return found;
-                }
-                plain_bytes += 1;
-                at += 1;
-            } else if !plain::is_special(byte) {
-                let ahead = text.get(..at + RUN_BYTES_MAX).unwrap_or(text);
-                let end = specials.next(ahead, at).min(until.max(at) + KEY_BYTES);
-                let run = at + 1 - KEY_BYTES..end.min(text.len());
-                if let Some(found) = self.find_plain(text, run.clone(), &mut seen) {
-                    return found;
-                }
-                at = run.end;
-            } else {
-                plain_bytes = 0;
-                match plain::read(text, at, end != End::Open) {
-                    Unit::Is {
-                        bytes,
-                        count,
-                        width,
-                    } => {
-                        for byte in bytes.into_iter().take(count) {
-                            if let Some(found) = self.see(&mut seen, byte, at) {
-                                return found;
-                            }
-                        }
-                        at += width;
-                    }
-                    Unit::Nothing { width } => at += width,
-                    Unit::More => break,
-                }
+        let mut stretch = Stretch::at(from);
+        let mut specials = Marks::of(text, plain::SPECIAL, from);
+        let (mut at, mut room) = (from, FIRST_BYTES);
+        loop {
+            let how = (room, end != End::Open);
+            let reached = stretch.read_on(text, at, until, &mut specials, how);
+            room = BYTES_MAX;
+            if let Some((number, candidates)) = self.first_key(stretch.bytes()) {
+                return Read::Key(stretch.place(number), candidates);
             }
-            if at >= until && seen.count >= KEY_BYTES && seen.place(KEY_BYTES - 1) >= until {
-                return Read::Enough;
+            match reached {
+                _ if stretch.seen_until() >= until => return Read::Enough(stretch.seen_until()),
+                Reached::End(end) => return Read::All(stretch.tail(), end),
+                Reached::More(next) => at = next,
             }
         }
-        Read::All(seen, at)
     }
 
-    /// Whether it is clear at a glance that no form stands in `text`, before which nothing came and behind
-    /// which nothing follows: every byte stands for itself, and no key is there.
+    /// Whether no form stands in `text`, before which nothing came and behind which nothing follows, as no key is there.
     pub(super) fn is_absent(&self, text: &[u8]) -> bool {
         if text.len() < KEY_BYTES {
             return true; // nothing stands for more bytes than it has
         }
         let special = |any, byte: &u8| any | plain::is_special(*byte);
-        let mut keys = text.windows(KEY_BYTES).filter_map(key);
-        !text.iter().fold(false, special) && keys.all(|key| self.beginning(key).is_none())
+        if text.iter().fold(false, special) {
+            let read = self.read(text, 0, text.len(), End::Last);
+            return !matches!(read, Read::Key(..));
+        }
+        self.first_key(text).is_none()
     }
 
-    /// Looks through a run of bytes that stand for themselves, of which all but one less than a key has
-    /// were seen.
-    fn find_plain(&self, text: &[u8], run: Range<usize>, seen: &mut Seen) -> Option<Read> {
-        let plain = text.get(run.clone()).unwrap_or_default();
-        for (at, window) in plain.windows(KEY_BYTES).enumerate() {
-            let Some(key) = key(window) else { continue };
-            if let Some(candidates) = self.beginning(key) {
-                return Some(Read::Key(run.start + at, candidates));
+    /// The first place in `plain`, whose bytes stand for themselves, where a key stands.
+    fn first_key(&self, plain: &[u8]) -> Option<(usize, Candidates)> {
+        let windows = plain.windows(KEY_BYTES).step_by(PLACES);
+        for (at, window) in (0..).step_by(PLACES).zip(windows) {
+            let near = key(window).is_some_and(|key| self.filter.may_be_near(key));
+            if near && let Some(found) = self.key_near(plain, at) {
+                return Some(found);
             }
-        }
-        let last = plain.len().saturating_sub(KEY_BYTES - 1);
-        for (at, &byte) in plain.iter().enumerate().skip(last) {
-            seen.push(byte, run.start + at);
         }
         None
     }
 
-    /// Sees the next byte. Answers if a key is complete with it.
-    #[inline]
-    fn see(&self, seen: &mut Seen, byte: u8, at: usize) -> Option<Read> {
-        seen.push(byte, at);
-        if seen.count < KEY_BYTES || !self.filter.may_hold(mix(seen.key)) {
-            return None;
-        }
-        let candidates = self.beginning(seen.key)?;
-        Some(Read::Key(seen.place(KEY_BYTES), candidates))
+    /// The first of [`PLACES`] from `at` on where a key stands.
+    #[inline(never)]
+    fn key_near(&self, plain: &[u8], at: usize) -> Option<(usize, Candidates)> {
+        (at..at + PLACES).find_map(|place| {
+            let key = key(plain.get(place..)?)?;
+            Some((place, self.beginning(key)?))
+        })
     }
 
     #[inline]
     fn beginning(&self, key: u64) -> Option<Candidates> {
-        if self.filter.may_hold(mix(key)) {
+        if self.filter.may_hold(key) {
             self.keys.get(&key).copied()
         } else {
             None
@@ -478,4 +457,141 @@ fn partition(range: Range<u32>, below: impl Fn(u32) -> bool) -> u32 {
 /// The first bytes of a form as a number that sorts like them.
 fn key(text: &[u8]) -> Option<u64> {
     Some(u64::from_be_bytes(*text.first_chunk::<KEY_BYTES>()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What a text is read as from `from` on, whatever follows: each byte and where it is written, and where that ends.
+    fn read_all(text: &[u8], from: usize) -> (Vec<(u8, usize)>, usize) {
+        let (mut read, mut at) = (Vec::new(), from);
+        while at < text.len() {
+            at += match plain::read(text, at, false) {
+                plain::Unit::Is {
+                    bytes,
+                    count,
+                    width,
+                } => {
+                    read.extend(bytes.into_iter().take(count).map(|byte| (byte, at)));
+                    width
+                }
+                plain::Unit::Nothing { width } => width,
+                plain::Unit::More => break,
+            };
+        }
+        (read, at)
+    }
+
+    fn bytes(read: &[(u8, usize)]) -> Vec<u8> {
+        read.iter().map(|(byte, _)| *byte).collect()
+    }
+
+    /// Where the first key stands.
+    fn first_key(index: &Index, read: &[(u8, usize)]) -> Option<usize> {
+        let is_key = |window: &&[(u8, usize)]| {
+            key(&bytes(window)).is_some_and(|key| index.keys.contains_key(&key))
+        };
+        read.windows(KEY_BYTES)
+            .find(is_key)
+            .map(|window| window[0].1)
+    }
+
+    /// Where the first key may begin that goes on behind the text.
+    fn first_open(index: &Index, read: &[(u8, usize)]) -> Option<usize> {
+        let last = read.len().saturating_sub(KEY_BYTES - 1);
+        let begins = |from: &usize| {
+            let beginning = bytes(&read[*from..]);
+            let starts = |key: &u64| key.to_be_bytes().starts_with(&beginning);
+            index.ordered.iter().any(starts)
+        };
+        (last..read.len()).find(begins).map(|from| read[from].1)
+    }
+
+    fn index() -> Index {
+        let values = ["S3cr3t-Pa55w0rd!", "deadbeefcafebabe"].map(|value| {
+            Arc::new(Value {
+                bytes: value.as_bytes().to_vec().into(),
+                source: String::new(),
+            })
+        });
+        Index::new(&values, &Placeholders::new(&[7; 32]))
+    }
+
+    fn parts() -> impl Strategy<Value = String> {
+        let part = prop_oneof![
+            Just("S3cr3t-Pa55w0rd!".to_owned()),
+            Just("S3cr\\n3t-P\\u0061%355w0rd!".to_owned()),
+            Just("S3cr3t-Pa55".to_owned()),
+            Just("deadbeefcafebabe".to_owned()),
+            (0_usize..40).prop_map(|count| "\\".repeat(count)),
+            (0_usize..80).prop_map(|count| " ".repeat(count)),
+            Just(format!("%{}", "25".repeat(31))),
+            r"[a-z]{0,300}",
+            r#"([\\%u0-9a-fn\n",]|\\{1,3}ud83d|2026-11-21T07:09:00Z ){0,40}"#,
+        ];
+        prop::collection::vec(part, 0..8).prop_map(|parts| parts.concat())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2048))]
+
+        #[test]
+        fn keys_are_found_wherever_they_are(text in parts(), from in 0_usize..20, step in 1_usize..99) {
+            let index = index();
+            let text = text.as_bytes();
+            let from = from.min(text.len());
+            let (read, end) = read_all(text, from);
+            let expected = first_key(&index, &read);
+            let found = index.next_key(text, from).map(|(place, _)| place);
+            let tail = read.get(read.len().saturating_sub(KEY_BYTES - 1)).map_or(end, |last| last.1);
+            prop_assert_eq!(found, expected.ok_or(tail));
+            let mut until = (from, false);
+            while until.0 < text.len() && !until.1 {
+                until = index.absent_until(text, until.0..until.0 + step);
+            }
+            let silent = if end == text.len() { (end, false) } else { (tail, true) };
+            prop_assert_eq!(until, expected.map_or(silent, |place| (place, true)));
+            for until in [from.midpoint(text.len()), text.len()] {
+                let expected = expected.filter(|place| *place < until);
+                match index.find(text, from, until, End::Open) {
+                    Found::Here(place, _) if place < until => prop_assert_eq!(Some(place), expected),
+                    Found::Here(..) => prop_assert_eq!(None, expected),
+                    Found::Nowhere { tail } => {
+                        prop_assert_eq!(None, expected);
+                        let open = first_open(&index, &read).unwrap_or(end);
+                        prop_assert!(tail <= until && (tail <= open || text.len() - open > HELD_BYTES_MAX));
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn every_unit_ends_soon(text in parts()) {
+            for at in 0..text.len() {
+                let enough = text.as_bytes().get(..at + plain::UNIT_BYTES_MAX);
+                prop_assert!(enough.is_none_or(|text| plain::read(text, at, false) != plain::Unit::More));
+            }
+        }
+    }
+
+    #[test]
+    fn much_that_stands_for_nothing_ends_and_hides_nothing() {
+        for before in ["", "S3cr", "X"] {
+            for length in [
+                100, 32_700, 32_750, 32_760, 32_765, 32_768, 32_769, 40_000, 100_000,
+            ] {
+                let text = [before, &"\n".repeat(length), r"S3cr\u0033t-Pa55w0rd!"].concat();
+                let found = index().next_key(text.as_bytes(), 0).ok();
+                let expected = before.len() + length;
+                assert_eq!(
+                    found.map(|(place, _)| place),
+                    Some(expected),
+                    "{before} {length}"
+                );
+            }
+        }
+    }
 }

@@ -39,6 +39,18 @@ impl Strings {
         }
     }
 
+    /// Up to where in `part` of a text no string that is all there has a value in it, and whether one may begin there.
+    ///
+    /// It is read as if it were one text. No unit of it ([`super::forms::plain`]) reaches from one string into another, so
+    /// whatever stands in a string is found; what is found across several is none.
+    pub(in crate::transform) fn absent_until(
+        &self,
+        text: &[u8],
+        part: Range<usize>,
+    ) -> (usize, bool) {
+        self.shelf.load().absent_until(text, part)
+    }
+
     /// Whether there is a value to look for.
     pub(in crate::transform) fn know_any(&self) -> bool {
         !self.shelf.load().is_empty()
@@ -48,7 +60,7 @@ impl Strings {
     pub(in crate::transform) fn push(&mut self, text: &[u8], sink: &mut impl Sink) {
         let index = &self.shelf.load();
         let mut sink = Joined::new(sink);
-        let mut marks = Marks::of(text);
+        let mut marks = Marks::of(text, *b"\"\\", 0);
         let mut at = 0;
         while at < text.len() {
             if let Place::Outside = self.place {
@@ -112,7 +124,7 @@ impl Strings {
 }
 
 /// Where a string begins, from `at` on.
-fn opening(text: &[u8], at: usize, marks: &mut Marks<'_>) -> Option<usize> {
+fn opening(text: &[u8], at: usize, marks: &mut Marks<'_, 2>) -> Option<usize> {
     let mut at = at;
     loop {
         at = marks.next_from(at);
@@ -125,7 +137,7 @@ fn opening(text: &[u8], at: usize, marks: &mut Marks<'_>) -> Option<usize> {
 
 /// How far the content of a string reaches from `at` on, and where it leads: before its closing quote (`Outside`) or to
 /// the end of `text`.
-fn content(text: &[u8], at: usize, place: Place, marks: &mut Marks<'_>) -> (usize, Place) {
+fn content(text: &[u8], at: usize, place: Place, marks: &mut Marks<'_, 2>) -> (usize, Place) {
     let mut at = match place {
         Place::Escaped => at + 1,
         Place::Outside | Place::Inside => at,

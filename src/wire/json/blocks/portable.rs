@@ -19,6 +19,11 @@ fn places(block: &[u8; BLOCK], byte: u8) -> u64 {
     places
 }
 
+pub(super) fn any_of<const N: usize>(block: &[u8; BLOCK], bytes: [u8; N]) -> u64 {
+    let found = bytes.into_iter().map(|byte| places(block, byte));
+    found.fold(0, |any, found| any | found)
+}
+
 pub(super) fn quotes(block: &[u8; BLOCK]) -> (u64, u64) {
     (places(block, b'"'), places(block, b'\\'))
 }

@@ -120,6 +120,9 @@ fn every_byte_is_told_apart() {
             assert_eq!(bits.closes, is(b"}]"));
             assert_eq!(bits.curly & (bits.opens | bits.closes), is(b"{}"));
             assert_eq!(quotes(&block), (bits.quotes, bits.backslashes));
+            let marks = bits.quotes | bits.backslashes;
+            assert_eq!(any_of(&block, *b"\"\\"), marks);
+            assert_eq!(portable::any_of(&block, *b"\"\\"), marks);
             #[cfg(target_arch = "x86_64")]
             for other in x86::tests::bits(&block) {
                 let curly = other.curly & (bits.opens | bits.closes);

@@ -65,6 +65,13 @@ pub(super) fn quotes(block: &[u8; BLOCK]) -> (u64, u64) {
     unsafe { quotes_sse2(block) }
 }
 
+/// Where any of these bytes are.
+#[inline]
+pub(super) fn any_of<const N: usize>(block: &[u8; BLOCK], bytes: [u8; N]) -> u64 {
+    // SAFETY: every x86-64 processor has SSE2.
+    unsafe { any_of_sse2(block, bytes) }
+}
+
 #[inline]
 pub(super) fn walk<W: Walk>(walk: W) -> W::Outcome {
     match level() {
@@ -239,6 +246,19 @@ fn skip_sse2(skip: &mut Skip, text: &[u8]) -> Result<Option<usize>, JsonError> {
 fn quotes_sse2(block: &[u8; BLOCK]) -> (u64, u64) {
     let quarters = quarters(block);
     (find_sse2(quarters, b'"'), find_sse2(quarters, b'\\'))
+}
+
+#[target_feature(enable = "sse2")]
+#[inline]
+fn any_of_sse2<const N: usize>(block: &[u8; BLOCK], bytes: [u8; N]) -> u64 {
+    let wanted = bytes.map(|byte| _mm_set1_epi8(byte.cast_signed()));
+    joined_sse2(quarters(block).map(|quarter| {
+        let found = wanted.map(|wanted| _mm_cmpeq_epi8(quarter, wanted));
+        let any = found
+            .into_iter()
+            .reduce(|any, found| _mm_or_si128(any, found));
+        any.map_or(0, |any| _mm_movemask_epi8(any))
+    }))
 }
 
 #[target_feature(enable = "sse2")]

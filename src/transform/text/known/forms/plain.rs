@@ -4,13 +4,11 @@
 //! | --- | --- |
 //! | any number of backslashes and a character (`\"`, `\/`, `\\\"`) | the character |
 //! | the same with `u` and four digits (`\u003d`, `\u002B`, `\ud83d\udd11`) | the character of that number |
-//! | `%40`, `%2540` | the byte |
+//! | `%40`, `%2540`, `\%40` | the byte |
 //! | line breaks (as they are, `\n`, `%0A`), and a time stamp and white space behind one | nothing |
 //!
 //! Values are read the same way before they are looked for, so it does not matter that a backslash of their
 //! own is read as nothing too. Only text in which both differ by no more than that is taken for the other.
-
-use memchr::memchr2;
 
 /// Longest unit, in bytes: a gap and two numbers behind as many backslashes as there may be.
 pub(in crate::transform::text::known) const UNIT_BYTES_MAX: usize =
@@ -64,34 +62,13 @@ impl Unit {
     }
 }
 
+/// The bytes that stand for more than themselves.
+pub(in crate::transform::text::known) const SPECIAL: [u8; 4] = *b"\\%\r\n";
+
 /// Whether a byte stands for more than itself.
 #[inline]
 pub(in crate::transform::text::known) fn is_special(byte: u8) -> bool {
-    matches!(byte, b'\\' | b'%' | b'\r' | b'\n')
-}
-
-/// Finds the next byte that stands for more than itself. Each half is searched for once.
-#[derive(Default)]
-pub(in crate::transform::text::known) struct Specials {
-    line_break: usize,
-    quoted: usize,
-}
-
-impl Specials {
-    /// Where it stands, from `at` on, or the end of `text`.
-    pub(in crate::transform::text::known) fn next(&mut self, text: &[u8], at: usize) -> usize {
-        let find = |one: u8, other: u8| {
-            let rest = text.get(at..).unwrap_or_default();
-            memchr2(one, other, rest).map_or(text.len(), |found| at + found)
-        };
-        if self.line_break <= at {
-            self.line_break = find(b'\r', b'\n');
-        }
-        if self.quoted <= at {
-            self.quoted = find(b'\\', b'%');
-        }
-        self.line_break.min(self.quoted)
-    }
+    SPECIAL.contains(&byte)
 }
 
 /// Reads what stands at `at`, which is not the end of `text`. `ended` if nothing follows.
@@ -139,7 +116,7 @@ pub(in crate::transform::text::known) fn plain(text: &[u8]) -> Vec<u8> {
 fn character(rest: &[u8], ended: bool) -> Unit {
     match rest.first() {
         Some(b'\\') => escaped(rest, ended),
-        Some(b'%') => percent(rest, ended),
+        Some(b'%') => percent(rest, 0, ended),
         Some(byte) => Unit::byte(*byte, 1),
         None => Unit::More,
     }
@@ -158,6 +135,7 @@ fn escaped(rest: &[u8], ended: bool) -> Unit {
     let width = slashes + 1;
     match letter {
         b'\\' => Unit::Nothing { width: slashes },
+        b'%' => percent(rest, slashes, ended),
         b'n' => Unit::byte(b'\n', width),
         b'r' => Unit::byte(b'\r', width),
         b't' => Unit::byte(b'\t', width),
@@ -196,7 +174,12 @@ fn numbered(rest: &[u8], slashes: usize, ended: bool) -> Numbered {
     if rest.len() < lead + 4 && !ended {
         return Numbered::More;
     }
-    let second = rest.get(lead..).and_then(four_digits).unwrap_or_default();
+    let between = rest.get(4..lead).and_then(|between| between.split_last());
+    let follows = between.is_some_and(|(letter, before)| {
+        *letter == b'u' && before.iter().all(|byte| *byte == b'\\')
+    });
+    let second = rest.get(lead..).filter(|_| follows).and_then(four_digits);
+    let second = second.unwrap_or_default();
     match char::decode_utf16([first, second]).next() {
         Some(Ok(character)) => Numbered::Is(character, lead + 4),
         Some(Err(_)) | None => Numbered::Is(char::REPLACEMENT_CHARACTER, 4),
@@ -210,9 +193,9 @@ fn four_digits(rest: &[u8]) -> Option<u16> {
     })
 }
 
-/// `%40`, or `%2540`, which was encoded twice.
-fn percent(rest: &[u8], ended: bool) -> Unit {
-    let mut at = 1;
+/// `%40`, or `%2540`, which was encoded twice, behind so many backslashes.
+fn percent(rest: &[u8], slashes: usize, ended: bool) -> Unit {
+    let mut at = slashes + 1;
     loop {
         let (high, low) = (rest.get(at), rest.get(at + 1));
         let digit = |byte: Option<&u8>| byte.is_none_or(u8::is_ascii_hexdigit);
@@ -321,7 +304,13 @@ mod tests {
             (r#"ab\\\"cd\\\\ef\\\"g"#, r#"ab"cdef"g"#),
             (r"a\u003d\u002B\\u0026\u00E4\ud83d\udd11z", "a=+&ä🔑z"),
             (r"a\ud83dz\u12xy\", "a\u{fffd}zu12xy"),
+            (r#"a\\ud83d","deadbeef"#, "a\u{fffd}\",\"deadbeef"),
+            (
+                r"\ud83d--deadbeef\ud83d\\udead",
+                "\u{fffd}--deadbeef\u{fffd}\u{fffd}",
+            ),
             ("p%40ss%2540x%c3%A4 100% %zz", "p@ss@xä 100% %zz"),
+            (r"p\%40ss\\%2540x\% \%4", "p@ss@x% %4"),
             ("{\r\n  \"a\": 1,\n\n\t\"b\"", "{\"a\": 1,\"b\""),
             (r#"{\n  \"a\":%0A%20%20x"#, "{\"a\":x"),
             (
