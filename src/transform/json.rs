@@ -14,6 +14,7 @@ mod begun;
 mod elements;
 pub(super) mod embedded;
 mod familiar;
+mod frame;
 mod held;
 mod masked;
 mod quiet;
@@ -24,15 +25,16 @@ use std::sync::Arc;
 use self::begun::{Begun, Task};
 use self::elements::Ahead;
 use self::familiar::Familiar;
+use self::frame::Frame;
 use self::held::through;
 use self::masked::{Masking, without_quote};
-use self::quiet::{Quiet, Reach};
+use self::quiet::Reach;
 pub(super) use self::trail::Trail;
 use super::output::{Joined, Sink};
 use super::placeholder::{Content, Linkable, Placeholder, Placeholders};
 use super::report::Tally;
 use super::text::arguments::Arguments;
-use super::text::known::{Shelf, Strings};
+use super::text::known::{Quiet, Shelf, Strings};
 use crate::limits::EMBEDDED_JSON_BYTES_MAX;
 use crate::policy::mask::{Action, Leaf, Look, MaskName, MaskPlan, Shape, StateId};
 use crate::wire::json::{self, Documents, JsonError, Kind, Quotes, Scanner, Step, Walk};
@@ -88,19 +90,6 @@ pub(super) struct JsonMasker {
     spare: Option<Box<Self>>,
     /// Objects and arrays that passed.
     familiar: Familiar,
-}
-
-#[derive(Clone, Copy)]
-struct Frame {
-    state: StateId,
-    array: bool,
-    trail_length: usize,
-    /// An element that was judged by its members: its commands are its own.
-    apart: bool,
-    /// It is a list of words, or within one.
-    words: bool,
-    /// Where it begins, if that is in the chunk that is being pushed and it may be remembered.
-    first: Option<usize>,
 }
 
 /// The value the scanner is in.
@@ -383,68 +372,6 @@ impl JsonMasker {
         }
         self.scanner.skip_value();
         None
-    }
-
-    /// The chunk ends within a value that was to pass as there is no known value in what was seen of it: where it begins.
-    /// There may be one in the rest.
-    fn passing_that_goes_on(&mut self) -> Option<usize> {
-        self.strings.as_ref()?;
-        self.scanner.want_after_all()
-    }
-
-    fn searches(&self) -> bool {
-        let strings = self.strings.as_ref();
-        strings.is_some_and(|strings| strings.know_any())
-    }
-
-    fn state_of_value(&mut self) -> StateId {
-        let Some(frame) = self.frames.last().copied() else {
-            return self.mask.root;
-        };
-        if !frame.array {
-            return self.member;
-        }
-        let state = self.mask.plan.element(frame.state);
-        if !state.is_dead() {
-            self.element();
-        }
-        state
-    }
-
-    /// The array the scanner is in, if its elements do not all have the same state.
-    fn conditional_array(&self) -> Option<StateId> {
-        let frame = self.frames.last().filter(|frame| frame.array)?;
-        let mut conditions = self.mask.plan.conditions(frame.state);
-        conditions.next().map(|_condition| frame.state)
-    }
-
-    fn element(&mut self) {
-        if let Some(frame) = self.frames.last() {
-            self.trail.truncate(frame.trail_length);
-            self.trail.element();
-        }
-    }
-
-    fn key(&mut self, chunk: &[u8]) {
-        let Some(frame) = self.frames.last().copied() else {
-            return;
-        };
-        if !self.member.is_dead() {
-            self.trail.truncate(frame.trail_length);
-            self.trail.member(self.scanner.key(chunk));
-        }
-    }
-
-    fn end(&mut self) {
-        if matches!(self.current, Current::Walked)
-            && let Some(frame) = self.frames.pop()
-        {
-            self.trail.truncate(frame.trail_length);
-            if frame.apart {
-                self.arguments = self.around.pop().unwrap_or_default();
-            }
-        }
-        self.current = Current::Walked;
     }
 
     /// Whether the open value goes elsewhere than straight to the client.

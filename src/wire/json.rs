@@ -36,7 +36,7 @@ use self::blocks::Skip;
 use self::key::Key;
 use self::members::Passed;
 
-pub use self::blocks::{Quotes, Walk, walk};
+pub use self::blocks::{Quotes, Walk, open_string, walk};
 pub use self::compact::compact_members;
 pub use self::escape::{Places, Unescaper, unescape, unescape_with_places, write_escaped};
 pub use self::marks::Marks;

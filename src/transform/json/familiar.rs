@@ -60,6 +60,7 @@ impl JsonMasker {
             state,
             array,
             trail_length: self.trail.len(),
+            sees_all: array || self.mask.plan.names_all(state),
             apart,
             words: self.is_within_words() || array && self.mask.plan.has_words(state),
             first: remembered.then_some(first),

@@ -6,19 +6,6 @@ use super::begun::Begun;
 use super::{Current, JsonMasker};
 use crate::limits::FAMILIAR_CONTAINER_BYTES_MAX;
 
-/// So far ahead the masker listens at once, in bytes.
-const AHEAD_BYTES: usize = 1024;
-
-/// What was listened to of the chunk that is being pushed.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Quiet {
-    from: usize,
-    /// Up to here no string that is all there has a known value in it.
-    until: usize,
-    /// One may begin there.
-    ends: bool,
-}
-
 /// How far the next step may go.
 #[derive(Clone, Copy)]
 pub(super) struct Reach {
@@ -37,12 +24,13 @@ impl JsonMasker {
         if self.strings.is_none() {
             return all(true);
         }
-        if !matches!(self.current, Current::Walked) || self.sees_all() {
+        let sees_all = self.frames.last().is_none_or(|frame| frame.sees_all);
+        if sees_all || !matches!(self.current, Current::Walked) {
             return all(false);
         }
         if self.is_quiet(chunk, from, from + 1) {
             return Reach {
-                until: self.quiet.until.min(chunk.len()),
+                until: self.quiet.until(from).min(chunk.len()),
                 passes: true,
             };
         }
@@ -59,20 +47,9 @@ impl JsonMasker {
         let Some(strings) = &self.strings else {
             return true;
         };
-        let (quiet, end) = (&mut self.quiet, end.min(chunk.len()));
-        if quiet.until < from {
-            *quiet = Quiet {
-                from,
-                until: from,
-                ends: false,
-            };
-        }
-        while quiet.until < end && !quiet.ends {
-            let ahead = quiet.until + AHEAD_BYTES;
-            let heard = strings.absent_until(chunk, quiet.until..ahead.max(end));
-            (quiet.until, quiet.ends) = heard;
-        }
-        quiet.from <= from && end <= quiet.until
+        let part = from..end.min(chunk.len());
+        let listen = |part| strings.absent_until(chunk, part);
+        self.quiet.is_in(part, listen)
     }
 
     /// What stands from `first` on and is quiet: at least so much as a container that is remembered has, if it is.
@@ -80,16 +57,21 @@ impl JsonMasker {
         self.is_quiet(chunk, first, first + FAMILIAR_CONTAINER_BYTES_MAX);
         let end = match self.strings {
             None => chunk.len(),
-            Some(_) if self.quiet.from > first => first,
-            Some(_) => self.quiet.until.min(chunk.len()),
+            Some(_) => self.quiet.until(first).min(chunk.len()),
         };
         chunk.get(first..end).unwrap_or_default()
     }
 
-    /// Whether every member of what is being walked is looked at for itself.
-    fn sees_all(&self) -> bool {
-        self.frames
-            .last()
-            .is_none_or(|frame| frame.array || self.mask.plan.names_all(frame.state))
+    /// The chunk ends within a value that was to pass as there is no known value in what was seen of it: where it begins.
+    /// There may be one in the rest.
+    pub(super) fn passing_that_goes_on(&mut self) -> Option<usize> {
+        self.strings.as_ref()?;
+        self.scanner.want_after_all()
+    }
+
+    /// Whether there is anything to look for.
+    pub(super) fn searches(&self) -> bool {
+        let strings = self.strings.as_ref();
+        strings.is_some_and(|strings| strings.know_any())
     }
 }

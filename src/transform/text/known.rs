@@ -24,6 +24,7 @@ mod strings;
 
 pub use admission::LeftOut;
 pub use book::{Book, Knowledge, LeftOutCounts, SecretAt, Shelf};
+pub(in crate::transform) use index::Quiet;
 pub use index::{Index, Value};
 pub use library::{KnownValues, Settings};
 pub(in crate::transform) use passing::{JsonPassing, Passing};

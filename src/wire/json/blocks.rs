@@ -259,6 +259,46 @@ pub(super) fn plain_end(text: &[u8], quotes: impl Quotes) -> Option<usize> {
     None
 }
 
+/// Where the string begins that `text` ends in, which begins in none: its opening quote, or the end of the text if it ends in
+/// none either. Of what is no JSON, as a backslash is in no string, it is a place before that with no string around it.
+pub fn open_string(text: &[u8]) -> usize {
+    walk(OpenString(text))
+}
+
+#[derive(Clone, Copy)]
+struct OpenString<'a>(&'a [u8]);
+
+impl Walk for OpenString<'_> {
+    type Outcome = usize;
+
+    #[inline(always)]
+    fn with(self, quotes: impl Quotes) -> usize {
+        let text = self.0;
+        let mut padded = [b' '; BLOCK];
+        let (mut in_string, mut carry) = (0, 0);
+        let (mut at, mut opened) = (0, 0);
+        while at < text.len() {
+            let rest = text.get(at..).unwrap_or_default();
+            let (block, length) = block(rest, &mut padded);
+            let (mut quotes, backslashes) = quotes(block);
+            if backslashes | carry != 0 {
+                quotes &= !escaped(backslashes, length, &mut carry);
+            }
+            let within = prefix_xor(quotes) ^ in_string;
+            if backslashes & !within != 0 {
+                return if in_string == 0 { at } else { opened };
+            }
+            let opening = quotes & within;
+            if opening != 0 {
+                opened = at + opening.ilog2() as usize;
+            }
+            in_string = 0_u64.wrapping_sub(within >> 63);
+            at += BLOCK;
+        }
+        if in_string == 0 { text.len() } else { opened }
+    }
+}
+
 /// The next block of `rest`, and how much of it there is; what is missing is blank.
 #[inline(always)]
 pub(super) fn block<'a>(rest: &'a [u8], padded: &'a mut [u8; BLOCK]) -> (&'a [u8; BLOCK], usize) {

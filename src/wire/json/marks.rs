@@ -1,6 +1,8 @@
 //! Where some bytes stand in a text, from bitmaps, for callers that take it apart there: most parts are too short to repay a
 //! `memchr` each.
 
+use std::ops::Range;
+
 use super::blocks::{self, BLOCK};
 
 /// Looks for `N` different bytes, 64 places at a time.
@@ -29,18 +31,25 @@ impl<'a, const N: usize> Marks<'a, N> {
     /// The first of them at or behind `at`, or the end of the text. `at` does not decrease from call to call.
     #[inline]
     pub fn next_from(&mut self, at: usize) -> usize {
-        let mut from = at;
+        self.next_within(at..self.text.len())
+    }
+
+    /// The first of them in a part of the text, or its end. Little behind that is looked at.
+    #[inline]
+    pub fn next_within(&mut self, part: Range<usize>) -> usize {
+        let Range { start, end } = part;
+        let mut from = start;
         loop {
             let before = from.saturating_sub(self.block);
             if before < BLOCK {
                 let bits = self.bits & u64::MAX << before;
                 if bits != 0 {
-                    return self.block + bits.trailing_zeros() as usize;
+                    return end.min(self.block + bits.trailing_zeros() as usize);
                 }
                 from = self.block + BLOCK;
             }
-            if from >= self.text.len() {
-                return self.text.len();
+            if from >= end {
+                return end;
             }
             self.look(from);
         }
@@ -74,6 +83,22 @@ mod tests {
                 let rest = text.get(at..).unwrap();
                 let next = rest.find(['"', '\\']).map_or(text.len(), |found| at + found);
                 prop_assert_eq!(marks.next_from(at), next);
+            }
+        }
+
+        #[test]
+        fn none_behind_the_part_is_found(
+            text in r#"([a-z ]{0,90}["\\]{0,3}){0,8}"#,
+            steps in prop::collection::vec((0_usize..80, 0_usize..200), 0..40),
+        ) {
+            let mut marks = Marks::of(text.as_bytes(), *b"\"\\", 0);
+            let mut at = 0;
+            for (step, length) in steps {
+                at = (at + step).min(text.len());
+                let end = (at + length).min(text.len());
+                let part = text.get(at..end).unwrap();
+                let next = part.find(['"', '\\']).map_or(end, |found| at + found);
+                prop_assert_eq!(marks.next_within(at..end), next);
             }
         }
     }

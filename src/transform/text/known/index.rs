@@ -11,6 +11,7 @@
 //! cache at every step, while the bit tables stay in it.
 
 mod filter;
+mod quiet;
 mod stretch;
 
 use std::borrow::Cow;
@@ -24,6 +25,7 @@ use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
 use self::filter::{Filter, Mixed, PLACES};
+pub(in crate::transform) use self::quiet::Quiet;
 use self::stretch::{BYTES_MAX, Reached, Stretch, Tail};
 use super::forms::plain;
 use super::forms::{self, Spelling};

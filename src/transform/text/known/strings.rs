@@ -6,10 +6,10 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::{Scanner, Shelf, Wait};
+use super::{Quiet, Scanner, Shelf, Wait};
 use crate::transform::output::{Joined, Shifted, Sink};
 use crate::transform::report::Tally;
-use crate::wire::json::Marks;
+use crate::wire::json::{Marks, open_string};
 
 /// The strings of one stream of JSON.
 pub(in crate::transform) struct Strings {
@@ -61,10 +61,14 @@ impl Strings {
         let index = &self.shelf.load();
         let mut sink = Joined::new(sink);
         let mut marks = Marks::of(text, *b"\"\\", 0);
+        let mut quiet = Quiet::default();
         let mut at = 0;
         while at < text.len() {
             if let Place::Outside = self.place {
-                let quote = opening(text, at, &mut marks);
+                // Strings in which nothing is heard pass together.
+                let until = quiet.reach(at..text.len(), |part| index.absent_until(text, part));
+                let passed = at + open_string(text.get(at..until).unwrap_or_default());
+                let quote = opening(text, passed, &mut marks);
                 let end = quote.map_or(text.len(), |quote| quote + 1);
                 sink.copy(at..end);
                 at = end;
@@ -82,7 +86,10 @@ impl Strings {
                 sink: &mut sink,
             };
             let ended = matches!(place, Place::Outside);
-            if ended && !self.partial {
+            let whole = ended && !self.partial;
+            if whole && quiet.is_in(at..end, |part| index.absent_until(text, part)) {
+                content.copy(0..inside.len());
+            } else if whole {
                 self.scanner.push_whole_by(index, inside, &mut content);
             } else {
                 self.scanner.push(inside, &mut content);

@@ -29,6 +29,22 @@ impl Walk for PlainEnd<'_> {
     }
 }
 
+/// Where the string begins that `text` ends in, byte by byte; nothing if it is no JSON.
+fn naive_open_string(text: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    while let Some(byte) = text.get(at) {
+        match byte {
+            b'\\' => return None,
+            b'"' => match naive_string_end(&text[at + 1..], &mut false) {
+                Some(length) => at += 1 + length,
+                None => return Some(at),
+            },
+            _ => at += 1,
+        }
+    }
+    Some(text.len())
+}
+
 /// What comes of a walk with each kind of vectors.
 fn walks<W: Walk + Copy>(of: W) -> Vec<W::Outcome> {
     let mut all = vec![of.with(portable::quotes), walk(of)];
@@ -185,6 +201,20 @@ proptest! {
                 .or_else(|| Some(head.len() + end(tail, &mut carried)?));
             prop_assert_eq!(found, naive);
             prop_assert_eq!(carried, left);
+        }
+    }
+
+    #[test]
+    fn strings_are_open_where_they_are_byte_by_byte(
+        text in prop_oneof![
+            "([^\"\\\\]{0,70}|\\\\{1,70}|\"){0,5}".prop_map(String::into_bytes),
+            "(\"([a-z]|\\\\[n\"\\\\]){0,90}\"[,: ]{0,9}){0,5}(\"([a-z]|\\\\.){0,90}\\\\?)?".prop_map(String::into_bytes),
+            jsonish(),
+        ],
+    ) {
+        for found in walks(OpenString(&text)) {
+            let readable = if naive_open_string(&text).is_some() { &text } else { &text[..found] };
+            prop_assert_eq!(naive_open_string(readable), Some(found));
         }
     }
 

@@ -112,7 +112,7 @@ impl Stretch {
         let mut at = at;
         while at < end && at < written_until && self.length + UNIT_MEANS_MAX <= bytes_max {
             let room = bytes_max - self.length;
-            let special = specials.next_from(at).min(end).min(at + room);
+            let special = specials.next_within(at..end.min(at + room));
             if special > at {
                 self.push_run(text.get(at..special).unwrap_or_default(), at);
                 at = special;
@@ -147,8 +147,11 @@ impl Stretch {
             self.places.get_mut(within.clone()),
         ) {
             bytes.copy_from_slice(run);
-            for (place, offset) in places.iter_mut().zip(first..) {
+            // Never beyond what 16 bits hold; a check for each would keep them from being written many at a time.
+            let mut offset = first;
+            for place in places {
                 *place = offset;
+                offset = offset.wrapping_add(1);
             }
             self.length = within.end;
         }
