@@ -7,6 +7,9 @@ use crate::wire::json::Marks;
 /// Bytes that are read at once, at the most.
 pub(super) const BYTES_MAX: usize = 256;
 
+/// What stands for itself is copied in parts of so many bytes.
+const PART_BYTES: usize = 32;
+
 /// Of so many that are written, nearly: places are counted in 16 bits. No value is written as widely, so nothing is kept
 /// from so far before.
 const WRITTEN_BYTES_MAX: usize = 1 << 15;
@@ -19,9 +22,9 @@ const TAIL_BYTES: usize = KEY_BYTES - 1;
 
 /// What was read last.
 pub(super) struct Stretch {
-    bytes: [u8; BYTES_MAX],
+    bytes: [u8; BYTES_MAX + PART_BYTES],
     /// Where each of them is written, counted from `from`.
-    places: [u16; BYTES_MAX],
+    places: [u16; BYTES_MAX + PART_BYTES],
     from: usize,
     length: usize,
 }
@@ -56,8 +59,8 @@ impl Stretch {
     /// Without a byte, at a place of a text.
     pub(super) fn at(place: usize) -> Self {
         Self {
-            bytes: [0; BYTES_MAX],
-            places: [0; BYTES_MAX],
+            bytes: [0; BYTES_MAX + PART_BYTES],
+            places: [0; BYTES_MAX + PART_BYTES],
             from: place,
             length: 0,
         }
@@ -114,7 +117,7 @@ impl Stretch {
             let room = bytes_max - self.length;
             let special = specials.next_within(at..end.min(at + room));
             if special > at {
-                self.push_run(text.get(at..special).unwrap_or_default(), at);
+                self.push_run(text, at, special - at);
                 at = special;
                 continue;
             }
@@ -138,22 +141,40 @@ impl Stretch {
         }
     }
 
-    /// Bytes that stand for themselves.
-    fn push_run(&mut self, run: &[u8], place: usize) {
-        let within = self.length..self.length + run.len();
+    /// Bytes that stand for themselves: `run` of them from `place` on.
+    #[inline]
+    fn push_run(&mut self, text: &[u8], place: usize, run: usize) {
         let first = self.offset(place);
-        if let (Some(bytes), Some(places)) = (
-            self.bytes.get_mut(within.clone()),
-            self.places.get_mut(within.clone()),
-        ) {
-            bytes.copy_from_slice(run);
-            // Never beyond what 16 bits hold; a check for each would keep them from being written many at a time.
-            let mut offset = first;
-            for place in places {
-                *place = offset;
-                offset = offset.wrapping_add(1);
-            }
-            self.length = within.end;
+        let mut done = 0;
+        while done < run {
+            self.push_part(text.get(place + done..).unwrap_or_default(), first, done);
+            done += PART_BYTES;
+        }
+        self.length += run;
+    }
+
+    /// A part of a run, always as long: what is behind the run is written over by what comes next. Most runs are so short that
+    /// to copy just so many bytes would take longer.
+    #[inline]
+    fn push_part(&mut self, text: &[u8], first: u16, done: usize) {
+        let from = self.length + done;
+        let bytes = self.bytes.get_mut(from..).and_then(<[u8]>::first_chunk_mut);
+        let places = self.places.get_mut(from..);
+        let (Some(bytes), Some(places)) = (
+            bytes,
+            places.and_then(<[u16]>::first_chunk_mut::<PART_BYTES>),
+        ) else {
+            return;
+        };
+        *bytes = match text.first_chunk::<PART_BYTES>() {
+            Some(part) => *part,
+            None => padded(text),
+        };
+        // Never beyond what 16 bits hold; a check for each would keep them from being written many at a time.
+        let mut offset = first.wrapping_add(u16::try_from(done).unwrap_or(u16::MAX));
+        for place in places {
+            *place = offset;
+            offset = offset.wrapping_add(1);
         }
     }
 
@@ -196,4 +217,14 @@ impl Stretch {
             self.push(byte, place - by);
         }
     }
+}
+
+/// The last part of a text, filled up.
+#[cold]
+fn padded(text: &[u8]) -> [u8; PART_BYTES] {
+    let mut padded = [0; PART_BYTES];
+    for (to, from) in padded.iter_mut().zip(text) {
+        *to = *from;
+    }
+    padded
 }
