@@ -364,7 +364,7 @@ impl JsonMasker {
                 let length = self.enter(state, array, conditional.is_some(), chunk, first);
                 return length.map(|length| first + length);
             }
-            Action::Search if self.searches() => self.current = begun(Task::Search),
+            Action::Search if self.strings.is_some() => self.current = begun(Task::Search),
             Action::Pass | Action::Search => self.current = Current::Passed,
             Action::Mask(leaf) => self.current = begun(Task::Mask(leaf)),
             Action::Embedded => self.current = begun(Task::Judge(Held::Document)),

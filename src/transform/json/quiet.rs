@@ -68,10 +68,4 @@ impl JsonMasker {
         self.strings.as_ref()?;
         self.scanner.want_after_all()
     }
-
-    /// Whether there is anything to look for.
-    pub(super) fn searches(&self) -> bool {
-        let strings = self.strings.as_ref();
-        strings.is_some_and(|strings| strings.know_any())
-    }
 }

@@ -16,7 +16,6 @@ mod stretch;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::hash::BuildHasherDefault;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -24,7 +23,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
-use self::filter::{Filter, Mixed, PLACES};
+use self::filter::{Filter, PLACES};
 pub(in crate::transform) use self::quiet::Quiet;
 use self::stretch::{BYTES_MAX, Reached, Stretch, Tail};
 use super::forms::plain;
@@ -57,7 +56,8 @@ pub struct Index {
     /// The forms, one after another, in order.
     text: Zeroizing<Vec<u8>>,
     forms: Vec<Form>,
-    keys: HashMap<u64, Candidates, BuildHasherDefault<Mixed>>,
+    /// By a hash that nobody can foresee: whoever stores values chooses their keys.
+    keys: HashMap<u64, Candidates>,
     /// The keys again, in order, to look for the beginning of one.
     ordered: Vec<u64>,
     filter: Filter,

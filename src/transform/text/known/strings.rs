@@ -51,11 +51,6 @@ impl Strings {
         self.shelf.load().absent_until(text, part)
     }
 
-    /// Whether there is a value to look for.
-    pub(in crate::transform) fn know_any(&self) -> bool {
-        !self.shelf.load().is_empty()
-    }
-
     /// Takes the next bytes; they are the chunk that `sink` copies from.
     pub(in crate::transform) fn push(&mut self, text: &[u8], sink: &mut impl Sink) {
         let index = &self.shelf.load();

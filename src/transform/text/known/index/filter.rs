@@ -1,8 +1,6 @@
 //! Says of nearly every key at a glance that no form begins with it, and of nearly every few places in a row that at
 //! none of them one begins.
 
-use std::hash::Hasher;
-
 use super::KEY_BYTES;
 
 /// Bits of a table for each key: one in sixteen places without a form looks as if it had one.
@@ -22,7 +20,7 @@ pub(super) const PLACES: usize = 4;
 const GRAM_BYTES: usize = KEY_BYTES + 1 - PLACES;
 
 /// Spreads keys, whose bytes are text, over all bits; the upper ones best (Fibonacci hashing: 2^64 by the golden ratio).
-/// Nobody can choose keys to make this slow who could not choose the values too.
+/// Whoever may choose values and texts can make these tables say yes everywhere; then each place costs a look-up of its key.
 fn mix(key: u64) -> u64 {
     key.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
@@ -107,25 +105,5 @@ impl Bits {
     fn has(&self, key: u64) -> bool {
         let (word, bit) = self.place(key);
         self.words.get(word).is_some_and(|word| word & bit != 0)
-    }
-}
-
-/// The hasher of the table of keys.
-#[derive(Default)]
-pub(super) struct Mixed(u64);
-
-impl Hasher for Mixed {
-    fn finish(&self) -> u64 {
-        self.0 ^ (self.0 >> 32)
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u64(u64::from(*byte));
-        }
-    }
-
-    fn write_u64(&mut self, key: u64) {
-        self.0 = mix(self.0 ^ key);
     }
 }
