@@ -11,7 +11,7 @@ mod request;
 mod respond;
 mod seed;
 mod store;
-mod types;
+pub(crate) mod types;
 
 use std::collections::VecDeque;
 use std::io;

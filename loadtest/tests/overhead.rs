@@ -18,7 +18,7 @@ async fn a_pod_that_logs(kubeconfig: &std::path::Path) -> anyhow::Result<String>
     let endpoint = overhead::kubeconfig::endpoint(kubeconfig).await?;
     let mut client = endpoint.http1().await?;
     let path = "/api/v1/namespaces/default/pods";
-    client.get(&endpoint, path).await?;
+    client.get(&endpoint, path, "application/json").await?;
     let mut text = Vec::new();
     while client.read(|bytes| text.extend_from_slice(bytes)).await? {}
     let pods: serde_json::Value = serde_json::from_slice(&text)?;

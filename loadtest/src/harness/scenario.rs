@@ -13,7 +13,7 @@ use serde_saphyr::Spanned;
 pub use self::events::Events;
 use super::sample::METRICS;
 use super::upstream::answer::{SELECTED, Wish};
-use super::upstream::templates::NAMESPACE;
+use super::upstream::objects::NAMESPACE;
 
 /// Requests a second that a load has at least: an hour between two turns can be counted in nanoseconds, an age cannot.
 const RATE_MIN: f64 = 0.001;
@@ -133,6 +133,9 @@ pub struct Load {
     pub resource: Resource,
     /// How many clients.
     pub count: usize,
+    /// In which encoding they ask for objects.
+    #[serde(default)]
+    pub content_type: ContentType,
     /// Over what.
     #[serde(default)]
     pub http: Http,
@@ -215,6 +218,17 @@ pub enum Resource {
     ConfigMaps,
 }
 
+/// How objects are written.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum ContentType {
+    /// As kubectl asks for.
+    #[default]
+    Json,
+    /// As controllers and kubelets ask for.
+    Protobuf,
+}
+
 /// A version of HTTP.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 pub enum Http {
@@ -252,6 +266,14 @@ impl Load {
     pub fn period(&self) -> Option<u64> {
         self.rate
             .map(|rate| (1e9 * self.count as f64 / rate) as u64)
+    }
+
+    /// The `Accept` header, as client-go writes it.
+    pub fn accept(&self) -> &'static str {
+        match self.content_type {
+            ContentType::Json => "application/json",
+            ContentType::Protobuf => "application/vnd.kubernetes.protobuf,application/json",
+        }
     }
 
     /// What is asked for.
@@ -458,6 +480,16 @@ impl Scenario {
                     place(load)
                 ));
             }
+            let without_objects = matches!(
+                load.value.kind,
+                LoadKind::Logs | LoadKind::ExecEcho | LoadKind::ExecPrint
+            );
+            if without_objects && load.value.content_type == ContentType::Protobuf {
+                problems.push(format!(
+                    "{}: contentType: logs and commands have no objects",
+                    place(load)
+                ));
+            }
             if load.value.rate.is_some_and(|rate| rate < RATE_MIN) {
                 problems.push(format!("{}: rate is at least {RATE_MIN}", place(load)));
             }
@@ -472,12 +504,13 @@ mod tests {
 
     #[test]
     fn every_problem_is_told_with_its_place() {
-        let text = "description: d\ntargets: [direct]\nload:\n- {kind: get, count: 0}\nbars:\n- {metric: speed, of: nginx}\n";
+        let text = "description: d\ntargets: [direct]\nload:\n- {kind: get, count: 0}\n- {kind: logs, count: 1, contentType: protobuf}\nbars:\n- {metric: speed, of: nginx}\n";
         let scenario: Scenario = serde_saphyr::from_str(text).unwrap();
         let problems = scenario.problems().join("\n");
         for expected in [
             "line 4, column 3: count",
-            "line 6, column 3: metric",
+            "line 5, column 3: contentType",
+            "line 7, column 3: metric",
             "nginx is not among",
             "neither atMost",
         ] {

@@ -4,6 +4,7 @@
 
 pub mod answer;
 mod exec;
+pub mod objects;
 pub mod templates;
 
 use std::convert::Infallible;
@@ -94,17 +95,20 @@ async fn http2(stream: TlsStream<TcpStream>, corpus: Arc<Corpus>) -> anyhow::Res
             .uri()
             .path_and_query()
             .map_or("/", |path| path.as_str());
-        let body = match corpus.answer(path) {
+        let accept = request.headers().get(http::header::ACCEPT);
+        let accept = accept.and_then(|accept| accept.to_str().ok());
+        let (content_type, answer) = corpus.answer(path, accept.unwrap_or_default());
+        let body = match answer {
             Answer::Object(bytes) => Full::new(bytes)
                 .map_err(|never| match never {})
                 .boxed_unsync(),
             Answer::Stream(stream) => stream.boxed_unsync(),
         };
         let mut response = Response::new(body);
-        let json = http::HeaderValue::from_static("application/json");
-        response
-            .headers_mut()
-            .insert(http::header::CONTENT_TYPE, json);
+        response.headers_mut().insert(
+            http::header::CONTENT_TYPE,
+            http::HeaderValue::from_static(content_type),
+        );
         std::future::ready(Ok::<_, Infallible>(response))
     });
     let mut server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
@@ -122,17 +126,19 @@ async fn http1(mut stream: TlsStream<TcpStream>, corpus: &Corpus) -> anyhow::Res
         if let Some(key) = header(&head, "sec-websocket-key") {
             return exec::serve(&mut stream, path, key, corpus).await;
         }
-        match corpus.answer(path) {
+        let accept = header(&head, "accept").unwrap_or_default();
+        let (content_type, answer) = corpus.answer(path, accept);
+        match answer {
             Answer::Object(bytes) => {
                 let head = format!(
-                    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+                    "HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\r\n",
                     bytes.len()
                 );
                 stream
                     .write_all(&[head.as_bytes(), &bytes].concat())
                     .await?;
             }
-            Answer::Stream(answer) => chunks(&mut stream, answer).await?,
+            Answer::Stream(answer) => chunks(&mut stream, content_type, answer).await?,
         }
         stream.flush().await?;
     }
@@ -162,10 +168,15 @@ fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
 }
 
 /// Every piece is a chunk; those at hand leave in one write.
-async fn chunks(stream: &mut TlsStream<TcpStream>, mut answer: Stream) -> io::Result<()> {
-    stream
-        .write_all(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")
-        .await?;
+async fn chunks(
+    stream: &mut TlsStream<TcpStream>,
+    content_type: &str,
+    mut answer: Stream,
+) -> io::Result<()> {
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await?;
     let mut batch = Vec::with_capacity(BATCH_BYTES * 2);
     let mut ended = false;
     // Who reads a watch says nothing more, but goes away: that must be seen while no event is due.

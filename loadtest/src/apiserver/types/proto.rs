@@ -10,6 +10,9 @@ use super::{Field, Kind, Message, Shape};
 /// The four bytes in front of every body.
 pub(crate) const MAGIC: &[u8; 4] = b"k8s\0";
 
+/// The two empty fields at the end of every body.
+pub(crate) const BEHIND: &[u8] = &[3 << 3 | 2, 0, 4 << 3 | 2, 0];
+
 /// Fields whose zero is a decision of the writer (Go pointers), so it must not be dropped.
 const MEANINGFUL_ZEROS: &[&str] = &[
     "activeDeadlineSeconds",
@@ -40,15 +43,27 @@ const MEANINGFUL_ZEROS: &[&str] = &[
 
 /// Wraps an encoded message: magic, `apiVersion`, `kind`, the message, two empty fields.
 pub(crate) fn envelope(api_version: &str, kind: &str, raw: &[u8]) -> Vec<u8> {
+    let mut out = envelope_head(api_version, kind, raw, 0);
+    out.extend_from_slice(BEHIND);
+    out
+}
+
+/// What an envelope has up to the beginning of its message, of which `more` bytes and [`BEHIND`] are still to come.
+pub(crate) fn envelope_head(
+    api_version: &str,
+    kind: &str,
+    beginning: &[u8],
+    more: usize,
+) -> Vec<u8> {
     let mut type_meta = Vec::new();
     bytes_field(&mut type_meta, 1, api_version.as_bytes());
     bytes_field(&mut type_meta, 2, kind.as_bytes());
-    let mut out = Vec::with_capacity(raw.len() + type_meta.len() + 24);
+    let mut out = Vec::with_capacity(beginning.len() + type_meta.len() + 24);
     out.extend_from_slice(MAGIC);
     bytes_field(&mut out, 1, &type_meta);
-    bytes_field(&mut out, 2, raw);
-    bytes_field(&mut out, 3, b"");
-    bytes_field(&mut out, 4, b"");
+    tag(&mut out, 2, 2);
+    varint(&mut out, (beginning.len() + more) as u64);
+    out.extend_from_slice(beginning);
     out
 }
 

@@ -10,7 +10,7 @@ use super::http::{Client, Http2};
 use super::meter::{Early, Finder, Meter, Unit};
 use super::{Phase, Shared};
 use crate::harness::clock::{self, Alarm};
-use crate::harness::scenario::{Load, LoadKind};
+use crate::harness::scenario::{ContentType, Load, LoadKind};
 
 /// Ends a watch's initial events (KEP-3157).
 const SYNCED: &[u8] = b"k8s.io/initial-events-end";
@@ -60,8 +60,13 @@ impl One {
     async fn read(&self) -> anyhow::Result<()> {
         let (shared, path) = (&self.shared, self.load.path());
         let mut client = self.open().await?;
-        client.get(&shared.endpoint, &path).await?;
-        let mut meter = Meter::new(Unit::Line);
+        client
+            .get(&shared.endpoint, &path, self.load.accept())
+            .await?;
+        let mut meter = Meter::new(match self.load.content_type {
+            ContentType::Json => Unit::Line,
+            ContentType::Protobuf => Unit::Frame,
+        });
         let stamps = self.load.events.0.is_stamped();
         // Its first event may be far off where events have a pace; else it comes at once, and until then nothing is open.
         let mut ready = stamps;
@@ -103,7 +108,9 @@ impl One {
     async fn request(&self, client: &mut Client, path: &str, due: u64) -> anyhow::Result<()> {
         let tally = &self.shared.tally;
         let counts = tally.is_counting();
-        client.get(&self.shared.endpoint, path).await?;
+        client
+            .get(&self.shared.endpoint, path, self.load.accept())
+            .await?;
         let mut meter = Meter::new(Unit::Whole);
         let (mut began, mut early) = (None, Early::default());
         let mut open = true;
@@ -147,7 +154,9 @@ impl One {
         let tally = &self.shared.tally;
         let counts = tally.is_counting();
         let mut client = self.open().await?;
-        client.get(&self.shared.endpoint, path).await?;
+        client
+            .get(&self.shared.endpoint, path, self.load.accept())
+            .await?;
         let mut meter = Meter::new(Unit::Whole);
         let mut end = Finder::new(SYNCED, 0);
         let (mut began, mut early, mut done) = (None, Early::default(), false);

@@ -21,6 +21,9 @@ use tokio_rustls::client::TlsStream;
 use super::super::network;
 use super::chunked::Chunked;
 
+/// An `Accept` header.
+pub const JSON: &str = "application/json";
+
 const READ_BYTES: usize = 128 << 10;
 const HEAD_BYTES_MAX: usize = 32 << 10;
 /// As Go's client: one stalled stream must not stall its connection.
@@ -60,7 +63,7 @@ impl Endpoint {
     }
 
     /// The head of a request, with everything but what belongs to its body or an upgrade.
-    pub(super) fn head(&self, method: &str, path: &str) -> String {
+    pub(super) fn head(&self, method: &str, path: &str, accept: &str) -> String {
         let Self {
             address,
             prefix,
@@ -73,7 +76,7 @@ impl Endpoint {
             format!("Authorization: Bearer {token}\r\n")
         };
         format!(
-            "{method} {prefix}{path} HTTP/1.1\r\nHost: {address}\r\n{authorization}Accept: application/json\r\n\
+            "{method} {prefix}{path} HTTP/1.1\r\nHost: {address}\r\n{authorization}Accept: {accept}\r\n\
              User-Agent: loadtest\r\n"
         )
     }
@@ -140,13 +143,18 @@ impl Clone for Http2 {
 
 impl Client {
     /// Asks and waits for the head of the answer. Anything but 200 and 201 is an error with what was said.
-    pub async fn get(&mut self, endpoint: &Endpoint, path: &str) -> anyhow::Result<()> {
+    pub async fn get(
+        &mut self,
+        endpoint: &Endpoint,
+        path: &str,
+        accept: &str,
+    ) -> anyhow::Result<()> {
         let status = match self {
             Self::Http1(http1) => {
-                let head = endpoint.head("GET", path);
+                let head = endpoint.head("GET", path, accept);
                 http1.send(&format!("{head}\r\n")).await?
             }
-            Self::Http2(http2) => http2.get(endpoint, path).await?,
+            Self::Http2(http2) => http2.get(endpoint, path, accept).await?,
         };
         self.check(path, status).await
     }
@@ -161,7 +169,7 @@ impl Client {
         let Self::Http1(http1) = self else {
             bail!("writes go over HTTP/1.1");
         };
-        let head = endpoint.head("PATCH", path);
+        let head = endpoint.head("PATCH", path, JSON);
         let request = format!(
             "{head}Content-Type: application/apply-patch+yaml\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
@@ -233,7 +241,7 @@ impl Http1 {
 }
 
 impl Http2 {
-    async fn get(&mut self, endpoint: &Endpoint, path: &str) -> anyhow::Result<u16> {
+    async fn get(&mut self, endpoint: &Endpoint, path: &str, accept: &str) -> anyhow::Result<u16> {
         let Endpoint {
             address,
             prefix,
@@ -241,7 +249,7 @@ impl Http2 {
             ..
         } = endpoint;
         let mut request = http::Request::get(format!("https://{address}{prefix}{path}"))
-            .header("accept", "application/json")
+            .header("accept", accept)
             .header("user-agent", "loadtest");
         if !token.is_empty() {
             request = request.header("authorization", format!("Bearer {token}"));

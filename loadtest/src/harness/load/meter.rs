@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use hdrhistogram::Histogram;
 
 use super::super::clock;
-use super::super::upstream::templates::{CANARY, CANARY_BASE64, STAMP, STAMP_DIGITS};
+use super::super::upstream::objects::{CANARY, CANARY_BASE64, STAMP, STAMP_DIGITS};
 
 /// Latencies up to a minute, in nanoseconds, three digits exact.
 const LATENCY_MAX: u64 = 60_000_000_000;
@@ -140,6 +140,8 @@ impl Tally {
 pub enum Unit {
     /// A unit ends with a newline: events and log lines.
     Line,
+    /// A unit has its length before it, in four bytes: events in protobuf.
+    Frame,
     /// The whole body is one, or is counted by who asked.
     Whole,
 }
@@ -148,6 +150,7 @@ pub enum Unit {
 #[derive(Debug)]
 pub struct Meter {
     unit: Unit,
+    frames: Frames,
     stamps: Finder,
     canaries: [Finder; 2],
 }
@@ -157,6 +160,7 @@ impl Meter {
     pub fn new(unit: Unit) -> Self {
         Self {
             unit,
+            frames: Frames::default(),
             stamps: Finder::new(STAMP, STAMP_DIGITS),
             canaries: [Finder::new(CANARY, 0), Finder::new(CANARY_BASE64, 0)],
         }
@@ -166,9 +170,14 @@ impl Meter {
     pub fn take(&mut self, bytes: &[u8], tally: &Tally, stamps: bool, canaries: bool) {
         if tally.is_counting() {
             tally.bytes.fetch_add(bytes.len() as u64, Relaxed);
-            if self.unit == Unit::Line {
+        }
+        match self.unit {
+            Unit::Line if tally.is_counting() => {
                 tally.done(memchr_iter(b'\n', bytes).count() as u64);
             }
+            // Where a frame ends is known by those who saw the ones before.
+            Unit::Frame => tally.done(self.frames.take(bytes)),
+            Unit::Line | Unit::Whole => {}
         }
         if stamps {
             self.stamps.find(bytes, |digits| {
@@ -184,6 +193,41 @@ impl Meter {
                 });
             }
         }
+    }
+}
+
+/// Counts frames: four bytes that say how many follow (big-endian), and these.
+#[derive(Debug, Default)]
+struct Frames {
+    /// How many bytes of the head there are.
+    head: usize,
+    /// What they say; below it, what is still to come.
+    left: u64,
+}
+
+impl Frames {
+    const HEAD_BYTES: usize = 4;
+
+    /// How many ended in what comes next.
+    fn take(&mut self, mut bytes: &[u8]) -> u64 {
+        let mut ended = 0;
+        while let Some((&first, rest)) = bytes.split_first() {
+            if self.head < Self::HEAD_BYTES {
+                self.left = self.left << 8 | u64::from(first);
+                self.head += 1;
+                bytes = rest;
+            } else {
+                let here = self.left.min(bytes.len() as u64);
+                self.left -= here;
+                let here = usize::try_from(here).unwrap_or(bytes.len());
+                bytes = bytes.get(here..).unwrap_or_default();
+            }
+            if self.head == Self::HEAD_BYTES && self.left == 0 {
+                self.head = 0;
+                ended += 1;
+            }
+        }
+        ended
     }
 }
 
@@ -279,6 +323,19 @@ mod tests {
                     finder.find(part, |digits| found.push(digits.to_vec()));
                 }
                 assert_eq!(found, [b"12", b"du", b"34"], "cut at {first} and {second}");
+            }
+        }
+    }
+
+    #[test]
+    fn frames_are_counted_wherever_the_stream_is_cut() {
+        let text = b"\0\0\0\x02ab\0\0\0\0\0\0\0\x05\0\0\0\x01c\0\0";
+        for first in 0..text.len() {
+            for second in first..text.len() {
+                let mut frames = Frames::default();
+                let parts = [&text[..first], &text[first..second], &text[second..]];
+                let ended: u64 = parts.into_iter().map(|part| frames.take(part)).sum();
+                assert_eq!(ended, 3, "cut at {first} and {second}");
             }
         }
     }

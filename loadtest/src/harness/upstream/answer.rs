@@ -11,7 +11,8 @@ use bytes::Bytes;
 use http_body::{Body, Frame};
 
 use super::super::clock::{self, Alarm};
-use super::templates::{Kind, Templates};
+use super::objects::Kind;
+use super::templates::{Encoding, Templates};
 
 /// Items of a list that leave together.
 const LIST_CHUNK_BYTES: usize = 32 << 10;
@@ -106,24 +107,40 @@ impl Wish {
 /// All that can be sent, rendered once by `default`.
 #[derive(Debug)]
 pub struct Corpus {
+    json: Objects,
+    protobuf: Objects,
+    lines: Arc<Templates>,
+}
+
+/// All objects in one encoding.
+#[derive(Debug)]
+struct Objects {
     pods: Arc<Templates>,
     distinct_pods: Arc<Templates>,
     secrets: Arc<Templates>,
     events: Arc<Templates>,
     config_maps: Arc<Templates>,
-    lines: Arc<Templates>,
 }
 
-impl Default for Corpus {
-    fn default() -> Self {
-        let make = |kind| Arc::new(Templates::new(kind));
+impl Objects {
+    fn new(encoding: Encoding) -> Self {
+        let make = |kind| Arc::new(Templates::new(kind, encoding));
         Self {
             pods: make(Kind::Pod),
             distinct_pods: make(Kind::DistinctPod),
             secrets: make(Kind::Secret),
             events: make(Kind::Event),
             config_maps: make(Kind::ConfigMap),
-            lines: make(Kind::Line),
+        }
+    }
+}
+
+impl Default for Corpus {
+    fn default() -> Self {
+        Self {
+            json: Objects::new(Encoding::Json),
+            protobuf: Objects::new(Encoding::Protobuf),
+            lines: Arc::new(Templates::lines()),
         }
     }
 }
@@ -134,9 +151,9 @@ impl Corpus {
         self.lines.events.iter().map(|line| line.plain().as_ref())
     }
 
-    /// What `path` (with its query) is answered with. What nobody asked for is an empty object, as gateways look
-    /// whether anyone is there.
-    pub fn answer(&self, path: &str) -> Answer {
+    /// What `path` (with its query) is answered with, in what is accepted, and its media type. What nobody asked for is an
+    /// empty object, as gateways look whether anyone is there.
+    pub fn answer(&self, path: &str, accept: &str) -> (&'static str, Answer) {
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
         let mut parts = path.split('/').skip(3);
         let mut next = parts.next().unwrap_or_default();
@@ -149,31 +166,41 @@ impl Corpus {
             .find_map(|part| part.strip_prefix("labelSelector="));
         let label = selector.and_then(|selector| selector.strip_prefix(SELECTED));
         let wish = Wish::read(label.or(name).unwrap_or_default());
+        let encoding = Encoding::accepted(accept);
+        let objects = match encoding {
+            Encoding::Json => &self.json,
+            Encoding::Protobuf => &self.protobuf,
+        };
         let templates = match next {
-            "pods" if wish.distinct => &self.distinct_pods,
-            "pods" => &self.pods,
-            "secrets" => &self.secrets,
-            "events" => &self.events,
-            "configmaps" => &self.config_maps,
-            _ => return Answer::Object(Bytes::from_static(b"{}\n")),
+            "pods" if wish.distinct => &objects.distinct_pods,
+            "pods" => &objects.pods,
+            "secrets" => &objects.secrets,
+            "events" => &objects.events,
+            "configmaps" => &objects.config_maps,
+            _ => {
+                let nothing = Answer::Object(Bytes::from_static(b"{}\n"));
+                return (Encoding::Json.media_type(), nothing);
+            }
         };
         let asks = |what: &str| query.split('&').any(|part| part == what);
         if subresource == Some("log") {
-            return Answer::Stream(Stream::events(Arc::clone(&self.lines), wish.pace));
+            let lines = Stream::events(Arc::clone(&self.lines), wish.pace);
+            return ("text/plain", Answer::Stream(lines));
         }
-        let object = || templates.objects.first().map(|one| one.plain().clone());
-        match name {
-            Some(_) => Answer::Object(object().unwrap_or_default()),
-            None if asks("watch=true") => {
-                let mut stream = Stream::events(Arc::clone(templates), wish.pace);
-                if asks("sendInitialEvents=true") {
-                    stream.initial = wish.items;
-                    stream.stamped = wish.stamped;
-                }
-                Answer::Stream(stream)
+        if name.is_some() {
+            let object = Answer::Object(templates.object.clone());
+            return (encoding.media_type(), object);
+        }
+        if asks("watch=true") {
+            let mut stream = Stream::events(Arc::clone(templates), wish.pace);
+            if asks("sendInitialEvents=true") {
+                stream.initial = wish.items;
+                stream.stamped = wish.stamped;
             }
-            None => Answer::Stream(Stream::list(Arc::clone(templates), wish)),
+            return (encoding.media_type_of_watches(), Answer::Stream(stream));
         }
+        let list = Stream::list(Arc::clone(templates), wish);
+        (encoding.media_type(), Answer::Stream(list))
     }
 }
 
@@ -288,9 +315,7 @@ impl Stream {
     fn next_initial(&mut self) -> Bytes {
         self.initial -= 1;
         if self.initial == 0 {
-            return Bytes::from_static(
-                b"{\"type\":\"BOOKMARK\",\"object\":{\"kind\":\"Pod\",\"apiVersion\":\"v1\",\"metadata\":{\"resourceVersion\":\"2000000\",\"annotations\":{\"k8s.io/initial-events-end\":\"true\"}}}}\n",
-            );
+            return self.templates.synced.clone();
         }
         let number = self.initial % self.templates.events.len().max(1);
         match self.templates.events.get(number) {
@@ -303,18 +328,13 @@ impl Stream {
     fn next_items(&mut self, wish: Wish) -> Bytes {
         let mut chunk = Vec::with_capacity(LIST_CHUNK_BYTES + (16 << 10));
         if self.sent == 0 {
-            let head = format!(
-                "{{\"kind\":\"{}\",\"apiVersion\":\"v1\",\"metadata\":{{\"resourceVersion\":\"2000000\"}},\"items\":[",
-                self.templates.list_kind
-            );
-            chunk.extend_from_slice(head.as_bytes());
+            chunk.extend_from_slice(&self.templates.list_head(wish.items));
         }
         while chunk.len() < LIST_CHUNK_BYTES && self.sent < wish.items {
-            let number = self.sent % self.templates.items.len().max(1);
             if self.sent > 0 {
-                chunk.push(b',');
+                chunk.extend_from_slice(self.templates.between_items());
             }
-            if let Some(item) = self.templates.items.get(number) {
+            if let Some(item) = self.templates.item(self.sent) {
                 if wish.stamped {
                     chunk.extend_from_slice(&item.stamped(clock::now()));
                 } else {
@@ -324,7 +344,7 @@ impl Stream {
             self.sent += 1;
         }
         if self.sent >= wish.items {
-            chunk.extend_from_slice(b"]}\n");
+            chunk.extend_from_slice(self.templates.list_tail());
             self.what = What::Ended;
         }
         chunk.into()
@@ -359,6 +379,7 @@ impl Body for Stream {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::apiserver::types::answer;
 
     #[test]
     fn words_say_what_is_wished() {
@@ -383,7 +404,11 @@ mod tests {
     #[test]
     fn a_list_is_one_document_with_all_items() {
         let corpus = Corpus::default();
-        for items in [0, 1, 250] {
+        let accepts = ["application/json", "application/vnd.kubernetes.protobuf"];
+        for (items, accept) in [0, 1, 250]
+            .into_iter()
+            .flat_map(|it| accepts.map(|accept| (it, accept)))
+        {
             let wish = Wish {
                 items,
                 stamped: true,
@@ -393,7 +418,9 @@ mod tests {
                 "/api/v1/namespaces/default/secrets?labelSelector={SELECTED}{}",
                 wish.words()
             );
-            let Answer::Stream(mut stream) = corpus.answer(&path) else {
+            let (content_type, answer) = corpus.answer(&path, accept);
+            assert_eq!(content_type, accept);
+            let Answer::Stream(mut stream) = answer else {
                 panic!("no list");
             };
             let mut text = Vec::new();
@@ -401,7 +428,8 @@ mod tests {
             while let Poll::Ready(Ok(Some(chunk))) = stream.poll_next(&mut context) {
                 text.extend_from_slice(&chunk);
             }
-            let list: serde_json::Value = serde_json::from_slice(&text).unwrap();
+            let list = answer::object(&text).or_else(|| serde_json::from_slice(&text).ok());
+            let list = list.unwrap();
             assert_eq!(list["items"].as_array().unwrap().len(), items);
             assert_eq!(list["kind"], "SecretList");
         }
