@@ -13,10 +13,11 @@
 mod edits;
 mod envelope;
 mod rewrite;
+mod routes;
 mod schema;
 mod search;
 
-use bytes::{Buf as _, BytesMut};
+use bytes::{Bytes, BytesMut};
 use thiserror::Error;
 
 use self::envelope::{require_kind, require_only};
@@ -63,14 +64,11 @@ pub(super) enum Form {
 
 /// The masker of one stream.
 pub(super) struct ProtobufMasker {
-    mask: Mask,
     kind: Kind,
     place: Place,
-    /// What has arrived and not left.
+    /// What arrived before and has not left.
     held: BytesMut,
-    /// Learns from the Secrets in it.
-    passing: Option<Passing>,
-    tally: Tally,
+    rewriter: Rewriter,
 }
 
 /// What comes next.
@@ -96,35 +94,34 @@ impl ProtobufMasker {
             Form::Watch => Place::Frame,
         };
         Self {
-            mask,
+            rewriter: Rewriter::new(mask, &kind, passing),
             kind,
             place,
             held: BytesMut::new(),
-            passing,
-            tally: Tally::default(),
         }
     }
 
     /// What was masked since the last call.
     pub(super) fn tally(&mut self) -> &mut Tally {
-        &mut self.tally
+        self.rewriter.tally()
     }
 
     /// Between two frames of a watch, gives back what the next one can make anew.
     pub(super) fn rest(&mut self) {
         if self.place == Place::Frame && self.held.is_empty() {
-            self.tally.rest();
+            self.rewriter.rest();
         }
     }
 
     /// Takes the next chunk and releases what is complete.
     pub(super) fn push(
         &mut self,
-        chunk: &[u8],
+        chunk: &Bytes,
         output: &mut Output,
     ) -> Result<(), MaskProtobufError> {
-        self.held.extend_from_slice(chunk);
-        while self.step(output)? {}
+        let mut chunk = chunk.clone();
+        while self.step(&mut chunk, output)? {}
+        self.held.extend_from_slice(&chunk);
         Ok(())
     }
 
@@ -143,39 +140,42 @@ impl ProtobufMasker {
                 return Err(MaskProtobufError::Unfinished);
             }
         };
-        let mut rewriter = Rewriter::new(
-            &self.mask,
-            Length::Free,
-            self.passing.as_ref(),
-            &mut self.tally,
-        );
-        envelope::body(self.kind, list, &mut rewriter, 0, &rest)?;
-        rewriter.write(rest.len(), &mut output.of(&rest));
+        self.rewriter.begin(Length::Free);
+        envelope::body(&self.kind, list, &mut self.rewriter, 0, &rest)?;
+        self.rewriter.write(rest.len(), &mut output.of(&rest));
         Ok(())
     }
 
-    /// Releases the next part; false when more bytes are needed.
-    fn step(&mut self, output: &mut Output) -> Result<bool, MaskProtobufError> {
+    /// Releases the next part; false when more bytes are needed. What is then left of the chunk is to be held.
+    fn step(&mut self, chunk: &mut Bytes, output: &mut Output) -> Result<bool, MaskProtobufError> {
         match self.place {
+            Place::Items { left: 0 } => {
+                self.place = Place::ListTail;
+                return Ok(true);
+            }
+            Place::Items { left } => return self.items(left, chunk, output),
+            Place::Frame => return self.frame(chunk, output),
+            Place::Whole { .. } | Place::ListHead | Place::ListTail => {}
+        }
+        self.held.extend_from_slice(&std::mem::take(chunk));
+        match self.place {
+            Place::ListHead => self.list_head(chunk, output),
             Place::Whole { .. } if self.held.len() > PROTOBUF_OBJECT_BYTES_MAX => {
                 Err(MaskProtobufError::TooLarge)
             }
             Place::ListTail if self.held.len() > PROTOBUF_ENVELOPE_BYTES_MAX => {
                 Err(MaskProtobufError::Shape)
             }
-            Place::Whole { .. } | Place::ListTail => Ok(false),
-            Place::ListHead => self.list_head(output),
-            Place::Items { left: 0 } => {
-                self.place = Place::ListTail;
-                Ok(true)
-            }
-            Place::Items { left } => self.items(left, output),
-            Place::Frame => self.frame(output),
+            _ => Ok(false),
         }
     }
 
-    /// Looks for the length of the list.
-    fn list_head(&mut self, output: &mut Output) -> Result<bool, MaskProtobufError> {
+    /// Looks for the length of the list. What stands behind the head of a long one is the next `chunk`.
+    fn list_head(
+        &mut self,
+        chunk: &mut Bytes,
+        output: &mut Output,
+    ) -> Result<bool, MaskProtobufError> {
         let mut at = MAGIC.len();
         let head = loop {
             let Some(head) = Head::parse(self.held.get(at..).unwrap_or_default())? else {
@@ -201,78 +201,119 @@ impl ProtobufMasker {
             return Ok(true);
         }
         let envelope = self.held.get(..end).unwrap_or_default();
-        require_kind(self.kind, true, &Unknown::parse(envelope)?)?;
+        require_kind(&self.kind, true, &Unknown::parse(envelope)?)?;
         require_only(envelope.strip_prefix(MAGIC).unwrap_or_default(), &[1])?;
         output.push(self.held.split_to(start).freeze());
+        *chunk = self.held.split().freeze();
         self.place = Place::Items { left: length };
         Ok(true)
     }
 
     /// The next fields of a list of which `left` bytes are to come: all that are there as a whole.
-    fn items(&mut self, left: usize, output: &mut Output) -> Result<bool, MaskProtobufError> {
-        let mut rewriter = Rewriter::new(
-            &self.mask,
-            Length::Kept,
-            self.passing.as_ref(),
-            &mut self.tally,
-        );
+    fn items(
+        &mut self,
+        left: usize,
+        chunk: &mut Bytes,
+        output: &mut Output,
+    ) -> Result<bool, MaskProtobufError> {
+        // Either all of the chunk, or the one field that began before it.
+        let (whole, behind) = if self.held.is_empty() {
+            (std::mem::take(chunk), Bytes::new())
+        } else {
+            let field = self.completed(chunk, |held| size_of_field(held, left))?;
+            let Some(field) = field else {
+                return Ok(false);
+            };
+            (field, std::mem::take(chunk))
+        };
+        self.rewriter.begin(Length::Kept);
         let mut done = 0;
         let outcome = loop {
             if done == left {
                 break Ok(true);
             }
-            let rest = self.held.get(done..).unwrap_or_default();
-            let item = match whole_field(rest, left - done) {
-                Ok(Some(item)) => item,
-                Ok(None) => break Ok(false),
+            let rest = whole.get(done..).unwrap_or_default();
+            let size = match size_of_field(rest, left - done) {
+                Ok(size) => size,
                 Err(error) => break Err(error),
             };
-            if let Err(error) = envelope::part_of_list(self.kind, &mut rewriter, done, item) {
+            let Some(item) = size.and_then(|size| rest.get(..size)) else {
+                break Ok(!behind.is_empty());
+            };
+            let masked = envelope::part_of_list(&self.kind, &mut self.rewriter, done, item);
+            if let Err(error) = masked {
                 break Err(error);
             }
             done += item.len();
         };
         // What came before an error leaves, whatever it came together with.
-        let items = self.held.split_to(done).freeze();
-        rewriter.write(done, &mut output.of(&items));
+        self.rewriter.write(done, &mut output.of(&whole));
         self.place = Place::Items { left: left - done };
+        *chunk = if behind.is_empty() {
+            whole.slice(done..)
+        } else {
+            behind
+        };
         outcome
     }
 
-    fn frame(&mut self, output: &mut Output) -> Result<bool, MaskProtobufError> {
-        let Some(length) = self.held.first_chunk().copied().map(u32::from_be_bytes) else {
+    fn frame(&mut self, chunk: &mut Bytes, output: &mut Output) -> Result<bool, MaskProtobufError> {
+        let Some(frame) = self.completed(chunk, size_of_frame)? else {
             return Ok(false);
         };
-        let length = usize::try_from(length).unwrap_or(usize::MAX);
-        if length > PROTOBUF_OBJECT_BYTES_MAX {
-            return Err(MaskProtobufError::TooLarge);
-        }
-        if self.held.len() < FRAME_HEAD + length {
-            return Ok(false);
-        }
-        self.held.advance(FRAME_HEAD);
-        let event = self.held.split_to(length).freeze();
-        let mut rewriter = Rewriter::new(
-            &self.mask,
-            Length::Free,
-            self.passing.as_ref(),
-            &mut self.tally,
-        );
-        let growth = envelope::event(self.kind, &mut rewriter, &event)?;
-        let length = length
-            .checked_add_signed(growth)
-            .and_then(|length| u32::try_from(length).ok());
+        let event = frame.slice(FRAME_HEAD..);
+        self.rewriter.begin(Length::Free);
+        let growth = envelope::event(&self.kind, &mut self.rewriter, &event)?;
+        let length = event.len().checked_add_signed(growth);
+        let length = length.and_then(|length| u32::try_from(length).ok());
         let length = length.ok_or(MaskProtobufError::TooLarge)?;
         let mut sink = output.of(&event);
         sink.write(&length.to_be_bytes());
-        rewriter.write(event.len(), &mut sink);
+        self.rewriter.write(event.len(), &mut sink);
         Ok(true)
+    }
+
+    /// What begins in `held`, or with the chunk, once it is there as a whole; `size` says how long it is, as soon as enough of
+    /// it is there. Most begin and end in one chunk, and are not copied.
+    fn completed(
+        &mut self,
+        chunk: &mut Bytes,
+        size: impl Fn(&[u8]) -> Result<Option<usize>, MaskProtobufError>,
+    ) -> Result<Option<Bytes>, MaskProtobufError> {
+        if self.held.is_empty() {
+            let whole = size(chunk)?.filter(|size| *size <= chunk.len());
+            return Ok(whole.map(|size| chunk.split_to(size)));
+        }
+        loop {
+            // As long as its head is not complete another byte of it is missing, at least.
+            let missing = size(&self.held)?.map_or(1, |size| size.saturating_sub(self.held.len()));
+            if missing == 0 {
+                return Ok(Some(self.held.split().freeze()));
+            }
+            if chunk.is_empty() {
+                return Ok(None);
+            }
+            let more = chunk.split_to(missing.min(chunk.len()));
+            self.held.extend_from_slice(&more);
+        }
     }
 }
 
-/// The field at the beginning of the rest of a list, of which `left` bytes are to come; `None` while it is not there as a
-/// whole.
-fn whole_field(rest: &[u8], left: usize) -> Result<Option<&[u8]>, MaskProtobufError> {
+/// How long an event is, with the length before it; `None` while that is not there.
+fn size_of_frame(rest: &[u8]) -> Result<Option<usize>, MaskProtobufError> {
+    let Some(length) = rest.first_chunk().copied().map(u32::from_be_bytes) else {
+        return Ok(None);
+    };
+    let length = usize::try_from(length).unwrap_or(usize::MAX);
+    if length > PROTOBUF_OBJECT_BYTES_MAX {
+        return Err(MaskProtobufError::TooLarge);
+    }
+    Ok(Some(FRAME_HEAD + length))
+}
+
+/// How long the field is with which the rest of a list begins, of which `left` bytes are to come; `None` while its head is
+/// not there.
+fn size_of_field(rest: &[u8], left: usize) -> Result<Option<usize>, MaskProtobufError> {
     let truncated = MaskProtobufError::Wire(ProtobufError::Truncated);
     let Some(head) = Head::parse(rest)? else {
         return if rest.len() < left {
@@ -288,7 +329,7 @@ fn whole_field(rest: &[u8], left: usize) -> Result<Option<&[u8]>, MaskProtobufEr
     if size > PROTOBUF_OBJECT_BYTES_MAX {
         return Err(MaskProtobufError::TooLarge);
     }
-    Ok(rest.get(..size))
+    Ok(Some(size))
 }
 
 #[cfg(test)]

@@ -48,13 +48,44 @@ pub(super) struct Tally {
     paths: BTreeSet<String>,
     /// Those that were not.
     fresh: Vec<String>,
-    /// The last path counted in each of sixteen slots, chosen by its length and last byte: most values stand where one
-    /// stood before.
-    recent: Option<Box<[Vec<u8>; RECENT_PATHS]>>,
+    recent: Recent,
 }
 
-/// Paths that are told apart at first.
-const RECENT_PATHS: usize = 16;
+/// The places that were counted last: most values stand where one stood before, and in the same order.
+#[derive(Debug, Default)]
+struct Recent {
+    places: Vec<Vec<u8>>,
+    /// Where the last one is.
+    at: usize,
+}
+
+impl Recent {
+    const MAX: usize = 16;
+
+    /// Whether a place is among them. From now on it is.
+    fn has(&mut self, place: &[u8]) -> bool {
+        let behind = self.at + 1;
+        let (before, after) = self.places.split_at(behind.min(self.places.len()));
+        let found = after.iter().position(|own| own == place);
+        let found = found.map(|found| behind + found);
+        let found = found.or_else(|| before.iter().position(|own| own == place));
+        if let Some(found) = found {
+            self.at = found;
+            return true;
+        }
+        if self.places.len() < Self::MAX {
+            self.at = self.places.len();
+            self.places.push(place.to_vec());
+        } else {
+            self.at = behind % Self::MAX;
+            if let Some(oldest) = self.places.get_mut(self.at) {
+                oldest.clear();
+                oldest.extend_from_slice(place);
+            }
+        }
+        false
+    }
+}
 
 impl Tally {
     /// Counts a value that stands at `path`.
@@ -71,18 +102,9 @@ impl Tally {
         if let Some(values) = self.values.get_mut(mask.place()) {
             *values += 1;
         }
-        let last = place.last().copied().unwrap_or_default();
-        let likeness = place.len() ^ usize::from(last);
-        let recent = self.recent.get_or_insert_default();
-        let Some(recent) = recent.get_mut(likeness % RECENT_PATHS) else {
-            return;
-        };
-        // Nothing was counted yet where nothing stands.
-        if recent == place && !place.is_empty() {
+        if self.recent.has(place) {
             return;
         }
-        recent.clear();
-        recent.extend_from_slice(place);
         if self.paths.len() < MASKED_PATHS_MAX {
             let path = path();
             if !self.paths.contains(&path) {
@@ -94,7 +116,7 @@ impl Tally {
 
     /// Gives back what only makes counting faster.
     pub(super) fn rest(&mut self) {
-        self.recent = None;
+        self.recent = Recent::default();
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -124,6 +146,27 @@ mod tests {
         tally.count_at(MaskName::OWN, &Trail::default());
         report.add(&mut tally);
         assert_eq!(report.masked_paths(), [""]);
+    }
+
+    #[test]
+    fn places_are_told_apart_however_many_there_are() {
+        for places in [1, 2, Recent::MAX, Recent::MAX + 1, 3 * Recent::MAX] {
+            let mut recent = Recent::default();
+            let all: Vec<Vec<u8>> = (0..places).map(|place| vec![b'a'; place]).collect();
+            for _ in 0..3 {
+                for place in &all {
+                    recent.has(place);
+                    assert!(recent.has(place));
+                }
+                assert!(recent.places.len() <= Recent::MAX);
+            }
+            assert!(!recent.has(b"another"));
+            let rounds = all.iter().filter(|place| recent.has(place)).count();
+            assert!(
+                places >= Recent::MAX || rounds == places,
+                "{places}: {rounds}"
+            );
+        }
     }
 
     #[test]

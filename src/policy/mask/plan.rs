@@ -8,10 +8,12 @@
 //! a short sorted list of keys. Where paths have patterns there is a state for every set of patterns
 //! that can match together.
 
+mod ahead;
 mod build;
 
 use std::cmp::Ordering;
 
+use self::ahead::Notes;
 use self::build::Builder;
 use super::path::{FieldPath, Pattern, Segment};
 use super::{KAPP_ORIGINAL, LAST_APPLIED, MaskName, MaskRule, Texts};
@@ -143,6 +145,7 @@ pub struct MaskPlan {
     object: StateId,
     object_and_cells: StateId,
     printed: bool,
+    notes: Notes,
 }
 
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -211,6 +214,7 @@ impl MaskPlan {
             object,
             object_and_cells,
             printed,
+            notes: Notes::default(),
         };
         let states = (0..).map(StateId).take(plan.nodes.len());
         plan.actions = states

@@ -32,9 +32,12 @@ impl Edits {
         self.all.len()
     }
 
-    /// Forgets those behind the first `count`. Their texts stay, and nothing points to them.
+    /// Forgets those behind the first `count`. Their texts stay while some are left, and nothing points to them.
     pub(super) fn truncate(&mut self, count: usize) {
         self.all.truncate(count);
+        if self.all.is_empty() {
+            self.texts.clear();
+        }
     }
 
     /// The next one.

@@ -8,9 +8,9 @@ use crate::wire::protobuf::{FieldValue, MAGIC, Unknown, fields};
 
 /// Masks a body: `k8s\0` and a `runtime.Unknown` with one object, or a list, in it.
 pub(super) fn body(
-    kind: Kind,
+    kind: &Kind,
     list: bool,
-    rewriter: &mut Rewriter<'_>,
+    rewriter: &mut Rewriter,
     at: usize,
     body: &[u8],
 ) -> Result<Growth, MaskProtobufError> {
@@ -29,8 +29,8 @@ pub(super) fn body(
 
 /// Masks the items of a list, or of a part of one.
 pub(super) fn list(
-    kind: Kind,
-    rewriter: &mut Rewriter<'_>,
+    kind: &Kind,
+    rewriter: &mut Rewriter,
     at: usize,
     list: &[u8],
 ) -> Result<Growth, MaskProtobufError> {
@@ -45,8 +45,8 @@ pub(super) fn list(
 
 /// Masks one field of a list that is not held as a whole: by itself, so that it does not matter what came with it.
 pub(super) fn part_of_list(
-    kind: Kind,
-    rewriter: &mut Rewriter<'_>,
+    kind: &Kind,
+    rewriter: &mut Rewriter,
     at: usize,
     field: &[u8],
 ) -> Result<Growth, MaskProtobufError> {
@@ -55,7 +55,7 @@ pub(super) fn part_of_list(
 
 /// Searches the metadata of a list, but for what tells its versions apart: `selfLink`, `resourceVersion`, `continue`.
 fn list_metadata(
-    rewriter: &mut Rewriter<'_>,
+    rewriter: &mut Rewriter,
     at: usize,
     metadata: &[u8],
 ) -> Result<Growth, MaskProtobufError> {
@@ -67,8 +67,8 @@ fn list_metadata(
 
 /// Masks a `WatchEvent`. The `Status` of an error holds no object and is searched.
 pub(super) fn event(
-    kind: Kind,
-    rewriter: &mut Rewriter<'_>,
+    kind: &Kind,
+    rewriter: &mut Rewriter,
     event: &[u8],
 ) -> Result<Growth, MaskProtobufError> {
     require_only(event, &[1, 2])?;
@@ -100,7 +100,7 @@ pub(super) fn event(
 /// The kind that was asked for, or its metadata. A rule is never chosen by what a body calls itself; a
 /// body that calls itself something else is not what the rule is for.
 pub(super) fn require_kind(
-    kind: Kind,
+    kind: &Kind,
     list: bool,
     unknown: &Unknown<'_>,
 ) -> Result<(), MaskProtobufError> {

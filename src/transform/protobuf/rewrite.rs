@@ -3,6 +3,8 @@
 //! The walk only collects edits: what stands in the place of which bytes. When a value's length
 //! changes, the head of every message around it is such an edit too.
 
+use std::sync::Arc;
+
 use super::super::json::embedded::FieldMasker;
 use super::super::json::{Mask, Trail};
 use super::super::output::Sink;
@@ -10,10 +12,11 @@ use super::super::placeholder::{FAMILY, Placeholder};
 use super::super::report::Tally;
 use super::MaskProtobufError;
 use super::edits::{Edits, Growth, difference};
-use super::schema::{inline, number_of};
+use super::routes::{Routes, Step};
+use super::schema::{Kind, number_of};
 use super::search::{KnownIn, in_place};
 use crate::policy::mask::{Action, Look, MaskName, Shape as JsonShape, StateId};
-use crate::request::body::kinds::{self, Field, Holds, Message, Shape};
+use crate::request::body::kinds::{Holds, Message, Shape};
 use crate::transform::text::arguments::Arguments;
 use crate::transform::text::credentials::{self, Found};
 use crate::transform::text::known::Passing;
@@ -28,11 +31,13 @@ pub(super) enum Length {
     Kept,
 }
 
-/// Collects the edits of one message.
-pub(super) struct Rewriter<'a> {
-    mask: &'a Mask,
+/// Collects the edits of one message after another.
+pub(super) struct Rewriter {
+    mask: Mask,
+    routes: Arc<Routes>,
     length: Length,
-    passing: Option<&'a Passing>,
+    /// Learns from the Secrets in them.
+    passing: Option<Passing>,
     /// What is looked for in everything that the plan does not name.
     known: Option<KnownIn>,
     /// A watch says that the object is gone.
@@ -44,28 +49,46 @@ pub(super) struct Rewriter<'a> {
     /// Masks the documents in its texts.
     documents: FieldMasker,
     edits: Edits,
-    tally: &'a mut Tally,
+    tally: Tally,
 }
 
-impl<'a> Rewriter<'a> {
-    pub(super) fn new(
-        mask: &'a Mask,
-        length: Length,
-        passing: Option<&'a Passing>,
-        tally: &'a mut Tally,
-    ) -> Self {
+impl Rewriter {
+    pub(super) fn new(mask: Mask, kind: &Kind, passing: Option<Passing>) -> Self {
         Self {
             mask,
-            length,
+            routes: Arc::clone(&kind.routes),
+            length: Length::Free,
             passing,
-            known: mask.known.as_ref().and_then(KnownIn::of),
+            known: None,
             gone: false,
             hidden_by: MaskName::OWN,
             trail: Trail::default(),
             documents: FieldMasker::default(),
             edits: Edits::default(),
-            tally,
+            tally: Tally::default(),
         }
+    }
+
+    /// Another message follows, which is searched for what is known by now.
+    pub(super) fn begin(&mut self, length: Length) {
+        self.length = length;
+        self.known = self.mask.known.as_ref().and_then(KnownIn::of);
+        self.gone = false;
+        self.trail.truncate(0);
+        self.edits.truncate(0);
+    }
+
+    /// What was masked since the last call.
+    pub(super) fn tally(&mut self) -> &mut Tally {
+        &mut self.tally
+    }
+
+    /// Gives back what the next message can make anew.
+    pub(super) fn rest(&mut self) {
+        self.known = None;
+        self.documents = FieldMasker::default();
+        self.edits = Edits::default();
+        self.tally.rest();
     }
 
     /// Goes over the length-delimited fields of a message that begins at `at`; `each` says by how much
@@ -133,7 +156,7 @@ impl<'a> Rewriter<'a> {
         bytes: &[u8],
         object: &'static Message,
     ) -> Result<Growth, MaskProtobufError> {
-        if let Some(passing) = self.passing {
+        if let Some(passing) = &self.passing {
             passing.protobuf(bytes, self.gone);
         }
         self.message(at, bytes, object, self.mask.root)
@@ -161,51 +184,46 @@ impl<'a> Rewriter<'a> {
         state: StateId,
     ) -> Result<Growth, MaskProtobufError> {
         let mut commands = Commands::default();
+        let row = self.routes.row(state, message);
         self.fields(at, bytes, |this, number, at, value| {
-            let Some(field) = message.field(number) else {
+            let Some(step) = this.routes.step(row, number, &this.mask.plan) else {
                 return Ok(this.unknown(at, value));
             };
-            if let (Some(inner), FieldValue::Bytes(value)) = (inline(field), value) {
+            if let (Some(inner), FieldValue::Bytes(value)) = (step.inline(), value) {
                 return this.message(at, value, inner, state);
             }
-            let next = this.mask.plan.member(state, Some(field.key.as_bytes()));
-            if next.is_dead() && this.known.is_none() {
+            if step.next.is_dead() && this.known.is_none() {
                 return Ok(0);
             }
             let FieldValue::Bytes(value) = value else {
                 // A known field of another type: readers would not agree on what it holds.
-                return if this.mask.plan.hides(next) {
+                return if this.mask.plan.hides(step.next) {
                     Err(MaskProtobufError::Wire(ProtobufError::WireType))
                 } else {
                     Ok(0)
                 };
             };
             let length = this.trail.len();
-            if may_be_told(field.holds, next) {
-                this.trail.member(Some(field.key.as_bytes()));
+            if step.may_be_told() {
+                this.trail.member(Some(step.field.key.as_bytes()));
             }
-            let grown = match field.shape {
-                Shape::One => this.value(at, value, field.holds, next),
-                Shape::List => this.element(at, value, field, next, &mut commands),
-                Shape::Map => this.entry(at, value, field.holds, next),
+            let grown = match step.field.shape {
+                Shape::One => this.value(at, value, step),
+                Shape::List => this.element(at, value, step, &mut commands),
+                Shape::Map => this.entry(at, value, step),
             };
             this.trail.truncate(length);
             grown
         })
     }
 
-    fn value(
-        &mut self,
-        at: usize,
-        value: &[u8],
-        holds: Holds,
-        state: StateId,
-    ) -> Result<Growth, MaskProtobufError> {
-        match holds {
+    fn value(&mut self, at: usize, value: &[u8], step: Step) -> Result<Growth, MaskProtobufError> {
+        let state = step.next;
+        match step.field.holds {
             Holds::Text | Holds::Bytes => {
                 Ok(self.text(at, value, state, &mut Arguments::default()))
             }
-            Holds::Message(place) => match kinds::message(place) {
+            Holds::Message(_) => match step.message {
                 Some(message) => self.message(at, value, message, state),
                 None => Ok(self.opaque(at, value)),
             },
@@ -249,22 +267,18 @@ impl<'a> Rewriter<'a> {
         &mut self,
         at: usize,
         value: &[u8],
-        field: &Field,
-        state: StateId,
+        step: Step,
         commands: &mut Commands,
     ) -> Result<Growth, MaskProtobufError> {
         self.trail.element();
-        let plan = &self.mask.plan;
-        let message = match field.holds {
-            Holds::Text | Holds::Bytes => {
-                let words = commands.at(field.number);
-                return Ok(self.text(at, value, plan.element(state), words));
-            }
-            Holds::Message(place) => kinds::message(place),
-            _ => None,
-        };
-        let Some(message) = message else {
-            return self.value(at, value, field.holds, plan.element(state));
+        let (plan, state) = (&self.mask.plan, step.next);
+        if let Holds::Text | Holds::Bytes = step.field.holds {
+            let words = commands.at(step.field.number);
+            return Ok(self.text(at, value, plan.element(state), words));
+        }
+        let Some(message) = step.message else {
+            let next = plan.element(state);
+            return self.value(at, value, Step { next, ..step });
         };
         let holds = plan.conditions(state).map(|condition| {
             let number = number_of(message, condition.key).unwrap_or_default();
@@ -277,27 +291,22 @@ impl<'a> Rewriter<'a> {
     }
 
     /// An entry of a map: the key in field 1, the value in field 2. The last key counts.
-    fn entry(
-        &mut self,
-        at: usize,
-        entry: &[u8],
-        holds: Holds,
-        state: StateId,
-    ) -> Result<Growth, MaskProtobufError> {
-        let key = last_bytes(entry, 1);
+    fn entry(&mut self, at: usize, entry: &[u8], step: Step) -> Result<Growth, MaskProtobufError> {
+        let (key, state) = (last_bytes(entry, 1), step.next);
         let next = self.mask.plan.member(state, Some(key));
         if next.is_dead() && self.known.is_none() {
             return Ok(0);
         }
         // As in JSON: keys above what a mask names stay.
         let keys = self.mask.plan.action(state, JsonShape::Object) == Action::Search;
-        if may_be_told(holds, next) {
+        let step = Step { next, ..step };
+        if step.may_be_told() {
             self.trail.member(Some(key));
         }
         self.fields(at, entry, |this, number, at, value| match (number, value) {
             (1, FieldValue::Bytes(_)) if !keys => Ok(0),
             (1, FieldValue::Bytes(key)) => Ok(this.search(at, key)),
-            (2, FieldValue::Bytes(value)) => this.value(at, value, holds, next),
+            (2, FieldValue::Bytes(value)) => this.value(at, value, step),
             _ => Ok(this.unknown(at, value)),
         })
     }
@@ -330,11 +339,11 @@ impl<'a> Rewriter<'a> {
             Found::Parts(parts) => parts,
         };
         let known = self.known.as_mut();
-        let known = known.map_or_else(Vec::new, |known| known.find(text, self.tally));
+        let known = known.map_or_else(Vec::new, |known| known.find(text, &mut self.tally));
         let parts = credentials::merged([parts, known].concat());
         if self.length == Length::Kept {
             self.tally.count_at(self.hidden_by, &self.trail);
-            return self.replace(at, text, &in_place(text, parts, self.mask));
+            return self.replace(at, text, &in_place(text, parts, &self.mask));
         }
         let mut masked = Vec::with_capacity(text.len());
         let mut copied = 0;
@@ -380,7 +389,10 @@ impl<'a> Rewriter<'a> {
     }
 
     fn document(&mut self, at: usize, text: &[u8], mask: Mask) -> Growth {
-        let Some(masked) = self.documents.mask(mask, text, &self.trail, self.tally) else {
+        let Some(masked) = self
+            .documents
+            .mask(mask, text, &self.trail, &mut self.tally)
+        else {
             return self.placeholder(at, text);
         };
         let masked = match self.length {
@@ -404,7 +416,7 @@ impl<'a> Rewriter<'a> {
         let Some(known) = &mut self.known else {
             return 0;
         };
-        let masked = known.masked_anyhow(bytes, self.mask, self.tally);
+        let masked = known.masked_anyhow(bytes, &self.mask, &mut self.tally);
         masked.map_or(0, |masked| self.replace(at, bytes, &masked))
     }
 
@@ -418,8 +430,8 @@ impl<'a> Rewriter<'a> {
     fn searched(&mut self, text: &[u8]) -> Option<Vec<u8>> {
         let known = self.known.as_mut()?;
         match self.length {
-            Length::Free => known.masked(text, self.tally),
-            Length::Kept => known.masked_in_place(text, self.mask, self.tally),
+            Length::Free => known.masked(text, &mut self.tally),
+            Length::Kept => known.masked_in_place(text, &self.mask, &mut self.tally),
         }
     }
 
@@ -459,14 +471,9 @@ impl<'a> Rewriter<'a> {
     }
 
     /// Hands the rewritten text out; `length` is that of what was read.
-    pub(super) fn write(self, length: usize, sink: &mut impl Sink) {
+    pub(super) fn write(&self, length: usize, sink: &mut impl Sink) {
         self.edits.write(length, sink);
     }
-}
-
-/// May the place of a value, or of something below, have to be told? Known values are told by where they come from.
-fn may_be_told(holds: Holds, state: StateId) -> bool {
-    !state.is_dead() || matches!(holds, Holds::Message(_) | Holds::Json)
 }
 
 fn padded(mut text: Vec<u8>, length: usize, with: u8) -> Vec<u8> {

@@ -3,15 +3,19 @@
 //! A plan that names a field which is not in the table is not applied to protobuf: the resource is then served as
 //! JSON ([`covers`]). So a missing row costs speed, never a value.
 
+use std::sync::Arc;
+
+use super::routes::Routes;
 use crate::policy::mask::{Action, Condition, MaskPlan, Root, Shape as JsonShape, StateId};
 use crate::request::RequestInfo;
 use crate::request::body::kinds::{self, Field, Holds, Message, Shape};
 
 /// A kind that can be masked as protobuf.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(in crate::transform) struct Kind {
     pub(super) name: &'static str,
     pub(super) object: &'static Message,
+    pub(super) routes: Arc<Routes>,
 }
 
 /// The kind that answers to a read of this resource, if it can be masked as protobuf by this plan.
@@ -25,8 +29,16 @@ pub(in crate::transform) fn kind_for(info: &RequestInfo, plan: &MaskPlan) -> Opt
         group => format!("{group}/{}", info.api_version),
     };
     let (name, object) = kinds::of_resource(&api_version, &info.resource)?;
-    let root = plan.root(Root::Object);
-    covers(plan, root, object, true).then_some(Kind { name, object })
+    // To look for all that the plan hides in the whole kind takes longer than to answer.
+    let routes = plan.note(object, || {
+        let root = plan.root(Root::Object);
+        covers(plan, root, object, true).then(|| Arc::new(Routes::of(plan, root, object)))
+    });
+    Some(Kind {
+        name,
+        object,
+        routes: routes.as_ref().clone()?,
+    })
 }
 
 /// The number by which the text that a condition is about is found.
@@ -91,7 +103,7 @@ fn walked(plan: &MaskPlan, state: StateId, form: JsonShape) -> bool {
 }
 
 /// The message whose fields stand in its parent's object in JSON.
-pub(super) fn inline(field: &Field) -> Option<&'static Message> {
+fn inline(field: &Field) -> Option<&'static Message> {
     match field.holds {
         Holds::Message(place) if field.key.is_empty() => kinds::message(place),
         _ => None,

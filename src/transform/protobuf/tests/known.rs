@@ -225,7 +225,7 @@ proptest! {
         let (mask, kind) = MASK.clone();
         let mut masker = ProtobufMasker::new(mask, kind, Form::Object, None);
         let mut output = Output::default();
-        masker.push(&body, &mut output).unwrap();
+        masker.push(&body.into(), &mut output).unwrap();
         masker.finish(&mut output).unwrap();
         prop_assert_eq!(counted(masker.tally()), counts);
     }

@@ -181,11 +181,7 @@ fn c_03_a_revealed_field_is_the_only_one_that_shows() {
     let password = FieldPath::parse("data.password").unwrap();
     let plan = Arc::new(MaskPlan::revealing(&[&secrets], Some(&password)));
     let kind = kind_for(&info(SECRET), &plan).unwrap();
-    let mask = Mask {
-        root: plan.root(Root::Object),
-        plan,
-        ..masker(SECRET, Form::Object, &secrets).mask
-    };
+    let mask = mask(plan);
     for (key, shown) in [
         ("password", true),
         ("Password", false),
@@ -194,7 +190,7 @@ fn c_03_a_revealed_field_is_the_only_one_that_shows() {
     ] {
         let body = envelope("Secret", &secret("db", key, PASSWORD));
         let (text, outcome) = run(
-            ProtobufMasker::new(mask.clone(), kind, Form::Object, None),
+            ProtobufMasker::new(mask.clone(), kind.clone(), Form::Object, None),
             &[&body],
         );
         // The copy in the last-applied annotation and the empty value stay masked.

@@ -1,0 +1,67 @@
+//! What can be worked out ahead of a walk, once for all walks.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+
+use super::{MaskPlan, StateId};
+
+/// What was worked out from a plan, by what it is about. It says nothing that the plan does not.
+#[derive(Default)]
+pub(super) struct Notes(RwLock<HashMap<usize, Note>>);
+
+type Note = Arc<dyn Any + Send + Sync>;
+
+impl StateId {
+    /// Its place among all states of its plan.
+    pub fn place(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+}
+
+impl MaskPlan {
+    /// All states that an element of an array in `state` may have.
+    pub fn elements(&self, state: StateId) -> impl Iterator<Item = StateId> {
+        let elements = self.node(state).map_or(&[][..], |node| &node.elements);
+        elements.iter().copied()
+    }
+
+    /// What follows from all of the plan for `about`, which is never given up: `make` works it out when it is asked for
+    /// the first time.
+    pub fn note<A, T>(&self, about: &'static A, make: impl FnOnce() -> T) -> Arc<T>
+    where
+        T: Any + Send + Sync,
+    {
+        let place = std::ptr::from_ref(about).addr();
+        let known = self.notes.0.read().get(&place).cloned();
+        if let Some(Ok(known)) = known.map(Arc::downcast) {
+            return known;
+        }
+        let made = Arc::new(make());
+        self.notes.0.write().insert(place, Arc::<T>::clone(&made));
+        made
+    }
+}
+
+impl Clone for Notes {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl Eq for Notes {}
+
+impl PartialEq for Notes {
+    fn eq(&self, _other: &Self) -> bool {
+        true
+    }
+}
+
+impl fmt::Debug for Notes {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Notes(..)")
+    }
+}
