@@ -13,7 +13,7 @@
 mod begun;
 mod elements;
 pub(super) mod embedded;
-mod familiar;
+pub(super) mod familiar;
 mod frame;
 mod held;
 mod masked;

@@ -12,6 +12,7 @@
 
 mod edits;
 mod envelope;
+mod familiar;
 mod rewrite;
 mod routes;
 mod schema;

@@ -1,17 +1,16 @@
 //! Objects and arrays that passed before. Many read the same, in the Pods of one workload and in the events of one Pod:
 //! what was looked through once, and had nothing to mask in it, is known by its bytes when it comes again.
 
+pub(in crate::transform) mod memory;
+
 use std::ops::Range;
 
+use self::memory::{Key, Memory};
 use super::{Frame, JsonMasker};
-use crate::limits::{FAMILIAR_BYTES_MAX, FAMILIAR_CONTAINER_BYTES_MAX};
+use crate::limits::FAMILIAR_CONTAINER_BYTES_MAX;
 use crate::policy::mask::StateId;
 
-/// Containers that are remembered at most: so many sets, of which some of their bytes choose one, of so many.
-const SETS: usize = 32;
-const SET: usize = 4;
-
-/// Those bytes: mostly of a name, as `{"name":` stands before them.
+/// The bytes of a container by which it is looked for: mostly of a name, as `{"name":` stands before them.
 const CHOOSING: Range<usize> = 8..40;
 
 /// Where a container stands. All else that is thought of it depends on its bytes.
@@ -103,33 +102,19 @@ impl JsonMasker {
 
 /// The memory of one stream; none before something has passed.
 #[derive(Default)]
-pub(super) struct Familiar(Option<Box<Memory>>);
-
-struct Memory {
-    texts: Vec<u8>,
-    sets: [[Slot; SET]; SETS],
-    /// The next of a set that makes room.
-    turn: usize,
-}
-
-/// Where in the texts a container is; nowhere if there is none.
-#[derive(Clone, Default)]
-struct Slot {
-    place: Place,
-    text: Range<u16>,
-    /// How it begins.
-    beginning: u32,
-}
+pub(super) struct Familiar(Option<Box<Memory<Place>>>);
 
 impl Familiar {
     /// How long the container is that `text` begins with, if it passed here before; within an array with those behind it
     /// of which this is true as well, and the commas between.
     pub(super) fn length(&self, place: Place, text: &[u8], within_array: bool) -> Option<usize> {
         let memory = self.0.as_ref()?;
-        let mut length = memory.length(place, text)?;
+        // It is complete, so nothing begins with it that goes on in another way.
+        let one = |text: &[u8]| memory.begins(place, key(text)?, text);
+        let mut length = one(text)?;
         while within_array
             && let Some([b',', next @ ..]) = text.get(length..)
-            && let Some(more) = memory.length(place, next)
+            && let Some(more) = one(next)
         {
             length += 1 + more;
         }
@@ -138,9 +123,11 @@ impl Familiar {
 
     /// A container passed, which `text` begins with and has this `length`.
     pub(super) fn learn(&mut self, place: Place, text: &[u8], length: usize) {
-        if length <= FAMILIAR_CONTAINER_BYTES_MAX {
-            let memory = self.0.get_or_insert_with(Memory::new);
-            memory.learn(place, text, length);
+        if length <= FAMILIAR_CONTAINER_BYTES_MAX
+            && let Some((container, key)) = text.get(..length).zip(key(text))
+        {
+            let memory = self.0.get_or_insert_default();
+            memory.learn(place, key, container);
         }
     }
 
@@ -150,62 +137,8 @@ impl Familiar {
     }
 }
 
-impl Memory {
-    fn new() -> Box<Self> {
-        Box::new(Self {
-            texts: Vec::new(),
-            sets: std::array::from_fn(|_| Default::default()),
-            turn: 0,
-        })
-    }
-
-    /// The length of the container that `text` begins with, if it passed here before.
-    fn length(&self, place: Place, text: &[u8]) -> Option<usize> {
-        let (set, beginning) = set(text)?;
-        let mut slots = self.sets.get(set)?.iter();
-        let slot = slots.find(|slot| slot.beginning == beginning)?;
-        let range = usize::from(slot.text.start)..usize::from(slot.text.end);
-        let known = self.texts.get(range)?;
-        // It is complete, so nothing begins with it that goes on in another way.
-        let same = slot.place == place && !known.is_empty() && text.starts_with(known);
-        same.then_some(known.len())
-    }
-
-    fn learn(&mut self, place: Place, text: &[u8], length: usize) -> Option<()> {
-        let container = text.get(..length)?;
-        if self.texts.len() + length > FAMILIAR_BYTES_MAX {
-            self.texts.clear();
-            self.sets = std::array::from_fn(|_| Default::default());
-        }
-        let (set, beginning) = set(text)?;
-        let set = self.sets.get_mut(set)?;
-        let same = set.iter().position(|slot| slot.beginning == beginning);
-        self.turn = (self.turn + 1) % SET;
-        let slot = set.get_mut(same.unwrap_or(self.turn))?;
-        let from = u16::try_from(self.texts.len()).ok()?;
-        self.texts.extend_from_slice(container);
-        let text = from..u16::try_from(self.texts.len()).ok()?;
-        *slot = Slot {
-            place,
-            text,
-            beginning,
-        };
-        Some(())
-    }
-}
-
-/// The set in which a container is remembered, and by what, from what `text` begins with.
-fn set(text: &[u8]) -> Option<(usize, u32)> {
-    /// Odd, and without a pattern in its bits (2^64 by the golden ratio).
-    const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
-    let (words, _) = text.get(CHOOSING)?.as_chunks();
-    let mixed = words.iter().fold(SPREAD, |mixed, word| {
-        (mixed ^ u64::from_le_bytes(*word))
-            .wrapping_mul(SPREAD)
-            .rotate_left(29)
-    });
-    let set = usize::try_from(mixed % SETS as u64).ok()?;
-    Some((set, u32::try_from(mixed >> 32).ok()?))
+fn key(text: &[u8]) -> Option<Key> {
+    Some(Key::of(text.get(CHOOSING)?))
 }
 
 #[cfg(test)]
@@ -216,6 +149,7 @@ mod tests {
     use super::super::tests::{mask_by, run_pieces};
     use super::super::{Documents, Mask};
     use super::*;
+    use crate::limits::FAMILIAR_BYTES_MAX;
     use crate::policy::mask::{FieldPath, LAST_APPLIED, MaskRule, builtin};
     use crate::transform::output::Output;
 
@@ -334,7 +268,7 @@ mod tests {
             push(&mut masker, &(0..100).map(variable).collect::<String>());
             masker.rest();
             let memory = masker.familiar.0.as_ref().unwrap();
-            assert!((1..=FAMILIAR_BYTES_MAX).contains(&memory.texts.len()));
+            assert!((1..=FAMILIAR_BYTES_MAX).contains(&memory.bytes()));
         }
         push(&mut masker, "{}]}]}}");
         masker.rest();

@@ -3,22 +3,23 @@
 //! The walk only collects edits: what stands in the place of which bytes. When a value's length
 //! changes, the head of every message around it is such an edit too.
 
+mod text;
+
 use std::sync::Arc;
 
 use super::super::json::embedded::FieldMasker;
 use super::super::json::{Mask, Trail};
 use super::super::output::Sink;
-use super::super::placeholder::{FAMILY, Placeholder};
 use super::super::report::Tally;
 use super::MaskProtobufError;
-use super::edits::{Edits, Growth, difference};
+use super::edits::{Edits, Growth};
+use super::familiar::Familiar;
 use super::routes::{Routes, Step};
 use super::schema::{Kind, number_of};
-use super::search::{KnownIn, in_place};
-use crate::policy::mask::{Action, Look, MaskName, Shape as JsonShape, StateId};
+use super::search::KnownIn;
+use crate::policy::mask::{Action, MaskName, Shape as JsonShape, StateId};
 use crate::request::body::kinds::{Holds, Message, Shape};
 use crate::transform::text::arguments::Arguments;
-use crate::transform::text::credentials::{self, Found};
 use crate::transform::text::known::Passing;
 use crate::wire::protobuf::{FieldValue, ProtobufError, all_bytes, fields, last_bytes};
 
@@ -48,6 +49,7 @@ pub(super) struct Rewriter {
     trail: Trail,
     /// Masks the documents in its texts.
     documents: FieldMasker,
+    pub(super) familiar: Familiar,
     edits: Edits,
     tally: Tally,
 }
@@ -64,6 +66,7 @@ impl Rewriter {
             hidden_by: MaskName::OWN,
             trail: Trail::default(),
             documents: FieldMasker::default(),
+            familiar: Familiar::default(),
             edits: Edits::default(),
             tally: Tally::default(),
         }
@@ -87,6 +90,7 @@ impl Rewriter {
     pub(super) fn rest(&mut self) {
         self.known = None;
         self.documents = FieldMasker::default();
+        self.familiar = Familiar::default();
         self.edits = Edits::default();
         self.tally.rest();
     }
@@ -189,11 +193,11 @@ impl Rewriter {
             let Some(step) = this.routes.step(row, number, &this.mask.plan) else {
                 return Ok(this.unknown(at, value));
             };
-            if let (Some(inner), FieldValue::Bytes(value)) = (step.inline(), value) {
-                return this.message(at, value, inner, state);
-            }
             if step.next.is_dead() && this.known.is_none() {
                 return Ok(0);
+            }
+            if let (Some(inner), FieldValue::Bytes(value)) = (step.inline(), value) {
+                return this.message(at, value, inner, state);
             }
             let FieldValue::Bytes(value) = value else {
                 // A known field of another type: readers would not agree on what it holds.
@@ -224,7 +228,9 @@ impl Rewriter {
                 Ok(self.text(at, value, state, &mut Arguments::default()))
             }
             Holds::Message(_) => match step.message {
-                Some(message) => self.message(at, value, message, state),
+                Some(message) => self.unless_familiar(value, step, false, |this| {
+                    this.message(at, value, message, state)
+                }),
                 None => Ok(self.opaque(at, value)),
             },
             Holds::Texts => self.inner(at, value, 1, self.mask.plan.element(state)),
@@ -280,14 +286,43 @@ impl Rewriter {
             let next = plan.element(state);
             return self.value(at, value, Step { next, ..step });
         };
-        let holds = plan.conditions(state).map(|condition| {
-            let number = number_of(message, condition.key).unwrap_or_default();
-            // Every reader takes the last name; any of them counts.
-            all_bytes(value, number)
-                .any(|name| std::str::from_utf8(name).map_or(true, |name| condition.holds(name)))
-        });
-        let element = plan.element_where(state, holds);
-        self.message(at, value, message, element)
+        self.unless_familiar(value, step, true, |this| {
+            let plan = &this.mask.plan;
+            let holds = plan.conditions(state).map(|condition| {
+                let number = number_of(message, condition.key).unwrap_or_default();
+                // Every reader takes the last name; any of them counts.
+                all_bytes(value, number).any(|name| {
+                    std::str::from_utf8(name).map_or(true, |name| condition.holds(name))
+                })
+            });
+            let element = plan.element_where(state, holds);
+            this.message(at, value, message, element)
+        })
+    }
+
+    /// Masks a message, unless it passed before: what is done with it depends on its bytes alone while nothing is searched
+    /// for known values.
+    fn unless_familiar(
+        &mut self,
+        message: &[u8],
+        step: Step,
+        element: bool,
+        mask: impl FnOnce(&mut Self) -> Result<Growth, MaskProtobufError>,
+    ) -> Result<Growth, MaskProtobufError> {
+        let may_be = self.known.is_none() && self.mask.plan.looks(step.next);
+        let candidate = may_be.then(|| Familiar::candidate(step, element, message));
+        let Some(candidate) = candidate.flatten() else {
+            return mask(self);
+        };
+        if self.familiar.has(candidate, message) {
+            return Ok(0);
+        }
+        let before = self.edits.count();
+        let grown = mask(self)?;
+        if self.edits.count() == before {
+            self.familiar.learn(candidate, message);
+        }
+        Ok(grown)
     }
 
     /// An entry of a map: the key in field 1, the value in field 2. The last key counts.
@@ -311,174 +346,10 @@ impl Rewriter {
         })
     }
 
-    fn text(
-        &mut self,
-        at: usize,
-        text: &[u8],
-        state: StateId,
-        arguments: &mut Arguments,
-    ) -> Growth {
-        self.hidden_by = self.mask.plan.mask(state);
-        match self.mask.plan.action(state, JsonShape::String) {
-            Action::Pass | Action::Walk => 0,
-            Action::Search => self.search(at, text),
-            Action::Mask(_) => self.placeholder(at, text),
-            Action::Embedded if text.trim_ascii().is_empty() => 0,
-            Action::Embedded => self.document(at, text, self.mask.clone()),
-            // Bytes are themselves here, not base64.
-            Action::Scan(Look::Argument) => self.found(at, text, arguments.look(text)),
-            Action::Scan(look) => self.found(at, text, credentials::look(text, look)),
-        }
-    }
-
-    /// Masks the credentials that were found in a text, and known values, of which one may be part of the other.
-    fn found(&mut self, at: usize, text: &[u8], found: Found) -> Growth {
-        let parts = match found {
-            Found::Nothing => return self.search(at, text),
-            Found::Whole => return self.placeholder(at, text),
-            Found::Parts(parts) => parts,
-        };
-        let known = self.known.as_mut();
-        let known = known.map_or_else(Vec::new, |known| known.find(text, &mut self.tally));
-        let parts = credentials::merged([parts, known].concat());
-        if self.length == Length::Kept {
-            self.tally.count_at(self.hidden_by, &self.trail);
-            return self.replace(at, text, &in_place(text, parts, &self.mask));
-        }
-        let mut masked = Vec::with_capacity(text.len());
-        let mut copied = 0;
-        for part in parts {
-            masked.extend_from_slice(text.get(copied..part.start).unwrap_or_default());
-            copied = part.end;
-            let placeholder = self.stand_in(text.get(part).unwrap_or_default());
-            masked.extend_from_slice(placeholder.bytes());
-        }
-        masked.extend_from_slice(text.get(copied..).unwrap_or_default());
-        self.replace(at, text, &masked)
-    }
-
-    /// The JSON of a `RawExtension`, which may also be an object in an envelope of its own: where something in
-    /// it is to be masked by its field, that is not followed.
-    fn json(
-        &mut self,
-        at: usize,
-        text: &[u8],
-        state: StateId,
-    ) -> Result<Growth, MaskProtobufError> {
-        if text.trim_ascii().is_empty() {
-            return Ok(0);
-        }
-        let object = matches!(text.trim_ascii_start().first(), Some(b'{'));
-        let named = self.mask.plan.hides(state);
-        if !named && !object {
-            return Ok(self.opaque(at, text));
-        }
-        if !object {
-            return Err(MaskProtobufError::Shape);
-        }
-        // Most have nothing in them, which is found out faster in their text.
-        if !named && !self.known.as_mut().is_some_and(|known| known.finds(text)) {
-            return Ok(0);
-        }
-        let mask = Mask {
-            root: state,
-            data_is_base64: false,
-            ..self.mask.clone()
-        };
-        Ok(self.document(at, text, mask))
-    }
-
-    fn document(&mut self, at: usize, text: &[u8], mask: Mask) -> Growth {
-        let Some(masked) = self
-            .documents
-            .mask(mask, text, &self.trail, &mut self.tally)
-        else {
-            return self.placeholder(at, text);
-        };
-        let masked = match self.length {
-            Length::Free => masked,
-            Length::Kept if masked.len() <= text.len() => padded(masked, text.len(), b' '),
-            Length::Kept => self.stand_in_document(text),
-        };
-        self.replace(at, text, &masked)
-    }
-
-    /// Known values in a field that is in no table, or in a broken one.
-    pub(super) fn unknown(&mut self, at: usize, value: FieldValue<'_>) -> Growth {
-        match value {
-            FieldValue::Bytes(bytes) => self.opaque(at, bytes),
-            FieldValue::Varint(_) | FieldValue::Fixed32(_) | FieldValue::Fixed64(_) => 0,
-        }
-    }
-
-    /// Known values in what may be a text, a message, or both. Its length stays whatever the answer is.
-    fn opaque(&mut self, at: usize, bytes: &[u8]) -> Growth {
-        let Some(known) = &mut self.known else {
-            return 0;
-        };
-        let masked = known.masked_anyhow(bytes, &self.mask, &mut self.tally);
-        masked.map_or(0, |masked| self.replace(at, bytes, &masked))
-    }
-
-    /// Known values in a text.
-    fn search(&mut self, at: usize, text: &[u8]) -> Growth {
-        let masked = self.searched(text);
-        masked.map_or(0, |masked| self.replace(at, text, &masked))
-    }
-
-    /// A text without the known values in it; `None` if it has none.
-    fn searched(&mut self, text: &[u8]) -> Option<Vec<u8>> {
-        let known = self.known.as_mut()?;
-        match self.length {
-            Length::Free => known.masked(text, &mut self.tally),
-            Length::Kept => known.masked_in_place(text, &self.mask, &mut self.tally),
-        }
-    }
-
-    fn placeholder(&mut self, at: usize, value: &[u8]) -> Growth {
-        let placeholder = self.stand_in(value);
-        match self.length {
-            Length::Free => self.replace(at, value, placeholder.bytes()),
-            Length::Kept => self.replace(at, value, &placeholder.fitted(value.len())),
-        }
-    }
-
-    /// What stands in the place of a value.
-    fn stand_in(&mut self, value: &[u8]) -> Placeholder {
-        self.tally.count_at(self.hidden_by, &self.trail);
-        self.mask.placeholder(value)
-    }
-
-    /// A document of the same length that says nothing, but that it is masked: written back it would take the place of
-    /// the whole one, so the guard of writes has to know it again.
-    fn stand_in_document(&self, text: &[u8]) -> Vec<u8> {
-        const BEFORE: &[u8] = b"{\"";
-        const BEHIND: &[u8] = b"\":0}";
-        match text.len().checked_sub(BEFORE.len() + BEHIND.len()) {
-            Some(room) if room >= FAMILY.len() => {
-                let key = self.mask.placeholder(text).fitted(room);
-                [BEFORE, &key, BEHIND].concat()
-            }
-            _ => padded(b"{}".to_vec(), text.len(), b' '),
-        }
-    }
-
-    fn replace(&mut self, at: usize, old: &[u8], new: &[u8]) -> Growth {
-        if new != old {
-            self.edits.push(at..at + old.len(), new);
-        }
-        difference(new.len(), old.len())
-    }
-
     /// Hands the rewritten text out; `length` is that of what was read.
     pub(super) fn write(&self, length: usize, sink: &mut impl Sink) {
         self.edits.write(length, sink);
     }
-}
-
-fn padded(mut text: Vec<u8>, length: usize, with: u8) -> Vec<u8> {
-    text.resize(length, with);
-    text
 }
 
 /// The lists of words in one message: a command and its arguments.

@@ -11,6 +11,7 @@ use crate::wire::protobuf::tests::field;
 use crate::wire::protobuf::{Field, FieldValue, fields};
 
 mod back;
+mod familiar;
 mod known;
 mod odd;
 mod pieces;
@@ -91,6 +92,14 @@ fn envelope(kind: &str, raw: &[u8]) -> Vec<u8> {
     .concat()
 }
 
+/// A frame of a watch.
+fn event(kind: &str, name: &str, object: &[u8]) -> Vec<u8> {
+    let extension = field(1, &envelope(name, object));
+    let event = [field(1, kind.as_bytes()), field(2, &extension)].concat();
+    let length = u32::try_from(event.len()).unwrap();
+    [&length.to_be_bytes()[..], &event].concat()
+}
+
 fn entry(key: &str, value: &[u8]) -> Vec<u8> {
     [field(1, key.as_bytes()), field(2, value)].concat()
 }
@@ -166,18 +175,6 @@ fn c_03_an_object_gets_whole_placeholders_and_nothing_else_changes() {
 
 #[test]
 fn c_07_every_frame_of_a_watch_is_masked_by_itself() {
-    let event = |kind: &str, name: &str, object: &[u8]| {
-        let event = [
-            field(1, kind.as_bytes()),
-            field(2, &field(1, &envelope(name, object))),
-        ];
-        let event = event.concat();
-        [
-            &(u32::try_from(event.len()).unwrap()).to_be_bytes()[..],
-            &event,
-        ]
-        .concat()
-    };
     let metadata = field(1, &field(1, b"bookmark"));
     let status = field(3, b"too old resource version: 1 (200)");
     let events = |secret: &[u8]| {

@@ -26,7 +26,8 @@ impl MaskPlan {
     /// All states that an element of an array in `state` may have.
     pub fn elements(&self, state: StateId) -> impl Iterator<Item = StateId> {
         let elements = self.node(state).map_or(&[][..], |node| &node.elements);
-        elements.iter().copied()
+        let nothing = elements.is_empty().then_some(StateId::DEAD);
+        elements.iter().copied().chain(nothing)
     }
 
     /// What follows from all of the plan for `about`, which is never given up: `make` works it out when it is asked for

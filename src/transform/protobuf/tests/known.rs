@@ -287,15 +287,6 @@ fn c_03_lists_and_watches_are_searched_wherever_they_are_cut() {
     ];
     let item = pod(&texts);
     let status = field(3, format!("invalid value {VALUE}").as_bytes());
-    let event = |kind: &str, name: &str, object: &[u8]| {
-        let event = [
-            field(1, kind.as_bytes()),
-            field(2, &field(1, &envelope(name, object))),
-        ]
-        .concat();
-        let length = u32::try_from(event.len()).unwrap().to_be_bytes();
-        [&length[..], &event].concat()
-    };
     let shard = [field(2, b"4711"), field(5, &field(1, VALUE.as_bytes()))].concat();
     let raw = [field(1, &shard), field(2, &item), field(2, &item)].concat();
     for (form, body) in [
