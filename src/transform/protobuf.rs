@@ -142,7 +142,8 @@ impl ProtobufMasker {
             }
         };
         self.rewriter.begin(Length::Free);
-        envelope::body(&self.kind, list, &mut self.rewriter, 0, &rest)?;
+        let unknown = Unknown::parse(&rest)?;
+        envelope::body(&self.kind, list, &mut self.rewriter, 0, (&rest, &unknown))?;
         self.rewriter.write(rest.len(), &mut output.of(&rest));
         Ok(())
     }

@@ -108,10 +108,11 @@ impl<'a> Fields<'a> {
 
     #[inline]
     fn field(&mut self) -> Result<Field<'a>, ProtobufError> {
-        // Most are one of the first fifteen, with a short text or message in it.
-        if let [tag @ 0x0a..0x80, length @ 0..0x80, rest @ ..] = self.rest
+        // Most are one of the first fifteen, with a text or message of up to 16 KiB in it.
+        if let [tag @ 0x0a..0x80, rest @ ..] = self.rest
             && tag & 7 == 2
-            && let Some((bytes, rest)) = rest.split_at_checked(usize::from(*length))
+            && let Some((length, rest)) = short_length(rest)
+            && let Some((bytes, rest)) = rest.split_at_checked(length)
         {
             self.rest = rest;
             let (number, value) = (u32::from(tag >> 3), FieldValue::Bytes(bytes));
@@ -180,6 +181,19 @@ impl<'a> Fields<'a> {
             .ok_or(ProtobufError::Truncated)?;
         self.rest = rest;
         Ok(*bytes)
+    }
+}
+
+/// A length of one byte or two, and what stands behind it.
+#[inline]
+fn short_length(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    match bytes {
+        [length @ 0..0x80, rest @ ..] => Some((usize::from(*length), rest)),
+        [low, high @ 0..0x80, rest @ ..] => {
+            let length = usize::from(low & 0x7f) | usize::from(*high) << 7;
+            Some((length, rest))
+        }
+        _ => None,
     }
 }
 

@@ -6,15 +6,15 @@ use super::rewrite::Rewriter;
 use super::schema::Kind;
 use crate::wire::protobuf::{FieldValue, MAGIC, Unknown, fields};
 
-/// Masks a body: `k8s\0` and a `runtime.Unknown` with one object, or a list, in it.
+/// Masks a body: `k8s\0` and a `runtime.Unknown`, which was read, with one object, or a list, in it.
 pub(super) fn body(
     kind: &Kind,
     list: bool,
     rewriter: &mut Rewriter,
     at: usize,
-    body: &[u8],
+    (body, unknown): (&[u8], &Unknown<'_>),
 ) -> Result<Growth, MaskProtobufError> {
-    require_kind(kind, list, &Unknown::parse(body)?)?;
+    require_kind(kind, list, unknown)?;
     let message = body.strip_prefix(MAGIC).unwrap_or_default();
     require_only(message, &[1, 2, 3, 4])?;
     let at = at + MAGIC.len();
@@ -81,18 +81,21 @@ pub(super) fn event(
             return Ok(0);
         }
         require_only(extension, &[1])?;
-        rewriter.fields(at, extension, |rewriter, _raw, at, value| match value {
-            FieldValue::Bytes(raw) if Unknown::parse(raw)?.kind == "Status" => {
-                let message = raw.strip_prefix(MAGIC).unwrap_or_default();
-                require_only(message, &[1, 2, 3, 4])?;
-                let at = at + MAGIC.len();
-                rewriter.fields(at, message, |rewriter, number, at, value| match number {
-                    2 => Ok(rewriter.unknown(at, value)),
-                    _ => Ok(0),
-                })
+        rewriter.fields(at, extension, |rewriter, _raw, at, value| {
+            let FieldValue::Bytes(raw) = value else {
+                return Err(MaskProtobufError::Shape);
+            };
+            let unknown = Unknown::parse(raw)?;
+            if unknown.kind != "Status" {
+                return body(kind, false, rewriter, at, (raw, &unknown));
             }
-            FieldValue::Bytes(raw) => body(kind, false, rewriter, at, raw),
-            _ => Err(MaskProtobufError::Shape),
+            let message = raw.strip_prefix(MAGIC).unwrap_or_default();
+            require_only(message, &[1, 2, 3, 4])?;
+            let at = at + MAGIC.len();
+            rewriter.fields(at, message, |rewriter, number, at, value| match number {
+                2 => Ok(rewriter.unknown(at, value)),
+                _ => Ok(0),
+            })
         })
     })
 }
