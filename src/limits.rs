@@ -60,8 +60,9 @@ pub const JSON_KEY_BYTES_MAX: usize = 1024;
 /// 256 KiB for all annotations of an object. A larger value is masked as a whole.
 pub const EMBEDDED_JSON_BYTES_MAX: usize = 512 * 1024;
 
-/// Bytes of objects and arrays without anything to mask that a stream remembers while documents come without a pause:
-/// Pods of one workload have most variables, probes and arguments in common.
+/// Bytes of objects and arrays, or of messages of protobuf, without anything to mask that a stream remembers while documents
+/// come without a pause, and as much again for each level of documents in documents: Pods of one workload have most
+/// variables, probes and arguments in common.
 pub const FAMILIAR_BYTES_MAX: usize = 8 * 1024;
 /// Bytes of one of them: longer ones mostly say something of one Pod.
 pub const FAMILIAR_CONTAINER_BYTES_MAX: usize = 256;

@@ -46,7 +46,7 @@ pub fn negotiate(
     let accept = accepted(headers)?;
     let form = Form {
         tables: cells_are_safe(info, plan),
-        // All that the plan hides is looked for in the kind: not for those who never ask.
+        // All that the plan hides is looked for in the kind, once: not for those who never ask.
         protobuf: accept.contains(PROTOBUF) && protobuf::kind_for(info, plan).is_some(),
     };
     let accept = form.narrow(&accept)?;

@@ -110,6 +110,8 @@ impl ProtobufMasker {
     /// Between two frames of a watch, gives back what the next one can make anew.
     pub(super) fn rest(&mut self) {
         if self.place == Place::Frame && self.held.is_empty() {
+            // Empty it may still share the memory of the last event that came in pieces.
+            self.held = BytesMut::new();
             self.rewriter.rest();
         }
     }

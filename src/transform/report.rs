@@ -78,9 +78,9 @@ impl Recent {
             self.places.push(place.to_vec());
         } else {
             self.at = behind % Self::MAX;
-            if let Some(oldest) = self.places.get_mut(self.at) {
-                oldest.clear();
-                oldest.extend_from_slice(place);
+            if let Some(next) = self.places.get_mut(self.at) {
+                next.clear();
+                next.extend_from_slice(place);
             }
         }
         false

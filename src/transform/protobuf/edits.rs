@@ -12,6 +12,10 @@ pub(super) fn difference(new: usize, old: usize) -> Growth {
     Growth::try_from(new).unwrap_or(Growth::MAX) - Growth::try_from(old).unwrap_or(Growth::MAX)
 }
 
+/// Room for so many edits, and for so many bytes of their texts, is kept from one message to the next.
+const KEPT_MAX: usize = 256;
+const KEPT_TEXT_BYTES_MAX: usize = 16 * 1024;
+
 /// Edits, in the order of the bytes they are about.
 #[derive(Default)]
 pub(super) struct Edits {
@@ -27,17 +31,28 @@ struct Edit {
 }
 
 impl Edits {
+    /// Forgets all of them, and gives back more memory than most messages need.
+    pub(super) fn clear(&mut self) {
+        self.all.clear();
+        self.texts.clear();
+        self.all.shrink_to(KEPT_MAX);
+        self.texts.shrink_to(KEPT_TEXT_BYTES_MAX);
+    }
+
     /// How many there are.
     pub(super) fn count(&self) -> usize {
         self.all.len()
     }
 
-    /// Forgets those behind the first `count`. Their texts stay while some are left, and nothing points to them.
+    /// Forgets those behind the first `count`. Their texts stay, and nothing points to them.
     pub(super) fn truncate(&mut self, count: usize) {
         self.all.truncate(count);
-        if self.all.is_empty() {
-            self.texts.clear();
-        }
+    }
+
+    /// How much memory they have.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        self.all.capacity() * size_of::<Edit>() + self.texts.capacity()
     }
 
     /// The next one.

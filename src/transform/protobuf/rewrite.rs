@@ -50,7 +50,7 @@ pub(super) struct Rewriter {
     /// Masks the documents in its texts.
     documents: FieldMasker,
     pub(super) familiar: Familiar,
-    edits: Edits,
+    pub(super) edits: Edits,
     tally: Tally,
 }
 
@@ -77,8 +77,9 @@ impl Rewriter {
         self.length = length;
         self.known = self.mask.known.as_ref().and_then(KnownIn::of);
         self.gone = false;
+        self.hidden_by = MaskName::OWN;
         self.trail.truncate(0);
-        self.edits.truncate(0);
+        self.edits.clear();
     }
 
     /// What was masked since the last call.

@@ -27,20 +27,24 @@ pub(super) struct Row {
 
 /// All steps in the messages of a kind.
 pub(in crate::transform) struct Routes {
-    /// By state, the messages that are met in it.
+    /// By state, the messages that are met in it, in the order of their addresses.
     rows: Vec<Vec<Row>>,
     /// Of each of them, by the numbers of fields.
     steps: Vec<Option<Step>>,
 }
 
 impl Routes {
-    /// Those of a plan from this state and message on.
-    pub(super) fn of(plan: &MaskPlan, root: StateId, object: &'static Message) -> Self {
+    /// Those of a plan, from these states of an object on.
+    pub(super) fn of(
+        plan: &MaskPlan,
+        roots: impl IntoIterator<Item = StateId>,
+        object: &'static Message,
+    ) -> Self {
         let mut routes = Self {
             rows: Vec::new(),
             steps: Vec::new(),
         };
-        let mut ahead = vec![(root, object)];
+        let mut ahead: Vec<_> = roots.into_iter().map(|root| (root, object)).collect();
         while let Some((state, message)) = ahead.pop() {
             // Nobody goes there unless all texts are searched.
             let unseen = state.is_dead() && !plan.texts().known_values;
@@ -63,11 +67,13 @@ impl Routes {
                 routes.rows.resize(state.place() + 1, Vec::new());
             }
             if let Some(rows) = routes.rows.get_mut(state.place()) {
-                rows.push(Row {
+                let behind = rows.partition_point(|row| address(row.message) < address(message));
+                let row = Row {
                     state,
                     message,
                     steps: Some((first, routes.steps.len() - first)),
-                });
+                };
+                rows.insert(behind, row);
             }
         }
         routes
@@ -76,8 +82,9 @@ impl Routes {
     /// The steps of a message in a state.
     pub(super) fn row(&self, state: StateId, message: &'static Message) -> Row {
         let rows = self.rows.get(state.place()).map_or(&[][..], Vec::as_slice);
-        let row = rows.iter().find(|row| std::ptr::eq(row.message, message));
-        row.copied().unwrap_or(Row {
+        let found = rows.binary_search_by_key(&address(message), |row| address(row.message));
+        let row = found.ok().and_then(|place| rows.get(place).copied());
+        row.unwrap_or(Row {
             state,
             message,
             steps: None,
@@ -113,6 +120,10 @@ impl fmt::Debug for Routes {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "Routes({})", self.steps.len())
     }
+}
+
+fn address(message: &'static Message) -> usize {
+    std::ptr::from_ref(message).addr()
 }
 
 fn step(plan: &MaskPlan, state: StateId, message: &'static Message, number: u32) -> Option<Step> {
@@ -192,7 +203,7 @@ mod tests {
             for rules in [&all, &some] {
                 let plan = MaskPlan::compile(rules);
                 let root = plan.root(Root::Object);
-                let routes = Routes::of(&plan, root, object);
+                let routes = Routes::of(&plan, [root], object);
                 let met = compare(&plan, &routes, root, object);
                 assert!(met > 2, "{resource}: {met}");
             }
@@ -206,7 +217,7 @@ mod tests {
         let root = plan.root(Root::Object);
         let (_, secret) = kinds::of_resource("v1", "secrets").unwrap();
         let (_, pod) = kinds::of_resource("v1", "pods").unwrap();
-        let routes = Routes::of(&plan, root, secret);
+        let routes = Routes::of(&plan, [root], secret);
         let row = routes.row(root, pod);
         assert!(row.steps.is_none());
         let spec = routes.step(row, 2, &plan).unwrap();

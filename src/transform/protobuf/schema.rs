@@ -32,7 +32,8 @@ pub(in crate::transform) fn kind_for(info: &RequestInfo, plan: &MaskPlan) -> Opt
     // To look for all that the plan hides in the whole kind takes longer than to answer.
     let routes = plan.note(object, || {
         let root = plan.root(Root::Object);
-        covers(plan, root, object, true).then(|| Arc::new(Routes::of(plan, root, object)))
+        let roots = [Root::Object, Root::ObjectAndCells].map(|root| plan.root(root));
+        covers(plan, root, object, true).then(|| Arc::new(Routes::of(plan, roots, object)))
     });
     Some(Kind {
         name,

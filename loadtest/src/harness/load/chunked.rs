@@ -38,18 +38,13 @@ impl Chunked {
 
     /// The body that a response head announces.
     pub(super) fn from_head(head: &[u8]) -> anyhow::Result<Self> {
-        let head = String::from_utf8_lossy(head).to_ascii_lowercase();
-        let header = |name: &str| {
-            let line = head.lines().find_map(|line| line.strip_prefix(name));
-            line.map(|value| value.trim_start_matches([':', ' ']).trim_end().to_owned())
-        };
-        if header("transfer-encoding").is_some_and(|value| value == "chunked") {
+        if header(head, "transfer-encoding").is_some_and(|value| value == "chunked") {
             return Ok(Self {
                 state: State::Size,
                 left: 0,
             });
         }
-        let length = header("content-length")
+        let length = header(head, "content-length")
             .context("a body without length")?
             .parse()?;
         let state = if length == 0 {
@@ -128,6 +123,13 @@ impl Chunked {
         }
         Ok(())
     }
+}
+
+/// The value of a header of a head, in small letters; `name` is in small letters too.
+pub(super) fn header(head: &[u8], name: &str) -> Option<String> {
+    let head = String::from_utf8_lossy(head).to_ascii_lowercase();
+    let line = head.lines().find_map(|line| line.strip_prefix(name));
+    line.map(|value| value.trim_start_matches([':', ' ']).trim_end().to_owned())
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::super::network;
-use super::chunked::Chunked;
+use super::chunked::{Chunked, header};
 
 /// An `Accept` header.
 pub const JSON: &str = "application/json";
@@ -149,14 +149,21 @@ impl Client {
         path: &str,
         accept: &str,
     ) -> anyhow::Result<()> {
-        let status = match self {
+        let (status, content_type) = match self {
             Self::Http1(http1) => {
                 let head = endpoint.head("GET", path, accept);
                 http1.send(&format!("{head}\r\n")).await?
             }
             Self::Http2(http2) => http2.get(endpoint, path, accept).await?,
         };
-        self.check(path, status).await
+        self.check(path, status).await?;
+        // Logs are text whatever is asked for.
+        let wanted = accept.split(',').next().unwrap_or_default();
+        ensure!(
+            wanted == JSON || content_type.starts_with(wanted),
+            "{path}: the answer is {content_type:?}, not {wanted}"
+        );
+        Ok(())
     }
 
     /// Applies `body` on the server (server-side apply) over HTTP/1.1, as [`Client::get`] asks.
@@ -174,7 +181,7 @@ impl Client {
             "{head}Content-Type: application/apply-patch+yaml\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         );
-        let status = http1.send(&request).await?;
+        let (status, _) = http1.send(&request).await?;
         self.check(path, status).await
     }
 
@@ -202,8 +209,8 @@ impl Client {
 }
 
 impl Http1 {
-    /// Sends a whole request and reads the head of the answer.
-    async fn send(&mut self, request: &str) -> anyhow::Result<u16> {
+    /// Sends a whole request and reads the head of the answer: its status and its media type.
+    async fn send(&mut self, request: &str) -> anyhow::Result<(u16, String)> {
         self.stream.write_all(request.as_bytes()).await?;
         self.stream.flush().await?;
         self.filled = 0;
@@ -221,9 +228,10 @@ impl Http1 {
                 let status =
                     String::from_utf8_lossy(head.get(9..12).unwrap_or_default()).parse()?;
                 self.body = Chunked::from_head(head)?;
+                let content_type = header(head, "content-type").unwrap_or_default();
                 self.input.copy_within(end + 4..self.filled, 0);
                 self.filled -= end + 4;
-                return Ok(status);
+                return Ok((status, content_type));
             }
         }
     }
@@ -241,7 +249,12 @@ impl Http1 {
 }
 
 impl Http2 {
-    async fn get(&mut self, endpoint: &Endpoint, path: &str, accept: &str) -> anyhow::Result<u16> {
+    async fn get(
+        &mut self,
+        endpoint: &Endpoint,
+        path: &str,
+        accept: &str,
+    ) -> anyhow::Result<(u16, String)> {
         let Endpoint {
             address,
             prefix,
@@ -258,8 +271,11 @@ impl Http2 {
         self.sender.ready().await?;
         let response = self.sender.send_request(request).await?;
         let status = response.status().as_u16();
+        let content_type = response.headers().get(http::header::CONTENT_TYPE);
+        let content_type = content_type.and_then(|it| it.to_str().ok());
+        let content_type = content_type.unwrap_or_default().to_owned();
         self.body = Some(response.into_body());
-        Ok(status)
+        Ok((status, content_type))
     }
 
     async fn read(&mut self, mut take: impl FnMut(&[u8])) -> anyhow::Result<bool> {

@@ -219,7 +219,7 @@ fn pod(number: usize, dice: &mut Dice) -> Value {
 }
 
 /// What Pods of one workload have in common, besides their form.
-const COMMON_WORDS: [&str; 16] = [
+const COMMON_WORDS: [&str; 15] = [
     "main",
     "proxy",
     "metrics",
@@ -235,7 +235,6 @@ const COMMON_WORDS: [&str; 16] = [
     "kube-api-access",
     "500m",
     "256Mi",
-    "2026-11-20T08",
 ];
 
 /// The Pod of another workload.

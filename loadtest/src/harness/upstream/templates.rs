@@ -282,6 +282,7 @@ mod tests {
                     "/spec/containers/2/livenessProbe/httpGet/path",
                     "/spec/volumes/1/projected/sources/0/serviceAccountToken/path",
                     "/status/containerStatuses/2/containerID",
+                    "/status/startTime",
                 ] {
                     assert_eq!(said(&object, way), said(&body, way), "{kind:?} {way}");
                 }

@@ -69,6 +69,7 @@ impl Rewriter {
         if text.trim_ascii().is_empty() {
             return Ok(0);
         }
+        self.hidden_by = self.mask.plan.mask(state);
         let object = matches!(text.trim_ascii_start().first(), Some(b'{'));
         let named = self.mask.plan.hides(state);
         if !named && !object {

@@ -115,3 +115,32 @@ fn something_passes_because_it_passed_before() {
     masker.rest();
     assert_eq!(masker.rewriter.familiar.bytes(), 0);
 }
+
+#[test]
+fn an_idle_watch_holds_nothing_of_what_came_in_pieces() {
+    let target = "/api/v1/namespaces/shop/secrets?watch=1";
+    let mut masker = masker(target, Form::Watch, &secrets());
+    let value = vec![b'v'; 1 << 20];
+    let body = Bytes::from(event("ADDED", "Secret", &secret("db", "password", &value)));
+    let mut output = Output::default();
+    for piece in [body.slice(..1000), body.slice(1000..)] {
+        masker.push(&piece, &mut output).unwrap();
+    }
+    while output.pop().is_some() {}
+    masker.rest();
+    assert_eq!(masker.held.capacity(), 0);
+}
+
+#[test]
+fn little_is_kept_from_one_message_to_the_next() {
+    let target = "/api/v1/namespaces/shop/secrets?watch=1";
+    let mut masker = masker(target, Form::Watch, &secrets());
+    let entries = (0..10_000).flat_map(|key| field(2, &entry(&key.to_string(), b"v")));
+    let many = event("ADDED", "Secret", &entries.collect::<Vec<u8>>());
+    let few = event("ADDED", "Secret", &field(2, &entry("key", b"v")));
+    let mut output = Output::default();
+    masker.push(&many.into(), &mut output).unwrap();
+    assert!(masker.rewriter.edits.bytes() > 1 << 19);
+    masker.push(&few.into(), &mut output).unwrap();
+    assert!(masker.rewriter.edits.bytes() < 1 << 16);
+}
