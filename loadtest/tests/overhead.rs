@@ -8,6 +8,7 @@ use loadtest::demo::{Args, Demo};
 use loadtest::harness::report::Report;
 use loadtest::harness::run::overhead;
 use loadtest::harness::scenario::Target;
+use loadtest::harness::upstream::templates::Encoding;
 
 fn free() -> std::io::Result<String> {
     let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
@@ -18,7 +19,7 @@ async fn a_pod_that_logs(kubeconfig: &std::path::Path) -> anyhow::Result<String>
     let endpoint = overhead::kubeconfig::endpoint(kubeconfig).await?;
     let mut client = endpoint.http1().await?;
     let path = "/api/v1/namespaces/default/pods";
-    client.get(&endpoint, path, "application/json").await?;
+    client.get(&endpoint, path, Encoding::Json).await?;
     let mut text = Vec::new();
     while client.read(|bytes| text.extend_from_slice(bytes)).await? {}
     let pods: serde_json::Value = serde_json::from_slice(&text)?;

@@ -88,3 +88,10 @@ pub async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
 fn prefer_reno(socket: &Socket) {
     drop(socket.set_tcp_congestion(b"reno"));
 }
+
+/// The value of a header in the head of a request or an answer (HTTP/1.1).
+pub fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    let mut lines = head.lines().filter_map(|line| line.split_once(':'));
+    let line = lines.find(|(own, _)| own.eq_ignore_ascii_case(name));
+    line.map(|(_, value)| value.trim())
+}

@@ -14,6 +14,7 @@ pub use self::events::Events;
 use super::sample::METRICS;
 use super::upstream::answer::{SELECTED, Wish};
 use super::upstream::objects::NAMESPACE;
+use super::upstream::templates::Encoding;
 
 /// Requests a second that a load has at least: an hour between two turns can be counted in nanoseconds, an age cannot.
 const RATE_MIN: f64 = 0.001;
@@ -135,7 +136,7 @@ pub struct Load {
     pub count: usize,
     /// In which encoding they ask for objects.
     #[serde(default)]
-    pub content_type: ContentType,
+    pub content_type: Encoding,
     /// Over what.
     #[serde(default)]
     pub http: Http,
@@ -218,17 +219,6 @@ pub enum Resource {
     ConfigMaps,
 }
 
-/// How objects are written.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-pub enum ContentType {
-    /// As kubectl asks for.
-    #[default]
-    Json,
-    /// As controllers and kubelets ask for.
-    Protobuf,
-}
-
 /// A version of HTTP.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 pub enum Http {
@@ -266,14 +256,6 @@ impl Load {
     pub fn period(&self) -> Option<u64> {
         self.rate
             .map(|rate| (1e9 * self.count as f64 / rate) as u64)
-    }
-
-    /// The `Accept` header, as client-go writes it.
-    pub fn accept(&self) -> &'static str {
-        match self.content_type {
-            ContentType::Json => "application/json",
-            ContentType::Protobuf => "application/vnd.kubernetes.protobuf,application/json",
-        }
     }
 
     /// What is asked for.
@@ -484,7 +466,7 @@ impl Scenario {
                 load.value.kind,
                 LoadKind::Logs | LoadKind::ExecEcho | LoadKind::ExecPrint
             );
-            if without_objects && load.value.content_type == ContentType::Protobuf {
+            if without_objects && load.value.content_type == Encoding::Protobuf {
                 problems.push(format!(
                     "{}: contentType: logs and commands have no objects",
                     place(load)

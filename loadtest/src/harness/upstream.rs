@@ -123,10 +123,10 @@ async fn http1(mut stream: TlsStream<TcpStream>, corpus: &Corpus) -> anyhow::Res
     let mut input = Vec::new();
     while let Some(head) = request(&mut stream, &mut input).await? {
         let path = head.split(' ').nth(1).unwrap_or_default();
-        if let Some(key) = header(&head, "sec-websocket-key") {
+        if let Some(key) = network::header(&head, "sec-websocket-key") {
             return exec::serve(&mut stream, path, key, corpus).await;
         }
-        let accept = header(&head, "accept").unwrap_or_default();
+        let accept = network::header(&head, "accept").unwrap_or_default();
         let (content_type, answer) = corpus.answer(path, accept);
         match answer {
             Answer::Object(bytes) => {
@@ -159,12 +159,6 @@ async fn request(
             return Ok(None);
         }
     }
-}
-
-fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
-    let mut lines = head.lines().filter_map(|line| line.split_once(':'));
-    let line = lines.find(|(own, _)| own.eq_ignore_ascii_case(name));
-    line.map(|(_, value)| value.trim())
 }
 
 /// Every piece is a chunk; those at hand leave in one write.

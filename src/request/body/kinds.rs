@@ -119,6 +119,21 @@ pub(crate) fn message(place: usize) -> Option<&'static Message> {
     KINDS.messages.get(place)
 }
 
+impl Field {
+    /// The message that it holds, or each of its elements.
+    pub(crate) fn message(&self) -> Option<&'static Message> {
+        match self.holds {
+            Holds::Message(place) => message(place),
+            _ => None,
+        }
+    }
+
+    /// The message whose fields stand in its parent's object in JSON.
+    pub(crate) fn inline(&self) -> Option<&'static Message> {
+        self.message().filter(|_| self.key.is_empty())
+    }
+}
+
 impl Message {
     pub(crate) fn field(&self, number: u32) -> Option<&Field> {
         // They stand in the order of their numbers, of which few are missing.

@@ -1,7 +1,7 @@
 //! Messages that passed before. Many hold the same, in the Pods of one workload and in the events of one Pod: what was looked
 //! through once, and had nothing to mask in it, is known by its bytes when it comes again.
 
-use super::routes::Step;
+use super::routes::{Step, address};
 use crate::limits::FAMILIAR_CONTAINER_BYTES_MAX;
 use crate::policy::mask::StateId;
 use crate::transform::json::familiar::memory::{Key, Memory};
@@ -36,7 +36,7 @@ impl Familiar {
         }
         let place = Place {
             state: step.next,
-            message: std::ptr::from_ref(kind).addr(),
+            message: address(kind),
             element,
         };
         let key = Key::of(message);

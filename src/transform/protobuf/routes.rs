@@ -4,7 +4,7 @@
 use std::fmt;
 
 use crate::policy::mask::{MaskPlan, StateId};
-use crate::request::body::kinds::{self, Field, Holds, Message, Shape};
+use crate::request::body::kinds::{Field, Holds, Message, Shape};
 
 /// What a field leads to.
 #[derive(Clone, Copy)]
@@ -122,23 +122,20 @@ impl fmt::Debug for Routes {
     }
 }
 
-fn address(message: &'static Message) -> usize {
+/// By what messages of the table are told apart.
+pub(super) fn address(message: &'static Message) -> usize {
     std::ptr::from_ref(message).addr()
 }
 
 fn step(plan: &MaskPlan, state: StateId, message: &'static Message, number: u32) -> Option<Step> {
     let field = message.field(number)?;
-    let message = match field.holds {
-        Holds::Message(place) => kinds::message(place),
-        _ => None,
-    };
     Some(Step {
         field,
-        message,
-        next: match message {
+        message: field.message(),
+        next: match field.inline() {
             // Its fields stand in the object around it.
-            Some(_) if field.key.is_empty() => state,
-            _ => plan.member(state, Some(field.key.as_bytes())),
+            Some(_) => state,
+            None => plan.member(state, Some(field.key.as_bytes())),
         },
     })
 }
@@ -147,6 +144,7 @@ fn step(plan: &MaskPlan, state: StateId, message: &'static Message, number: u32)
 mod tests {
     use super::*;
     use crate::policy::mask::{BUILTIN, MaskRule, Root, builtin};
+    use crate::request::body::kinds;
 
     /// Follows all that can be met, and counts it.
     fn compare(plan: &MaskPlan, routes: &Routes, root: StateId, object: &'static Message) -> usize {

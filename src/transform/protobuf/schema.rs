@@ -38,7 +38,7 @@ pub(in crate::transform) fn kind_for(info: &RequestInfo, plan: &MaskPlan) -> Opt
     Some(Kind {
         name,
         object,
-        routes: routes.as_ref().clone()?,
+        routes: routes?,
     })
 }
 
@@ -63,7 +63,7 @@ fn covers(plan: &MaskPlan, state: StateId, message: &Message, root: bool) -> boo
 
 /// Does the message have a field of this key, with everything that the plan masks there?
 fn has(plan: &MaskPlan, next: StateId, message: &Message, key: &[u8]) -> bool {
-    message.fields.iter().any(|field| match inline(field) {
+    message.fields.iter().any(|field| match field.inline() {
         Some(inner) => has(plan, next, inner, key),
         None => field.key.as_bytes() == key && held(plan, next, field),
     })
@@ -72,11 +72,7 @@ fn has(plan: &MaskPlan, next: StateId, message: &Message, key: &[u8]) -> bool {
 /// Can everything that the plan masks in `state` be found in such a field?
 fn held(plan: &MaskPlan, state: StateId, field: &Field) -> bool {
     let text = matches!(field.holds, Holds::Text | Holds::Bytes);
-    let message = match field.holds {
-        Holds::Message(place) => kinds::message(place),
-        _ => None,
-    };
-    match (field.shape, message) {
+    match (field.shape, field.message()) {
         (Shape::One, None) if text => true,
         (Shape::One, None) if field.holds == Holds::Texts => walked(plan, state, JsonShape::Array),
         // It holds an object, and what a plan does with that is the JSON masker's business.
@@ -100,13 +96,5 @@ fn walked(plan: &MaskPlan, state: StateId, form: JsonShape) -> bool {
     match plan.action(state, form) {
         Action::Walk | Action::Pass | Action::Scan(_) | Action::Search => true,
         Action::Mask(_) | Action::Embedded => false,
-    }
-}
-
-/// The message whose fields stand in its parent's object in JSON.
-fn inline(field: &Field) -> Option<&'static Message> {
-    match field.holds {
-        Holds::Message(place) if field.key.is_empty() => kinds::message(place),
-        _ => None,
     }
 }

@@ -3,6 +3,8 @@
 use anyhow::{Context as _, ensure};
 use memchr::memchr;
 
+use super::super::network::header;
+
 /// Where in a body its reader is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Chunked {
@@ -38,13 +40,15 @@ impl Chunked {
 
     /// The body that a response head announces.
     pub(super) fn from_head(head: &[u8]) -> anyhow::Result<Self> {
-        if header(head, "transfer-encoding").is_some_and(|value| value == "chunked") {
+        let head = String::from_utf8_lossy(head);
+        let coding = header(&head, "transfer-encoding");
+        if coding.is_some_and(|value| value.eq_ignore_ascii_case("chunked")) {
             return Ok(Self {
                 state: State::Size,
                 left: 0,
             });
         }
-        let length = header(head, "content-length")
+        let length = header(&head, "content-length")
             .context("a body without length")?
             .parse()?;
         let state = if length == 0 {
@@ -123,13 +127,6 @@ impl Chunked {
         }
         Ok(())
     }
-}
-
-/// The value of a header of a head, in small letters; `name` is in small letters too.
-pub(super) fn header(head: &[u8], name: &str) -> Option<String> {
-    let head = String::from_utf8_lossy(head).to_ascii_lowercase();
-    let line = head.lines().find_map(|line| line.strip_prefix(name));
-    line.map(|value| value.trim_start_matches([':', ' ']).trim_end().to_owned())
 }
 
 #[cfg(test)]

@@ -10,7 +10,8 @@ use super::http::{Client, Http2};
 use super::meter::{Early, Finder, Meter, Unit};
 use super::{Phase, Shared};
 use crate::harness::clock::{self, Alarm};
-use crate::harness::scenario::{ContentType, Load, LoadKind};
+use crate::harness::scenario::{Load, LoadKind};
+use crate::harness::upstream::templates::Encoding;
 
 /// Ends a watch's initial events (KEP-3157).
 const SYNCED: &[u8] = b"k8s.io/initial-events-end";
@@ -61,11 +62,11 @@ impl One {
         let (shared, path) = (&self.shared, self.load.path());
         let mut client = self.open().await?;
         client
-            .get(&shared.endpoint, &path, self.load.accept())
+            .get(&shared.endpoint, &path, self.load.content_type)
             .await?;
         let mut meter = Meter::new(match self.load.content_type {
-            ContentType::Json => Unit::Line,
-            ContentType::Protobuf => Unit::Frame,
+            Encoding::Json => Unit::Line,
+            Encoding::Protobuf => Unit::Frame,
         });
         let stamps = self.load.events.0.is_stamped();
         // Its first event may be far off where events have a pace; else it comes at once, and until then nothing is open.
@@ -109,7 +110,7 @@ impl One {
         let tally = &self.shared.tally;
         let counts = tally.is_counting();
         client
-            .get(&self.shared.endpoint, path, self.load.accept())
+            .get(&self.shared.endpoint, path, self.load.content_type)
             .await?;
         let mut meter = Meter::new(Unit::Whole);
         let (mut began, mut early) = (None, Early::default());
@@ -155,7 +156,7 @@ impl One {
         let counts = tally.is_counting();
         let mut client = self.open().await?;
         client
-            .get(&self.shared.endpoint, path, self.load.accept())
+            .get(&self.shared.endpoint, path, self.load.content_type)
             .await?;
         let mut meter = Meter::new(Unit::Whole);
         let mut end = Finder::new(SYNCED, 0);

@@ -8,7 +8,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-use super::http::{Endpoint, JSON};
+use super::super::upstream::templates::Encoding;
+use super::http::Endpoint;
 
 const READ_BYTES: usize = 64 << 10;
 const HEAD_BYTES_MAX: usize = 16 << 10;
@@ -31,7 +32,7 @@ impl Exec {
     /// Opens a session; the path's query has the command and the streams.
     pub async fn open(endpoint: &Endpoint, path: &str) -> anyhow::Result<Self> {
         let mut stream = endpoint.connect(false).await?;
-        let head = endpoint.head("GET", path, JSON);
+        let head = endpoint.head("GET", path, Encoding::Json);
         let request = format!(
             "{head}Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: v5.channel.k8s.io\r\n\r\n"

@@ -19,10 +19,8 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::super::network;
-use super::chunked::{Chunked, header};
-
-/// An `Accept` header.
-pub const JSON: &str = "application/json";
+use super::super::upstream::templates::Encoding;
+use super::chunked::Chunked;
 
 const READ_BYTES: usize = 128 << 10;
 const HEAD_BYTES_MAX: usize = 32 << 10;
@@ -63,7 +61,7 @@ impl Endpoint {
     }
 
     /// The head of a request, with everything but what belongs to its body or an upgrade.
-    pub(super) fn head(&self, method: &str, path: &str, accept: &str) -> String {
+    pub(super) fn head(&self, method: &str, path: &str, encoding: Encoding) -> String {
         let Self {
             address,
             prefix,
@@ -75,6 +73,7 @@ impl Endpoint {
         } else {
             format!("Authorization: Bearer {token}\r\n")
         };
+        let accept = encoding.accept();
         format!(
             "{method} {prefix}{path} HTTP/1.1\r\nHost: {address}\r\n{authorization}Accept: {accept}\r\n\
              User-Agent: loadtest\r\n"
@@ -147,20 +146,20 @@ impl Client {
         &mut self,
         endpoint: &Endpoint,
         path: &str,
-        accept: &str,
+        encoding: Encoding,
     ) -> anyhow::Result<()> {
         let (status, content_type) = match self {
             Self::Http1(http1) => {
-                let head = endpoint.head("GET", path, accept);
+                let head = endpoint.head("GET", path, encoding);
                 http1.send(&format!("{head}\r\n")).await?
             }
-            Self::Http2(http2) => http2.get(endpoint, path, accept).await?,
+            Self::Http2(http2) => http2.get(endpoint, path, encoding).await?,
         };
         self.check(path, status).await?;
         // Logs are text whatever is asked for.
-        let wanted = accept.split(',').next().unwrap_or_default();
+        let wanted = encoding.media_type();
         ensure!(
-            wanted == JSON || content_type.starts_with(wanted),
+            encoding == Encoding::Json || content_type.starts_with(wanted),
             "{path}: the answer is {content_type:?}, not {wanted}"
         );
         Ok(())
@@ -176,7 +175,7 @@ impl Client {
         let Self::Http1(http1) = self else {
             bail!("writes go over HTTP/1.1");
         };
-        let head = endpoint.head("PATCH", path, JSON);
+        let head = endpoint.head("PATCH", path, Encoding::Json);
         let request = format!(
             "{head}Content-Type: application/apply-patch+yaml\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
@@ -228,7 +227,9 @@ impl Http1 {
                 let status =
                     String::from_utf8_lossy(head.get(9..12).unwrap_or_default()).parse()?;
                 self.body = Chunked::from_head(head)?;
-                let content_type = header(head, "content-type").unwrap_or_default();
+                let text = String::from_utf8_lossy(head);
+                let content_type = network::header(&text, "content-type");
+                let content_type = content_type.unwrap_or_default().to_owned();
                 self.input.copy_within(end + 4..self.filled, 0);
                 self.filled -= end + 4;
                 return Ok((status, content_type));
@@ -253,7 +254,7 @@ impl Http2 {
         &mut self,
         endpoint: &Endpoint,
         path: &str,
-        accept: &str,
+        encoding: Encoding,
     ) -> anyhow::Result<(u16, String)> {
         let Endpoint {
             address,
@@ -262,7 +263,7 @@ impl Http2 {
             ..
         } = endpoint;
         let mut request = http::Request::get(format!("https://{address}{prefix}{path}"))
-            .header("accept", accept)
+            .header("accept", encoding.accept())
             .header("user-agent", "loadtest");
         if !token.is_empty() {
             request = request.header("authorization", format!("Bearer {token}"));

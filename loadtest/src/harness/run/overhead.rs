@@ -17,9 +17,10 @@ use super::Measured;
 use crate::harness::clock;
 use crate::harness::judge::Sorted;
 use crate::harness::load::exec::Exec;
-use crate::harness::load::http::{Endpoint, JSON};
+use crate::harness::load::http::Endpoint;
 use crate::harness::sample::Sample;
 use crate::harness::scenario::Target;
+use crate::harness::upstream::templates::Encoding;
 
 /// How long an event or a line may take to arrive.
 const ARRIVES_WITHIN: Duration = Duration::from_secs(10);
@@ -133,7 +134,7 @@ impl Ways {
         for number in 0..repeat + 3 {
             for (target, client, endpoint) in &mut clients {
                 let asked = clock::now();
-                client.get(endpoint, path, JSON).await?;
+                client.get(endpoint, path, Encoding::Json).await?;
                 while client.read(|_| ()).await? {}
                 if number >= 3 {
                     self.note(*target, what, asked, clock::now());
@@ -238,7 +239,7 @@ impl Ways {
         let mut seen = Vec::new();
         for (target, endpoint) in self.both() {
             let mut client = endpoint.http1().await?;
-            client.get(&endpoint, path, JSON).await?;
+            client.get(&endpoint, path, Encoding::Json).await?;
             let one = Arc::new(Seen::default());
             seen.push((target, Arc::clone(&one)));
             tasks.spawn(async move {

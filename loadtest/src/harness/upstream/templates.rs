@@ -1,6 +1,7 @@
 //! What the upstream sends, rendered once in each encoding.
 
 use bytes::Bytes;
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::objects::{self, Kind, NO_STAMP, STAMP, STAMP_DIGITS};
@@ -10,9 +11,11 @@ use crate::apiserver::types::{self, proto};
 const VERSION: &str = "2000000";
 
 /// How objects are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
 pub enum Encoding {
     /// As kubectl asks for.
+    #[default]
     Json,
     /// As controllers and kubelets ask for.
     Protobuf,
@@ -25,6 +28,14 @@ impl Encoding {
             Self::Protobuf
         } else {
             Self::Json
+        }
+    }
+
+    /// The `Accept` header that asks for it, as client-go writes it.
+    pub fn accept(self) -> &'static str {
+        match self {
+            Self::Json => self.media_type(),
+            Self::Protobuf => "application/vnd.kubernetes.protobuf,application/json",
         }
     }
 

@@ -3,7 +3,6 @@
 use std::any::Any;
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
 
 use parking_lot::RwLock;
 
@@ -13,7 +12,7 @@ use super::{MaskPlan, StateId};
 #[derive(Default)]
 pub(super) struct Notes(RwLock<HashMap<usize, Note>>);
 
-type Note = Arc<dyn Any + Send + Sync>;
+type Note = Box<dyn Any + Send + Sync>;
 
 impl StateId {
     /// Its place among all states of its plan.
@@ -32,17 +31,17 @@ impl MaskPlan {
 
     /// What follows from all of the plan for `about`, which is never given up: `make` works it out when it is asked for
     /// the first time.
-    pub fn note<A, T>(&self, about: &'static A, make: impl FnOnce() -> T) -> Arc<T>
+    pub fn note<A, T>(&self, about: &'static A, make: impl FnOnce() -> T) -> T
     where
-        T: Any + Send + Sync,
+        T: Any + Clone + Send + Sync,
     {
         let place = std::ptr::from_ref(about).addr();
-        let known = self.notes.0.read().get(&place).cloned();
-        if let Some(Ok(known)) = known.map(Arc::downcast) {
+        let known = |note: &Note| note.downcast_ref::<T>().cloned();
+        if let Some(known) = self.notes.0.read().get(&place).and_then(known) {
             return known;
         }
-        let made = Arc::new(make());
-        self.notes.0.write().insert(place, Arc::<T>::clone(&made));
+        let made = make();
+        self.notes.0.write().insert(place, Box::new(made.clone()));
         made
     }
 }
