@@ -799,6 +799,31 @@ fn c_47_a_string_does_not_continue_the_one_before() {
 }
 
 #[test]
+fn c_47_an_escape_is_read_as_one_wherever_it_is_cut() {
+    let mask = knowing(&[HEX, "<S3cr3t-Pa55w0rd!"]);
+    for slashes in 1..9 {
+        let slashes = "\\".repeat(slashes);
+        for value in [
+            "uddeadbeefcafebabe",
+            "u003cS3cr3t-Pa55w0rd!",
+            "ud83d",
+            "n%25",
+        ] {
+            let text = format!(r#"{{"a":"b{slashes}{value}","c":"{slashes}{value}"}}"#);
+            let (whole, _) = run_pieces(&mask, &[text.as_bytes()]);
+            let whole = String::from_utf8(whole).unwrap();
+            let is_json = |text: &str| serde_json::from_str::<Value>(text).is_ok();
+            assert_eq!(is_json(&whole), is_json(&text), "{whole}");
+            for cut in 1..text.len() {
+                let (one, other) = text.as_bytes().split_at(cut);
+                let (masked, _) = run_pieces(&mask, &[one, other]);
+                assert_eq!(String::from_utf8(masked).unwrap(), whole, "cut at {cut}");
+            }
+        }
+    }
+}
+
+#[test]
 fn values_that_become_known_while_a_stream_goes_on_lose_and_repeat_nothing() {
     let text = format!(
         r#"{{"spec":{{"a":"{}"}},"status":{{"b":"{}{PASSWORD}","c":{{"d":["{PASSWORD}"]}}}}}}"#,

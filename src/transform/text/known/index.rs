@@ -92,7 +92,8 @@ pub(super) struct Candidates {
 pub(super) enum Found {
     /// Its key stands here.
     Here(usize, Candidates),
-    /// Nowhere before this place; behind it the text ends too soon to say.
+    /// Nowhere before this place, at which a unit begins: the one up to which it was looked for, unless a unit reaches
+    /// across it, or one behind which the text ends too soon to say.
     Nowhere { tail: usize },
 }
 
@@ -198,9 +199,19 @@ impl Index {
     /// The first place in `text`, from `from` on and before `until`, where the key of a form stands, and the
     /// forms it may be.
     pub(super) fn find(&self, text: &[u8], from: usize, until: usize, end: End) -> Found {
-        let (tail, at) = match self.read(text, from, until, end) {
-            Read::Key(place, candidates) => return Found::Here(place, candidates),
-            Read::Enough(_) => return Found::Nowhere { tail: until },
+        let mut stretch = Stretch::at(from);
+        let read = self.read(&mut stretch, text, until, end);
+        let next = stretch.unit_from(until);
+        let (tail, at) = match read {
+            Read::Key(place, candidates) if place < until => {
+                return Found::Here(place, candidates);
+            }
+            Read::Key(..) | Read::Enough(_) => {
+                let seen = stretch.seen_until().max(until);
+                return Found::Nowhere {
+                    tail: next.unwrap_or(seen),
+                };
+            }
             // Nobody waits for what may begin behind.
             Read::All(..) if end != End::Open => return Found::Nowhere { tail: until },
             Read::All(tail, at) => (tail, at),
@@ -212,14 +223,14 @@ impl Index {
             .find(|&count| is_near(count) && self.may_begin(tail.key, count));
         let open = first.map_or(at, |count| tail.place(count));
         Found::Nowhere {
-            tail: open.min(until),
+            tail: open.min(next.unwrap_or(at)),
         }
     }
 
     /// The first place in `text`, from `from` on, where the key of a form stands whatever follows; or the one from which
     /// on that cannot be said, whether a form may begin there or not.
     pub(super) fn next_key(&self, text: &[u8], from: usize) -> Result<(usize, Candidates), usize> {
-        match self.read(text, from, text.len(), End::Open) {
+        match self.read(&mut Stretch::at(from), text, text.len(), End::Open) {
             Read::Key(place, candidates) => Ok((place, candidates)),
             Read::Enough(place) => Err(place),
             Read::All(tail, at) if tail.count == 0 => Err(at),
@@ -230,7 +241,7 @@ impl Index {
     /// Up to where in `part` of a text no form begins that ends in the text, and whether one may begin there: the next place
     /// where a key stands, or where that cannot be said.
     pub(super) fn absent_until(&self, text: &[u8], part: Range<usize>) -> (usize, bool) {
-        match self.read(text, part.start, part.end, End::Open) {
+        match self.read(&mut Stretch::at(part.start), text, part.end, End::Open) {
             Read::Key(place, _) => (place, true),
             Read::Enough(place) => (place, false),
             Read::All(_, at) if at == text.len() => (at, false),
@@ -239,11 +250,12 @@ impl Index {
         }
     }
 
-    fn read(&self, text: &[u8], from: usize, until: usize, end: End) -> Read {
+    /// Reads on from the place at which `stretch` is.
+    fn read(&self, stretch: &mut Stretch, text: &[u8], until: usize, end: End) -> Read {
         if self.is_empty() {
             return Read::Enough(text.len());
         }
-        let mut stretch = Stretch::at(from);
+        let from = stretch.seen_until();
         let mut specials = Marks::of(text, plain::SPECIAL, from);
         let (mut at, mut room) = (from, FIRST_BYTES);
         loop {
@@ -268,7 +280,7 @@ impl Index {
         }
         let special = |any, byte: &u8| any | plain::is_special(*byte);
         if text.iter().fold(false, special) {
-            let read = self.read(text, 0, text.len(), End::Last);
+            let read = self.read(&mut Stretch::at(0), text, text.len(), End::Last);
             return !matches!(read, Read::Key(..));
         }
         self.first_key(text).is_none()
@@ -564,7 +576,12 @@ mod tests {
                     Found::Nowhere { tail } => {
                         prop_assert_eq!(None, expected);
                         let open = first_open(&index, &read).unwrap_or(end);
-                        prop_assert!(tail <= until && (tail <= open || text.len() - open > HELD_BYTES_MAX));
+                        prop_assert!(tail <= open || text.len() - open > HELD_BYTES_MAX);
+                        let mut places = read.iter().map(|(_, place)| *place);
+                        let next = places.clone().find(|place| *place >= until);
+                        prop_assert!(tail <= next.unwrap_or(end).max(until));
+                        let is_unit = places.any(|place| place == tail) || tail == end;
+                        prop_assert!(is_unit || tail == until.max(end));
                     }
                 }
             }

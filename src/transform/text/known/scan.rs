@@ -332,18 +332,15 @@ impl Scanner {
         // Where long values ended that began before.
         let mut ends = Vec::new();
         loop {
-            let until = self.decidable_now(text.end, until);
-            if at >= until {
+            let now = self.decidable_now(text.end, until);
+            if at >= now {
                 break;
             }
-            let (place, candidates) = match text.find(at, until) {
-                Found::Here(place, candidates) if place < until => (place, candidates),
-                Found::Here(..) => {
-                    at = until;
-                    break;
-                }
+            let (place, candidates) = match text.find(at, now) {
+                Found::Here(place, candidates) if place < now => (place, candidates),
+                Found::Here(..) => break,
                 Found::Nowhere { tail } => {
-                    at = tail;
+                    at = if now < until { tail.min(now) } else { tail };
                     break;
                 }
             };

@@ -98,6 +98,13 @@ impl Stretch {
         }
     }
 
+    /// The first place from `from` on at which something that was read is written.
+    pub(super) fn unit_from(&self, from: usize) -> Option<usize> {
+        let places = self.places.get(..self.length)?;
+        let number = places.partition_point(|place| self.from + usize::from(*place) < from);
+        (number < self.length).then(|| self.place(number))
+    }
+
     /// Reads on from `at`, as far as there is `room`, and little of what is behind `until`. Of what was read before only the
     /// tail is kept.
     pub(super) fn read_on(
