@@ -14,7 +14,9 @@
 
 mod direct;
 mod lease;
+mod queue;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -30,6 +32,7 @@ use self::direct::Direct;
 pub(super) use self::direct::{NoAnswer, Own, Seat};
 use self::lease::{Exclusive, Place};
 pub(super) use self::lease::{Lease, NotSent};
+use self::queue::{Dialing, Queue, Waiting};
 use super::connect::{self, Offer, Stream};
 use super::credential::Access;
 use super::exchange::Outgoing;
@@ -68,8 +71,7 @@ pub(super) struct Pool {
 struct Lane {
     stream_window: u32,
     state: Mutex<State>,
-    /// One dial at a time: a burst of a thousand watches opens 13 connections, not a thousand.
-    dialing: tokio::sync::Mutex<()>,
+    queue: Queue,
 }
 
 #[derive(Debug, Default)]
@@ -80,6 +82,15 @@ struct State {
     speaks_http1: bool,
     last_failure: Option<(Instant, String)>,
     closed: bool,
+}
+
+/// What comes of waiting for a connection.
+enum Turn<'a> {
+    Lent(Lease),
+    /// To open one; for others too, unless each exchange needs its own.
+    Dial(Option<Dialing<'a>>),
+    /// None can be opened, or could be meanwhile.
+    Refused(NoConnection),
 }
 
 /// An HTTP/2 connection.
@@ -134,36 +145,35 @@ impl Pool {
         }
     }
 
-    /// Lends a place on a connection, opening one where all are full. Dialing is boxed, so that requests that find a
+    /// Lends a place on a connection, opening one where all are full. Waiting is boxed, so that requests that find a
     /// connection do not carry its size along.
     pub(super) async fn lend(&self, kind: Kind, access: &Access) -> Result<Lease, NoConnection> {
         let lane = match kind {
             Kind::LongRunning => &self.long_running,
             Kind::Short => &self.short,
         };
-        if let Some(lease) = lane.take(&access.connection_digest, &self.tasks) {
-            return Ok(lease);
+        match lane.take(&access.connection_digest, &self.tasks) {
+            Some(lease) => Ok(lease),
+            None => Box::pin(self.lend_later(lane, access)).await,
         }
-        if lane.state.lock().speaks_http1 {
-            return Box::pin(self.dial(lane, access)).await;
-        }
-        let asked = Instant::now();
+    }
+
+    async fn lend_later(&self, lane: &Arc<Lane>, access: &Access) -> Result<Lease, NoConnection> {
+        let waiting = lane.queue.join();
+        let turn = lane.turn(&waiting, &access.connection_digest, &self.tasks);
         // Bounded as a whole: whoever waits behind failing dials fails with them.
-        let turn = timeout(limits::UPSTREAM_CONNECT_TIMEOUT, lane.dialing.lock()).await;
-        let Ok(_turn) = turn else {
-            return Err(NoConnection::Unreachable(
+        match timeout(limits::UPSTREAM_CONNECT_TIMEOUT, turn).await {
+            Ok(Turn::Lent(lease)) => Ok(lease),
+            Ok(Turn::Dial(dialing)) => {
+                let lease = self.dial(lane, access).await?;
+                dialing.map(Dialing::opened);
+                Ok(lease)
+            }
+            Ok(Turn::Refused(why)) => Err(why),
+            Err(_) => Err(NoConnection::Unreachable(
                 "waited too long for a connection".to_owned(),
-            ));
-        };
-        if let Some(lease) = lane.take(&access.connection_digest, &self.tasks) {
-            return Ok(lease);
+            )),
         }
-        if let Some((when, why)) = &lane.state.lock().last_failure
-            && *when >= asked
-        {
-            return Err(NoConnection::Unreachable(why.clone()));
-        }
-        Box::pin(self.dial(lane, access)).await
     }
 
     /// Ends what has been idle for long; in-use connections are left alone.
@@ -206,9 +216,6 @@ impl Pool {
     }
 
     async fn dial(&self, lane: &Arc<Lane>, access: &Access) -> Result<Lease, NoConnection> {
-        if lane.state.lock().http2.len() >= limits::UPSTREAM_CONNECTIONS_MAX {
-            return Err(NoConnection::Full);
-        }
         let opened = match connect::connect(access, Offer::Any).await {
             Ok(stream) if connect::speaks_http2(&stream) => {
                 self.open_http2(lane, stream, access.connection_digest)
@@ -304,7 +311,7 @@ impl Lane {
         Self {
             stream_window,
             state: Mutex::default(),
-            dialing: tokio::sync::Mutex::new(()),
+            queue: Queue::default(),
         }
     }
 
@@ -331,6 +338,47 @@ impl Lane {
             }
         }
         None
+    }
+
+    /// Waits for a place, or for the turn to open a connection.
+    async fn turn<'a>(
+        self: &'a Arc<Self>,
+        waiting: &Waiting<'a>,
+        digest: &[u8; 32],
+        tasks: &TaskTracker,
+    ) -> Turn<'a> {
+        let asked = Instant::now();
+        loop {
+            // Before looking, so that nothing is missed between that and waiting.
+            let mut changed = pin!(waiting.changed());
+            changed.as_mut().enable();
+            if let Some(lease) = self.take(digest, tasks) {
+                return Turn::Lent(lease);
+            }
+            if let Some(turn) = self.turn_without_place(waiting, asked) {
+                return turn;
+            }
+            changed.await;
+        }
+    }
+
+    fn turn_without_place<'a>(&self, waiting: &Waiting<'a>, asked: Instant) -> Option<Turn<'a>> {
+        let state = self.state.lock();
+        if state.speaks_http1 {
+            return Some(Turn::Dial(None));
+        }
+        if let Some((when, why)) = &state.last_failure
+            && *when >= asked
+        {
+            let why = NoConnection::Unreachable(why.clone());
+            return Some(Turn::Refused(why));
+        }
+        if state.http2.len() >= limits::UPSTREAM_CONNECTIONS_MAX {
+            waiting.tell_all();
+            return Some(Turn::Refused(NoConnection::Full));
+        }
+        let dialing = waiting.dial(state.http2.len())?;
+        Some(Turn::Dial(Some(dialing)))
     }
 
     fn lend_whole(self: &Arc<Self>, idle: Idle, tasks: &TaskTracker) -> Exclusive {

@@ -1,5 +1,4 @@
 use super::*;
-use crate::limits;
 
 /// What one answer is made of: many times what may wait of it in memory.
 const ANSWER_BYTES: usize = 8 * limits::UPSTREAM_LONG_STREAM_WINDOW as usize;
@@ -86,4 +85,57 @@ async fn a_client_that_stops_reading_stops_none_of_its_neighbours() {
         ANSWER_BYTES,
         "nothing was lost meanwhile"
     );
+}
+
+/// Accepts connections and lets them wait for everything else.
+async fn silent_server() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+#[tokio::test]
+async fn what_many_watches_need_is_opened_at_the_same_time() {
+    let ca = Ca::new().unwrap();
+    let (listener, address) = silent_server().await;
+    let world = World::new(&ca, address, "");
+    let count = 2 * limits::UPSTREAM_STREAMS_MAX + 1;
+    let watches = futures_util::future::join_all((0..count).map(|_| world.get("/watch", true)));
+    let accept = async {
+        let mut open = Vec::new();
+        while open.len() < 3 {
+            open.push(listener.accept().await.unwrap());
+        }
+        let more = tokio::time::timeout(Duration::from_millis(100), listener.accept()).await;
+        assert!(more.is_err(), "three are enough");
+        // None of them can be opened: everyone is told.
+    };
+    let accept = tokio::time::timeout(Duration::from_secs(5), accept);
+    let (accepted, answers) = tokio::join!(accept, watches);
+    accepted.expect("they are opened at the same time");
+    let unreachable =
+        |answer: &Result<_, _>| matches!(answer, Err(UpstreamError::Unreachable { .. }));
+    assert!(answers.iter().all(unreachable));
+}
+
+#[tokio::test]
+async fn who_goes_away_while_a_connection_is_opened_leaves_that_to_the_next() {
+    let ca = Ca::new().unwrap();
+    let (listener, address) = silent_server().await;
+    let world = World::new(&ca, address, "");
+    let mut first = Box::pin(world.get("/watch", true));
+    let mut second = Box::pin(world.get("/watch", true));
+    let open = tokio::select! {
+        accepted = listener.accept() => accepted.unwrap(),
+        _ = &mut first => panic!("nobody answers"),
+        _ = &mut second => panic!("nobody answers"),
+    };
+    drop(first);
+    tokio::select! {
+        accepted = tokio::time::timeout(Duration::from_secs(5), listener.accept()) => {
+            accepted.expect("the second opens one").unwrap();
+        }
+        _ = second => panic!("nobody answers"),
+    }
+    drop(open);
 }
