@@ -165,9 +165,11 @@ impl Pool {
         match timeout(limits::UPSTREAM_CONNECT_TIMEOUT, turn).await {
             Ok(Turn::Lent(lease)) => Ok(lease),
             Ok(Turn::Dial(dialing)) => {
-                let lease = self.dial(lane, access).await?;
-                dialing.map(Dialing::opened);
-                Ok(lease)
+                let lease = self.dial(lane, access).await;
+                if let (Ok(_), Some(dialing)) = (&lease, dialing) {
+                    dialing.opened();
+                }
+                lease
             }
             Ok(Turn::Refused(why)) => Err(why),
             Err(_) => Err(NoConnection::Unreachable(
