@@ -1,114 +1,26 @@
 //! What a decision costs: by 200 rules alone, for requests of every kind, by ten times as many, and with a condition on
-//! an object of 10 KB.
+//! an object of 10 KB; and requests from their lines to their audit events.
 //!
 //! Run with `cargo bench --bench deciding`. The bars are the median of `rules alone/*` below 5 µs, and `one condition of
 //! the policy` below 50 µs.
+
+#[path = "support/requests.rs"]
+mod requests;
 
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
 
-use criterion::{Criterion, criterion_group, criterion_main};
-use http::Method;
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use portcullis::identity::Identity;
 use portcullis::policy::condition::ConditionSource;
-use portcullis::policy::rule::{Effect, RuleSource, SubjectsSource};
-use portcullis::policy::{Decision, Policy, PolicySource, Seen};
-use portcullis::request::{RequestInfo, body};
+use portcullis::policy::{Decision, Seen};
+use portcullis::request::body;
+use requests::{REQUESTS, RULES, Requests, info, policy};
 use serde_json::{Value, json};
 
-const RULES: usize = 200;
+/// Ten times as many rules.
 const MANY: usize = 2_000;
-
-fn texts(texts: &[&str]) -> Vec<String> {
-    texts.iter().map(|&text| text.to_owned()).collect()
-}
-
-/// A rule that decides nothing here, in one of the ways in which rules do not match.
-fn about_others(number: usize) -> RuleSource {
-    let subjects = SubjectsSource::default;
-    let rule = RuleSource {
-        id: format!("bench/others-{number}"),
-        verbs: texts(&[
-            "get", "list", "watch", "create", "update", "patch", "delete",
-        ]),
-        api_groups: texts(&["", "apps"]),
-        resources: texts(&["pods", "pods/log", "deployments", "configmaps"]),
-        decision: Some(Effect::Allow),
-        ..RuleSource::default()
-    };
-    match number % 4 {
-        // Another team.
-        0 => RuleSource {
-            subjects: Some(SubjectsSource {
-                groups: vec![format!("team-{number}-*")],
-                ..subjects()
-            }),
-            ..rule
-        },
-        // Everybody, elsewhere.
-        1 => RuleSource {
-            namespaces: vec![format!("stage-{number}"), format!("test-{number}-*")],
-            ..rule
-        },
-        // Other agents.
-        2 => RuleSource {
-            subjects: Some(SubjectsSource {
-                agents: vec![format!("bot-{number}*")],
-                ..subjects()
-            }),
-            decision: Some(Effect::Deny),
-            ..rule
-        },
-        // Our team, other things.
-        _ => RuleSource {
-            subjects: Some(SubjectsSource {
-                users: texts(&["alice@example.com"]),
-                groups: texts(&["developers"]),
-                ..subjects()
-            }),
-            api_groups: vec![format!("group-{number}.example.com")],
-            resources: texts(&["*"]),
-            ..rule
-        },
-    }
-}
-
-/// Rules about others, and behind them what decides.
-fn policy(rules: usize, conditions: Vec<ConditionSource>) -> Policy {
-    let mut last = vec![
-        RuleSource {
-            id: "bench/work".to_owned(),
-            verbs: texts(&["*"]),
-            api_groups: texts(&["*"]),
-            resources: texts(&["*"]),
-            decision: Some(Effect::Allow),
-            ..RuleSource::default()
-        },
-        RuleSource {
-            id: "bench/discovery".to_owned(),
-            verbs: texts(&["get"]),
-            non_resource_urls: texts(&["/version", "/openapi/*"]),
-            decision: Some(Effect::Allow),
-            ..RuleSource::default()
-        },
-    ];
-    if !conditions.is_empty() {
-        let risky = RuleSource {
-            id: "bench/risky".to_owned(),
-            when: conditions,
-            decision: Some(Effect::Deny),
-            ..RuleSource::default()
-        };
-        last.insert(0, risky);
-    }
-    let others = (0..rules - last.len()).map(about_others);
-    Policy::compile(PolicySource {
-        rules: others.chain(last).collect(),
-        ..PolicySource::default()
-    })
-    .unwrap_or_else(|problems| unreachable!("{problems:?}"))
-}
 
 fn ready(name: &str) -> ConditionSource {
     ConditionSource {
@@ -146,45 +58,6 @@ fn object() -> Value {
             "containers": containers, "volumes": [{"name": "tmp", "emptyDir": {}}],
         }}},
     })
-}
-
-const REQUESTS: [(&str, &str); 12] = [
-    ("get a pod", "GET /api/v1/namespaces/shop/pods/web-0"),
-    ("list pods", "GET /api/v1/namespaces/shop/pods?limit=500"),
-    ("list everywhere", "GET /api/v1/pods?limit=500"),
-    (
-        "watch",
-        "GET /apis/apps/v1/namespaces/shop/deployments?watch=true&resourceVersion=7",
-    ),
-    (
-        "log",
-        "GET /api/v1/namespaces/shop/pods/web-0/log?follow=true&container=app",
-    ),
-    (
-        "exec",
-        "POST /api/v1/namespaces/shop/pods/web-0/exec?command=sh&stdin=true&tty=true",
-    ),
-    ("create", "POST /apis/apps/v1/namespaces/shop/deployments"),
-    (
-        "patch",
-        "PATCH /api/v1/namespaces/shop/configmaps/web?fieldManager=kubectl",
-    ),
-    ("delete", "DELETE /api/v1/namespaces/shop/pods/web-0"),
-    (
-        "delete many",
-        "DELETE /api/v1/namespaces/shop/pods?labelSelector=app%3Dweb",
-    ),
-    (
-        "custom resource",
-        "GET /apis/example.com/v1/namespaces/shop/widgets/one",
-    ),
-    ("version", "GET /version"),
-];
-
-fn info(request: &str) -> RequestInfo {
-    let (method, target) = request.split_once(' ').unwrap_or_default();
-    let method = method.parse().unwrap_or(Method::GET);
-    RequestInfo::parse(&method, target).unwrap_or_else(|error| unreachable!("{error}"))
 }
 
 fn by_rules_alone(criterion: &mut Criterion) {
@@ -255,5 +128,14 @@ fn by_conditions(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, by_rules_alone, by_conditions);
+/// Requests of every kind, each from its request line to its audit event.
+fn with_event(criterion: &mut Criterion) {
+    let requests = Requests::new();
+    let mut group = criterion.benchmark_group("with audit event");
+    group.throughput(Throughput::Elements(REQUESTS.len() as u64));
+    group.bench_function("every kind", |bencher| bencher.iter(|| requests.decide()));
+    group.finish();
+}
+
+criterion_group!(benches, by_rules_alone, by_conditions, with_event);
 criterion_main!(benches);

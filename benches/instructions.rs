@@ -1,26 +1,29 @@
-//! How many instructions the way of an answer takes: the same in every run, whatever else the machine is doing, so that
-//! CI can tell when it becomes longer. `tests/tools/instructions.py` runs each case below callgrind, which counts what
-//! happens in [`measured`], and compares with what is on record.
+//! How many instructions the way of a request and that of an answer take: the same in every run, whatever else the
+//! machine is doing, so that CI can tell when it becomes longer. `tests/tools/instructions.py` runs each case below
+//! callgrind, which counts what happens in [`measured`], and compares with what is on record.
 //!
-//! `instructions NAME` runs one case, `instructions --list` names all with the bytes of their answers, and without an
+//! `instructions NAME` runs one case, `instructions --list` names all with how much of what they take, and without an
 //! argument every case runs once.
 
 #[path = "support/answers.rs"]
 mod answers;
+#[path = "support/requests.rs"]
+mod requests;
 
 use answers::{Case, Masks, Sent, cases};
+use requests::{REQUESTS, Requests};
 
 /// Few, because valgrind waits until they are learned; the search costs the same with more.
 const KNOWN: usize = 100;
 
 /// What is counted. Never inlined: callgrind knows it by its name.
 #[inline(never)]
-fn measured(sent: &Sent, masks: &Masks) -> usize {
-    sent.release(masks)
+fn measured(run: &dyn Fn() -> usize) -> usize {
+    run()
 }
 
 /// One for each way through the masks: to count all would take minutes, most of them for what all share.
-const COUNTED: [&str; 6] = [
+const ANSWERS: [&str; 6] = [
     "secrets/list json",
     "secrets/list protobuf",
     "secrets/watch json",
@@ -29,32 +32,42 @@ const COUNTED: [&str; 6] = [
     "pods/known-values",
 ];
 
-fn counted() -> impl Iterator<Item = Case> {
+fn answers() -> impl Iterator<Item = Case> {
     cases()
         .into_iter()
-        .filter(|case| COUNTED.contains(&case.name))
+        .filter(|case| ANSWERS.contains(&case.name))
 }
+
+/// From the request line to the decision, and the audit event of each.
+const REQUEST: &str = "requests";
 
 #[expect(clippy::print_stdout, reason = "the list is what was asked for")]
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.iter().any(|it| it == "--list") {
-        for case in counted() {
+        for case in answers() {
             let name = case.name;
-            println!("{name}\t{}", Sent::new(case).bytes);
+            println!("{name}\t{}\tbyte", Sent::new(case).bytes);
         }
+        println!("{REQUEST}\t{}\trequest", REQUESTS.len());
         return;
     }
     // Cargo adds options of its own.
     let wanted = arguments.into_iter().find(|it| !it.starts_with("--"));
-    let masks = Masks::new(KNOWN);
-    for case in counted() {
-        if wanted.as_ref().is_some_and(|name| name != case.name) {
-            continue;
-        }
-        let sent = Sent::new(case);
-        // What all answers after the first one share is made by the first one.
-        sent.release(&masks);
-        measured(&sent, &masks);
+    let is_wanted = |name: &str| wanted.as_ref().is_none_or(|wanted| wanted == name);
+    if is_wanted(REQUEST) {
+        let requests = Requests::new();
+        twice(&|| requests.decide());
     }
+    let masks = Masks::new(KNOWN);
+    for case in answers().filter(|case| is_wanted(case.name)) {
+        let sent = Sent::new(case);
+        twice(&|| sent.release(&masks));
+    }
+}
+
+/// What all share after the first one is made by the first one, which is not counted.
+fn twice(run: &dyn Fn() -> usize) {
+    run();
+    measured(run);
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Counts the instructions that masking an answer takes, and compares with those on record.
+"""Counts the instructions that deciding requests and masking answers takes, and compares with those on record.
 
 A case fails when it takes over 10 % more than the record says. `--record` writes the record anew: commit it together
 with the change that moved it. Both run the `dev` profile, whose libraries `make test` has built already, with our own
@@ -43,9 +43,9 @@ def count(executable, case):
 def main():
     executable = program()
     listed = subprocess.run([executable, "--list"], check=True, stdout=subprocess.PIPE, text=True)
-    sizes = {name: int(size) for name, size in (line.split("\t") for line in listed.stdout.splitlines())}
+    cases = {name: (int(amount), unit) for name, amount, unit in (line.split("\t") for line in listed.stdout.splitlines())}
     with ThreadPoolExecutor(2) as pool:
-        counts = dict(zip(sizes, pool.map(lambda case: count(executable, case), sizes)))
+        counts = dict(zip(cases, pool.map(lambda case: count(executable, case), cases)))
     if sys.argv[1:] == ["--record"]:
         RECORD.write_text(json.dumps(counts, indent=2) + "\n")
     record = json.loads(RECORD.read_text())
@@ -60,7 +60,8 @@ def main():
             failed, verdict = failed + 1, "FAILED: if it has to be so, run tests/tools/instructions.py --record"
         elif abs(change) > NOTABLE:
             verdict = "passed, but it moved: record it"
-        print(f"{counted:>12} instructions, {counted / sizes[case]:6.1f} a byte, {change:+7.2%}  {case}: {verdict}")
+        amount, unit = cases[case]
+        print(f"{counted:>12} instructions, {counted / amount:8.1f} a {unit}, {change:+7.2%}  {case}: {verdict}")
     print(f"{len(counts) - failed} passed, {failed} failed")
     sys.exit(failed > 0)
 
