@@ -227,4 +227,4 @@ pub(super) fn seal_every_second(
 }
 
 /// How much time a crash of the machine may cost.
-const SEAL_EVERY: Duration = Duration::from_secs(1);
+pub(super) const SEAL_EVERY: Duration = Duration::from_secs(1);
