@@ -56,7 +56,7 @@ First steps:
       --issuer https://issuer.example.com --client-id kubernetes
   portcullis login && portcullis whoami
   # how large a machine 2,000 watches, 500 requests and 5 MB/s of masked answers need
-  portcullis size --watches 2000 --requests 500 --masked 5
+  portcullis size --watches 2000 --requests 500 --masked 5 --sessions 200
 
 No cluster at hand? `make demo` in a checkout starts a simulated API server, an OIDC issuer and the
 gateway in front of them, and writes kubeconfigs to try.";

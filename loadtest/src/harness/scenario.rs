@@ -105,6 +105,8 @@ pub enum Target {
     PortcullisRecorded,
     /// Both, as the profiles have it.
     PortcullisMaskedRecorded,
+    /// The gateway, no rule masks, and 2,000 more match nothing.
+    PortcullisManyRules,
 }
 
 impl Target {

@@ -98,6 +98,7 @@ impl Stage {
             Target::Portcullis
             | Target::PortcullisMasked
             | Target::PortcullisRecorded
+            | Target::PortcullisManyRules
             | Target::PortcullisMaskedRecorded => {
                 token = gateway::token(&self.issuer)?;
                 Some(gateway::start(self, target, scenario, listen).await?)

@@ -27,6 +27,12 @@ pub struct Args {
     /// Megabytes a second of output of recorded sessions.
     #[arg(long, value_name = "MB_PER_SECOND", default_value_t = 0.0)]
     pub recorded: f64,
+    /// Recorded sessions that are open at a time: exec, attach, port-forward.
+    #[arg(long, value_name = "COUNT", default_value_t = 0.0)]
+    pub sessions: f64,
+    /// Keystrokes a second in recorded terminals, all together, each with its echo.
+    #[arg(long, value_name = "PER_SECOND", default_value_t = 0.0)]
+    pub keystrokes: f64,
     /// Watches and followed logs that are open at a time, each on a connection of its own; many on one HTTP/2 connection hold
     /// a third of it. Masked ones hold 4 KB more.
     #[arg(long, value_name = "COUNT", default_value_t = 0.0)]
@@ -60,7 +66,7 @@ const EXEC_RECORD: &str = "2026-11-21-exec.md";
 
 impl Args {
     /// How much of everything there is, and what one costs.
-    fn parts(&self) -> [(f64, Cost); 7] {
+    fn parts(&self) -> [(f64, Cost); 9] {
         let cost = |what, cpu, memory, record| Cost {
             what,
             cpu,
@@ -79,6 +85,11 @@ impl Args {
             (
                 self.recorded,
                 cost("MB a second recorded", 1400.0, 0.0, EXEC_RECORD),
+            ),
+            (self.sessions, cost("open sessions", 0.0, 90.0, RECORD)),
+            (
+                self.keystrokes,
+                cost("keystrokes a second", 97.0, 0.0, RECORD),
             ),
             (self.watches, cost("open watches", 0.0, 33.0, WATCH_RECORD)),
         ]
@@ -165,6 +176,8 @@ mod tests {
             masked: 1.0,
             events: 1.0,
             recorded: 1.0,
+            sessions: 1.0,
+            keystrokes: 1.0,
             watches: 1.0,
         };
         for (_, cost) in args.parts() {

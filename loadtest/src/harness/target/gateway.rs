@@ -15,6 +15,9 @@ use crate::issuer::{self, Running as Issuer};
 /// Names a `portcullis` to measure instead of the one that is part of this program.
 const OTHER: &str = "LOADTEST_GATEWAY";
 
+/// Ten times as many as a policy may be expected to have.
+const MANY_RULES: usize = 2_000;
+
 /// A token for the one caller that the policy knows.
 pub(super) fn token(issuer: &Issuer) -> anyhow::Result<String> {
     let expires = Timestamp::now().as_second() + 24 * 3600 - 60;
@@ -57,7 +60,11 @@ pub(super) async fn start(
 fn policy(target: Target, scenario: &Scenario) -> String {
     let head =
         "apiVersion: portcullis.dev/v1alpha1\nkind: Policy\nmetadata: {name: measured}\nrules:";
-    let others = (0..scenario.rules).map(|number| {
+    let more = match target {
+        Target::PortcullisManyRules => MANY_RULES,
+        _ => 0,
+    };
+    let others = (0..scenario.rules + more).map(|number| {
         format!(
             "- {{name: other-{number}, subjects: {{groups: [team-{number}]}}, verbs: [get, list, watch], apiGroups: [\"\"], \
              resources: [pods, secrets], namespaces: [\"team-{number}-*\"], decision: allow}}"
