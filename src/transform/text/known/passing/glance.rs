@@ -72,6 +72,11 @@ pub(super) fn is_release_told(event: &[u8]) -> bool {
     object.is_some_and(is_release)
 }
 
+/// Whether this is so far an event as the API server writes it, in one line.
+pub(super) fn is_told(event: &[u8]) -> bool {
+    told(event).is_some()
+}
+
 /// What an event tells of, and what is behind.
 fn told(event: &[u8]) -> Option<&[u8]> {
     TELLS.iter().find_map(|tell| event.strip_prefix(*tell))

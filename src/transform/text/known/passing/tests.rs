@@ -275,22 +275,53 @@ fn protobuf_teaches_the_same() {
     assert_eq!(book.renew().known, 0);
 }
 
+/// A Secret, as the API server writes it.
+fn as_written(name: &str, version: u64, kind: &str) -> String {
+    format!(
+        r#"{{"kind":"Secret","apiVersion":"v1","metadata":{{"name":"{name}","namespace":"shop","uid":"{0}","resourceVersion":"{version}","creationTimestamp":"2026-01-01T00:00:00Z","generation":7}},"immutable":true,"data":{{"password":"{1}"}},"type":"{kind}"}}"#,
+        "8e6a1d0c-3c55-4a51-9e0f-5c1d4c7ce3d1",
+        STANDARD.encode(format!("correct-horse-{name}")),
+    )
+}
+
+fn event_as_written(kind: &str, text: &str) -> String {
+    format!(r#"{{"type":"{kind}","object":{text}}}"#)
+}
+
+#[test]
+fn what_comes_behind_an_event_that_is_passed_over_is_learned() {
+    let db = event_as_written("ADDED", &as_written("db", 5, "Opaque"));
+    let web = event_as_written("ADDED", &as_written("web", 5, "Opaque"));
+    for text in [
+        format!("{db}\n{web}\n"),
+        format!("{db}{web}"),
+        // As nobody writes it: the line ends where the event does not.
+        db.replace(",\"immutable\"", "\n,\"immutable\"") + &web,
+    ] {
+        for cut in 0..=text.len() {
+            let book = book();
+            let of = Passing::new(&info(&Method::GET, SECRETS), &book).unwrap();
+            of.secret(as_written("db", 5, "Opaque").as_bytes());
+            let mut watch =
+                json_passing(&Method::GET, &format!("{SECRETS}?watch=1"), &book).unwrap();
+            let (one, other) = text.as_bytes().split_at(cut);
+            watch.push(one);
+            watch.push(other);
+            assert_eq!(book.renew().known, 2, "{text} at {cut}");
+        }
+    }
+}
+
 #[test]
 fn what_is_known_is_passed_over_at_a_glance() {
     let book = book();
     let passing = Passing::new(&info(&Method::GET, SECRETS), &book).unwrap();
-    let text = |name: &str, version: u64, kind: &str| {
-        format!(
-            r#"{{"kind":"Secret","apiVersion":"v1","metadata":{{"name":"{name}","namespace":"shop","uid":"{0}","resourceVersion":"{version}","creationTimestamp":"2026-01-01T00:00:00Z","generation":7}},"immutable":true,"data":{{"password":"{1}"}},"type":"{kind}"}}"#,
-            "8e6a1d0c-3c55-4a51-9e0f-5c1d4c7ce3d1",
-            STANDARD.encode("correct-horse"),
-        )
-    };
+    let text = as_written;
     let db = text("db", 5, "Opaque");
     assert!(passing.may_want(db.as_bytes()));
     passing.secret(db.as_bytes());
     assert_eq!(book.renew().known, 1);
-    let event = |kind: &str, text: &str| format!(r#"{{"type":"{kind}","object":{text}}}"#);
+    let event = event_as_written;
     for (text, wanted) in [
         (&db, false),
         (&text("db", 4, "Opaque"), false),
