@@ -105,7 +105,7 @@ pub enum Target {
     PortcullisRecorded,
     /// Both, as the profiles have it.
     PortcullisMaskedRecorded,
-    /// The gateway, no rule masks, and 2,000 more match nothing.
+    /// The gateway, no rule masks, and all others that a policy may have match nothing.
     PortcullisManyRules,
 }
 

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use jiff::Timestamp;
+use portcullis::limits::POLICY_RULES_MAX;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -14,9 +15,6 @@ use crate::issuer::{self, Running as Issuer};
 
 /// Names a `portcullis` to measure instead of the one that is part of this program.
 const OTHER: &str = "LOADTEST_GATEWAY";
-
-/// Ten times as many as a policy may be expected to have.
-const MANY_RULES: usize = 2_000;
 
 /// A token for the one caller that the policy knows.
 pub(super) fn token(issuer: &Issuer) -> anyhow::Result<String> {
@@ -60,11 +58,12 @@ pub(super) async fn start(
 fn policy(target: Target, scenario: &Scenario) -> String {
     let head =
         "apiVersion: portcullis.dev/v1alpha1\nkind: Policy\nmetadata: {name: measured}\nrules:";
-    let more = match target {
-        Target::PortcullisManyRules => MANY_RULES,
-        _ => 0,
+    let others = match target {
+        // With the one that allows.
+        Target::PortcullisManyRules => POLICY_RULES_MAX - 1,
+        _ => scenario.rules,
     };
-    let others = (0..scenario.rules + more).map(|number| {
+    let others = (0..others).map(|number| {
         format!(
             "- {{name: other-{number}, subjects: {{groups: [team-{number}]}}, verbs: [get, list, watch], apiGroups: [\"\"], \
              resources: [pods, secrets], namespaces: [\"team-{number}-*\"], decision: allow}}"
