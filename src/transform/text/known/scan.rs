@@ -39,7 +39,7 @@ use self::long::Long;
 use self::look::{Verdict, look};
 use self::searched::Searched;
 use super::book::Shelf;
-use super::forms::plain::UNIT_BYTES_MAX;
+use super::forms::plain::{self, UNIT_BYTES_MAX};
 use super::index::{Found, Index};
 use crate::policy::mask::MaskName;
 use crate::transform::output::Sink;
@@ -340,7 +340,8 @@ impl Scanner {
                 Found::Here(place, candidates) if place < now => (place, candidates),
                 Found::Here(..) => break,
                 Found::Nowhere { tail } => {
-                    at = if now < until { tail.min(now) } else { tail };
+                    // The unit that reaches across `until` goes along, but for what may belong to a longer value.
+                    at = tail.min(self.decidable_now(text.end, usize::MAX));
                     break;
                 }
             };
@@ -362,7 +363,8 @@ impl Scanner {
                     self.follow(text, (place, long), &mut ends, &mut handed);
                 }
             }
-            at = place + 1;
+            // Not within the unit: how it is read would tell that a key stands here.
+            at = plain::behind(text.bytes, place, text.end != End::Open);
         }
         let (pass, keep) = match text.end {
             End::Open => (at, at),

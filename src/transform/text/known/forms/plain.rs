@@ -80,6 +80,14 @@ pub(in crate::transform::text::known) fn read(text: &[u8], at: usize, ended: boo
     }
 }
 
+/// Where the unit behind the one at `at` begins.
+pub(in crate::transform::text::known) fn behind(text: &[u8], at: usize, ended: bool) -> usize {
+    match read(text, at, ended) {
+        Unit::Is { width, .. } | Unit::Nothing { width } => at + width,
+        Unit::More => at + 1,
+    }
+}
+
 fn special(rest: &[u8], ended: bool) -> Unit {
     // Most escapes are of this kind.
     if let [b'\\', byte @ (b'"' | b'/'), ..] = rest {

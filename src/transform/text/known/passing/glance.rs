@@ -1,8 +1,8 @@
 //! Says of most Secrets at a glance that there is nothing to learn of them.
 //!
 //! A Secret that is known already passes again with every list and watch, and reading all of it to find that out
-//! would take longer than masking it. Only the form in which the API server writes JSON is known here: whatever else
-//! comes is read in full, which decides alone what is learned.
+//! would take longer than masking it. Only the form in which the API server writes JSON is known here: what begins
+//! otherwise is read in full, which decides alone what is learned.
 
 use super::super::SecretAt;
 use super::super::secret::number;

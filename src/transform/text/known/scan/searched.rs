@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, Weak};
 
+use super::super::forms::plain;
 use super::super::index::{Candidates, Found, Index};
 
 /// So many keys are remembered. What stands behind them is searched again.
@@ -32,7 +33,7 @@ impl Searched {
             match index.next_key(text, self.until) {
                 Ok((place, candidates)) => {
                     self.keys.push((place, candidates));
-                    self.until = place + 1;
+                    self.until = plain::behind(text, place, false);
                 }
                 Err(open) => {
                     self.until = open;

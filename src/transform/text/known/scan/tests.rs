@@ -209,6 +209,54 @@ fn a_writer_who_guesses_piece_by_piece_learns_nothing() {
     }
 }
 
+/// What may leave ends within an escape with which a guess begins.
+#[test]
+fn c_47_what_waits_behind_an_escape_says_nothing_of_a_guess() {
+    let other = "nothing-of-the-kind-42";
+    for guess in [
+        r"\u0063orrect-~~~",
+        r"\\u0063orrect-~~~",
+        "%63orrect-~~~",
+        "%2563orrect-~~~",
+        "\n2026-11-21T07:09:00Z correct-~~~",
+        r"\ud83d\udd11correct-~~~",
+    ] {
+        for behind in HELD_BYTES_MAX - 20..HELD_BYTES_MAX + 20 {
+            let text = format!("ab {guess}{}", "x".repeat(behind));
+            for steps in [
+                &[(text.as_str(), true)][..],
+                &[("ab ", false), (text.as_str(), false), ("y", true)],
+            ] {
+                assert_eq!(trace(VALUE, steps), trace(other, steps), "{guess} {behind}");
+            }
+        }
+    }
+}
+
+/// What stands for nothing between a long value and the rest of a longer one belongs to it.
+#[test]
+fn c_47_a_gap_within_a_longer_value_is_masked_wherever_it_is_cut() {
+    let begun = LONG.get(..CONFIRMED_BYTES + 8).unwrap();
+    let index = index(&[begun, LONG]);
+    let rest = LONG.get(CONFIRMED_BYTES + 8..).unwrap();
+    let text = format!(
+        "{begun}\n2026-11-21T07:09:00Z   {rest}{}",
+        "x".repeat(2 * HELD_BYTES_MAX)
+    );
+    let whole = {
+        let mut stream = Stream::waiting(&index, Wait::Alike);
+        stream.push(text.as_bytes());
+        stream.finish()
+    };
+    for cut in 0..text.len() {
+        let (one, two) = text.as_bytes().split_at(cut);
+        let mut stream = Stream::waiting(&index, Wait::Alike);
+        stream.push(one);
+        stream.push(two);
+        assert_eq!(stream.finish(), whole, "cut at {cut}");
+    }
+}
+
 #[test]
 fn a_long_value_can_be_guessed_in_blocks_only() {
     let (begin, rest) = LONG.split_at(CONFIRMED_BYTES);
@@ -586,7 +634,7 @@ proptest! {
 
     #[test]
     fn what_is_seen_does_not_depend_on_parts_of_values(
-        pieces in proptest::collection::vec((0_usize..60, 0_usize..60, "[-a-z|\n]{0,2}", any::<bool>()), 1..8),
+        pieces in proptest::collection::vec((0_usize..60, 0_usize..60, r"[-a-z|\n]{0,2}|\\u006[0-9]|%6[0-9]|[x]{500,530}", any::<bool>()), 1..8),
     ) {
         let (one, other) = ("correct-horse-battery-staple-7", "nothing-of-the-kind-42");
         let steps: Vec<(String, bool)> = pieces
