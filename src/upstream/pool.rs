@@ -166,7 +166,9 @@ impl Pool {
             Ok(Turn::Lent(lease)) => Ok(lease),
             Ok(Turn::Dial(dialing)) => {
                 let lease = self.dial(lane, access).await;
-                if let (Ok(_), Some(dialing)) = (&lease, dialing) {
+                if let (Ok(lease), Some(dialing)) = (&lease, dialing)
+                    && lease.is_http2()
+                {
                     dialing.opened();
                 }
                 lease
@@ -268,6 +270,7 @@ impl Pool {
         self.tasks.spawn(drive_http2(connection, allowed));
         let mut state = lane.state.lock();
         state.speaks_http1 = false;
+        state.last_failure = None;
         if !state.closed {
             state.http2.push(Arc::clone(&shared));
         }
@@ -366,18 +369,19 @@ impl Lane {
 
     fn turn_without_place<'a>(&self, waiting: &Waiting<'a>, asked: Instant) -> Option<Turn<'a>> {
         let state = self.state.lock();
+        if state.http2.len() >= limits::UPSTREAM_CONNECTIONS_MAX {
+            return Some(Turn::Refused(NoConnection::Full));
+        }
         if state.speaks_http1 {
             return Some(Turn::Dial(None));
         }
+        // One that could not be opened is no loss for those for whom others are being opened.
         if let Some((when, why)) = &state.last_failure
             && *when >= asked
+            && waiting.is_surplus()
         {
             let why = NoConnection::Unreachable(why.clone());
             return Some(Turn::Refused(why));
-        }
-        if state.http2.len() >= limits::UPSTREAM_CONNECTIONS_MAX {
-            waiting.tell_all();
-            return Some(Turn::Refused(NoConnection::Full));
         }
         let dialing = waiting.dial(state.http2.len())?;
         Some(Turn::Dial(Some(dialing)))

@@ -32,7 +32,14 @@ pub(super) struct Waiting<'a>(&'a Queue);
 #[derive(Debug)]
 pub(super) struct Dialing<'a> {
     queue: &'a Queue,
-    opened: bool,
+    has_room: bool,
+}
+
+impl Count {
+    /// Whether more wait than those connections are for that are being opened.
+    fn has_surplus(&self) -> bool {
+        self.dialing * UPSTREAM_STREAMS_MAX < self.waiting
+    }
 }
 
 impl Queue {
@@ -46,24 +53,23 @@ impl<'a> Waiting<'a> {
     /// The right to open a connection beside the `open` ones, unless enough are being opened.
     pub(super) fn dial(&self, open: usize) -> Option<Dialing<'a>> {
         let mut count = self.0.count.lock();
-        let wanted = count.dialing * UPSTREAM_STREAMS_MAX < count.waiting;
-        (wanted && open + count.dialing < UPSTREAM_CONNECTIONS_MAX).then(|| {
+        (count.has_surplus() && open + count.dialing < UPSTREAM_CONNECTIONS_MAX).then(|| {
             count.dialing += 1;
             Dialing {
                 queue: self.0,
-                opened: false,
+                has_room: false,
             }
         })
+    }
+
+    /// Whether there is no use in waiting for the connections that are being opened: they are for others.
+    pub(super) fn is_surplus(&self) -> bool {
+        self.0.count.lock().has_surplus()
     }
 
     /// Ready when there is something to look at again, counted from when it is first polled or enabled.
     pub(super) fn changed(&self) -> Notified<'a> {
         self.0.changed.notified()
-    }
-
-    /// Everyone looks again.
-    pub(super) fn tell_all(&self) {
-        self.0.changed.notify_waiters();
     }
 }
 
@@ -74,19 +80,22 @@ impl Drop for Waiting<'_> {
 }
 
 impl Dialing<'_> {
-    /// There is a connection: as many look again as find room on it.
+    /// There is a connection with room for others: as many look again.
     pub(super) fn opened(mut self) {
-        self.opened = true;
+        self.has_room = true;
     }
 }
 
 impl Drop for Dialing<'_> {
     fn drop(&mut self) {
-        self.queue.count.lock().dialing -= 1;
-        if self.opened {
-            for _ in 1..UPSTREAM_STREAMS_MAX {
-                self.queue.changed.notify_one();
-            }
+        let mut count = self.queue.count.lock();
+        count.dialing -= 1;
+        // For all but those for whom there is room now others are being opened.
+        let rest = count.waiting.saturating_sub(UPSTREAM_STREAMS_MAX);
+        let enough = rest <= count.dialing * UPSTREAM_STREAMS_MAX;
+        drop(count);
+        if self.has_room && enough {
+            (1..UPSTREAM_STREAMS_MAX).for_each(|_| self.queue.changed.notify_one());
         } else {
             self.queue.changed.notify_waiters();
         }

@@ -126,9 +126,10 @@ async fn who_goes_away_while_a_connection_is_opened_leaves_that_to_the_next() {
     let mut first = Box::pin(world.get("/watch", true));
     let mut second = Box::pin(world.get("/watch", true));
     let open = tokio::select! {
-        accepted = listener.accept() => accepted.unwrap(),
+        biased;
         _ = &mut first => panic!("nobody answers"),
         _ = &mut second => panic!("nobody answers"),
+        accepted = listener.accept() => accepted.unwrap(),
     };
     drop(first);
     tokio::select! {
@@ -138,4 +139,57 @@ async fn who_goes_away_while_a_connection_is_opened_leaves_that_to_the_next() {
         _ = second => panic!("nobody answers"),
     }
     drop(open);
+}
+
+#[tokio::test]
+async fn one_connection_that_cannot_be_opened_refuses_only_whom_the_others_do_not_serve() {
+    let ca = Ca::new().unwrap();
+    let tls = ca.server_config(&["localhost"], &["h2"]).unwrap();
+    let (listener, address) = silent_server().await;
+    let world = World::new(&ca, address, "");
+    let count = limits::UPSTREAM_STREAMS_MAX + 20;
+    let watches = futures_util::future::join_all((0..count).map(|_| world.get("/watch", true)));
+    let serve = async {
+        let (first, _) = listener.accept().await.unwrap();
+        let (second, _) = listener.accept().await.unwrap();
+        drop(first);
+        // Until that was noticed nothing else happens.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let stream = TlsAcceptor::from(tls).accept(second).await.unwrap();
+        let mut connection = h2::server::handshake(stream).await.unwrap();
+        while let Some(Ok(mut stream)) = connection.accept().await {
+            reply(&mut stream, 200, "ok");
+        }
+    };
+    let answers = tokio::select! {
+        answers = tokio::time::timeout(Duration::from_secs(5), watches) => answers.unwrap(),
+        () = serve => panic!("the connection ended"),
+    };
+    let served = answers.iter().filter(|answer| answer.is_ok()).count();
+    assert_eq!(served, limits::UPSTREAM_STREAMS_MAX);
+}
+
+#[tokio::test]
+async fn where_http1_is_spoken_everyone_who_waits_opens_a_connection() {
+    let ca = Ca::new().unwrap();
+    let tls = ca.server_config(&["localhost"], &["http/1.1"]).unwrap();
+    let (listener, address) = silent_server().await;
+    TaskTracker::new().spawn(async move {
+        while let Ok((tcp, _)) = listener.accept().await {
+            let tls = Arc::clone(&tls);
+            TaskTracker::new().spawn(async move {
+                let mut stream = TlsAcceptor::from(tls).accept(tcp).await.unwrap();
+                let mut request = vec![0; 4096];
+                assert!(stream.read(&mut request).await.unwrap() > 0);
+                let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+                stream.write_all(answer).await.unwrap();
+                // Until the other side closes, or asks again.
+                let _more = stream.read(&mut request).await;
+            });
+        }
+    });
+    let world = World::new(&ca, address, "");
+    let gets = futures_util::future::join_all((0..100).map(|_| world.get("/short", false)));
+    let answers = tokio::time::timeout(Duration::from_secs(5), gets).await;
+    assert!(answers.unwrap().iter().all(Result::is_ok));
 }
