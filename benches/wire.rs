@@ -190,6 +190,7 @@ fn json(criterion: &mut Criterion) {
                         Err(error) => unreachable!("{error}"),
                     }
                 }
+                assert_eq!(scanner.finish(), Ok(false));
                 black_box(steps)
             });
         });

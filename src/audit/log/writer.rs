@@ -203,7 +203,11 @@ pub(super) fn seal_every_second(
 ) -> std::io::Result<()> {
     let seal = move || {
         let mut failing = false;
-        while let Some(journal) = journal.upgrade() {
+        loop {
+            std::thread::sleep(SEAL_EVERY);
+            let Some(journal) = journal.upgrade() else {
+                return;
+            };
             if let Some(since) = unsealed.take() {
                 match journal.seal() {
                     Ok(()) => failing = false,
@@ -216,8 +220,6 @@ pub(super) fn seal_every_second(
                     }
                 }
             }
-            drop(journal);
-            std::thread::sleep(SEAL_EVERY);
         }
     };
     std::thread::Builder::new()
