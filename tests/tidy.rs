@@ -146,6 +146,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "policy",
             "request",
             "transform::Unreleased",
+            "wire::budget",
             "wire::http1",
         ],
     ),

@@ -25,6 +25,12 @@ pub const UPSTREAM_DIRECT_MAX: usize = 64;
 /// once instead of waiting for a handshake each.
 pub const UPSTREAM_DIRECT_DIALS_MAX: usize = 16;
 
+/// Connections of their own that are opened at once after a quiet time, and a second in the long run. Watches that begin and end
+/// more often than this share connections: for each a handshake would be most of what it costs.
+pub const UPSTREAM_DIRECT_DIALS_BURST: u32 = 64;
+/// See [`UPSTREAM_DIRECT_DIALS_BURST`].
+pub const UPSTREAM_DIRECT_DIALS_PER_SECOND: u32 = 4;
+
 /// Such connections that are kept between two answers; further ones are closed.
 pub const UPSTREAM_DIRECT_IDLE_MAX: usize = 8;
 

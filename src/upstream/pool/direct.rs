@@ -21,15 +21,35 @@ use crate::gateway::body::BodyError;
 use crate::limits;
 use crate::upstream::connect::{self, Offer, Stream};
 use crate::upstream::credential::Access;
+use crate::wire::budget::Budget;
 use crate::wire::http1::{self, Head, Http1Error};
 
 /// The connections of their own to one cluster.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::upstream) struct Direct {
     /// Answers under way.
     open: AtomicUsize,
     dialing: AtomicUsize,
+    /// How many may be opened, counted from `since`.
+    dials: Mutex<Budget>,
+    since: Instant,
     idle: Mutex<Idle>,
+}
+
+impl Default for Direct {
+    fn default() -> Self {
+        let (burst, per_second) = (
+            limits::UPSTREAM_DIRECT_DIALS_BURST,
+            limits::UPSTREAM_DIRECT_DIALS_PER_SECOND,
+        );
+        Self {
+            open: AtomicUsize::default(),
+            dialing: AtomicUsize::default(),
+            dials: Mutex::new(Budget::new(burst, per_second)),
+            since: Instant::now(),
+            idle: Mutex::default(),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -129,7 +149,7 @@ impl Direct {
 }
 
 impl Seat {
-    /// A connection: one that is there, or a new one. `None` when so many are being opened that sharing one
+    /// A connection: one that is there, or a new one. `None` when so many are being opened, or were lately, that sharing one
     /// is faster.
     pub(in crate::upstream) async fn connection(self, access: &Access) -> io::Result<Option<Own>> {
         let digest = access.connection_digest;
@@ -169,7 +189,9 @@ impl<'a> Dialing<'a> {
         let dialing = &direct.dialing;
         let before = dialing.fetch_add(1, Ordering::Relaxed);
         let this = Self(dialing);
-        (before < limits::UPSTREAM_DIRECT_DIALS_MAX).then_some(this)
+        let may = before < limits::UPSTREAM_DIRECT_DIALS_MAX
+            && direct.dials.lock().take(direct.since.elapsed());
+        may.then_some(this)
     }
 }
 

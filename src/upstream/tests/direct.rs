@@ -1,7 +1,10 @@
 //! Long answers on connections of their own.
 
 use super::*;
-use crate::limits::{UPSTREAM_DIRECT_MAX, UPSTREAM_LONG_STREAM_WINDOW};
+use crate::limits::{
+    UPSTREAM_DIRECT_DIALS_BURST, UPSTREAM_DIRECT_DIALS_PER_SECOND, UPSTREAM_DIRECT_MAX,
+    UPSTREAM_LONG_STREAM_WINDOW,
+};
 
 /// A server of both protocols, of which only HTTP/1.1 is wanted here.
 async fn recorder(ca: &Ca, script: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Recorder {
@@ -346,4 +349,29 @@ async fn d12_one_stalled_stream_never_slows_the_others_of_its_connection() {
         "{held} bytes"
     );
     drop(stalled);
+}
+
+#[tokio::test]
+async fn watches_that_come_and_go_have_no_connections_of_their_own_for_long() {
+    let ca = Ca::new().unwrap();
+    let tls = ca.server_config(&["localhost"], &["http/1.1"]).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let world = World::new(&ca, listener.local_addr().unwrap(), "");
+    TaskTracker::new().spawn(async move {
+        while let Ok((tcp, _)) = listener.accept().await {
+            drop(TlsAcceptor::from(Arc::clone(&tls)).accept(tcp).await);
+        }
+    });
+    let cluster = &world.upstream.clusters["demo"];
+    let burst = usize::try_from(UPSTREAM_DIRECT_DIALS_BURST).unwrap();
+    let began = tokio::time::Instant::now();
+    let mut own = 0;
+    for _ in 0..burst + 1000 {
+        let seat = cluster.direct_seat().unwrap();
+        let opened = seat.connection(&cluster.access()).await.unwrap();
+        own += usize::from(opened.is_some());
+    }
+    let seconds = usize::try_from(began.elapsed().as_secs()).unwrap() + 1;
+    let more = seconds * usize::try_from(UPSTREAM_DIRECT_DIALS_PER_SECOND).unwrap();
+    assert!((burst..=burst + more).contains(&own), "{own}");
 }
