@@ -231,10 +231,9 @@ impl Pool {
             }
             Err(error) => Err(error.to_string()),
         };
-        opened.map_err(|why| {
-            lane.state.lock().last_failure = Some((Instant::now(), why.clone()));
-            NoConnection::Unreachable(why)
-        })
+        let failure = opened.as_ref().err();
+        lane.state.lock().last_failure = failure.map(|why| (Instant::now(), why.clone()));
+        opened.map_err(NoConnection::Unreachable)
     }
 
     async fn open_http2(
@@ -270,7 +269,6 @@ impl Pool {
         self.tasks.spawn(drive_http2(connection, allowed));
         let mut state = lane.state.lock();
         state.speaks_http1 = false;
-        state.last_failure = None;
         if !state.closed {
             state.http2.push(Arc::clone(&shared));
         }
