@@ -1,6 +1,6 @@
 # Everything a person types. `make help` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench perf-record flamegraph fuzz-smoke miri informers tools
+.PHONY: help demo release train test lint bench perf-record flamegraph fuzz-smoke miri informers tools
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -12,6 +12,13 @@ endif
 
 demo: ## Start API server, issuer and gateway on this machine (CLUSTER_KUBECONFIG=path: before a real cluster)
 	@exec cargo run --quiet --locked -p loadtest --bin demo -- $(demo_arguments)
+
+release: ## Build the gateway with the profile of the load test, as target/portcullis (ten minutes)
+	@deploy/build.sh
+
+train: ## Make the profile anew from the load test, for `make release` (half an hour)
+	@tests/tools/install.sh profdata
+	@loadtest/train.sh
 
 test: ## Run everything CI runs: format, lints, tests, stock clients, docs, benches once, fuzz smoke, deploy
 	@tests/tools/check.sh
@@ -25,10 +32,11 @@ bench: ## Measure (takes minutes)
 # A bar that does not hold is on record like one that does; only what could not be measured at all stops.
 perf-record: ## Run every scenario of the load test and append the reports to benches/record/ (takes an hour)
 	@tests/tools/install.sh proxies || true
+	@deploy/build.sh
 	@record=benches/record/$$(date +%F)-loadtest.md; \
 	for scenario in $$(cargo loadtest list | cut -d' ' -f1); do \
 	  rm -f target/scenario.md; \
-	  cargo loadtest $$scenario --markdown target/scenario.md; \
+	  LOADTEST_GATEWAY=target/portcullis cargo loadtest $$scenario --markdown target/scenario.md; \
 	  { cat target/scenario.md; echo; } >>$$record || exit; \
 	done
 

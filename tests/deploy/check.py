@@ -574,21 +574,27 @@ def dockerfile_copies_what_the_build_needs():
     allowed = [line[1:] for line in (DEPLOY / "docker/Dockerfile.dockerignore").read_text().splitlines() if line.startswith("!")]
     sources = set()
     for line in re.findall(r"^COPY (?!--from)(.+)$", text, re.MULTILINE):
-        *copied, _ = line.split()
-        sources |= set(copied)
+        *names, into = line.split()
+        sources |= {(source, into) for source in names}
     assert sources, "nothing is copied"
     with tempfile.TemporaryDirectory() as folder:
-        for source in sources:
-            path = ROOT / source
+        for source, into in sources:
+            path, copied = ROOT / source, Path(folder) / into
             assert path.exists(), f"COPY {source}: there is no such file"
             assert any(fnmatch.fnmatch(source, pattern) for pattern in allowed), f"COPY {source}: not let through by .dockerignore"
             if path.is_dir():
-                shutil.copytree(path, Path(folder) / source)
+                shutil.copytree(path, copied)
             else:
-                shutil.copy(path, folder)
+                copied.mkdir(exist_ok=True)
+                shutil.copy(path, copied)
         # The build's own command, up to the first compiler: Cargo finds every member, bench and dependency among what is copied,
         # and the lock file fits.
-        (build,) = re.findall(r"(cargo build [^&]+?)\s*&&", text)
+        assert "deploy/build.sh /out/portcullis" in text, "the gateway is not built as a release is"
+        script = Path(folder) / "deploy/build.sh"
+        assert os.access(script, os.X_OK), "deploy/build.sh cannot be run"
+        for file in re.findall(r"deploy/[\w.]+", script.read_text()):
+            assert (Path(folder) / file).exists(), f"deploy/build.sh needs {file}, which is not copied"
+        (build,) = re.findall(r"cargo build .+?(?= --target )", script.read_text())
         plan = [*build.split(), "--offline", "--unit-graph", "-Z", "unstable-options"]
         succeeds(*plan, cwd=folder, env={**os.environ, "RUSTC_BOOTSTRAP": "1"})
         # Nothing that is compiled in lies outside of it.

@@ -13,11 +13,12 @@
 #   proxies                  nginx, with its module for Lua, haproxy, and envoy/ (under target/tools), which
 #                            `cargo loadtest` compares the gateway with
 #   flamegraph               perf, and inferno/ (under target/tools), with which `make flamegraph` draws
+#   profdata                 llvm-profdata, with which `make train` adds up what a gateway counted
 # Running it again costs a second: every part has a stamp that names what it was made from.
 # The machine itself is changed only where a base package (python3-venv, npm, curl, openssl, valgrind, chromium) is missing.
 #
-# usage: tests/tools/install.sh [kubectl|python|node|console|asciinema|prometheus|deploy|valgrind|proxies|flamegraph ...]
-#        default: all but proxies and flamegraph
+# usage: tests/tools/install.sh [kubectl|python|node|console|asciinema|prometheus|deploy|valgrind|proxies|flamegraph|profdata ...]
+#        default: all but proxies, flamegraph and profdata
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -276,6 +277,13 @@ install_flamegraph() {
   mark_done flamegraph "$inferno_version"
 }
 
+# Of the compiler's own LLVM: another does not read what it writes.
+install_profdata() {
+  local llvm
+  llvm=$(rustc --version --verbose | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
+  compgen -G "$(rustc --print sysroot)/lib/rustlib/*/bin/llvm-profdata" >/dev/null || base_package "llvm-profdata-$llvm" "llvm-$llvm"
+}
+
 # One at a time: two test runs may want the same tools.
 exec 9>"$tools/.lock"
 flock 9
@@ -283,8 +291,8 @@ flock 9
 [ $# -gt 0 ] || set -- kubectl python node console asciinema prometheus deploy valgrind
 for part in "$@"; do
   case $part in
-    kubectl | python | node | console | asciinema | prometheus | deploy | valgrind | proxies | flamegraph) "install_$part" ;;
-    *) fail "unknown part '$part': kubectl, python, node, console, asciinema, prometheus, deploy, valgrind, proxies or flamegraph" ;;
+    kubectl | python | node | console | asciinema | prometheus | deploy | valgrind | proxies | flamegraph | profdata) "install_$part" ;;
+    *) fail "unknown part '$part': kubectl, python, node, console, asciinema, prometheus, deploy, valgrind, proxies, flamegraph or profdata" ;;
   esac
 done
 base_package curl curl

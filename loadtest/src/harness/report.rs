@@ -11,6 +11,7 @@ use super::judge::{Judgement, Outcome, Sorted, judge};
 use super::run::{Measured, overhead};
 use super::sample::Sample;
 use super::scenario::{Scenario, Target};
+use super::target::other_build;
 
 /// Everything about a run, as `--json` writes it and `--compare` reads it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -39,8 +40,11 @@ impl Report {
     /// Judges what was measured.
     pub fn new(scenario: &Scenario, measured: Measured) -> Self {
         let judgement = judge(scenario, &measured.samples);
+        let gateway = other_build().map_or_else(String::new, |program| {
+            format!("; the gateway is {}", program.display())
+        });
         let method = format!(
-            "{} rounds of {:?} after {:?} of warm-up, every target once a round, the reference twice",
+            "{} rounds of {:?} after {:?} of warm-up, every target once a round, the reference twice{gateway}",
             scenario.rounds, scenario.duration, scenario.warm_up
         );
         Self {

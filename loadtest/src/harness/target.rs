@@ -18,6 +18,7 @@ use super::network::tls;
 use super::scenario::{Scenario, Target};
 use crate::issuer::{Issuer, Running as RunningIssuer};
 use crate::pki::Ca;
+pub use gateway::other_build;
 pub use process::{Process, Usage};
 
 const PORTS: Range<u16> = 10_000..32_000;

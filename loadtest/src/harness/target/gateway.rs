@@ -1,6 +1,7 @@
 //! Portcullis as a target: everything on, as it ships. Tokens are verified, policy decides, every request is audited.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use jiff::Timestamp;
 use portcullis::limits::POLICY_RULES_MAX;
@@ -13,8 +14,10 @@ use super::{Process, Stage, free_port};
 use crate::harness::scenario::{Scenario, Target};
 use crate::issuer::{self, Running as Issuer};
 
-/// Names a `portcullis` to measure instead of the one that is part of this program.
-const OTHER: &str = "LOADTEST_GATEWAY";
+/// The `portcullis` to measure instead of the one that is part of this program.
+pub fn other_build() -> Option<PathBuf> {
+    std::env::var_os("LOADTEST_GATEWAY").map(PathBuf::from)
+}
 
 /// A token for the one caller that the policy knows.
 pub(super) fn token(issuer: &Issuer) -> anyhow::Result<String> {
@@ -43,7 +46,7 @@ pub(super) async fn start(
         // As every other target. tokio reads this.
         command.env("TOKIO_WORKER_THREADS", "1");
     };
-    let mut process = match std::env::var_os(OTHER) {
+    let mut process = match other_build() {
         Some(program) => Process::start(program, &folder, "gateway", arguments)?,
         None => Process::this(&folder, "gateway", |command| {
             arguments(command.arg("gateway"));
