@@ -31,6 +31,10 @@ pub const UPSTREAM_DIRECT_DIALS_BURST: u32 = 64;
 /// See [`UPSTREAM_DIRECT_DIALS_BURST`].
 pub const UPSTREAM_DIRECT_DIALS_PER_SECOND: u32 = 4;
 
+/// What such a connection carries to be worth its handshake: another may then be opened in its place, as for watches that send
+/// all objects first and are asked for again and again.
+pub const UPSTREAM_DIRECT_DIAL_BYTES: usize = 512 * 1024;
+
 /// Such connections that are kept between two answers; further ones are closed.
 pub const UPSTREAM_DIRECT_IDLE_MAX: usize = 8;
 

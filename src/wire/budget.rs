@@ -45,6 +45,11 @@ impl Budget {
             None => false,
         }
     }
+
+    /// Gives one back that was taken, up to the burst.
+    pub fn give_back(&mut self) {
+        self.left = self.left.saturating_add(1).min(self.burst);
+    }
 }
 
 #[cfg(test)]
@@ -61,5 +66,14 @@ mod tests {
             [take(60_000), take(60_000), take(60_000)],
             [true, true, false]
         );
+    }
+
+    #[test]
+    fn what_is_given_back_can_be_taken_again_up_to_the_burst() {
+        let mut budget = Budget::new(1, 0);
+        assert!(budget.take(Duration::ZERO));
+        budget.give_back();
+        budget.give_back();
+        assert_eq!([(); 2].map(|()| budget.take(Duration::ZERO)), [true, false]);
     }
 }

@@ -78,6 +78,8 @@ pub(in crate::upstream) struct Own {
     seat: Seat,
     /// It has carried an answer before, and the server may have closed it meanwhile.
     pub(in crate::upstream) is_used: bool,
+    /// Bytes until it was worth its handshake, and another may be opened in its place; none for one that is used again.
+    to_earn: usize,
 }
 
 /// Why there is no answer.
@@ -159,6 +161,7 @@ impl Seat {
                 digest,
                 seat: self,
                 is_used: true,
+                to_earn: 0,
             }));
         }
         let Some(dialing) = Dialing::begin(&self.0) else {
@@ -171,6 +174,7 @@ impl Seat {
             digest,
             seat: self,
             is_used: false,
+            to_earn: limits::UPSTREAM_DIRECT_DIAL_BYTES,
         }))
     }
 }
@@ -232,6 +236,16 @@ impl Own {
             return Ok(response.map(|()| body.begun()));
         }
         Err(NoAnswer::Unreadable(Http1Error::Head))
+    }
+
+    /// Counts what it carries until it was worth its handshake.
+    fn carried(&mut self, bytes: usize) {
+        if self.to_earn > 0 {
+            self.to_earn = self.to_earn.saturating_sub(bytes);
+            if self.to_earn == 0 {
+                self.seat.0.dials.lock().give_back();
+            }
+        }
     }
 
     /// Reads a head, and not a byte more.
@@ -357,6 +371,9 @@ impl http_body::Body for OwnBody {
             self.failed = outcome.err();
         }
         if !content.is_empty() {
+            if let Some(own) = &mut self.own {
+                own.carried(content.len());
+            }
             return Poll::Ready(Some(Ok(Frame::data(content.freeze()))));
         }
         self.own = self.own.take().filter(|_| self.failed.is_none());

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::limits::{
-    UPSTREAM_DIRECT_DIALS_BURST, UPSTREAM_DIRECT_DIALS_PER_SECOND, UPSTREAM_DIRECT_MAX,
-    UPSTREAM_LONG_STREAM_WINDOW,
+    UPSTREAM_DIRECT_DIAL_BYTES, UPSTREAM_DIRECT_DIALS_BURST, UPSTREAM_DIRECT_DIALS_PER_SECOND,
+    UPSTREAM_DIRECT_MAX, UPSTREAM_LONG_STREAM_WINDOW,
 };
 
 /// A server of both protocols, of which only HTTP/1.1 is wanted here.
@@ -374,4 +374,33 @@ async fn watches_that_come_and_go_have_no_connections_of_their_own_for_long() {
     let seconds = usize::try_from(began.elapsed().as_secs()).unwrap() + 1;
     let more = seconds * usize::try_from(UPSTREAM_DIRECT_DIALS_PER_SECOND).unwrap();
     assert!((burst..=burst + more).contains(&own), "{own}");
+}
+
+#[tokio::test]
+async fn watches_that_carry_much_keep_having_connections_of_their_own() {
+    let ca = Ca::new().unwrap();
+    let half = "x".repeat(UPSTREAM_DIRECT_DIAL_BYTES);
+    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: 9999999\r\n\r\n{half}");
+    let server = recorder(&ca, move |_| reply(&answer, false)).await;
+    let world = World::new(&ca, server.address(), "");
+    let more = usize::try_from(UPSTREAM_DIRECT_DIALS_BURST).unwrap() + 100;
+    for _ in 0..more {
+        let mut body = world
+            .stream("/api/v1/pods?watch=1")
+            .await
+            .unwrap()
+            .into_body();
+        let mut came = 0;
+        while came < UPSTREAM_DIRECT_DIAL_BYTES {
+            let frame = body.frame().await.unwrap().unwrap();
+            came += frame.into_data().unwrap().len();
+        }
+    }
+    let connections = server.recorded();
+    assert_eq!(connections.len(), more);
+    assert!(
+        connections
+            .iter()
+            .all(|sent| sent.starts_with(b"GET /api/v1/pods?watch=1 HTTP/1.1\r\n"))
+    );
 }
