@@ -44,9 +44,9 @@ profdata=$(rustc --print sysroot)/lib/rustlib/$target/bin/llvm-profdata
   exit 2
 }
 
-for program in setpriv flock; do
+for program in setpriv flock python3; do
   command -v "$program" >/dev/null || {
-    echo "train.sh: $program is missing; install util-linux" >&2
+    echo "train.sh: $program is missing; install util-linux and python3" >&2
     exit 2
   }
 done
